@@ -1,0 +1,16 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.h
+ *	  Every setting of apikeys.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_GUC_H
+#define APIKEYS_GUC_H
+
+extern char *guc_key_prefix;
+extern int	guc_last_used_throttle;
+
+extern void guc_init(void);
+
+#endif							/* APIKEYS_GUC_H */

@@ -1,0 +1,358 @@
+/*-------------------------------------------------------------------------
+ *
+ * policy.c
+ *	  The permissions and rate-limit documents of a key.
+ *
+ * Both are jsonb objects whose members are all optional; a JSON null is the
+ * same as absence, since clients write absent options that way.  A document
+ * is described by a table of its members, from which one parser checks it
+ * and fills the struct.  Anything unknown is refused: a misspelt limit must
+ * not become no limit.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+
+#include "policy.h"
+
+#define PATTERN_MAX_LEN		255
+
+/* 2^53 - 1: the largest that every reader of JSON keeps exact */
+#define INTEGER_MAX			INT64CONST(9007199254740991)
+#define INTEGER_MAX_DIGITS	16
+
+typedef enum MemberType
+{
+	MEMBER_INTEGER,				/* int64 */
+	MEMBER_BOOLEAN,				/* bool */
+	MEMBER_PATTERNS				/* List of char * */
+} MemberType;
+
+typedef struct Member
+{
+	const char *name;
+	MemberType	type;
+	Size		offset;			/* of the field in the struct */
+} Member;
+
+typedef struct Document
+{
+	const char *name;
+	const char *members;		/* for the hint */
+	int			nmembers;
+	const Member *member;
+} Document;
+
+static const Member permission_members[] = {
+	{"allowed_models", MEMBER_PATTERNS, offsetof(Permissions, allowed_models)},
+	{"allowed_endpoints", MEMBER_PATTERNS, offsetof(Permissions, allowed_endpoints)},
+	{"max_tokens_per_request", MEMBER_INTEGER, offsetof(Permissions, max_tokens_per_request)},
+	{"is_admin", MEMBER_BOOLEAN, offsetof(Permissions, is_admin)},
+	{"custom_permissions", MEMBER_PATTERNS, offsetof(Permissions, custom_permissions)},
+};
+
+static const Document permissions_document = {
+	"permissions",
+	"allowed_models, allowed_endpoints, max_tokens_per_request, is_admin, custom_permissions",
+	lengthof(permission_members),
+	permission_members
+};
+
+static const Member rate_limit_members[] = {
+	{"requests_per_minute", MEMBER_INTEGER, offsetof(RateLimits, requests_per_minute)},
+	{"tokens_per_minute", MEMBER_INTEGER, offsetof(RateLimits, tokens_per_minute)},
+	{"requests_per_day", MEMBER_INTEGER, offsetof(RateLimits, requests_per_day)},
+	{"tokens_per_day", MEMBER_INTEGER, offsetof(RateLimits, tokens_per_day)},
+	{"max_concurrent_requests", MEMBER_INTEGER, offsetof(RateLimits, max_concurrent_requests)},
+};
+
+static const Document rate_limits_document = {
+	"rate_limits",
+	"requests_per_minute, tokens_per_minute, requests_per_day, tokens_per_day, max_concurrent_requests",
+	lengthof(rate_limit_members),
+	rate_limit_members
+};
+
+typedef struct Preset
+{
+	const char *name;
+	const char *document;
+} Preset;
+
+static const Preset permissions_presets[] = {
+	{"full_access", "{\"allowed_models\": [\"*\"], \"allowed_endpoints\": [\"*\"]}"},
+	{"admin", "{\"allowed_models\": [\"*\"], \"allowed_endpoints\": [\"*\"], \"is_admin\": true}"},
+};
+
+static const Preset rate_limits_presets[] = {
+	{"unlimited", "{}"},
+	{"standard",
+		"{\"requests_per_minute\": 60, \"tokens_per_minute\": 100000,"
+		" \"requests_per_day\": 10000, \"tokens_per_day\": 1000000,"
+		" \"max_concurrent_requests\": 10}"},
+	{"premium",
+		"{\"requests_per_minute\": 600, \"tokens_per_minute\": 1000000,"
+		" \"requests_per_day\": 100000, \"tokens_per_day\": 10000000,"
+		" \"max_concurrent_requests\": 100}"},
+};
+
+PG_FUNCTION_INFO_V1(apikeys_check_permissions);
+PG_FUNCTION_INFO_V1(apikeys_check_rate_limits);
+PG_FUNCTION_INFO_V1(apikey_permissions_preset);
+PG_FUNCTION_INFO_V1(apikey_rate_limits_preset);
+PG_FUNCTION_INFO_V1(apikey_model_allowed);
+PG_FUNCTION_INFO_V1(apikey_endpoint_allowed);
+
+/* Raises 22023 for a member whose value is not what it has to be. */
+static void
+bad_member(const Document *document, const Member *member, const char *expected)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for \"%s\" in %s", member->name, document->name),
+			 errdetail("The value must be %s.", expected)));
+}
+
+static int64
+parse_integer(const Document *document, const Member *member, const JsonbValue *value)
+{
+	char	   *digits = "";
+	int64		result = 0;
+
+	if (value->type == jbvNumeric)
+		digits = DatumGetCString(DirectFunctionCall1(numeric_out,
+													 NumericGetDatum(value->val.numeric)));
+
+	if (strlen(digits) < 1 || strlen(digits) > INTEGER_MAX_DIGITS ||
+		strspn(digits, "0123456789") != strlen(digits) ||
+		(result = strtoll(digits, NULL, 10)) > INTEGER_MAX)
+		bad_member(document, member, "a whole number from 0 to 9007199254740991");
+
+	return result;
+}
+
+static List *
+parse_patterns(const Document *document, const Member *member, const JsonbValue *value)
+{
+	const char *expected = "an array of strings of 1 to 255 bytes";
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	element;
+	List	   *patterns = NIL;
+
+	if (value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data))
+		bad_member(document, member, expected);
+
+	it = JsonbIteratorInit(value->val.binary.data);
+	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
+	{
+		if (token != WJB_ELEM)
+			continue;
+		if (element.type != jbvString || element.val.string.len < 1 ||
+			element.val.string.len > PATTERN_MAX_LEN)
+			bad_member(document, member, expected);
+		patterns = lappend(patterns, pnstrdup(element.val.string.val,
+											  element.val.string.len));
+	}
+
+	return patterns;
+}
+
+/* Fills the field of *result that member describes. */
+static void
+parse_member(const Document *document, const Member *member,
+			 const JsonbValue *value, void *result)
+{
+	void	   *field = (char *) result + member->offset;
+
+	if (value->type == jbvNull)
+		return;
+
+	switch (member->type)
+	{
+		case MEMBER_INTEGER:
+			*(int64 *) field = parse_integer(document, member, value);
+			break;
+		case MEMBER_BOOLEAN:
+			if (value->type != jbvBool)
+				bad_member(document, member, "true or false");
+			*(bool *) field = value->val.boolean;
+			break;
+		case MEMBER_PATTERNS:
+			*(List **) field = parse_patterns(document, member, value);
+			break;
+	}
+}
+
+static const Member *
+find_member(const Document *document, const JsonbValue *key)
+{
+	for (int i = 0; i < document->nmembers; i++)
+	{
+		const Member *member = &document->member[i];
+
+		if (strlen(member->name) == key->val.string.len &&
+			memcmp(member->name, key->val.string.val, key->val.string.len) == 0)
+			return member;
+	}
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown member \"%.*s\" in %s",
+					pg_mbcliplen(key->val.string.val, key->val.string.len, NAMEDATALEN),
+					key->val.string.val, document->name),
+			 errhint("Members are %s.", document->members)));
+}
+
+/*
+ * Parses a document into a struct that the caller has zeroed.  Lists are
+ * palloc'd.  Raises 22023 for anything that is not as the document says.
+ */
+static void
+parse_document(const Document *document, Jsonb *jsonb, void *result)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	const Member *member = NULL;
+
+	if (!JB_ROOT_IS_OBJECT(jsonb))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a JSON object", document->name)));
+
+	it = JsonbIteratorInit(&jsonb->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			member = find_member(document, &value);
+		else if (token == WJB_VALUE)
+			parse_member(document, member, &value, result);
+	}
+}
+
+/* Parses a permissions document; lists are palloc'd.  Raises 22023. */
+void
+policy_parse_permissions(Jsonb *document, Permissions *permissions)
+{
+	memset(permissions, 0, sizeof(Permissions));
+	parse_document(&permissions_document, document, permissions);
+}
+
+/* Parses a rate-limit document.  Raises 22023. */
+void
+policy_parse_rate_limits(Jsonb *document, RateLimits *limits)
+{
+	memset(limits, 0, sizeof(RateLimits));
+	parse_document(&rate_limits_document, document, limits);
+}
+
+/* True when a pattern of the list matches the subject, or the list is empty. */
+static bool
+patterns_allow(const List *patterns, const text *subject)
+{
+	const char *subject_data = VARDATA_ANY(subject);
+	Size		subject_len = VARSIZE_ANY_EXHDR(subject);
+	ListCell   *lc;
+
+	foreach(lc, patterns)
+	{
+		const char *pattern = lfirst(lc);
+		Size		len = strlen(pattern);
+
+		if (pattern[len - 1] == '*')
+		{
+			if (subject_len >= len - 1 &&
+				memcmp(pattern, subject_data, len - 1) == 0)
+				return true;
+		}
+		else if (subject_len == len && memcmp(pattern, subject_data, len) == 0)
+			return true;
+	}
+
+	return patterns == NIL;
+}
+
+/* For the CHECK on apikeys.key: true, or raises 22023. */
+Datum
+apikeys_check_permissions(PG_FUNCTION_ARGS)
+{
+	Permissions permissions;
+
+	policy_parse_permissions(PG_GETARG_JSONB_P(0), &permissions);
+	PG_RETURN_BOOL(true);
+}
+
+/* For the CHECK on apikeys.key: true, or raises 22023. */
+Datum
+apikeys_check_rate_limits(PG_FUNCTION_ARGS)
+{
+	RateLimits	limits;
+
+	policy_parse_rate_limits(PG_GETARG_JSONB_P(0), &limits);
+	PG_RETURN_BOOL(true);
+}
+
+/* Returns the document of the preset with this name.  Raises 22023. */
+static Datum
+preset_document(const Preset *presets, int npresets, const text *name)
+{
+	StringInfoData known;
+
+	initStringInfo(&known);
+	for (int i = 0; i < npresets; i++)
+	{
+		const char *preset = presets[i].name;
+
+		if (VARSIZE_ANY_EXHDR(name) == strlen(preset) &&
+			memcmp(VARDATA_ANY(name), preset, strlen(preset)) == 0)
+			return DirectFunctionCall1(jsonb_in, CStringGetDatum(presets[i].document));
+		appendStringInfo(&known, "%s%s", i > 0 ? ", " : "", preset);
+	}
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown preset \"%s\"", text_to_cstring(name)),
+			 errhint("Presets are %s.", known.data)));
+}
+
+Datum
+apikey_permissions_preset(PG_FUNCTION_ARGS)
+{
+	return preset_document(permissions_presets, lengthof(permissions_presets),
+						   PG_GETARG_TEXT_PP(0));
+}
+
+Datum
+apikey_rate_limits_preset(PG_FUNCTION_ARGS)
+{
+	return preset_document(rate_limits_presets, lengthof(rate_limits_presets),
+						   PG_GETARG_TEXT_PP(0));
+}
+
+/* apikey_model_allowed(permissions jsonb, model text): boolean */
+Datum
+apikey_model_allowed(PG_FUNCTION_ARGS)
+{
+	Permissions permissions;
+
+	policy_parse_permissions(PG_GETARG_JSONB_P(0), &permissions);
+	PG_RETURN_BOOL(patterns_allow(permissions.allowed_models,
+								  PG_GETARG_TEXT_PP(1)));
+}
+
+/* apikey_endpoint_allowed(permissions jsonb, endpoint text): boolean */
+Datum
+apikey_endpoint_allowed(PG_FUNCTION_ARGS)
+{
+	Permissions permissions;
+
+	policy_parse_permissions(PG_GETARG_JSONB_P(0), &permissions);
+	PG_RETURN_BOOL(patterns_allow(permissions.allowed_endpoints,
+								  PG_GETARG_TEXT_PP(1)));
+}

@@ -1,0 +1,145 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.c
+ *	  How the store runs its statements.
+ *
+ * The store is the only user of SPI.  A call opens a scope, which switches
+ * to the owner of the tables as a SECURITY DEFINER function would, runs
+ * statements, copies out what it returns, and closes the scope.  When an
+ * error strikes in between, the end of the (sub)transaction restores the
+ * user and closes SPI.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "store_spi.h"
+
+/* Returns the owner of apikeys.key, whose rights the store uses. */
+static Oid
+table_owner(void)
+{
+	Oid			relid = get_relname_relid("key", get_namespace_oid("apikeys", false));
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"apikeys.key\" does not exist")));
+
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/* Switches to the owner's rights and connects to SPI. */
+void
+store_open(StoreScope *scope)
+{
+	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
+	SetUserIdAndSecContext(table_owner(),
+						   scope->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	SPI_connect();
+}
+
+/* Leaves SPI and returns to the caller's rights. */
+void
+store_close(const StoreScope *scope)
+{
+	SPI_finish();
+	SetUserIdAndSecContext(scope->userid, scope->sec_context);
+}
+
+/* Makes the kept plan of a statement when there is none yet. */
+static void
+prepare(Statement *statement)
+{
+	SPIPlanPtr	plan;
+
+	if (statement->plan != NULL)
+		return;
+
+	plan = SPI_prepare_cursor(statement->sql, statement->nargs,
+							  unconstify(Oid *, statement->argtypes),
+							  statement->cursor_options);
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not prepare statement: %s",
+			 SPI_result_code_string(SPI_result));
+	statement->plan = plan;
+}
+
+/*
+ * Runs a statement and returns how many rows it gave or changed.  A snapshot
+ * of NULL means the one that SPI chooses: the active one where read_only,
+ * else a new one as the isolation level has it.
+ */
+static uint64
+execute(Statement *statement, Datum *values, const bool *nulls,
+		Snapshot snapshot, bool read_only)
+{
+	char		null_flags[FUNC_MAX_ARGS];
+	int			result;
+
+	prepare(statement);
+	for (int i = 0; i < statement->nargs; i++)
+		null_flags[i] = (nulls != NULL && nulls[i]) ? 'n' : ' ';
+
+	result = SPI_execute_snapshot(statement->plan, values, null_flags,
+								  snapshot, InvalidSnapshot,
+								  read_only, true, 0);
+	if (result < 0)
+		elog(ERROR, "could not execute statement: %s",
+			 SPI_result_code_string(result));
+
+	return SPI_processed;
+}
+
+/* Reads with the snapshot of the calling statement. */
+uint64
+store_read(Statement *statement, Datum *values, const bool *nulls)
+{
+	return execute(statement, values, nulls, InvalidSnapshot, true);
+}
+
+/*
+ * Reads what is committed now, whatever the isolation level and however old
+ * the transaction's snapshot, and what this transaction has written itself.
+ */
+uint64
+store_read_latest(Statement *statement, Datum *values, const bool *nulls)
+{
+	return execute(statement, values, nulls, GetLatestSnapshot(), true);
+}
+
+/* Writes, and makes it visible to what follows in this transaction. */
+uint64
+store_write(Statement *statement, Datum *values, const bool *nulls)
+{
+	uint64		processed = execute(statement, values, nulls,
+									InvalidSnapshot, false);
+
+	CommandCounterIncrement();
+	return processed;
+}
+
+/*
+ * Writes so that the commit waits for the disk even where the caller has
+ * set synchronous_commit = off: what changes who may enter must not be lost
+ * once it is acknowledged.
+ */
+uint64
+store_write_durably(Statement *statement, Datum *values, const bool *nulls)
+{
+	ForceSyncCommit();
+	return store_write(statement, values, nulls);
+}

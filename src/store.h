@@ -1,0 +1,113 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.h
+ *	  What the other rooms ask of the tables.
+ *
+ * Every function here runs with the rights of the extension's owner, so a
+ * caller of apikeys needs EXECUTE and nothing else.  What is returned lives
+ * in the caller's memory context.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_STORE_H
+#define APIKEYS_STORE_H
+
+#include "funcapi.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "keyconfig.h"
+
+/* The first columns are those of apikey_verify's answer, in its order. */
+typedef enum KeyColumn
+{
+	KEY_ID,
+	KEY_ROOT_ID,
+	KEY_NAME,
+	KEY_PREFIX,
+	KEY_USER_ID,
+	KEY_TEAM_ID,
+	KEY_BUDGET_ID,
+	KEY_EXTERNAL_ID,
+	KEY_PERMISSIONS,
+	KEY_RATE_LIMITS,
+	KEY_METADATA,
+	KEY_EXPIRES_AT,
+	KEY_DESCRIPTION,
+	KEY_ALLOWED_IPS,
+	KEY_ENABLED,
+	KEY_REVOKED_AT,
+	KEY_ROTATED_AT,
+	KEY_NCOLUMNS
+} KeyColumn;
+
+#define KEY_NANSWER_COLUMNS (KEY_EXPIRES_AT + 1)
+
+typedef struct KeyRow
+{
+	Datum		values[KEY_NCOLUMNS];
+	bool		nulls[KEY_NCOLUMNS];
+} KeyRow;
+
+/* What a new key consists of, apart from its configuration. */
+typedef struct NewKey
+{
+	pg_uuid_t  *id;
+	bytea	   *hash;
+	text	   *hash_secret;	/* NULL: plain SHA-256 */
+	const char *key_prefix;		/* masked form */
+	TimestampTz created_at;
+} NewKey;
+
+/* What rotation does to the old key. */
+typedef struct Retirement
+{
+	TimestampTz expires_at;		/* DT_NOEND: never */
+	bool		revoke;			/* at once */
+} Retirement;
+
+/* apikey_list's arguments in their order, and where the page starts. */
+typedef enum ListArgument
+{
+	LIST_STATUS,
+	LIST_USER_ID,
+	LIST_TEAM_ID,
+	LIST_EXTERNAL_ID,
+	LIST_ROW_LIMIT,
+	LIST_ROW_OFFSET,
+	LIST_AFTER,
+	LIST_AFTER_CREATED_AT,
+	LIST_NARGUMENTS
+} ListArgument;
+
+typedef struct ListFilter
+{
+	Datum		values[LIST_NARGUMENTS];
+	bool		nulls[LIST_NARGUMENTS];
+} ListFilter;
+
+/* store_key.c */
+extern bool store_find_key(const bytea *hash, KeyRow *row);
+extern bool store_lock_key(const pg_uuid_t *id, KeyRow *row);
+extern bool store_insert_key(const char *action, const NewKey *key,
+							 const KeyConfig *config, TimestampTz now);
+extern void store_rotate_key(const pg_uuid_t *id, const Retirement *retirement,
+							 const NewKey *successor, text *name,
+							 TimestampTz expires_at);
+extern void store_update_key(const pg_uuid_t *id, const KeyConfig *config,
+							 Jsonb *changes, TimestampTz now);
+extern void store_revoke_key(const pg_uuid_t *id, TimestampTz now);
+extern bool store_delete_key(const pg_uuid_t *id, TimestampTz now);
+extern int64 store_delete_expired(TimestampTz until, TimestampTz now);
+
+/* store_read.c */
+extern Datum store_key_info(const pg_uuid_t *id);
+extern bool store_page_start(const pg_uuid_t *id, TimestampTz *created_at);
+extern void store_list_keys(ListFilter *filter, ReturnSetInfo *rsinfo);
+
+/* store_usage.c */
+extern void store_last_use(const pg_uuid_t *id, TimestampTz used_at,
+						   TimestampTz due_before);
+
+#endif							/* APIKEYS_STORE_H */

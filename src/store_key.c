@@ -1,0 +1,335 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_key.c
+ *	  The statements on apikeys.key and apikeys.event.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "store.h"
+#include "store_spi.h"
+
+/* The columns of KeyRow, in its order. */
+#define KEY_ROW_COLUMNS \
+	"k.id, k.root_id, k.name, k.key_prefix, k.user_id, k.team_id," \
+	" k.budget_id, k.external_id, k.permissions, k.rate_limits, k.metadata," \
+	" k.expires_at, k.description, k.allowed_ips, k.enabled, k.revoked_at," \
+	" k.rotated_at"
+
+static Statement find_key = {
+	.sql = "SELECT " KEY_ROW_COLUMNS
+	" FROM apikeys.key k"
+	" WHERE k.key_hash OPERATOR(pg_catalog.=) $1"
+	" AND k.hash_secret IS NULL",
+	STATEMENT_ARGS(BYTEAOID)
+};
+
+static Statement lock_key = {
+	.sql = "SELECT " KEY_ROW_COLUMNS
+	" FROM apikeys.key k"
+	" WHERE k.id OPERATOR(pg_catalog.=) $1"
+	" FOR UPDATE",
+	STATEMENT_ARGS(UUIDOID)
+};
+
+/*
+ * Every statement that changes keys writes its events itself, so that there
+ * is no change without its event.
+ */
+#define ADD_EVENT "INSERT INTO apikeys.event (at, acting_role, action, key_id, details)"
+
+/* $1 to $12 are KeyConfig's members. */
+static Statement insert_key = {
+	.sql = "WITH new AS ("
+	"INSERT INTO apikeys.key (name, description, user_id, team_id, budget_id,"
+	" permissions, rate_limits, expires_at, metadata, external_id, allowed_ips,"
+	" enabled, id, root_id, key_hash, hash_secret, key_prefix, created_at, updated_at)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,"
+	" $13, $13, $14, $15, $16, $17, $18)"
+	" ON CONFLICT (key_hash) DO NOTHING"
+	" RETURNING id, name, key_prefix)"
+	" " ADD_EVENT
+	" SELECT $18, $19, $20, new.id, pg_catalog.jsonb_build_object("
+	"'name', new.name, 'key_prefix', new.key_prefix) FROM new",
+	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID,
+				   JSONBOID, JSONBOID, TIMESTAMPTZOID, JSONBOID, TEXTOID,
+				   INETARRAYOID, BOOLOID, UUIDOID, BYTEAOID, TEXTOID, TEXTOID,
+				   TIMESTAMPTZOID, TIMESTAMPTZOID, NAMEOID, TEXTOID)
+};
+
+/* Retires the old key and makes its successor, or does neither. */
+static Statement rotate_key = {
+	.sql = "WITH old AS ("
+	"UPDATE apikeys.key SET rotated_at = $2, updated_at = $2, expires_at = $4,"
+	" revoked_at = CASE WHEN $5 THEN $2 END"
+	" WHERE id OPERATOR(pg_catalog.=) $1"
+	" RETURNING *),"
+	" new AS (INSERT INTO apikeys.key (id, root_id, rotated_from, key_hash,"
+	" hash_secret, key_prefix, name, description, user_id, team_id, budget_id,"
+	" external_id, permissions, rate_limits, metadata, allowed_ips, enabled,"
+	" expires_at, created_at, updated_at)"
+	" SELECT $6, old.root_id, old.id, $7, $8, $9, $10, old.description,"
+	" old.user_id, old.team_id, old.budget_id, old.external_id,"
+	" old.permissions, old.rate_limits, old.metadata, old.allowed_ips,"
+	" old.enabled, $11, $2, $2 FROM old)"
+	" " ADD_EVENT
+	" SELECT $2, $3, 'rotate', old.id, pg_catalog.jsonb_build_object("
+	"'successor', $6, 'old_expires_at', $4) FROM old",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID, TIMESTAMPTZOID, BOOLOID,
+				   UUIDOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID)
+};
+
+/* $1 to $12 are KeyConfig's members. */
+static Statement update_key = {
+	.sql = "WITH event AS (" ADD_EVENT
+	" VALUES ($13, $15, 'update', $14, $16))"
+	" UPDATE apikeys.key SET name = $1, description = $2, user_id = $3,"
+	" team_id = $4, budget_id = $5, permissions = $6, rate_limits = $7,"
+	" expires_at = $8, metadata = $9, external_id = $10, allowed_ips = $11,"
+	" enabled = $12, updated_at = $13"
+	" WHERE id OPERATOR(pg_catalog.=) $14",
+	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID,
+				   JSONBOID, JSONBOID, TIMESTAMPTZOID, JSONBOID, TEXTOID,
+				   INETARRAYOID, BOOLOID, TIMESTAMPTZOID, UUIDOID, NAMEOID, JSONBOID)
+};
+
+static Statement revoke_key = {
+	.sql = "WITH event AS (" ADD_EVENT
+	" VALUES ($2, $3, 'revoke', $1, '{}'))"
+	" UPDATE apikeys.key SET revoked_at = $2, updated_at = $2"
+	" WHERE id OPERATOR(pg_catalog.=) $1",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID)
+};
+
+/* A key that somebody holds locked is left for the next clean-up. */
+static Statement lock_expired = {
+	.sql = "SELECT pg_catalog.array_agg(expired.id) FROM ("
+	"SELECT k.id FROM apikeys.key k"
+	" WHERE k.expires_at OPERATOR(pg_catalog.<=) $1"
+	" ORDER BY k.id FOR UPDATE SKIP LOCKED) expired",
+	STATEMENT_ARGS(TIMESTAMPTZOID)
+};
+
+static Statement delete_keys = {
+	.sql = "WITH gone AS (DELETE FROM apikeys.key"
+	" WHERE id OPERATOR(pg_catalog.=) ANY ($1)"
+	" RETURNING id, name, key_prefix)"
+	" " ADD_EVENT
+	" SELECT $2, $3, $4, gone.id, pg_catalog.jsonb_build_object("
+	"'name', gone.name, 'key_prefix', gone.key_prefix) FROM gone",
+	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZOID, NAMEOID, TEXTOID)
+};
+
+/* Copies the first row of the result, a KeyRow, into the caller's memory. */
+static void
+copy_key_row(KeyRow *row)
+{
+	HeapTuple	tuple = SPI_copytuple(SPI_tuptable->vals[0]);
+
+	heap_deform_tuple(tuple, SPI_tuptable->tupdesc, row->values, row->nulls);
+}
+
+/* The role on whose behalf the store was called, for apikeys.event. */
+static Datum
+acting_role(const StoreScope *scope)
+{
+	return DirectFunctionCall1(namein,
+							   CStringGetDatum(GetUserNameFromId(scope->userid, false)));
+}
+
+/*
+ * Finds a key by its hash, as it is committed now: an old snapshot of the
+ * transaction does not bring a revoked key back.  Takes no lock.
+ */
+bool
+store_find_key(const bytea *hash, KeyRow *row)
+{
+	StoreScope	scope;
+	bool		found;
+
+	store_open(&scope);
+	found = store_read_latest(&find_key, (Datum[]) {PointerGetDatum(hash)}, NULL) > 0;
+	if (found)
+		copy_key_row(row);
+	store_close(&scope);
+
+	return found;
+}
+
+/* Locks a key against every change until the transaction ends. */
+bool
+store_lock_key(const pg_uuid_t *id, KeyRow *row)
+{
+	StoreScope	scope;
+	bool		found;
+
+	store_open(&scope);
+	found = store_write(&lock_key, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
+	if (found)
+		copy_key_row(row);
+	store_close(&scope);
+
+	return found;
+}
+
+/*
+ * Stores a new key; false when its hash is known already.  The action is the
+ * event's: generate or import.
+ */
+bool
+store_insert_key(const char *action, const NewKey *key, const KeyConfig *config,
+				 TimestampTz now)
+{
+	StoreScope	scope;
+	Datum		values[CONFIG_NMEMBERS + 8];
+	bool		nulls[CONFIG_NMEMBERS + 8] = {0};
+	Datum	   *rest = &values[CONFIG_NMEMBERS];
+	bool		inserted;
+
+	store_open(&scope);
+	memcpy(values, config->values, sizeof(config->values));
+	memcpy(nulls, config->nulls, sizeof(config->nulls));
+	rest[0] = UUIDPGetDatum(key->id);
+	rest[1] = PointerGetDatum(key->hash);
+	rest[2] = PointerGetDatum(key->hash_secret);
+	nulls[CONFIG_NMEMBERS + 2] = (key->hash_secret == NULL);
+	rest[3] = CStringGetTextDatum(key->key_prefix);
+	rest[4] = TimestampTzGetDatum(key->created_at);
+	rest[5] = TimestampTzGetDatum(now);
+	rest[6] = acting_role(&scope);
+	rest[7] = CStringGetTextDatum(action);
+	inserted = store_write_durably(&insert_key, values, nulls) > 0;
+	store_close(&scope);
+
+	return inserted;
+}
+
+/*
+ * Retires a locked key and stores its successor.  The old key is revoked now
+ * or lives on until the retirement's expires_at.
+ */
+void
+store_rotate_key(const pg_uuid_t *id, const Retirement *retirement,
+				 const NewKey *successor, text *name, TimestampTz expires_at)
+{
+	StoreScope	scope;
+
+	store_open(&scope);
+	store_write_durably(&rotate_key,
+						(Datum[]) {
+							UUIDPGetDatum(id),
+							TimestampTzGetDatum(successor->created_at),
+							acting_role(&scope),
+							TimestampTzGetDatum(retirement->expires_at),
+							BoolGetDatum(retirement->revoke),
+							UUIDPGetDatum(successor->id),
+							PointerGetDatum(successor->hash),
+							PointerGetDatum(successor->hash_secret),
+							CStringGetTextDatum(successor->key_prefix),
+							PointerGetDatum(name),
+							TimestampTzGetDatum(expires_at)},
+						(bool[]) {
+							false, false, false,
+							retirement->expires_at == DT_NOEND,
+							false, false, false,
+							successor->hash_secret == NULL,
+							false, false,
+							expires_at == DT_NOEND});
+	store_close(&scope);
+}
+
+/* Stores the configuration of a locked key; changes go to the event. */
+void
+store_update_key(const pg_uuid_t *id, const KeyConfig *config, Jsonb *changes,
+				 TimestampTz now)
+{
+	StoreScope	scope;
+	Datum		values[CONFIG_NMEMBERS + 4];
+	bool		nulls[CONFIG_NMEMBERS + 4] = {0};
+
+	store_open(&scope);
+	memcpy(values, config->values, sizeof(config->values));
+	memcpy(nulls, config->nulls, sizeof(config->nulls));
+	values[CONFIG_NMEMBERS] = TimestampTzGetDatum(now);
+	values[CONFIG_NMEMBERS + 1] = UUIDPGetDatum(id);
+	values[CONFIG_NMEMBERS + 2] = acting_role(&scope);
+	values[CONFIG_NMEMBERS + 3] = JsonbPGetDatum(changes);
+	store_write_durably(&update_key, values, nulls);
+	store_close(&scope);
+}
+
+/* Revokes a locked key. */
+void
+store_revoke_key(const pg_uuid_t *id, TimestampTz now)
+{
+	StoreScope	scope;
+
+	store_open(&scope);
+	store_write_durably(&revoke_key,
+						(Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now),
+						acting_role(&scope)}, NULL);
+	store_close(&scope);
+}
+
+/*
+ * Deletes keys with what is known of their use, and returns how many there
+ * were.  ids is an uuid[]; the action is the event's.
+ */
+static int64
+delete_keys_in_scope(const StoreScope *scope, Datum ids, const char *action,
+					 TimestampTz now)
+{
+	int64		deleted;
+
+	deleted = store_write_durably(&delete_keys,
+								  (Datum[]) {ids, TimestampTzGetDatum(now),
+								  acting_role(scope), CStringGetTextDatum(action)},
+								  NULL);
+	store_forget_use(ids);
+
+	return deleted;
+}
+
+/* Deletes a key; false when there is none with this id. */
+bool
+store_delete_key(const pg_uuid_t *id, TimestampTz now)
+{
+	StoreScope	scope;
+	Datum		element = UUIDPGetDatum(id);
+	ArrayType  *ids = construct_array(&element, 1, UUIDOID, UUID_LEN, false,
+									  TYPALIGN_CHAR);
+	int64		deleted;
+
+	store_open(&scope);
+	deleted = delete_keys_in_scope(&scope, PointerGetDatum(ids), "delete", now);
+	store_close(&scope);
+
+	return deleted > 0;
+}
+
+/* Deletes the keys whose expires_at is not after until; returns how many. */
+int64
+store_delete_expired(TimestampTz until, TimestampTz now)
+{
+	StoreScope	scope;
+	Datum		ids;
+	bool		none;
+	int64		deleted = 0;
+
+	store_open(&scope);
+	store_write(&lock_expired, (Datum[]) {TimestampTzGetDatum(until)}, NULL);
+	ids = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &none);
+	if (!none)
+		deleted = delete_keys_in_scope(&scope, ids, "cleanup", now);
+	store_close(&scope);
+
+	return deleted;
+}

@@ -1,0 +1,47 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_spi.h
+ *	  How the store runs its statements.  For store*.c alone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_STORE_SPI_H
+#define APIKEYS_STORE_SPI_H
+
+#include "executor/spi.h"
+
+/*
+ * A statement with its kept plan, made on first use in a backend.  The text
+ * is constant and all names in it are qualified, operators included.
+ */
+typedef struct Statement
+{
+	const char *sql;
+	int			nargs;
+	const Oid  *argtypes;
+	int			cursor_options;
+	SPIPlanPtr	plan;
+} Statement;
+
+#define STATEMENT_ARGS(...) \
+	.nargs = lengthof(((const Oid[]) {__VA_ARGS__})), \
+	.argtypes = (const Oid[]) {__VA_ARGS__}
+
+/* Where the caller of the store came from. */
+typedef struct StoreScope
+{
+	Oid			userid;
+	int			sec_context;
+} StoreScope;
+
+extern void store_open(StoreScope *scope);
+extern void store_close(const StoreScope *scope);
+
+extern uint64 store_read(Statement *statement, Datum *values, const bool *nulls);
+extern uint64 store_read_latest(Statement *statement, Datum *values, const bool *nulls);
+extern uint64 store_write(Statement *statement, Datum *values, const bool *nulls);
+extern uint64 store_write_durably(Statement *statement, Datum *values, const bool *nulls);
+
+extern void store_forget_use(Datum ids);
+
+#endif							/* APIKEYS_STORE_SPI_H */
