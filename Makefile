@@ -1,0 +1,45 @@
+# apikeys: API keys inside PostgreSQL
+#
+#   make && make install    build and install; PG_CONFIG= chooses the server
+#   make demo               the life of a key on a throw-away cluster
+#   make test               every test, on throw-away clusters
+#   make lint, make format  check the sources, put them in shape
+#
+# The version stands in apikeys.control alone.
+
+EXTENSION = apikeys
+MODULE_big = apikeys
+OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c))
+DATA = $(wildcard sql/apikeys--*.sql)
+REGRESS = $(shell sed -n 's/^test: *//p' sql/schedule)
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+
+# make demo brings the server, so this file must parse where there is none.
+ifneq ($(wildcard $(PGXS)),)
+include $(PGXS)
+else
+all install uninstall installcheck clean:
+	@echo "$@: the build files of PostgreSQL (PGXS) were not found with $(PG_CONFIG)." >&2
+	@echo "Install postgresql-server-dev-NN (Debian) or postgresqlNN-devel (RPM)," >&2
+	@echo "or name the server: make $@ PG_CONFIG=/path/to/pg_config" >&2
+	@exit 1
+endif
+
+# PGXS does not track headers.
+$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h)
+
+demo:
+	@test/demo
+
+test:
+	@test/run
+
+lint:
+	@test/lint/run
+
+format:
+	@test/lint/run format
+
+.PHONY: all install uninstall installcheck clean demo test lint format
