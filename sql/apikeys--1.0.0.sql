@@ -3,7 +3,13 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION apikeys CASCADE" to load this file. \quit
 
--- Nothing that somebody has put into the target schema may be found below.
+-- The tables and views are made under a pinned search_path: nothing that
+-- somebody has put into the target schema may be found there.  The functions
+-- that users call come after, under the path that CREATE EXTENSION has set,
+-- which makes them in the target schema, whatever its name; there every name
+-- and operator that needs to be looked up is qualified.
+SELECT pg_catalog.set_config('apikeys_install.search_path',
+                             pg_catalog.current_setting('search_path'), true);
 SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- A plain CREATE: a schema that is there already may be somebody's trap.
@@ -61,11 +67,36 @@ CREATE INDEX key_team_id_idx ON apikeys.key (team_id, created_at, id) WHERE team
 CREATE INDEX key_external_id_idx ON apikeys.key (external_id, created_at, id) WHERE external_id IS NOT NULL;
 CREATE INDEX key_expires_at_idx ON apikeys.key (expires_at) WHERE expires_at IS NOT NULL;
 
+-- No foreign keys below: their checks would lock the row of a hot key.
 CREATE TABLE apikeys.usage (
     key_id uuid PRIMARY KEY,
-    last_used_at timestamptz
+    last_used_at timestamptz,
+    total_requests bigint NOT NULL DEFAULT 0 CHECK (total_requests >= 0),
+    total_tokens bigint NOT NULL DEFAULT 0 CHECK (total_tokens >= 0),
+    total_cost numeric NOT NULL DEFAULT 0 CHECK (total_cost >= 0)
 );
-COMMENT ON TABLE apikeys.usage IS 'One row a key that has been used: when it was used last.';
+COMMENT ON TABLE apikeys.usage IS 'One row a key that has been used: its last use, and what has been rolled up.';
+
+CREATE TABLE apikeys.usage_day (
+    key_id uuid,
+    day date,
+    requests bigint NOT NULL DEFAULT 0 CHECK (requests >= 0),
+    tokens bigint NOT NULL DEFAULT 0 CHECK (tokens >= 0),
+    cost numeric NOT NULL DEFAULT 0 CHECK (cost >= 0),
+    PRIMARY KEY (key_id, day)
+);
+COMMENT ON TABLE apikeys.usage_day IS 'One row a key and UTC day: what has been rolled up.';
+
+CREATE TABLE apikeys.usage_entry (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    key_id uuid NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    tokens bigint NOT NULL CHECK (tokens >= 0),
+    cost numeric NOT NULL CHECK (cost >= 0 AND cost < 'Infinity')
+);
+COMMENT ON TABLE apikeys.usage_entry IS 'Append-only ledger of apikey_record_usage, until it is rolled up.';
+
+CREATE INDEX usage_entry_key_id_idx ON apikeys.usage_entry (key_id);
 
 CREATE TABLE apikeys.event (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -83,6 +114,9 @@ COMMENT ON TABLE apikeys.event IS 'Append-only audit log: every change of a key,
 -- These are the user's data: pg_dump takes their rows along.
 SELECT pg_extension_config_dump('apikeys.key', '');
 SELECT pg_extension_config_dump('apikeys.usage', '');
+SELECT pg_extension_config_dump('apikeys.usage_day', '');
+SELECT pg_extension_config_dump('apikeys.usage_entry', '');
+SELECT pg_extension_config_dump('apikeys.usage_entry_id_seq', '');
 SELECT pg_extension_config_dump('apikeys.event', '');
 SELECT pg_extension_config_dump('apikeys.event_id_seq', '');
 
@@ -95,6 +129,20 @@ AS 'MODULE_PATHNAME', 'apikeys_effective_status';
 COMMENT ON FUNCTION apikeys.effective_status(timestamptz, timestamptz, boolean)
 IS 'Status of a key by the wall clock, by the rule that verify uses.';
 
+CREATE FUNCTION apikeys.last_use(id uuid) RETURNS timestamptz
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'apikeys_last_use';
+COMMENT ON FUNCTION apikeys.last_use(uuid)
+IS 'Last use of a key that shared memory knows.';
+
+CREATE FUNCTION apikeys.utc_today() RETURNS date
+LANGUAGE C STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'apikeys_utc_today';
+COMMENT ON FUNCTION apikeys.utc_today()
+IS 'Day in UTC, by the wall clock.';
+
+-- Usage is what has been rolled up and what has not: exact at any time,
+-- since one statement sees both in one snapshot.
 CREATE VIEW apikeys.info AS
 SELECT k.id,
        k.root_id,
@@ -115,20 +163,72 @@ SELECT k.id,
        k.created_at,
        k.updated_at,
        k.revoked_at,
-       u.last_used_at,
-       0::bigint AS total_requests,
-       0::bigint AS total_tokens,
-       0::numeric AS total_cost,
-       0::bigint AS requests_today,
-       0::bigint AS tokens_today,
-       0::numeric AS cost_today
+       greatest(u.last_used_at, apikeys.last_use(k.id)) AS last_used_at,
+       coalesce(u.total_requests, 0) + e.requests AS total_requests,
+       least(coalesce(u.total_tokens, 0) + e.tokens, 9223372036854775807)::bigint AS total_tokens,
+       coalesce(u.total_cost, 0) + e.cost AS total_cost,
+       coalesce(d.requests, 0) + e.requests_today AS requests_today,
+       least(coalesce(d.tokens, 0) + e.tokens_today, 9223372036854775807)::bigint AS tokens_today,
+       coalesce(d.cost, 0) + e.cost_today AS cost_today
 FROM apikeys.key k
-LEFT JOIN apikeys.usage u ON u.key_id = k.id;
-COMMENT ON VIEW apikeys.info IS 'What people read about keys: no hash, effective status, last use.';
+LEFT JOIN apikeys.usage u ON u.key_id = k.id
+LEFT JOIN apikeys.usage_day d ON d.key_id = k.id AND d.day = apikeys.utc_today()
+CROSS JOIN LATERAL (
+    SELECT count(*) AS requests,
+           coalesce(sum(p.tokens), 0) AS tokens,
+           coalesce(sum(p.cost), 0) AS cost,
+           count(*) FILTER (WHERE p.today) AS requests_today,
+           coalesce(sum(p.tokens) FILTER (WHERE p.today), 0) AS tokens_today,
+           coalesce(sum(p.cost) FILTER (WHERE p.today), 0) AS cost_today
+    FROM (SELECT l.tokens, l.cost,
+                 (l.recorded_at AT TIME ZONE 'UTC')::date = apikeys.utc_today() AS today
+          FROM apikeys.usage_entry l
+          WHERE l.key_id = k.id) p
+) e;
+COMMENT ON VIEW apikeys.info IS 'What people read about keys: no hash, effective status, live last use, usage.';
+
+CREATE FUNCTION apikeys.read_stats(
+    OUT since timestamptz, OUT shared_memory boolean, OUT valid bigint,
+    OUT not_found bigint, OUT revoked bigint, OUT expired bigint, OUT disabled bigint,
+    OUT forbidden bigint, OUT insufficient_permissions bigint, OUT rate_limited bigint,
+    OUT budget_exceeded bigint, OUT entries_used bigint, OUT entries_free bigint,
+    OUT pending bigint, OUT evictions bigint, OUT dropped bigint, OUT flushes bigint,
+    OUT rows_flushed bigint, OUT flush_errors bigint, OUT workers_started bigint,
+    OUT last_flush_at timestamptz) RETURNS record
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME', 'apikeys_read_stats';
+COMMENT ON FUNCTION apikeys.read_stats() IS 'Figures of the view apikeys.stats.';
+
+CREATE VIEW apikeys.stats AS
+SELECT s.since,
+       s.shared_memory,
+       s.valid,
+       s.not_found,
+       s.revoked,
+       s.expired,
+       s.disabled,
+       s.forbidden,
+       s.insufficient_permissions,
+       s.rate_limited,
+       s.budget_exceeded,
+       s.entries_used,
+       s.entries_free,
+       s.pending,
+       s.evictions,
+       s.dropped,
+       s.flushes,
+       s.rows_flushed,
+       s.flush_errors,
+       s.last_flush_at,
+       s.workers_started
+FROM apikeys.read_stats() s;
+COMMENT ON VIEW apikeys.stats IS 'What operators read: verifies by outcome, table fill, flushes, of the whole server.';
+
+SELECT set_config('search_path', current_setting('apikeys_install.search_path'), true);
 
 /* ------------------------------------------------------------ life cycle */
 
-CREATE FUNCTION @extschema@.apikey_generate(
+CREATE FUNCTION apikey_generate(
     name text, description text = NULL, user_id uuid = NULL, team_id uuid = NULL,
     budget_id uuid = NULL, permissions jsonb = '{}', rate_limits jsonb = '{}',
     expires_at timestamptz = NULL, metadata jsonb = '{}', external_id text = NULL,
@@ -136,42 +236,42 @@ CREATE FUNCTION @extschema@.apikey_generate(
     OUT id uuid, OUT raw_key text) RETURNS record
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION @extschema@.apikey_generate(text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text)
+COMMENT ON FUNCTION apikey_generate(text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text)
 IS 'Makes a key. The raw key is shown here and never again.';
 
-CREATE FUNCTION @extschema@.apikey_rotate(
+CREATE FUNCTION apikey_rotate(
     id uuid, grace interval = '0', expires_at timestamptz = NULL,
     OUT id uuid, OUT raw_key text) RETURNS record
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION @extschema@.apikey_rotate(uuid, interval, timestamptz)
+COMMENT ON FUNCTION apikey_rotate(uuid, interval, timestamptz)
 IS 'Replaces a key by a new one with the same configuration; the old one ends now or after the grace period.';
 
-CREATE FUNCTION @extschema@.apikey_revoke(id uuid) RETURNS void
+CREATE FUNCTION apikey_revoke(id uuid) RETURNS void
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION @extschema@.apikey_revoke(uuid)
+COMMENT ON FUNCTION apikey_revoke(uuid)
 IS 'Ends a key for good.';
 
-CREATE FUNCTION @extschema@.apikey_update(id uuid, changes jsonb) RETURNS apikeys.info
+CREATE FUNCTION apikey_update(id uuid, changes jsonb) RETURNS apikeys.info
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION @extschema@.apikey_update(uuid, jsonb)
+COMMENT ON FUNCTION apikey_update(uuid, jsonb)
 IS 'Changes the members of a key that the document names; null clears a member.';
 
-CREATE FUNCTION @extschema@.apikey_delete(id uuid) RETURNS void
+CREATE FUNCTION apikey_delete(id uuid) RETURNS void
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION @extschema@.apikey_delete(uuid)
+COMMENT ON FUNCTION apikey_delete(uuid)
 IS 'Deletes a key and what is known of its use. Its events stay.';
 
-CREATE FUNCTION @extschema@.apikey_cleanup_expired(older_than interval = '0') RETURNS bigint
+CREATE FUNCTION apikey_cleanup_expired(older_than interval = '0') RETURNS bigint
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION @extschema@.apikey_cleanup_expired(interval)
+COMMENT ON FUNCTION apikey_cleanup_expired(interval)
 IS 'Deletes the keys that expired at least this long ago, and returns how many.';
 
-CREATE FUNCTION @extschema@.apikey_import(
+CREATE FUNCTION apikey_import(
     key_hash bytea, name text, key_prefix text, description text = NULL,
     user_id uuid = NULL, team_id uuid = NULL, budget_id uuid = NULL,
     permissions jsonb = '{}', rate_limits jsonb = '{}', expires_at timestamptz = NULL,
@@ -179,12 +279,12 @@ CREATE FUNCTION @extschema@.apikey_import(
     hash_secret text = NULL, created_at timestamptz = NULL) RETURNS uuid
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION @extschema@.apikey_import(bytea, text, text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text, timestamptz)
+COMMENT ON FUNCTION apikey_import(bytea, text, text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text, timestamptz)
 IS 'Takes over a key that was made elsewhere, by its hash.';
 
 /* ---------------------------------------------------------- verification */
 
-CREATE FUNCTION @extschema@.apikey_verify(
+CREATE FUNCTION apikey_verify(
     raw_key text, model text = NULL, endpoint text = NULL,
     required_permissions text[] = NULL, tokens integer = NULL,
     client_ip inet = NULL, acquire_slot boolean = false,
@@ -195,33 +295,33 @@ CREATE FUNCTION @extschema@.apikey_verify(
     OUT retry_after interval, OUT slot bigint) RETURNS record
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION @extschema@.apikey_verify(text, text, text, text[], integer, inet, boolean)
+COMMENT ON FUNCTION apikey_verify(text, text, text, text[], integer, inet, boolean)
 IS 'Says whether a key is good now. Always one row; call it in FROM.';
 
 /* ------------------------------------------------ permissions and limits */
 
-CREATE FUNCTION @extschema@.apikey_permissions_preset(preset text) RETURNS jsonb
+CREATE FUNCTION apikey_permissions_preset(preset text) RETURNS jsonb
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION @extschema@.apikey_permissions_preset(text)
+COMMENT ON FUNCTION apikey_permissions_preset(text)
 IS 'Permissions document by name: full_access, admin.';
 
-CREATE FUNCTION @extschema@.apikey_rate_limits_preset(preset text) RETURNS jsonb
+CREATE FUNCTION apikey_rate_limits_preset(preset text) RETURNS jsonb
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION @extschema@.apikey_rate_limits_preset(text)
+COMMENT ON FUNCTION apikey_rate_limits_preset(text)
 IS 'Rate-limit document by name: unlimited, standard, premium.';
 
-CREATE FUNCTION @extschema@.apikey_model_allowed(permissions jsonb, model text) RETURNS boolean
+CREATE FUNCTION apikey_model_allowed(permissions jsonb, model text) RETURNS boolean
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION @extschema@.apikey_model_allowed(jsonb, text)
+COMMENT ON FUNCTION apikey_model_allowed(jsonb, text)
 IS 'True when a permissions document allows a model.';
 
-CREATE FUNCTION @extschema@.apikey_endpoint_allowed(permissions jsonb, endpoint text) RETURNS boolean
+CREATE FUNCTION apikey_endpoint_allowed(permissions jsonb, endpoint text) RETURNS boolean
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION @extschema@.apikey_endpoint_allowed(jsonb, text)
+COMMENT ON FUNCTION apikey_endpoint_allowed(jsonb, text)
 IS 'True when a permissions document allows an endpoint.';
 
 /* --------------------------------------------------------------- reading */
@@ -229,33 +329,82 @@ IS 'True when a permissions document allows an endpoint.';
 -- SECURITY DEFINER, so that EXECUTE is all a caller needs; the bodies are
 -- bound here and now, so no search_path reaches them.
 
-CREATE FUNCTION @extschema@.apikey_get(id uuid) RETURNS SETOF apikeys.info
+CREATE FUNCTION apikey_get(id uuid) RETURNS SETOF apikeys.info
 LANGUAGE SQL STABLE SECURITY DEFINER ROWS 1
 BEGIN ATOMIC
-    SELECT i.* FROM apikeys.info i WHERE i.id = $1;
+    SELECT i.* FROM apikeys.info i WHERE i.id OPERATOR(pg_catalog.=) $1;
 END;
-COMMENT ON FUNCTION @extschema@.apikey_get(uuid)
+COMMENT ON FUNCTION apikey_get(uuid)
 IS 'Gives the row of apikeys.info of a key, or none.';
 
-CREATE FUNCTION @extschema@.apikey_list(
+CREATE FUNCTION apikey_list(
     status apikeys.key_status = NULL, user_id uuid = NULL, team_id uuid = NULL,
     external_id text = NULL, row_limit integer = NULL, row_offset integer = 0,
     after uuid = NULL) RETURNS SETOF apikeys.info
 LANGUAGE C STABLE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION @extschema@.apikey_list(apikeys.key_status, uuid, uuid, text, integer, integer, uuid)
+COMMENT ON FUNCTION apikey_list(apikeys.key_status, uuid, uuid, text, integer, integer, uuid)
 IS 'Gives rows of apikeys.info, newest first.';
 
-CREATE FUNCTION @extschema@.apikey_count(status apikeys.key_status = NULL) RETURNS bigint
+CREATE FUNCTION apikey_count(status apikeys.key_status = NULL) RETURNS bigint
 LANGUAGE SQL STABLE SECURITY DEFINER
 BEGIN ATOMIC
-    SELECT count(*)
+    SELECT pg_catalog.count(*)
     FROM apikeys.key k
     WHERE $1 IS NULL
-       OR apikeys.effective_status(k.revoked_at, k.expires_at, k.enabled) = $1::text;
+       OR apikeys.effective_status(k.revoked_at, k.expires_at, k.enabled)
+          OPERATOR(pg_catalog.=) $1::pg_catalog.text;
 END;
-COMMENT ON FUNCTION @extschema@.apikey_count(apikeys.key_status)
+COMMENT ON FUNCTION apikey_count(apikeys.key_status)
 IS 'Counts keys, all or those of a status.';
+
+/* ----------------------------------------------------------------- usage */
+
+CREATE FUNCTION apikey_record_usage(id uuid, tokens bigint = 0, cost numeric = 0) RETURNS void
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_record_usage(uuid, bigint, numeric)
+IS 'Records one request of a key, in the caller''s transaction.';
+
+CREATE FUNCTION apikey_usage(
+    id uuid, OUT total_requests bigint, OUT total_tokens bigint, OUT total_cost numeric,
+    OUT requests_today bigint, OUT tokens_today bigint, OUT cost_today numeric,
+    OUT last_used_at timestamptz) RETURNS record
+LANGUAGE C STABLE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_usage(uuid)
+IS 'Gives what a key has used, exact to the last committed entry. Days are UTC.';
+
+CREATE FUNCTION apikey_usage_history(
+    id uuid, from_day date = NULL, to_day date = NULL,
+    OUT day date, OUT requests bigint, OUT tokens bigint, OUT cost numeric) RETURNS SETOF record
+LANGUAGE SQL STABLE SECURITY DEFINER
+BEGIN ATOMIC
+    SELECT h.day,
+           pg_catalog.sum(h.requests)::pg_catalog.int8,
+           LEAST(pg_catalog.sum(h.tokens), 9223372036854775807)::pg_catalog.int8,
+           pg_catalog.sum(h.cost)
+    FROM (SELECT d.day, d.requests, d.tokens, d.cost
+          FROM apikeys.usage_day d
+          WHERE d.key_id OPERATOR(pg_catalog.=) $1
+          UNION ALL
+          SELECT pg_catalog.timezone('UTC', e.recorded_at)::pg_catalog.date,
+                 1, e.tokens, e.cost
+          FROM apikeys.usage_entry e
+          WHERE e.key_id OPERATOR(pg_catalog.=) $1) h
+    WHERE ($2 IS NULL OR h.day OPERATOR(pg_catalog.>=) $2)
+      AND ($3 IS NULL OR h.day OPERATOR(pg_catalog.<=) $3)
+    GROUP BY h.day
+    ORDER BY h.day;
+END;
+COMMENT ON FUNCTION apikey_usage_history(uuid, date, date)
+IS 'Gives what a key has used day by day (UTC).';
+
+CREATE FUNCTION apikey_flush() RETURNS bigint
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_flush()
+IS 'Persists what is pending now and returns how many rows it wrote.';
 
 /* ---------------------------------------------------------------- rights */
 
@@ -264,19 +413,26 @@ REVOKE ALL ON FUNCTION
     apikeys.check_permissions(jsonb),
     apikeys.check_rate_limits(jsonb),
     apikeys.effective_status(timestamptz, timestamptz, boolean),
-    @extschema@.apikey_generate(text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text),
-    @extschema@.apikey_rotate(uuid, interval, timestamptz),
-    @extschema@.apikey_revoke(uuid),
-    @extschema@.apikey_update(uuid, jsonb),
-    @extschema@.apikey_delete(uuid),
-    @extschema@.apikey_cleanup_expired(interval),
-    @extschema@.apikey_import(bytea, text, text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text, timestamptz),
-    @extschema@.apikey_verify(text, text, text, text[], integer, inet, boolean),
-    @extschema@.apikey_permissions_preset(text),
-    @extschema@.apikey_rate_limits_preset(text),
-    @extschema@.apikey_model_allowed(jsonb, text),
-    @extschema@.apikey_endpoint_allowed(jsonb, text),
-    @extschema@.apikey_get(uuid),
-    @extschema@.apikey_list(apikeys.key_status, uuid, uuid, text, integer, integer, uuid),
-    @extschema@.apikey_count(apikeys.key_status)
+    apikeys.last_use(uuid),
+    apikeys.utc_today(),
+    apikeys.read_stats(),
+    apikey_generate(text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text),
+    apikey_rotate(uuid, interval, timestamptz),
+    apikey_revoke(uuid),
+    apikey_update(uuid, jsonb),
+    apikey_delete(uuid),
+    apikey_cleanup_expired(interval),
+    apikey_import(bytea, text, text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text, timestamptz),
+    apikey_verify(text, text, text, text[], integer, inet, boolean),
+    apikey_permissions_preset(text),
+    apikey_rate_limits_preset(text),
+    apikey_model_allowed(jsonb, text),
+    apikey_endpoint_allowed(jsonb, text),
+    apikey_get(uuid),
+    apikey_list(apikeys.key_status, uuid, uuid, text, integer, integer, uuid),
+    apikey_count(apikeys.key_status),
+    apikey_record_usage(uuid, bigint, numeric),
+    apikey_usage(uuid),
+    apikey_usage_history(uuid, date, date),
+    apikey_flush()
 FROM PUBLIC;

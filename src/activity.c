@@ -3,22 +3,103 @@
  * activity.c
  *	  What happens to keys all the time: their last use.
  *
+ * Verify notes a use in a shared hash table of fixed size; the flusher
+ * persists what is due and tells us so.  A use is pending when it is later
+ * than what is known to be in the table apikeys.usage, and due when the last
+ * one was persisted at least apikeys.last_used_throttle ago.
+ *
+ * The table and its locking protocol are keytable.c's.  When it is full of
+ * pending uses, a use is dropped and counted; what is in the table is not
+ * lost for that.
+ *
+ * Where there is no shared memory (15 and 16 without preloading) the use is
+ * written in the call, but only if nobody has to wait for it.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/parallel.h"
 #include "access/xact.h"
+#include "miscadmin.h"
 #include "utils/timestamp.h"
 
 #include "activity.h"
+#include "counters.h"
 #include "guc.h"
+#include "keytable.h"
 #include "store.h"
 
+/* When a pending use is due. */
+static TimestampTz
+due_at(Entry *entry)
+{
+	TimestampTz persisted = pg_atomic_read_u64(&entry->persisted);
+
+	if (persisted == 0)
+		return 0;
+	return persisted + guc_last_used_throttle * USECS_PER_SEC;
+}
+
+/* --------------------------------------------------------- noting a use */
+
+/* Notes a use of a key that has no entry yet; true unless it is dropped. */
+static bool
+note_first_use(KeyTable *table, const Place *place, TimestampTz now)
+{
+	Entry	   *entry;
+	bool		evicted = false;
+
+	LWLockAcquire(&place->partition->lock, LW_EXCLUSIVE);
+	entry = keytable_find(place);
+	if (entry == NULL)
+		entry = keytable_add(table, place, &evicted);
+	if (entry != NULL)
+		keytable_advance(&entry->seen, now);
+	LWLockRelease(&place->partition->lock);
+
+	if (evicted)
+		counters_add(COUNT_EVICTIONS, 1);
+	if (entry == NULL)
+		counters_add(COUNT_DROPPED, 1);
+
+	return entry != NULL;
+}
+
 /*
- * May this call write a last use?  Not in a transaction that may not write.
- * Not in one with a snapshot of its own either: there, a row that somebody
- * has just written is a serialization failure, and a verify must not fail.
+ * Notes a use in the shared table.  Of the uses within one second only the
+ * first is written, so that backends with one hot key do not fight over its
+ * cache line.  Returns true when there is something new to persist.
+ */
+static bool
+note_in_table(KeyTable *table, Oid database, const pg_uuid_t *id, TimestampTz now)
+{
+	Place		place = keytable_place(table, database, id);
+	Entry	   *entry;
+	bool		news = false;
+
+	LWLockAcquire(&place.partition->lock, LW_SHARED);
+	entry = keytable_find(&place);
+	if (entry != NULL)
+	{
+		TimestampTz seen = pg_atomic_read_u64(&entry->seen);
+
+		if (now > seen && now / USECS_PER_SEC != seen / USECS_PER_SEC)
+		{
+			news = !keytable_is_pending(entry);
+			keytable_advance(&entry->seen, now);
+		}
+	}
+	LWLockRelease(&place.partition->lock);
+
+	return entry != NULL ? news : note_first_use(table, &place, now);
+}
+
+/*
+ * May this call write a last use itself?  Not in a transaction that may not
+ * write.  Not in one with a snapshot of its own either: there, a row that
+ * somebody has just written is a serialization failure, and a verify must
+ * not fail.
  */
 static bool
 may_write(void)
@@ -26,16 +107,256 @@ may_write(void)
 	return !XactReadOnly && !IsolationUsesXactSnapshot() && !IsInParallelMode();
 }
 
+/* Writes a use in the call, for want of shared memory. */
+static void
+note_in_call(const pg_uuid_t *id, TimestampTz now)
+{
+	static bool told = false;
+
+	if (!told)
+		ereport(LOG,
+				(errmsg("apikeys writes the last use of a key in the call that verifies it"),
+				 errhint("With \"apikeys\" in shared_preload_libraries verify never writes.")));
+	told = true;
+
+	if (may_write())
+		store_last_use(id, now, now - guc_last_used_throttle * USECS_PER_SEC);
+}
+
 /*
- * Notes that a key was used.  It is written at most once each
- * apikeys.last_used_throttle, and only where nobody has to wait for it.
+ * Notes that a key was used; apikeys.last_used_throttle = -1 turns it off.
+ * Returns true when the flusher has something new to persist.
  */
-void
+bool
 activity_note_use(const pg_uuid_t *id, TimestampTz now)
 {
-	if (guc_last_used_throttle < 0 || !may_write())
+	KeyTable   *table;
+
+	if (guc_last_used_throttle < 0)
+		return false;
+
+	table = keytable_attach();
+	if (table != NULL)
+		return note_in_table(table, MyDatabaseId, id, now);
+
+	note_in_call(id, now);
+	return false;
+}
+
+/* Notes a use of any database that was kept over a restart. */
+void
+activity_restore_use(Oid database, const KeyUse *use)
+{
+	KeyTable   *table = keytable_attach();
+
+	if (table != NULL)
+		note_in_table(table, database, &use->id, use->used_at);
+}
+
+/* Returns the last use in shared memory of a key of this database, or 0. */
+TimestampTz
+activity_last_use(const pg_uuid_t *id)
+{
+	KeyTable   *table = keytable_attach();
+	Place		place;
+	Entry	   *entry;
+	TimestampTz seen = 0;
+
+	if (table == NULL)
+		return 0;
+
+	place = keytable_place(table, MyDatabaseId, id);
+	LWLockAcquire(&place.partition->lock, LW_SHARED);
+	entry = keytable_find(&place);
+	if (entry != NULL)
+		seen = pg_atomic_read_u64(&entry->seen);
+	LWLockRelease(&place.partition->lock);
+
+	return seen;
+}
+
+/* -------------------------------------------------------- for the flusher */
+
+/*
+ * Finds the databases with pending uses, and when the earliest of each is
+ * due.  Returns how many there are, at most max.
+ */
+int
+activity_due_databases(DueDatabase *databases, int max)
+{
+	KeyTable   *table = keytable_attach();
+	int			ndatabases = 0;
+
+	for (int p = 0; table != NULL && p < table->npartitions; p++)
+	{
+		Entry	   *entries;
+		Partition  *partition = keytable_partition(table, p, &entries);
+
+		LWLockAcquire(&partition->lock, LW_SHARED);
+		for (int i = 0; i < table->nentries; i++)
+		{
+			Oid			database = entries[i].key.database;
+			int			d = 0;
+
+			if (!OidIsValid(database) || !keytable_is_pending(&entries[i]))
+				continue;
+			while (d < ndatabases && databases[d].database != database)
+				d++;
+			if (d == max)
+				continue;
+			if (d == ndatabases)
+				databases[ndatabases++] = (DueDatabase){database, DT_NOEND};
+			databases[d].due_at = Min(databases[d].due_at, due_at(&entries[i]));
+		}
+		LWLockRelease(&partition->lock);
+	}
+
+	return ndatabases;
+}
+
+static int
+compare_uses(const void *a, const void *b)
+{
+	return memcmp(&((const KeyUse *) a)->id, &((const KeyUse *) b)->id, UUID_LEN);
+}
+
+/*
+ * Returns the uses of a database that are due by a time (DT_NOEND: all that
+ * are pending), in key order, palloc'd.
+ */
+int
+activity_collect(Oid database, TimestampTz due_by, KeyUse **uses)
+{
+	KeyTable   *table = keytable_attach();
+	int			nuses = 0;
+	int			room = 0;
+
+	*uses = NULL;
+	for (int p = 0; table != NULL && p < table->npartitions; p++)
+	{
+		Entry	   *entries;
+		Partition  *partition = keytable_partition(table, p, &entries);
+
+		/* No allocation under the lock: make room for a whole partition. */
+		if (room < nuses + table->nentries)
+		{
+			room = 2 * (nuses + table->nentries);
+			*uses = *uses ? repalloc(*uses, room * sizeof(KeyUse)) : palloc(room * sizeof(KeyUse));
+		}
+
+		LWLockAcquire(&partition->lock, LW_SHARED);
+		for (int i = 0; i < table->nentries; i++)
+		{
+			if (entries[i].key.database == database && keytable_is_pending(&entries[i]) &&
+				due_at(&entries[i]) <= due_by)
+				(*uses)[nuses++] = (KeyUse){
+					entries[i].key.id, pg_atomic_read_u64(&entries[i].seen)
+			};
+		}
+		LWLockRelease(&partition->lock);
+	}
+
+	if (nuses > 0)
+		qsort(*uses, nuses, sizeof(KeyUse), compare_uses);
+	return nuses;
+}
+
+/* Notes that uses are in the table and committed. */
+void
+activity_mark_persisted(Oid database, const KeyUse *uses, int nuses)
+{
+	KeyTable   *table = keytable_attach();
+
+	for (int i = 0; table != NULL && i < nuses; i++)
+	{
+		Place		place = keytable_place(table, database, &uses[i].id);
+		Entry	   *entry;
+
+		LWLockAcquire(&place.partition->lock, LW_SHARED);
+		entry = keytable_find(&place);
+		if (entry != NULL)
+			keytable_advance(&entry->persisted, uses[i].used_at);
+		LWLockRelease(&place.partition->lock);
+	}
+}
+
+/* Notes that a flush has committed. */
+void
+activity_note_flush(TimestampTz now)
+{
+	KeyTable   *table = keytable_attach();
+
+	if (table != NULL)
+		keytable_advance(&table->last_flush, now);
+}
+
+/* Forgets a key that has been deleted. */
+void
+activity_forget_key(Oid database, const pg_uuid_t *id)
+{
+	KeyTable   *table = keytable_attach();
+	Place		place;
+	Entry	   *entry;
+
+	if (table == NULL)
 		return;
 
-	store_last_use(id, now,
-				   TimestampTzPlusMilliseconds(now, -INT64CONST(1000) * guc_last_used_throttle));
+	place = keytable_place(table, database, id);
+	LWLockAcquire(&place.partition->lock, LW_EXCLUSIVE);
+	entry = keytable_find(&place);
+	if (entry != NULL)
+		keytable_remove(&place, entry);
+	LWLockRelease(&place.partition->lock);
+}
+
+/* Forgets a database that was dropped, or that has no apikeys any more. */
+void
+activity_forget_database(Oid database)
+{
+	KeyTable   *table = keytable_attach();
+
+	for (int p = 0; table != NULL && p < table->npartitions; p++)
+	{
+		Entry	   *entries;
+		Partition  *partition = keytable_partition(table, p, &entries);
+
+		LWLockAcquire(&partition->lock, LW_EXCLUSIVE);
+		for (int i = 0; i < table->nentries; i++)
+		{
+			if (entries[i].key.database == database)
+			{
+				Place		place = keytable_place(table, database, &entries[i].key.id);
+
+				keytable_remove(&place, &entries[i]);
+			}
+		}
+		LWLockRelease(&partition->lock);
+	}
+}
+
+/* Tells how full the table is; false where there is none. */
+bool
+activity_fill(ActivityFill *fill)
+{
+	KeyTable   *table = keytable_attach();
+
+	if (table == NULL)
+		return false;
+
+	memset(fill, 0, sizeof(ActivityFill));
+	fill->last_flush = pg_atomic_read_u64(&table->last_flush);
+	for (int p = 0; p < table->npartitions; p++)
+	{
+		Entry	   *entries;
+		Partition  *partition = keytable_partition(table, p, &entries);
+
+		LWLockAcquire(&partition->lock, LW_SHARED);
+		fill->used += partition->nused;
+		for (int i = 0; i < table->nentries; i++)
+			fill->pending += keytable_is_pending(&entries[i]);
+		LWLockRelease(&partition->lock);
+	}
+	fill->free = (int64) table->npartitions * table->nentries - fill->used;
+
+	return true;
 }

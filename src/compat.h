@@ -10,8 +10,36 @@
 #ifndef APIKEYS_COMPAT_H
 #define APIKEYS_COMPAT_H
 
+#include "storage/proc.h"
+#include "utils/wait_event.h"
+
 #if PG_VERSION_NUM < 150000
 #error "apikeys needs PostgreSQL 15 or later"
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/*
+ * From 17 on, shared memory can be had without preloading, and a wait can
+ * have a name of its own.
+ */
+#if PG_VERSION_NUM >= 170000
+#include "storage/dsm_registry.h"
+#define HAVE_NAMED_DSM	1
+#define wait_event(name)	WaitEventExtensionNew(name)
+#else
+#include "storage/backendid.h"
+#define HAVE_NAMED_DSM	0
+#define wait_event(name)	PG_WAIT_EXTENSION
+#endif
+
+/* This backend's number, 0 to MaxBackends - 1; negative where it has none. */
+#if PG_VERSION_NUM >= 170000
+#define backend_index() (MyProcNumber)
+#else
+#define backend_index() (MyBackendId == InvalidBackendId ? -1 : MyBackendId - 1)
 #endif
 
 #endif							/* APIKEYS_COMPAT_H */

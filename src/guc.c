@@ -9,6 +9,7 @@
 
 #include <limits.h>
 
+#include "miscadmin.h"
 #include "utils/guc.h"
 
 #include "guc.h"
@@ -25,6 +26,18 @@ char	   *guc_key_prefix;
  * see the last use of a busy key sooner on disk, -1 to keep no last use.
  */
 int			guc_last_used_throttle;
+
+/*
+ * apikeys.flush_interval, in milliseconds: how long what is pending may wait
+ * for others to be persisted with it.  Raise it to write less often.
+ */
+int			guc_flush_interval;
+
+/*
+ * apikeys.max_tracked_keys: how many keys shared memory has room for.  Raise
+ * it when apikeys.stats shows evictions or dropped uses.
+ */
+int			guc_max_tracked_keys;
 
 static bool
 check_key_prefix(char **newval, void **extra, GucSource source)
@@ -55,6 +68,23 @@ guc_init(void)
 							&guc_last_used_throttle,
 							300, -1, INT_MAX / 1000,
 							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("apikeys.flush_interval",
+							"Sets how often pending uses are persisted.",
+							NULL,
+							&guc_flush_interval,
+							10000, 10, INT_MAX / 2,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	/* A library that is loaded later can no longer define the stricter one. */
+	DefineCustomIntVariable("apikeys.max_tracked_keys",
+							"Sets how many keys are tracked in shared memory.",
+							NULL,
+							&guc_max_tracked_keys,
+							65536, 16, 16 * 1024 * 1024,
+							process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("apikeys");

@@ -10,6 +10,8 @@
 
 extern char *guc_key_prefix;
 extern int	guc_last_used_throttle;
+extern int	guc_flush_interval;
+extern int	guc_max_tracked_keys;
 
 extern void guc_init(void);
 

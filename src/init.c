@@ -10,7 +10,12 @@
 #include "fmgr.h"
 
 #include "compat.h"
+#include "counters.h"
+#include "flushqueue.h"
 #include "guc.h"
+#include "keytable.h"
+#include "launcher.h"
+#include "restart.h"
 
 PG_MODULE_MAGIC;
 
@@ -20,4 +25,9 @@ void
 _PG_init(void)
 {
 	guc_init();
+	counters_init();
+	keytable_init();
+	flushqueue_init();
+	launcher_init();
+	restart_init();
 }

@@ -20,6 +20,7 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "keyconfig.h"
 #include "policy.h"
 
@@ -31,8 +32,7 @@ static const struct
 {
 	const char *name;
 	Oid			type;
-}			members[] =
-{
+} members[] = {
 	[CONFIG_NAME] = {"name", TEXTOID},
 	[CONFIG_DESCRIPTION] = {"description", TEXTOID},
 	[CONFIG_USER_ID] = {"user_id", UUIDOID},
@@ -66,9 +66,8 @@ keyconfig_check_text(const char *what, Datum value, bool isnull, int max_chars)
 
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 isnull ? errmsg("%s must not be null", what) :
-			 nchars == 0 ? errmsg("%s must not be empty", what) :
-			 errmsg("%s is too long", what),
+			 isnull ? errmsg("%s must not be null", what) : nchars == 0 ? errmsg("%s must not be empty", what)
+																		: errmsg("%s is too long", what),
 			 errdetail("It must have 1 to %d characters.", max_chars)));
 }
 
@@ -84,7 +83,7 @@ keyconfig_check_expires_at(TimestampTz expires_at, TimestampTz now)
 			 errmsg("expires_at must be in the future"),
 			 errdetail("It is %s, and now it is %s.",
 					   pstrdup(timestamptz_to_str(expires_at)),
-					   timestamptz_to_str(now)),
+					   pstrdup(timestamptz_to_str(now))),
 			 errhint("Leave it out for a key that never expires.")));
 }
 
@@ -194,8 +193,8 @@ string_to_datum(const char *name, Oid type, const JsonbValue *json)
 	Datum		result = (Datum) 0;
 
 	if (json->type != jbvString)
-		bad_change(name, type == INETOID ? "null or an array of strings" :
-				   "null or a string");
+		bad_change(name, type == INETOID ? "null or an array of strings" : strcmp(name, "name") == 0 ? "a string"
+																									 : "null or a string");
 
 	getTypeInputInfo(type, &typinput, &typioparam);
 
@@ -280,7 +279,7 @@ find_member(const JsonbValue *key)
 	{
 		const char *name = members[member].name;
 
-		if (strlen(name) == key->val.string.len &&
+		if ((int) strlen(name) == key->val.string.len &&
 			memcmp(name, key->val.string.val, key->val.string.len) == 0)
 			return member;
 		appendStringInfo(&known, "%s%s", member > 0 ? ", " : "", name);

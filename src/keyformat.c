@@ -15,6 +15,7 @@
 
 #include "utils/pg_crc.h"
 
+#include "compat.h"
 #include "keyformat.h"
 #include "secret.h"
 
@@ -31,7 +32,7 @@ keyformat_prefix_is_valid(const char *prefix)
 	Size		len = strlen(prefix);
 
 	return len >= 1 && len <= KEY_PREFIX_MAX_LEN &&
-		strspn(prefix,
+		   strspn(prefix,
 			   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 			   "0123456789_-") == len;
 }

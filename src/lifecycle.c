@@ -18,6 +18,8 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
+#include "errors.h"
 #include "guc.h"
 #include "keyconfig.h"
 #include "keyformat.h"
@@ -37,28 +39,6 @@ PG_FUNCTION_INFO_V1(apikey_revoke);
 PG_FUNCTION_INFO_V1(apikey_update);
 PG_FUNCTION_INFO_V1(apikey_delete);
 PG_FUNCTION_INFO_V1(apikey_cleanup_expired);
-
-/* Raises 22023 for an argument that must not be null and is. */
-static void
-require_argument(FunctionCallInfo fcinfo, int argno, const char *name)
-{
-	if (PG_ARGISNULL(argno))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not be null", name)));
-}
-
-/* Raises P0002 for a key that is not there. */
-static void
-key_not_found(const pg_uuid_t *id)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NO_DATA_FOUND),
-			 errmsg("API key not found"),
-			 errdetail("There is no key with id %s.",
-					   DatumGetCString(DirectFunctionCall1(uuid_out,
-														   UUIDPGetDatum(id))))));
-}
 
 /* Raises 55000 for a key whose state does not allow what is asked. */
 static void
@@ -86,8 +66,13 @@ lock_key(FunctionCallInfo fcinfo, KeyRow *key)
 static TimestampTz
 key_expires_at(const KeyRow *key)
 {
-	return key->nulls[KEY_EXPIRES_AT] ? DT_NOEND :
-		DatumGetTimestampTz(key->values[KEY_EXPIRES_AT]);
+	return key->nulls[KEY_EXPIRES_AT] ? DT_NOEND : DatumGetTimestampTz(key->values[KEY_EXPIRES_AT]);
+}
+
+static TimestampTz
+config_expires_at(const KeyConfig *config)
+{
+	return config->nulls[CONFIG_EXPIRES_AT] ? DT_NOEND : DatumGetTimestampTz(config->values[CONFIG_EXPIRES_AT]);
 }
 
 /* Copies n arguments from argno on into a configuration from member on. */
@@ -442,6 +427,8 @@ apikey_update(PG_FUNCTION_ARGS)
 	now = GetCurrentTimestamp();
 	config_from_row(&config, &key);
 	keyconfig_change(&config, PG_GETARG_JSONB_P(1), now);
+	if (!key.nulls[KEY_ROTATED_AT] && config_expires_at(&config) > key_expires_at(&key))
+		wrong_state("cannot extend the life of a key that has been rotated");
 	store_update_key(id, &config, PG_GETARG_JSONB_P(1), now);
 
 	PG_RETURN_DATUM(store_key_info(id));

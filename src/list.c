@@ -15,6 +15,7 @@
 #include "funcapi.h"
 #include "utils/builtins.h"
 
+#include "errors.h"
 #include "store.h"
 
 PG_FUNCTION_INFO_V1(apikey_list);
@@ -36,10 +37,7 @@ find_page_start(ListFilter *filter)
 	TimestampTz created_at;
 
 	if (!store_page_start(DatumGetUUIDP(filter->values[LIST_AFTER]), &created_at))
-		ereport(ERROR,
-				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("API key not found"),
-				 errdetail("There is no key with the id given as \"after\".")));
+		key_not_found(DatumGetUUIDP(filter->values[LIST_AFTER]));
 
 	filter->values[LIST_AFTER_CREATED_AT] = TimestampTzGetDatum(created_at);
 	filter->nulls[LIST_AFTER_CREATED_AT] = false;

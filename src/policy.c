@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
+#include "compat.h"
 #include "policy.h"
 
 #define PATTERN_MAX_LEN		255
@@ -196,7 +197,7 @@ find_member(const Document *document, const JsonbValue *key)
 	{
 		const Member *member = &document->member[i];
 
-		if (strlen(member->name) == key->val.string.len &&
+		if ((int) strlen(member->name) == key->val.string.len &&
 			memcmp(member->name, key->val.string.val, key->val.string.len) == 0)
 			return member;
 	}

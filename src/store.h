@@ -14,6 +14,7 @@
 
 #include "funcapi.h"
 #include "utils/jsonb.h"
+#include "utils/numeric.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -87,6 +88,30 @@ typedef struct ListFilter
 	bool		nulls[LIST_NARGUMENTS];
 } ListFilter;
 
+/* When a key was used last. */
+typedef struct KeyUse
+{
+	pg_uuid_t	id;
+	TimestampTz used_at;
+} KeyUse;
+
+/* What became of a use that was to be persisted. */
+typedef enum UseOutcome
+{
+	USE_BUSY,					/* its row is locked: try again later */
+	USE_PERSISTED,				/* the table has it or a later one */
+	USE_KEY_GONE				/* the key has been deleted */
+} UseOutcome;
+
+/* apikey_usage's row. */
+#define USAGE_NCOLUMNS 7
+
+typedef struct UsageRow
+{
+	Datum		values[USAGE_NCOLUMNS];
+	bool		nulls[USAGE_NCOLUMNS];
+} UsageRow;
+
 /* store_key.c */
 extern bool store_find_key(const bytea *hash, KeyRow *row);
 extern bool store_lock_key(const pg_uuid_t *id, KeyRow *row);
@@ -109,5 +134,11 @@ extern void store_list_keys(ListFilter *filter, ReturnSetInfo *rsinfo);
 /* store_usage.c */
 extern void store_last_use(const pg_uuid_t *id, TimestampTz used_at,
 						   TimestampTz due_before);
+extern bool store_lock_flush(bool wait);
+extern int64 store_persist_uses(const KeyUse *uses, int nuses, UseOutcome *outcomes);
+extern int64 store_roll_up(int max_entries);
+extern bool store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost,
+							TimestampTz now);
+extern bool store_usage(const pg_uuid_t *id, UsageRow *row);
 
 #endif							/* APIKEYS_STORE_H */

@@ -275,7 +275,8 @@ store_revoke_key(const pg_uuid_t *id, TimestampTz now)
 	store_open(&scope);
 	store_write_durably(&revoke_key,
 						(Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now),
-						acting_role(&scope)}, NULL);
+								  acting_role(&scope)},
+						NULL);
 	store_close(&scope);
 }
 
@@ -291,7 +292,7 @@ delete_keys_in_scope(const StoreScope *scope, Datum ids, const char *action,
 
 	deleted = store_write_durably(&delete_keys,
 								  (Datum[]) {ids, TimestampTzGetDatum(now),
-								  acting_role(scope), CStringGetTextDatum(action)},
+											acting_role(scope), CStringGetTextDatum(action)},
 								  NULL);
 	store_forget_use(ids);
 

@@ -1,9 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * store_usage.c
- *	  The statements on apikeys.usage.
+ *	  The statements on apikeys.usage, usage_day and usage_entry.
  *
- * Nobody waits here.  There is no foreign key to apikeys.key, since its
+ * Nobody waits here.  usage_entry is only appended to, and what is appended
+ * is rolled up by one flush at a time.  There is no foreign key to apikeys.key, since its
  * check would lock the row of a hot key; a row of usage that somebody else
  * holds is left alone; and a first use, which inserts, takes an advisory
  * lock of the key first, because two inserts of one key would wait for each
@@ -13,7 +14,9 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
+#include "utils/array.h"
 
 #include "store.h"
 #include "store_spi.h"
@@ -46,12 +49,121 @@ static Statement insert_last_use = {
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
 };
 
+#define FLUSH_LOCK \
+	"'apikeys.usage'::pg_catalog.regclass::pg_catalog.oid::pg_catalog.int4, 0"
+
+/* One flush at a time in a database. */
+static Statement try_flush_lock = {
+	.sql = "SELECT pg_catalog.pg_try_advisory_xact_lock(" FLUSH_LOCK ")",
+};
+
+static Statement wait_flush_lock = {
+	.sql = "SELECT true FROM pg_catalog.pg_advisory_xact_lock(" FLUSH_LOCK ")",
+};
+
+/*
+ * A row that somebody holds is left for the next flush; it is not in the
+ * result.  $1 and $2 are in key order.
+ */
+static Statement persist_uses = {
+	.sql = "WITH use AS MATERIALIZED ("
+	"SELECT d.key_id, d.used_at, d.n FROM ROWS FROM ("
+	"pg_catalog.unnest($1), pg_catalog.unnest($2))"
+	" WITH ORDINALITY AS d(key_id, used_at, n)),"
+	" held AS MATERIALIZED (SELECT u.key_id FROM apikeys.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY ($1)"
+	" ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
+	" moved AS (UPDATE apikeys.usage u SET last_used_at = use.used_at"
+	" FROM use JOIN held ON held.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" AND (u.last_used_at IS NULL OR u.last_used_at OPERATOR(pg_catalog.<) use.used_at)"
+	" RETURNING u.key_id),"
+	" made AS (INSERT INTO apikeys.usage (key_id, last_used_at)"
+	" SELECT use.key_id, use.used_at FROM use"
+	" JOIN apikeys.key k ON k.id OPERATOR(pg_catalog.=) use.key_id"
+	" WHERE NOT EXISTS (SELECT FROM apikeys.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) use.key_id)"
+	" ORDER BY use.key_id"
+	" ON CONFLICT (key_id) DO NOTHING RETURNING key_id)"
+	" SELECT use.n, k.id IS NULL,"
+	" moved.key_id IS NOT NULL OR made.key_id IS NOT NULL"
+	" FROM use"
+	" LEFT JOIN apikeys.key k ON k.id OPERATOR(pg_catalog.=) use.key_id"
+	" LEFT JOIN held ON held.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" LEFT JOIN moved ON moved.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" LEFT JOIN made ON made.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" WHERE k.id IS NULL OR held.key_id IS NOT NULL OR made.key_id IS NOT NULL",
+	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZARRAYOID)
+};
+
+/*
+ * Moves entries into the totals: gone there and counted here in one
+ * statement, so exactly once.  Entries of a deleted key just go.  Sums stop
+ * at the largest bigint, since one absurd entry must not block the others.
+ */
+static Statement roll_up = {
+	.sql = "WITH batch AS MATERIALIZED (SELECT e.id FROM apikeys.usage_entry e"
+	" ORDER BY e.id LIMIT $1 FOR UPDATE SKIP LOCKED),"
+	" taken AS (DELETE FROM apikeys.usage_entry e USING batch"
+	" WHERE e.id OPERATOR(pg_catalog.=) batch.id"
+	" RETURNING e.key_id, e.recorded_at, e.tokens, e.cost),"
+	" live AS MATERIALIZED (SELECT t.key_id, t.tokens, t.cost,"
+	" pg_catalog.timezone('UTC', t.recorded_at)::pg_catalog.date AS day FROM taken t"
+	" JOIN apikeys.key k ON k.id OPERATOR(pg_catalog.=) t.key_id),"
+	" total AS (INSERT INTO apikeys.usage AS u"
+	" (key_id, total_requests, total_tokens, total_cost)"
+	" SELECT live.key_id, pg_catalog.count(*),"
+	" LEAST(pg_catalog.sum(live.tokens), 9223372036854775807), pg_catalog.sum(live.cost)"
+	" FROM live GROUP BY live.key_id ORDER BY live.key_id"
+	" ON CONFLICT (key_id) DO UPDATE SET"
+	" total_requests = u.total_requests OPERATOR(pg_catalog.+) excluded.total_requests,"
+	" total_tokens = LEAST(u.total_tokens::pg_catalog.numeric"
+	" OPERATOR(pg_catalog.+) excluded.total_tokens, 9223372036854775807),"
+	" total_cost = u.total_cost OPERATOR(pg_catalog.+) excluded.total_cost),"
+	" daily AS (INSERT INTO apikeys.usage_day AS d (key_id, day, requests, tokens, cost)"
+	" SELECT live.key_id, live.day, pg_catalog.count(*),"
+	" LEAST(pg_catalog.sum(live.tokens), 9223372036854775807), pg_catalog.sum(live.cost)"
+	" FROM live GROUP BY live.key_id, live.day ORDER BY live.key_id, live.day"
+	" ON CONFLICT (key_id, day) DO UPDATE SET"
+	" requests = d.requests OPERATOR(pg_catalog.+) excluded.requests,"
+	" tokens = LEAST(d.tokens::pg_catalog.numeric"
+	" OPERATOR(pg_catalog.+) excluded.tokens, 9223372036854775807),"
+	" cost = d.cost OPERATOR(pg_catalog.+) excluded.cost)"
+	" SELECT pg_catalog.count(*) FROM taken",
+	STATEMENT_ARGS(INT4OID)
+};
+
+/* The key is looked up without a lock, which would write to its row. */
+static Statement add_usage = {
+	.sql = "INSERT INTO apikeys.usage_entry (key_id, recorded_at, tokens, cost)"
+	" SELECT k.id, $2, $3, $4 FROM apikeys.key k"
+	" WHERE k.id OPERATOR(pg_catalog.=) $1",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID)
+};
+
+static Statement read_usage = {
+	.sql = "SELECT i.total_requests, i.total_tokens, i.total_cost,"
+	" i.requests_today, i.tokens_today, i.cost_today, i.last_used_at"
+	" FROM apikeys.info i WHERE i.id OPERATOR(pg_catalog.=) $1",
+	STATEMENT_ARGS(UUIDOID)
+};
+
 static Statement forget_use = {
 	.sql = "DELETE FROM apikeys.usage"
 	" WHERE key_id OPERATOR(pg_catalog.=) ANY ("
 	"SELECT u.key_id FROM apikeys.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY ($1)"
 	" FOR UPDATE SKIP LOCKED)",
+	STATEMENT_ARGS(UUIDARRAYOID)
+};
+
+static Statement forget_days = {
+	.sql = "DELETE FROM apikeys.usage_day d USING ("
+	"SELECT l.key_id, l.day FROM apikeys.usage_day l"
+	" WHERE l.key_id OPERATOR(pg_catalog.=) ANY ($1)"
+	" FOR UPDATE SKIP LOCKED) l"
+	" WHERE d.key_id OPERATOR(pg_catalog.=) l.key_id"
+	" AND d.day OPERATOR(pg_catalog.=) l.day",
 	STATEMENT_ARGS(UUIDARRAYOID)
 };
 
@@ -82,4 +194,128 @@ void
 store_forget_use(Datum ids)
 {
 	store_write(&forget_use, &ids, NULL);
+	store_write(&forget_days, &ids, NULL);
+}
+
+/*
+ * Takes the lock that lets one flush at a time work in this database, until
+ * the transaction ends.  False when another has it and we do not wait.
+ */
+bool
+store_lock_flush(bool wait)
+{
+	StoreScope	scope;
+	bool		isnull;
+	bool		locked;
+
+	store_open(&scope);
+	store_write(wait ? &wait_flush_lock : &try_flush_lock, NULL, NULL);
+	locked = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+										SPI_tuptable->tupdesc, 1, &isnull));
+	store_close(&scope);
+
+	return locked;
+}
+
+/* Splits uses into an uuid[] and a timestamptz[]. */
+static void
+uses_to_arrays(const KeyUse *uses, int nuses, Datum *arrays)
+{
+	Datum	   *ids = palloc(nuses * sizeof(Datum));
+	Datum	   *times = palloc(nuses * sizeof(Datum));
+
+	for (int i = 0; i < nuses; i++)
+	{
+		ids[i] = UUIDPGetDatum(&uses[i].id);
+		times[i] = TimestampTzGetDatum(uses[i].used_at);
+	}
+
+	arrays[0] = PointerGetDatum(construct_array(ids, nuses, UUIDOID, UUID_LEN,
+												false, TYPALIGN_CHAR));
+	arrays[1] = PointerGetDatum(construct_array(times, nuses, TIMESTAMPTZOID,
+												sizeof(TimestampTz),
+												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/*
+ * Persists uses in one statement; says what became of each, and returns how
+ * many rows were written.  uses are in key order.
+ */
+int64
+store_persist_uses(const KeyUse *uses, int nuses, UseOutcome *outcomes)
+{
+	StoreScope	scope;
+	Datum		arrays[2];
+	int64		written = 0;
+
+	for (int i = 0; i < nuses; i++)
+		outcomes[i] = USE_BUSY;
+
+	store_open(&scope);
+	uses_to_arrays(uses, nuses, arrays);
+	store_write(&persist_uses, arrays, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Datum		row[3];
+		bool		nulls[3];
+
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row, nulls);
+		outcomes[DatumGetInt64(row[0]) - 1] =
+			DatumGetBool(row[1]) ? USE_KEY_GONE : USE_PERSISTED;
+		written += DatumGetBool(row[2]);
+	}
+	store_close(&scope);
+
+	return written;
+}
+
+/* Rolls up at most max_entries usage entries; returns how many it took. */
+int64
+store_roll_up(int max_entries)
+{
+	StoreScope	scope;
+	bool		isnull;
+	int64		taken;
+
+	store_open(&scope);
+	store_write(&roll_up, (Datum[]) {Int32GetDatum(max_entries)}, NULL);
+	taken = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+										SPI_tuptable->tupdesc, 1, &isnull));
+	store_close(&scope);
+
+	return taken;
+}
+
+/* Appends a usage entry; false when there is no such key. */
+bool
+store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost, TimestampTz now)
+{
+	StoreScope	scope;
+	bool		added;
+
+	store_open(&scope);
+	added = store_write_durably(&add_usage,
+								(Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now),
+										  Int64GetDatum(tokens), NumericGetDatum(cost)},
+								NULL) > 0;
+	store_close(&scope);
+
+	return added;
+}
+
+/* Reads what a key has used; false when there is no such key. */
+bool
+store_usage(const pg_uuid_t *id, UsageRow *row)
+{
+	StoreScope	scope;
+	bool		found;
+
+	store_open(&scope);
+	found = store_read(&read_usage, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
+	if (found)
+		heap_deform_tuple(SPI_copytuple(SPI_tuptable->vals[0]),
+						  SPI_tuptable->tupdesc, row->values, row->nulls);
+	store_close(&scope);
+
+	return found;
 }

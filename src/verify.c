@@ -18,6 +18,9 @@
 #include "utils/timestamp.h"
 
 #include "activity.h"
+#include "compat.h"
+#include "counters.h"
+#include "flushqueue.h"
 #include "keyhash.h"
 #include "secret.h"
 #include "status.h"
@@ -40,20 +43,37 @@ enum
 
 typedef struct Verdict
 {
+	Counter		counter;
 	const char *code;
 	const char *reason;			/* NULL: valid */
 } Verdict;
 
-static const Verdict not_found = {"NOT_FOUND", "API key not found"};
+static const Verdict not_found = {COUNT_NOT_FOUND, "NOT_FOUND", "API key not found"};
 
 static const Verdict verdicts[] = {
-	[KEY_STATUS_REVOKED] = {"REVOKED", "API key has been revoked"},
-	[KEY_STATUS_EXPIRED] = {"EXPIRED", "API key has expired"},
-	[KEY_STATUS_DISABLED] = {"DISABLED", "API key is disabled"},
-	[KEY_STATUS_ACTIVE] = {"VALID", NULL},
+	[KEY_STATUS_REVOKED] = {COUNT_REVOKED, "REVOKED", "API key has been revoked"},
+	[KEY_STATUS_EXPIRED] = {COUNT_EXPIRED, "EXPIRED", "API key has expired"},
+	[KEY_STATUS_DISABLED] = {COUNT_DISABLED, "DISABLED", "API key is disabled"},
+	[KEY_STATUS_ACTIVE] = {COUNT_VALID, "VALID", NULL},
 };
 
 PG_FUNCTION_INFO_V1(apikey_verify);
+
+/* Does a text consist of printable ASCII, as every key does? */
+static bool
+is_printable(const text *txt)
+{
+	const char *data = VARDATA_ANY(txt);
+	int			len = VARSIZE_ANY_EXHDR(txt);
+
+	for (int i = 0; i < len; i++)
+	{
+		if (data[i] < ' ' || data[i] > '~')
+			return false;
+	}
+
+	return true;
+}
 
 /*
  * Finds the key that a text names.  A toasted text is measured before it is
@@ -64,24 +84,24 @@ find_key(struct varlena *raw_key, KeyRow *row)
 {
 	Size		len = toast_raw_datum_size(PointerGetDatum(raw_key)) - VARHDRSZ;
 	text	   *plain;
-	bytea	   *hash;
+	bytea	   *hash = NULL;
 
 	if (len < 1 || len > KEY_TEXT_MAX_LEN)
 		return false;
 
 	plain = (text *) pg_detoast_datum_packed(raw_key);
-	hash = keyhash_compute(plain);
+	if (is_printable(plain))
+		hash = keyhash_compute(plain);
 	if (plain != (text *) raw_key)
 		explicit_bzero(VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain));
 
-	return store_find_key(hash, row);
+	return hash != NULL && store_find_key(hash, row);
 }
 
 static const Verdict *
 judge(const KeyRow *row, TimestampTz now)
 {
-	TimestampTz expires_at = row->nulls[KEY_EXPIRES_AT] ? DT_NOEND :
-		DatumGetTimestampTz(row->values[KEY_EXPIRES_AT]);
+	TimestampTz expires_at = row->nulls[KEY_EXPIRES_AT] ? DT_NOEND : DatumGetTimestampTz(row->values[KEY_EXPIRES_AT]);
 
 	return &verdicts[status_at(now, !row->nulls[KEY_REVOKED_AT], expires_at,
 							   DatumGetBool(row->values[KEY_ENABLED]))];
@@ -125,16 +145,19 @@ Datum
 apikey_verify(PG_FUNCTION_ARGS)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	const Verdict *verdict;
+	const Verdict *verdict = &not_found;
 	KeyRow		key;
+	bool		found;
 
-	if (PG_ARGISNULL(0) ||
-		!find_key((struct varlena *) DatumGetPointer(PG_GETARG_DATUM(0)), &key))
-		return form_answer(fcinfo, &not_found, NULL);
+	found = !PG_ARGISNULL(0) &&
+			find_key((struct varlena *) DatumGetPointer(PG_GETARG_DATUM(0)), &key);
+	if (found)
+		verdict = judge(&key, now);
 
-	verdict = judge(&key, now);
-	if (verdict->reason == NULL)
-		activity_note_use(DatumGetUUIDP(key.values[KEY_ID]), now);
+	counters_add(verdict->counter, 1);
+	if (verdict->reason == NULL &&
+		activity_note_use(DatumGetUUIDP(key.values[KEY_ID]), now))
+		flushqueue_wake();
 
-	return form_answer(fcinfo, verdict, &key);
+	return form_answer(fcinfo, verdict, found ? &key : NULL);
 }

@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ *
+ * counters.h
+ *	  What apikeys.stats counts.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_COUNTERS_H
+#define APIKEYS_COUNTERS_H
+
+#include "datatype/timestamp.h"
+
+/* The first are the outcomes of verify. */
+typedef enum Counter
+{
+	COUNT_VALID,
+	COUNT_NOT_FOUND,
+	COUNT_REVOKED,
+	COUNT_EXPIRED,
+	COUNT_DISABLED,
+	COUNT_FORBIDDEN,
+	COUNT_INSUFFICIENT_PERMISSIONS,
+	COUNT_RATE_LIMITED,
+	COUNT_BUDGET_EXCEEDED,
+	COUNT_EVICTIONS,
+	COUNT_DROPPED,
+	COUNT_FLUSHES,
+	COUNT_ROWS_FLUSHED,
+	COUNT_FLUSH_ERRORS,
+	COUNT_WORKERS_STARTED,
+	COUNT_NCOUNTERS
+} Counter;
+
+extern void counters_init(void);
+extern void counters_add(Counter counter, uint64 n);
+extern bool counters_read(uint64 *totals, TimestampTz *since);
+
+#endif							/* APIKEYS_COUNTERS_H */

@@ -1,0 +1,264 @@
+/*-------------------------------------------------------------------------
+ *
+ * keytable.c
+ *	  The shared hash table of keys, and its locking protocol.
+ *
+ * The table has a fixed size and holds no pointers, so that it can be born
+ * in a DSM segment as well.  It is cut into partitions, each with a lock,
+ * chains and entries of its own.
+ *
+ * The LWLock of a partition guards which entries are in which chain: share
+ * it to find an entry, have it exclusively to add or remove one.  The times
+ * in an entry are atomics that only ever grow; to advance them the shared
+ * lock is enough.  Never more than one partition is locked at a time, and
+ * nothing that could raise an error runs under a lock.
+ *
+ * When a partition is full, the entry that was used least recently among
+ * those with nothing pending makes room.  If there is none, nothing does.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "storage/shmem.h"
+
+#include "guc.h"
+#include "keytable.h"
+
+#define ENTRIES_PER_PARTITION	1024	/* at least, unless there is but one */
+#define MAX_PARTITIONS			64
+#define EVICTION_SAMPLE			64	/* entries looked at to find a victim */
+#define NO_ENTRY				(-1)
+
+/* A lock does not share its cache line with another. */
+typedef union PaddedPartition
+{
+	Partition	partition;
+	char		padding[PG_CACHE_LINE_SIZE];
+} PaddedPartition;
+
+#define TABLE_SIZE	TYPEALIGN(PG_CACHE_LINE_SIZE, sizeof(KeyTable))
+
+static Size table_size(void);
+static void table_born(void *address);
+
+static ShmemSegment segment = {
+	.name = "apikeys keys",
+	.size = table_size,
+	.init = table_born,
+};
+
+void
+keytable_init(void)
+{
+	shmem_add(&segment);
+}
+
+/* Returns the table, or NULL where there is no shared memory. */
+KeyTable *
+keytable_attach(void)
+{
+	return shmem_attach(&segment);
+}
+
+/* ---------------------------------------------------------------- layout */
+
+static int
+count_partitions(void)
+{
+	return Max(1, Min(MAX_PARTITIONS, guc_max_tracked_keys / ENTRIES_PER_PARTITION));
+}
+
+/* The table is followed by the partitions, the chains' heads, the entries. */
+static Size
+table_size(void)
+{
+	Size		npartitions = count_partitions();
+	Size		nentries = guc_max_tracked_keys / npartitions * npartitions;
+	Size		size = TABLE_SIZE;
+
+	size = add_size(size, mul_size(npartitions, sizeof(PaddedPartition)));
+	size = add_size(size, MAXALIGN(mul_size(nentries, sizeof(int))));
+	return add_size(size, mul_size(nentries, sizeof(Entry)));
+}
+
+static PaddedPartition *
+get_partition(KeyTable *table, int p)
+{
+	return (PaddedPartition *) ((char *) table + TABLE_SIZE) + p;
+}
+
+/* The heads of a partition's chains, one for each of its entries. */
+static int *
+get_buckets(KeyTable *table, int p)
+{
+	return (int *) get_partition(table, table->npartitions) + p * table->nentries;
+}
+
+static Entry *
+get_entries(KeyTable *table, int p)
+{
+	Size		buckets_size = MAXALIGN(sizeof(int) * table->npartitions * table->nentries);
+
+	return (Entry *) ((char *) get_buckets(table, 0) + buckets_size) + p * table->nentries;
+}
+
+static void
+table_born(void *address)
+{
+	KeyTable   *table = address;
+
+	table->npartitions = count_partitions();
+	table->nentries = guc_max_tracked_keys / table->npartitions;
+	pg_atomic_init_u64(&table->last_flush, 0);
+
+	for (int p = 0; p < table->npartitions; p++)
+	{
+		Entry	   *entries = get_entries(table, p);
+
+		LWLockInitialize(&get_partition(table, p)->partition.lock, table->header.tranche_id);
+		for (int i = 0; i < table->nentries; i++)
+		{
+			get_buckets(table, p)[i] = NO_ENTRY;
+			entries[i].next = (i + 1 < table->nentries) ? i + 1 : NO_ENTRY;
+			pg_atomic_init_u64(&entries[i].seen, 0);
+			pg_atomic_init_u64(&entries[i].persisted, 0);
+		}
+	}
+}
+
+/* Returns a partition and its table->nentries entries, free ones included. */
+Partition *
+keytable_partition(KeyTable *table, int p, Entry **entries)
+{
+	*entries = get_entries(table, p);
+	return &get_partition(table, p)->partition;
+}
+
+/* Tells where a key belongs, whether it is there or not.  No lock needed. */
+Place
+keytable_place(KeyTable *table, Oid database, const pg_uuid_t *id)
+{
+	Place		place;
+	uint32		hash;
+	int			p;
+
+	place.key.database = database;
+	place.key.id = *id;
+	hash = hash_bytes((const unsigned char *) &place.key, sizeof(place.key));
+
+	p = hash % table->npartitions;
+	place.partition = keytable_partition(table, p, &place.entries);
+	place.bucket = get_buckets(table, p) + hash / table->npartitions % table->nentries;
+
+	return place;
+}
+
+/* --------------------------------------------------------------- entries */
+
+/* Advances a time that only grows.  Shared lock. */
+void
+keytable_advance(pg_atomic_uint64 *time, TimestampTz to)
+{
+	uint64		from = pg_atomic_read_u64(time);
+
+	while ((uint64) to > from && !pg_atomic_compare_exchange_u64(time, &from, to))
+		/* somebody else has advanced it */;
+}
+
+/* Has a key been used since its last use was persisted?  Shared lock. */
+bool
+keytable_is_pending(Entry *entry)
+{
+	return pg_atomic_read_u64(&entry->seen) > pg_atomic_read_u64(&entry->persisted);
+}
+
+/* Returns the entry of a key or NULL.  Shared lock. */
+Entry *
+keytable_find(const Place *place)
+{
+	for (int i = *place->bucket; i != NO_ENTRY; i = place->entries[i].next)
+	{
+		if (memcmp(&place->entries[i].key, &place->key, sizeof(EntryKey)) == 0)
+			return &place->entries[i];
+	}
+
+	return NULL;
+}
+
+/* Takes an entry out of its chain and frees it.  Exclusive lock. */
+void
+keytable_remove(const Place *place, Entry *entry)
+{
+	int		   *link = place->bucket;
+
+	while (&place->entries[*link] != entry)
+		link = &place->entries[*link].next;
+	*link = entry->next;
+
+	memset(&entry->key, 0, sizeof(EntryKey));
+	pg_atomic_write_u64(&entry->seen, 0);
+	pg_atomic_write_u64(&entry->persisted, 0);
+	entry->next = place->partition->first_free;
+	place->partition->first_free = entry - place->entries;
+	place->partition->nused--;
+}
+
+/*
+ * Frees the entry used least recently among those with nothing pending.  In
+ * a large partition a sample stands for all of it, as long as the sample has
+ * one that can go.  False when none can.  Exclusive lock.
+ */
+static bool
+evict_entry(KeyTable *table, const Place *place)
+{
+	Partition  *partition = place->partition;
+	Entry	   *victim = NULL;
+	Place		victim_place;
+
+	for (int looked = 0; looked < table->nentries; looked++)
+	{
+		Entry	   *entry = &place->entries[partition->hand];
+
+		if (looked >= EVICTION_SAMPLE && victim != NULL)
+			break;
+		partition->hand = (partition->hand + 1) % table->nentries;
+		if (!keytable_is_pending(entry) &&
+			(victim == NULL ||
+			 pg_atomic_read_u64(&entry->seen) < pg_atomic_read_u64(&victim->seen)))
+			victim = entry;
+	}
+	if (victim == NULL)
+		return false;
+
+	victim_place = keytable_place(table, victim->key.database, &victim->key.id);
+	keytable_remove(&victim_place, victim);
+	return true;
+}
+
+/*
+ * Adds an entry for a key that has none, if need be in place of another.
+ * NULL when there is no room.  Exclusive lock.
+ */
+Entry *
+keytable_add(KeyTable *table, const Place *place, bool *evicted)
+{
+	Partition  *partition = place->partition;
+	Entry	   *entry;
+	int			i;
+
+	*evicted = partition->first_free == NO_ENTRY && evict_entry(table, place);
+	if (partition->first_free == NO_ENTRY)
+		return NULL;
+
+	i = partition->first_free;
+	entry = &place->entries[i];
+	partition->first_free = entry->next;
+	partition->nused++;
+	entry->key = place->key;
+	entry->next = *place->bucket;
+	*place->bucket = i;
+
+	return entry;
+}

@@ -1,0 +1,71 @@
+/*-------------------------------------------------------------------------
+ *
+ * keytable.h
+ *	  The shared hash table of keys, and its locking protocol.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_KEYTABLE_H
+#define APIKEYS_KEYTABLE_H
+
+#include "port/atomics.h"
+#include "storage/lwlock.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "shmem.h"
+
+typedef struct EntryKey
+{
+	Oid			database;		/* InvalidOid: the entry is free */
+	pg_uuid_t	id;
+} EntryKey;
+
+typedef struct Entry
+{
+	EntryKey	key;			/* partition lock */
+	int			next;			/* in its chain or the free list; lock */
+	pg_atomic_uint64 seen;		/* last use, a TimestampTz; grows */
+	pg_atomic_uint64 persisted; /* last use in the table, 0: unknown; grows */
+} Entry;
+
+/* A part of the table, and what its lock guards. */
+typedef struct Partition
+{
+	LWLock		lock;
+	int			first_free;		/* lock */
+	int			nused;			/* lock */
+	int			hand;			/* where the next victim is looked for; lock */
+} Partition;
+
+typedef struct KeyTable
+{
+	ShmemHeader header;
+	int			npartitions;	/* set at birth */
+	int			nentries;		/* in each partition; set at birth */
+	pg_atomic_uint64 last_flush; /* a TimestampTz; grows */
+} KeyTable;
+
+/* Where a key belongs. */
+typedef struct Place
+{
+	EntryKey	key;
+	Partition  *partition;
+	int		   *bucket;			/* head of its chain; lock */
+	Entry	   *entries;		/* of the partition */
+} Place;
+
+extern void keytable_init(void);
+extern KeyTable *keytable_attach(void);
+
+extern Place keytable_place(KeyTable *table, Oid database, const pg_uuid_t *id);
+extern Partition *keytable_partition(KeyTable *table, int p, Entry **entries);
+
+extern Entry *keytable_find(const Place *place);
+extern Entry *keytable_add(KeyTable *table, const Place *place, bool *evicted);
+extern void keytable_remove(const Place *place, Entry *entry);
+
+extern void keytable_advance(pg_atomic_uint64 *time, TimestampTz to);
+extern bool keytable_is_pending(Entry *entry);
+
+#endif							/* APIKEYS_KEYTABLE_H */

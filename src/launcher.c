@@ -1,0 +1,167 @@
+/*-------------------------------------------------------------------------
+ *
+ * launcher.c
+ *	  The background worker that starts flushers.
+ *
+ * A preloaded server runs one.  It is connected to no database, so that none
+ * has to wait for it; it reads shared catalogs alone, to see that a database
+ * is still there.  It sleeps until something is due or somebody has news,
+ * but looks no more than once each apikeys.flush_interval.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "utils/guc.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "flushqueue.h"
+#include "guc.h"
+#include "launcher.h"
+
+#define RESTART_S		5		/* after pg_terminate_backend() */
+#define MAX_SLEEP_MS	300000
+
+/* May a flusher connect to a database?  One that is gone is forgotten. */
+static bool
+is_connectable(Oid database)
+{
+	HeapTuple	tuple;
+	bool		allowed = false;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	if (HeapTupleIsValid(tuple))
+	{
+		allowed = ((Form_pg_database) GETSTRUCT(tuple))->datallowconn;
+		ReleaseSysCache(tuple);
+	}
+	else
+		flushqueue_forget(database);
+	CommitTransactionCommand();
+
+	return allowed;
+}
+
+/* Starts the flushers that are due; returns when the next look is. */
+static TimestampTz
+start_due_flushers(TimestampTz now)
+{
+	DueDatabase databases[FLUSHQUEUE_MAX_DATABASES];
+	int			ndatabases = flushqueue_list(databases);
+	TimestampTz interval_end = TimestampTzPlusMilliseconds(now, guc_flush_interval);
+	TimestampTz next = DT_NOEND;
+
+	for (int i = 0; i < ndatabases; i++)
+	{
+		if (databases[i].due_at <= now && is_connectable(databases[i].database))
+			flushqueue_start(databases[i].database, 0);
+		next = Min(next, Max(databases[i].due_at, interval_end));
+	}
+
+	return next;
+}
+
+static void
+launcher_leaves(int code, Datum arg)
+{
+	flushqueue_set_launcher(NULL);
+}
+
+static void
+set_up(void)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	BackgroundWorkerUnblockSignals();
+
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	pgstat_report_appname(MyBgworkerEntry->bgw_name);
+
+	before_shmem_exit(launcher_leaves, (Datum) 0);
+	flushqueue_set_launcher(MyLatch);
+}
+
+/* Sleeps until a time (DT_NOEND: for ever) or until the latch is set. */
+static void
+sleep_until(TimestampTz until)
+{
+	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+	long		timeout = -1;
+
+	if (until != DT_NOEND)
+	{
+		events |= WL_TIMEOUT;
+		timeout = Min(MAX_SLEEP_MS,
+					  TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until));
+	}
+
+	(void) WaitLatch(MyLatch, events, timeout, wait_event("ApikeysLauncher"));
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* Main function of the launcher. */
+void
+apikeys_launcher_main(Datum arg)
+{
+	TimestampTz next = 0;		/* when the next look is */
+	TimestampTz interval_end = 0; /* no look before */
+
+	set_up();
+
+	while (!ShutdownRequestPending)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+			next = 0;			/* what is due may have changed */
+		}
+
+		if (flushqueue_has_news())
+			next = Min(next, interval_end);
+		if (now >= next)
+		{
+			flushqueue_take_news();
+			next = start_due_flushers(now);
+			interval_end = TimestampTzPlusMilliseconds(now, guc_flush_interval);
+		}
+
+		sleep_until(next);
+	}
+
+	/* Not 0, so that it comes back unless the server shuts down. */
+	proc_exit(1);
+}
+
+/* Has the launcher run in a server that is preloading the library. */
+void
+launcher_init(void)
+{
+	BackgroundWorker worker = {0};
+
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+
+	strlcpy(worker.bgw_name, "apikeys launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "apikeys launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_library_name, "apikeys", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "apikeys_launcher_main", BGW_MAXLEN);
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = RESTART_S;
+	RegisterBackgroundWorker(&worker);
+}

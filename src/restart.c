@@ -1,0 +1,231 @@
+/*-------------------------------------------------------------------------
+ *
+ * restart.c
+ *	  Pending uses survive a clean restart.
+ *
+ * No worker can start while the server goes down, so what is pending then is
+ * written to a file by the postmaster, after all its children have gone, and
+ * read when it starts the next time.  The file is gone before the server
+ * takes connections: nothing is read twice, and nothing after a crash.  A
+ * file that is not whole, not of this cluster or not of this format is
+ * ignored; a server must start without it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "port/pg_crc32c.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+
+#include "activity.h"
+#include "restart.h"
+#include "shmem.h"
+
+#define RESTART_FILE	PGSTAT_STAT_PERMANENT_DIRECTORY "/apikeys.stat"
+#define RESTART_MAGIC	0x41504b59	/* APKY */
+#define RESTART_FORMAT	1
+#define MAX_DATABASES	1024
+
+typedef struct RestartHeader
+{
+	uint32		magic;
+	uint32		format;
+	uint64		system_identifier;
+	uint64		nrecords;
+} RestartHeader;
+
+typedef struct RestartRecord
+{
+	Oid			database;
+	KeyUse		use;
+} RestartRecord;
+
+/* What a file consists of, before the CRC-32C of it all. */
+typedef struct RestartImage
+{
+	RestartHeader header;
+	RestartRecord records[FLEXIBLE_ARRAY_MEMBER];
+} RestartImage;
+
+static Size
+image_size(uint64 nrecords)
+{
+	return offsetof(RestartImage, records) + nrecords * sizeof(RestartRecord);
+}
+
+static pg_crc32c
+image_crc(const RestartImage *image, Size size)
+{
+	pg_crc32c	crc;
+
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, image, size);
+	FIN_CRC32C(crc);
+	return crc;
+}
+
+/* Adds the pending uses of a database to an image; returns the new image. */
+static RestartImage *
+add_database(RestartImage *image, Oid database)
+{
+	KeyUse	   *uses;
+	int			nuses = activity_collect(database, DT_NOEND, &uses);
+	uint64		n = image->header.nrecords;
+
+	image = repalloc_huge(image, image_size(n + nuses));
+	memset(&image->records[n], 0, nuses * sizeof(RestartRecord));
+	for (int i = 0; i < nuses; i++)
+	{
+		image->records[n + i].database = database;
+		image->records[n + i].use = uses[i];
+	}
+	image->header.nrecords = n + nuses;
+
+	return image;
+}
+
+static void
+write_file(const RestartImage *image)
+{
+	Size		size = image_size(image->header.nrecords);
+	pg_crc32c	crc = image_crc(image, size);
+	FILE	   *file = AllocateFile(RESTART_FILE ".tmp", PG_BINARY_W);
+	bool		written;
+
+	written = file != NULL &&
+			  fwrite(image, size, 1, file) == 1 &&
+			  fwrite(&crc, sizeof(crc), 1, file) == 1;
+	if (file != NULL && FreeFile(file) != 0)
+		written = false;
+
+	if (written)
+		(void) durable_rename(RESTART_FILE ".tmp", RESTART_FILE, LOG);
+	else
+	{
+		ereport(LOG,
+				(errcode_for_file_access(),
+				 errmsg("could not write file \"%s\": %m", RESTART_FILE ".tmp")));
+		unlink(RESTART_FILE ".tmp");
+	}
+}
+
+/* on_shmem_exit callback of the postmaster. */
+static void
+save_pending(int code, Datum arg)
+{
+	DueDatabase databases[MAX_DATABASES];
+	int			ndatabases;
+	RestartImage *image;
+
+	/* After a crash shared memory is not to be trusted. */
+	if (code != 0)
+		return;
+
+	ndatabases = activity_due_databases(databases, MAX_DATABASES);
+	if (ndatabases == 0)
+		return;
+
+	image = palloc0(image_size(0));
+	image->header.magic = RESTART_MAGIC;
+	image->header.format = RESTART_FORMAT;
+	image->header.system_identifier = GetSystemIdentifier();
+	for (int i = 0; i < ndatabases; i++)
+		image = add_database(image, databases[i].database);
+
+	write_file(image);
+	pfree(image);
+}
+
+/* Says why an image cannot be used, or NULL when it can. */
+static const char *
+image_fault(const RestartImage *image, Size file_size)
+{
+	const RestartHeader *header = &image->header;
+	Size		size = file_size - sizeof(pg_crc32c);
+	pg_crc32c	crc;
+
+	if (file_size < image_size(0) + sizeof(pg_crc32c) ||
+		header->magic != RESTART_MAGIC)
+		return "It is not a file of this extension.";
+	if (header->format != RESTART_FORMAT)
+		return "It was written by another version.";
+	if (header->nrecords > MaxAllocHugeSize / sizeof(RestartRecord) ||
+		size != image_size(header->nrecords))
+		return "It is not whole.";
+	memcpy(&crc, (const char *) image + size, sizeof(crc));
+	if (!EQ_CRC32C(crc, image_crc(image, size)))
+		return "Its checksum is wrong.";
+	if (header->system_identifier != GetSystemIdentifier())
+		return "It belongs to another cluster.";
+
+	return NULL;
+}
+
+/* Returns the whole file, palloc'd, or NULL when it cannot be read. */
+static RestartImage *
+read_file(FILE *file, Size *size)
+{
+	struct stat st;
+	RestartImage *image;
+
+	if (fstat(fileno(file), &st) != 0 || (Size) st.st_size >= MaxAllocHugeSize)
+		return NULL;
+
+	*size = st.st_size;
+	image = palloc_extended(Max(*size, image_size(0)), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	if (*size > 0 && fread(image, *size, 1, file) != 1)
+		return NULL;
+	return image;
+}
+
+/* Runs in the postmaster when shared memory has been made. */
+static void
+load_pending(void)
+{
+	FILE	   *file;
+	RestartImage *image;
+	Size		size = 0;
+	const char *fault = "It cannot be read.";
+
+	on_shmem_exit(save_pending, (Datum) 0);
+
+	file = AllocateFile(RESTART_FILE, PG_BINARY_R);
+	if (file == NULL)
+	{
+		if (errno != ENOENT)
+			ereport(LOG,
+					(errcode_for_file_access(),
+					 errmsg("could not open file \"%s\": %m", RESTART_FILE)));
+		return;
+	}
+
+	image = read_file(file, &size);
+	if (image != NULL)
+		fault = image_fault(image, size);
+	FreeFile(file);
+	unlink(RESTART_FILE);
+
+	if (fault != NULL)
+		ereport(LOG,
+				(errmsg("ignoring file \"%s\"", RESTART_FILE),
+				 errdetail("%s", fault)));
+	else
+		for (uint64 i = 0; i < image->header.nrecords; i++)
+			activity_restore_use(image->records[i].database, &image->records[i].use);
+
+	if (image != NULL)
+		pfree(image);
+}
+
+void
+restart_init(void)
+{
+	shmem_at_start(load_pending);
+}

@@ -1,0 +1,13 @@
+/*-------------------------------------------------------------------------
+ *
+ * restart.h
+ *	  Pending uses survive a clean restart.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_RESTART_H
+#define APIKEYS_RESTART_H
+
+extern void restart_init(void);
+
+#endif							/* APIKEYS_RESTART_H */

@@ -1,0 +1,31 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.h
+ *	  Shared memory, however it is born.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_SHMEM_H
+#define APIKEYS_SHMEM_H
+
+/* Every segment starts with this. */
+typedef struct ShmemHeader
+{
+	int			tranche_id;		/* of the segment's LWLocks */
+} ShmemHeader;
+
+/* A room describes its segment in a static variable. */
+typedef struct ShmemSegment
+{
+	const char *name;
+	Size (*size)(void);
+	void (*init)(void *segment); /* once, with the header set */
+	ShmemHeader *address;		/* NULL: not attached */
+} ShmemSegment;
+
+extern void shmem_add(ShmemSegment *segment);
+extern void shmem_at_start(void (*callback)(void));
+extern bool shmem_preloaded(void);
+extern void *shmem_attach(ShmemSegment *segment);
+
+#endif							/* APIKEYS_SHMEM_H */

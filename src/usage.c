@@ -1,0 +1,113 @@
+/*-------------------------------------------------------------------------
+ *
+ * usage.c
+ *	  What keys use: recorded, and read.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "activity.h"
+#include "errors.h"
+#include "flushqueue.h"
+#include "store.h"
+
+PG_FUNCTION_INFO_V1(apikey_record_usage);
+PG_FUNCTION_INFO_V1(apikey_usage);
+PG_FUNCTION_INFO_V1(apikeys_last_use);
+PG_FUNCTION_INFO_V1(apikeys_utc_today);
+
+/* Raises 22023 unless cost is a finite number that is not negative. */
+static void
+check_cost(Numeric cost)
+{
+	if (numeric_is_nan(cost) || numeric_is_inf(cost))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cost must be a finite number")));
+	if (DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(cost),
+										 NumericGetDatum(int64_to_numeric(0)))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cost must not be negative")));
+}
+
+/*
+ * apikey_record_usage(id uuid, tokens bigint, cost numeric): void.  One
+ * request more.  A revoked key may still have used something.
+ */
+Datum
+apikey_record_usage(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *id;
+	int64		tokens;
+	Numeric		cost;
+
+	require_argument(fcinfo, 0, "id");
+	require_argument(fcinfo, 1, "tokens");
+	require_argument(fcinfo, 2, "cost");
+	id = PG_GETARG_UUID_P(0);
+	tokens = PG_GETARG_INT64(1);
+	cost = PG_GETARG_NUMERIC(2);
+
+	if (tokens < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("tokens must not be negative")));
+	check_cost(cost);
+
+	if (!store_add_usage(id, tokens, cost, GetCurrentTimestamp()))
+		key_not_found(id);
+	flushqueue_note_usage();
+
+	PG_RETURN_VOID();
+}
+
+/* apikey_usage(id uuid): one row, exact to what is committed. */
+Datum
+apikey_usage(PG_FUNCTION_ARGS)
+{
+	TupleDesc	tupdesc;
+	UsageRow	row;
+
+	require_argument(fcinfo, 0, "id");
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (!store_usage(PG_GETARG_UUID_P(0), &row))
+		key_not_found(PG_GETARG_UUID_P(0));
+
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
+													  row.values, row.nulls)));
+}
+
+/* apikeys.last_use(id uuid): the last use that shared memory knows, or null. */
+Datum
+apikeys_last_use(PG_FUNCTION_ARGS)
+{
+	TimestampTz last_use = activity_last_use(PG_GETARG_UUID_P(0));
+
+	if (last_use == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(last_use);
+}
+
+/* apikeys.utc_today(): the day in UTC, by the wall clock. */
+Datum
+apikeys_utc_today(PG_FUNCTION_ARGS)
+{
+	/* A TimestampTz counts in UTC; division must round towards the past. */
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz days = now / USECS_PER_DAY;
+
+	if (now % USECS_PER_DAY < 0)
+		days--;
+	PG_RETURN_DATEADT((DateADT) days);
+}
