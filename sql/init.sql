@@ -1,0 +1,110 @@
+-- The extension, and the functions that the other files share.
+SET client_min_messages = warning;
+CREATE EXTENSION apikeys CASCADE;
+RESET client_min_messages;
+
+-- The interface: names, arguments and results.
+\pset format unaligned
+SELECT p.proname AS function,
+       pg_get_function_arguments(p.oid) AS arguments,
+       pg_get_function_result(p.oid) AS result
+FROM pg_proc p
+JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+WHERE e.extname = 'apikeys' AND p.pronamespace = 'public'::regnamespace
+ORDER BY p.proname \gx
+\pset format aligned
+
+-- What can be called with less: only what never writes may be stable, only
+-- what depends on its arguments alone may be immutable.
+SELECT CASE p.provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' ELSE 'volatile' END AS volatility,
+       string_agg(p.proname, ' ' ORDER BY p.proname) AS functions
+FROM pg_proc p
+WHERE p.proname LIKE 'apikey\_%' AND p.pronamespace = 'public'::regnamespace
+GROUP BY p.provolatile ORDER BY 1;
+
+SELECT enumlabel FROM pg_enum WHERE enumtypid = 'apikeys.key_status'::regtype ORDER BY enumsortorder;
+SELECT attname AS info, format_type(atttypid, atttypmod) AS type
+FROM pg_attribute WHERE attrelid = 'apikeys.info'::regclass AND attnum > 0 ORDER BY attnum;
+
+CREATE SCHEMA test;
+
+-- Runs statements and shows the error of each.  Times, ids and hashes are masked.
+CREATE FUNCTION test.errors(VARIADIC statements text[]) RETURNS SETOF text
+LANGUAGE plpgsql AS $$
+DECLARE
+  statement text;
+  state text;
+  message text;
+  detail text;
+  hint text;
+  line text;
+BEGIN
+  FOREACH statement IN ARRAY statements LOOP
+    RETURN NEXT regexp_replace(btrim(statement, E' \n'), '\s*\n\s*', ' ', 'g');
+    BEGIN
+      EXECUTE statement;
+      RETURN NEXT '    NO ERROR';
+    EXCEPTION WHEN OTHERS THEN
+      GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
+        detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+      FOREACH line IN ARRAY ARRAY[state || ' ' || message, 'DETAIL: ' || nullif(detail, ''), 'HINT: ' || nullif(hint, '')] LOOP
+        line := regexp_replace(line, 'Failing row contains.*', 'Failing row contains ...');
+        line := regexp_replace(line, '\d{4,}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?[-+]\d\d(:\d\d)*( BC)?', 'TIME', 'g');
+        line := regexp_replace(line, '\\x[0-9a-f]{64}', 'HASH');
+        line := regexp_replace(line, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', 'ID', 'g');
+        IF line IS NOT NULL THEN
+          RETURN NEXT '    ' || line;
+        END IF;
+      END LOOP;
+    END;
+  END LOOP;
+END $$;
+
+-- The key with this name; there is one.
+CREATE FUNCTION test.id(key_name text) RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+  found uuid;
+BEGIN
+  SELECT k.id INTO STRICT found FROM apikeys.key k WHERE k.name = key_name;
+  RETURN found;
+END $$;
+
+-- What apikey_verify answers, less the nulls, one line a row.
+CREATE FUNCTION test.answer(raw_key text) RETURNS text LANGUAGE sql AS $$
+  SELECT string_agg(jsonb_strip_nulls(to_jsonb(v))::text, E'\n') FROM public.apikey_verify(raw_key) v
+$$;
+CREATE FUNCTION test.not_found() RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT '{"code": "NOT_FOUND", "valid": false, "reason": "API key not found"}'
+$$;
+
+-- The checksum of a raw key, from its definition and not from the C.
+CREATE FUNCTION test.crc32(data bytea) RETURNS bigint LANGUAGE plpgsql IMMUTABLE STRICT AS $$
+DECLARE
+  crc bigint := x'ffffffff'::bigint;
+BEGIN
+  FOR byte IN 0 .. length(data) - 1 LOOP
+    crc := crc # get_byte(data, byte);
+    FOR bit IN 1 .. 8 LOOP
+      crc := (crc >> 1) # (x'edb88320'::bigint * (crc & 1));
+    END LOOP;
+  END LOOP;
+  RETURN crc # x'ffffffff'::bigint;
+END $$;
+CREATE FUNCTION test.checksum(start text) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT AS $$
+DECLARE
+  digits constant text := '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+  rest bigint := test.crc32(convert_to(start, 'UTF8'));
+  result text := '';
+BEGIN
+  FOR place IN 1 .. 5 LOOP
+    result := substr(digits, (rest % 62)::int + 1, 1) || result;
+    rest := rest / 62;
+  END LOOP;
+  RETURN result;
+END $$;
+
+-- The CRC-32 of the nine digits is in every textbook; the checksum was
+-- computed with zlib.
+SELECT test.crc32('123456789') = x'cbf43926'::bigint AS crc,
+       test.checksum('gw-012345678901234567890123456') AS checksum;

@@ -1,0 +1,162 @@
+-- Nobody gets in by default, EXECUTE is all that it takes, and nothing of
+-- the extension can be led astray by a search_path.
+SET client_min_messages = warning;
+DROP ROLE IF EXISTS regress_apikeys_nobody, regress_apikeys_caller, regress_apikeys_verifier, regress_apikeys_member;
+RESET client_min_messages;
+
+-- What belongs to the extension.
+CREATE TEMPORARY VIEW member AS
+SELECT d.classid, d.objid, pg_describe_object(d.classid, d.objid, 0) AS object
+FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+WHERE e.extname = 'apikeys' AND d.deptype = 'e';
+SELECT count(*) > 20 AS members FROM member;
+
+-- Functions that PUBLIC may call: none.
+SELECT object FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND objid = p.oid,
+  LATERAL aclexplode(coalesce(proacl, acldefault('f', proowner))) acl
+WHERE acl.grantee <> proowner;
+
+-- Tables, views, sequences and schemas that anybody but the owner may use: none.
+SELECT object, acl.privilege_type FROM member JOIN pg_class c ON classid = 'pg_class'::regclass AND objid = c.oid,
+  LATERAL aclexplode(coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's'::"char" ELSE 'r' END, relowner))) acl
+WHERE acl.grantee <> relowner
+UNION ALL
+SELECT object, acl.privilege_type FROM member JOIN pg_namespace n ON classid = 'pg_namespace'::regclass AND objid = n.oid,
+  LATERAL aclexplode(coalesce(nspacl, acldefault('n', nspowner))) acl
+WHERE acl.grantee <> nspowner;
+
+-- SECURITY DEFINER functions, and SQL or PL/pgSQL bodies, which a search_path
+-- of the caller's reaches: none.
+SELECT object FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND objid = p.oid
+  JOIN pg_language l ON l.oid = prolang
+WHERE (prosecdef OR lanname NOT IN ('c', 'internal'))
+  AND prosqlbody IS NULL
+  AND NOT coalesce(proconfig::text LIKE '%search\_path=%', false);
+
+-- Functions that run in parallel workers though they may write: none.
+SELECT object FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND objid = p.oid
+WHERE provolatile = 'v' AND proparallel = 's';
+
+-- Objects without a comment: none.
+SELECT object FROM member WHERE obj_description(objid, classid::regclass::name) IS NULL
+  AND NOT (classid = 'pg_type'::regclass AND EXISTS (SELECT FROM pg_type t WHERE t.oid = objid AND (t.typrelid <> 0 OR t.typelem <> 0)))
+  AND NOT (classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_class c WHERE c.oid = objid AND c.relkind = 'S'))
+ORDER BY object COLLATE "C";
+
+-- Every function of the interface, each once as somebody.
+CREATE TABLE test.call (number integer GENERATED ALWAYS AS IDENTITY, function text, call text);
+INSERT INTO test.call (function, call) VALUES
+  ('apikey_generate', $$SELECT count(*) FROM apikey_generate('privileges')$$),
+  ('apikey_import', $$SELECT apikey_import(digest('privileges-key', 'sha256'), 'privileges imported', 'x') IS NOT NULL$$),
+  ('apikey_verify', $$SELECT code FROM apikey_verify('privileges-key')$$),
+  ('apikey_get', $$SELECT name FROM apikey_get(test.id('privileges imported'))$$),
+  ('apikey_list', $$SELECT count(*) > 0 FROM apikey_list('active', row_limit => 1)$$),
+  ('apikey_count', $$SELECT apikey_count('active') > 0$$),
+  ('apikey_update', $$SELECT name FROM apikey_update(test.id('privileges imported'), '{"description": "d", "permissions": {"is_admin": true}}')$$),
+  ('apikey_record_usage', $$SELECT apikey_record_usage(test.id('privileges imported'), 1, 0.5)$$),
+  ('apikey_usage', $$SELECT total_requests FROM apikey_usage(test.id('privileges imported'))$$),
+  ('apikey_usage_history', $$SELECT count(*) FROM apikey_usage_history(test.id('privileges imported'))$$),
+  ('apikey_flush', $$SELECT apikey_flush() >= 0$$),
+  ('apikey_rotate', $$SELECT count(*) FROM apikey_rotate(test.id('privileges imported'), '1 hour')$$),
+  ('apikey_revoke', $$SELECT apikey_revoke(test.id('privileges imported'))$$),
+  ('apikey_delete', $$SELECT apikey_delete(test.id('privileges imported'))$$),
+  ('apikey_cleanup_expired', $$SELECT apikey_cleanup_expired('1000 years')$$),
+  ('apikey_permissions_preset', $$SELECT apikey_permissions_preset('admin')$$),
+  ('apikey_rate_limits_preset', $$SELECT apikey_rate_limits_preset('unlimited')$$),
+  ('apikey_model_allowed', $$SELECT apikey_model_allowed('{}', 'm')$$),
+  ('apikey_endpoint_allowed', $$SELECT apikey_endpoint_allowed('{}', 'e')$$);
+
+-- ... and none is missing here.
+SELECT p.proname FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND objid = p.oid
+WHERE p.pronamespace = 'public'::regnamespace AND p.proname NOT IN (SELECT function FROM test.call);
+
+-- test.id() is for callers who may not read the table.
+ALTER FUNCTION test.id(text) SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+CREATE FUNCTION test.call(number integer) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  result text;
+BEGIN
+  EXECUTE (SELECT c.call FROM test.call c WHERE c.number = $1) INTO result;
+  RETURN result;
+END $$;
+CREATE ROLE regress_apikeys_nobody;
+CREATE ROLE regress_apikeys_caller;
+CREATE ROLE regress_apikeys_verifier;
+CREATE ROLE regress_apikeys_member IN ROLE regress_apikeys_caller;
+GRANT USAGE ON SCHEMA test TO PUBLIC;
+GRANT SELECT ON test.call TO PUBLIC;
+GRANT EXECUTE ON FUNCTION apikey_verify TO regress_apikeys_verifier;
+SELECT format('GRANT EXECUTE ON FUNCTION %I TO regress_apikeys_caller', function) FROM test.call ORDER BY number \gexec
+
+-- Nobody.
+SET ROLE regress_apikeys_nobody;
+SELECT function, left(btrim((ARRAY(SELECT test.errors(call)))[2]), 100) AS error FROM test.call ORDER BY number;
+RESET ROLE;
+
+-- EXECUTE on one function is no more than that.
+SET ROLE regress_apikeys_verifier;
+SELECT function, left(btrim((ARRAY(SELECT test.errors(call)))[2]), 100) AS error FROM test.call ORDER BY number;
+SELECT code FROM apikey_verify('gw-none');
+RESET ROLE;
+
+-- EXECUTE on all, and nothing else.
+SET ROLE regress_apikeys_caller;
+SELECT function, test.call(number) FROM test.call ORDER BY number;
+SELECT * FROM test.errors(
+  'SELECT count(*) FROM apikeys.key',
+  'SELECT count(*) FROM apikeys.info',
+  'SELECT count(*) FROM apikeys.event',
+  'SELECT count(*) FROM apikeys.usage',
+  'UPDATE apikeys.key SET enabled = true',
+  'DELETE FROM apikeys.event',
+  'TRUNCATE apikeys.key',
+  'LOCK TABLE apikeys.key IN ACCESS SHARE MODE',
+  $$SELECT apikeys.check_permissions('{}')$$,
+  $$SELECT apikeys.effective_status(NULL, NULL, true)$$,
+  'CREATE TABLE apikeys.mine ()'
+);
+
+-- The caller's rights are his own again, after a call and after an error.
+SELECT current_user, code FROM apikey_verify('gw-none');
+SELECT * FROM test.errors(
+  $$SELECT apikey_revoke('00000000-0000-0000-0000-00000000dead')$$,
+  $$SELECT apikey_generate('')$$,
+  'SELECT count(*) FROM apikeys.key'
+);
+SELECT current_user;
+\set VERBOSITY sqlstate
+SELECT apikey_revoke('00000000-0000-0000-0000-00000000dead');
+SELECT count(*) FROM apikeys.key;
+\set VERBOSITY default
+SELECT current_user;
+RESET ROLE;
+
+-- A view on a function hands out no right to call it.
+GRANT CREATE ON SCHEMA test TO regress_apikeys_verifier;
+SET ROLE regress_apikeys_verifier;
+CREATE VIEW test.peek AS SELECT code FROM apikey_verify('gw-none');
+GRANT SELECT ON test.peek TO PUBLIC;
+RESET ROLE;
+SET ROLE regress_apikeys_nobody;
+SELECT * FROM test.errors('SELECT * FROM test.peek');
+RESET ROLE;
+DROP VIEW test.peek;
+
+-- Membership is enough, and the event tells who it was.
+SELECT coalesce(max(id), 0) AS last FROM apikeys.event \gset event_
+SET ROLE regress_apikeys_member;
+SELECT id FROM apikey_generate('privileges member') \gset
+RESET ROLE;
+SELECT action, key_id = :'id' AS key_id, session_role = session_user AS session_role, acting_role FROM apikeys.event WHERE id > :event_last;
+
+-- Types and operators of the caller's choice do not get in by the arguments.
+SELECT count(*) FROM pg_proc p JOIN member ON classid = 'pg_proc'::regclass AND objid = p.oid,
+  LATERAL unnest(coalesce(p.proallargtypes, p.proargtypes::oid[])) a(type) JOIN pg_type t ON t.oid = a.type
+WHERE t.typtype = 'p' OR t.typnamespace NOT IN ('pg_catalog'::regnamespace, 'apikeys'::regnamespace);
+
+ALTER FUNCTION test.id(text) SECURITY INVOKER RESET ALL;
+DROP FUNCTION test.call(integer);
+DROP TABLE test.call;
+REVOKE ALL ON SCHEMA test FROM PUBLIC;
+DROP OWNED BY regress_apikeys_nobody, regress_apikeys_caller, regress_apikeys_verifier, regress_apikeys_member;
+DROP ROLE regress_apikeys_nobody, regress_apikeys_caller, regress_apikeys_verifier, regress_apikeys_member;

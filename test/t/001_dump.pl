@@ -1,0 +1,216 @@
+
+# A dump holds every key, import and event, and no raw key.  What is restored
+# from it is the same, and life goes on there.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->start;
+$node->safe_psql('postgres', 'CREATE ROLE app');
+
+# What verify shall say to each key, before the dump and after.
+my %codes = (
+	plain => 'VALID',
+	full => 'VALID',
+	disabled => 'DISABLED',
+	expired => 'EXPIRED',
+	revoked => 'REVOKED',
+	rotated => 'REVOKED',
+	successor => 'VALID',
+	in_grace => 'VALID',
+	next => 'VALID',
+	deleted => 'NOT_FOUND',
+	imported => 'VALID');
+
+# Makes a database with keys in every state; returns what => raw key.
+sub make_source
+{
+	my ($dbname, $schema) = @_;
+	my %raw = (imported => 'made-elsewhere');
+
+	$node->safe_psql('postgres', "CREATE DATABASE $dbname");
+	$node->safe_psql(
+		$dbname, qq{
+		CREATE SCHEMA IF NOT EXISTS $schema;
+		CREATE EXTENSION pgcrypto SCHEMA $schema;
+		CREATE EXTENSION apikeys SCHEMA $schema;
+		ALTER DATABASE $dbname SET search_path = $schema;
+		GRANT USAGE ON SCHEMA $schema TO app});
+
+	foreach my $what (qw(plain full disabled expired revoked rotated in_grace deleted))
+	{
+		my $arguments = $what ne 'full' ? '' : q{,
+			description => E'a ''quoted''\ttext\nof \\\\ two lines',
+			user_id => gen_random_uuid(), team_id => gen_random_uuid(),
+			budget_id => gen_random_uuid(),
+			permissions => '{"allowed_models": ["gpt-*"], "is_admin": false}',
+			rate_limits => '{"requests_per_minute": 60}',
+			expires_at => now() + interval '1 year',
+			metadata => '{"nested": {"null": null}}', external_id => 'customer 1',
+			allowed_ips => '{10.0.0.0/8,::1}', prefix => 'other_'};
+
+		$raw{$what} = $node->safe_psql($dbname,
+			"SELECT raw_key FROM apikey_generate('$what'$arguments)");
+	}
+
+	my $id = q{(SELECT id FROM apikeys.key WHERE name = '%s')};
+	$raw{successor} = $node->safe_psql($dbname,
+		sprintf("SELECT raw_key FROM apikey_rotate($id)", 'rotated'));
+	$raw{next} = $node->safe_psql($dbname,
+		sprintf("SELECT raw_key FROM apikey_rotate($id, '1 day')", 'in_grace'));
+	$node->safe_psql(
+		$dbname,
+		join ";\n",
+		sprintf("SELECT apikey_update($id, '{\"enabled\": false}')", 'disabled'),
+		sprintf("SELECT apikey_revoke($id)", 'revoked'),
+		sprintf("SELECT apikey_delete($id)", 'deleted'),
+		"SELECT apikey_import(digest('made-elsewhere', 'sha256'), 'imported', 'made...here', created_at => '2001-02-03')",
+		"UPDATE apikeys.key SET created_at = now() - interval '2 days', expires_at = now() - interval '1 day' WHERE name = 'expired'",
+		"GRANT EXECUTE ON FUNCTION apikey_verify TO app");
+
+	return %raw;
+}
+
+# "what code" for each raw key, sorted.
+sub verify
+{
+	my ($dbname, %raw) = @_;
+	my $values = join ', ', map { "('$_', '$raw{$_}')" } sort keys %raw;
+
+	return $node->safe_psql($dbname,
+		"SELECT k.what, v.code FROM (VALUES $values) k (what, raw), apikey_verify(k.raw) v ORDER BY k.what COLLATE \"C\""
+	);
+}
+
+# All rows of all tables of the extension, and where its sequences stand.
+sub contents
+{
+	my ($dbname) = @_;
+	my @tables = split /\n/, $node->safe_psql($dbname,
+		"SELECT relname FROM pg_class WHERE relnamespace = 'apikeys'::regnamespace AND relkind IN ('r', 'p') ORDER BY 1"
+	);
+	my %contents;
+
+	foreach my $table (@tables)
+	{
+		$contents{$table} = $node->safe_psql($dbname,
+			"SELECT t FROM apikeys.$table t ORDER BY t::text COLLATE \"C\"");
+	}
+	$contents{sequences} = $node->safe_psql($dbname,
+		"SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'apikeys' ORDER BY 1"
+	);
+	$contents{statuses} =
+	  $node->safe_psql($dbname, 'SELECT id, status FROM apikeys.info ORDER BY id');
+	return \%contents;
+}
+
+# Dumps and restores; each takes the names of the source, the copy and a file.
+my %ways = (
+	plain => sub {
+		my ($source, $copy, $file) = @_;
+		$node->command_ok([ 'pg_dump', '--file', $file, $source ], 'pg_dump');
+		$node->safe_psql('postgres', "CREATE DATABASE $copy");
+		$node->command_ok(
+			[ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', $file, $copy ], 'psql');
+	},
+	custom => sub {
+		my ($source, $copy, $file) = @_;
+		$node->command_ok([ 'pg_dump', '--format=custom', '--file', $file, $source ],
+			'pg_dump');
+		$node->safe_psql('postgres', "CREATE DATABASE $copy");
+		$node->command_ok(
+			[ 'pg_restore', '--exit-on-error', '--single-transaction', '--dbname', $copy, $file ],
+			'pg_restore');
+	},
+	directory => sub {
+		my ($source, $copy, $file) = @_;
+		$node->command_ok(
+			[ 'pg_dump', '--format=directory', '--jobs=2', '--file', $file, $source ],
+			'pg_dump');
+		$node->safe_psql('postgres', "CREATE DATABASE $copy");
+		$node->command_ok(
+			[ 'pg_restore', '--exit-on-error', '--jobs=2', '--dbname', $copy, $file ],
+			'pg_restore');
+	});
+
+my %sources = (public => 'public', elsewhere => '"My Keys"');
+
+foreach my $source (sort keys %sources)
+{
+	my %raw = make_source("from_$source", $sources{$source});
+	my $expected_codes = join "\n", map { "$_|$codes{$_}" } sort keys %codes;
+
+	is(verify("from_$source", %raw), $expected_codes, "$source: keys in every state");
+	is( $node->safe_psql("from_$source",
+			'SELECT DISTINCT action FROM apikeys.event ORDER BY 1'),
+		join("\n", qw(delete generate import revoke rotate update)),
+		"$source: events of every kind");
+
+	my $before = contents("from_$source");
+	isnt($before->{usage}, '', "$source: a last use");
+
+	foreach my $way (sort keys %ways)
+	{
+		my $test = "$source, $way";
+		my $copy = "from_${source}_$way";
+		my $file = $node->basedir . "/$copy.dump";
+
+		$ways{$way}->("from_$source", $copy, $file);
+		$node->safe_psql('postgres',
+			"ALTER DATABASE $copy SET search_path = $sources{$source}");
+
+		is_deeply(contents($copy), $before, "$test: tables, sequences, statuses");
+		is(verify($copy, %raw), $expected_codes, "$test: raw keys verify as before");
+
+		if ($way eq 'plain')
+		{
+			my $dump = slurp_file($file);
+
+			like($dump, qr/^COPY apikeys\.key /m, "$test: the dump has the keys");
+			is_deeply([ grep { index($dump, $raw{$_}) >= 0 } sort keys %raw ],
+				[], "$test: no raw key in the dump");
+		}
+
+		# Life goes on.
+		is( $node->safe_psql($copy, q{
+				WITH before AS MATERIALIZED (SELECT max(id) AS id FROM apikeys.event),
+				new AS MATERIALIZED (SELECT before.id FROM before, apikey_generate('new'))
+				SELECT count(*) FROM new}),
+			1,
+			"$test: a new key");
+		is( $node->safe_psql($copy, q{
+				SELECT key.name, event.id > ALL (SELECT id FROM apikeys.event e WHERE e.key_id <> key.id)
+				FROM apikeys.event JOIN apikeys.key ON key.id = event.key_id WHERE key.name = 'new'}),
+			'new|t',
+			"$test: event numbers go on");
+		$node->safe_psql($copy,
+			"SELECT apikey_revoke(id) FROM apikeys.key WHERE name = 'plain'");
+		is(verify($copy, plain => $raw{plain}), 'plain|REVOKED', "$test: a restored key is revoked");
+		is( verify("from_$source", plain => $raw{plain}),
+			'plain|VALID', "$test: the source is another database");
+
+		my ($ret, $stdout, $stderr) = $node->psql($copy,
+			"SELECT apikey_import(digest('made-elsewhere', 'sha256'), 'again', 'made...here')",
+			extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
+		like($stderr, qr/ERROR:  23505/, "$test: a restored hash is taken");
+
+		# So do the grants.
+		is( $node->safe_psql($copy,
+				"SET ROLE app; SELECT code FROM apikey_verify('$raw{full}')"),
+			'VALID',
+			"$test: a role that may verify");
+		($ret, $stdout, $stderr) = $node->psql($copy,
+			"SET ROLE app; SELECT apikey_generate('forbidden')",
+			extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
+		like($stderr, qr/ERROR:  42501/, "$test: and no more");
+	}
+}
+
+$node->stop;
+done_testing();

@@ -1,0 +1,195 @@
+
+# What the TAP tests share: a server with the library preloaded, keys whose
+# raw form follows from their names, load, and waiting that ends.
+#
+# A key NAME is opened by the text NAME-key.
+
+package ApikeysTest;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+our @EXPORT = qw(
+  new_node start_node add_extension add_keys id_of verify last_use stored_use
+  stats wait_for wait_until wait_for_stop count_in_log start_load
+  end_load within_5_seconds
+);
+
+# The server is preloaded and quiet: what it writes is what a test makes it
+# write.  Settings are given as lines.
+sub new_node
+{
+	my ($name, @settings) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init;
+	$node->append_conf('postgresql.conf', join "\n",
+		"shared_preload_libraries = 'apikeys'",
+		'autovacuum = off',
+		'checkpoint_timeout = 1h',
+		'log_statement = none',
+		@settings);
+	return $node;
+}
+
+# Starts it as well, with the extension in the database postgres.
+sub start_node
+{
+	my $node = new_node(@_);
+
+	$node->start;
+	add_extension($node, 'postgres');
+	return $node;
+}
+
+sub add_extension
+{
+	my ($node, $dbname) = @_;
+
+	$node->safe_psql($dbname, 'SET client_min_messages = warning; CREATE EXTENSION apikeys CASCADE');
+}
+
+sub add_keys
+{
+	my ($node, $dbname, @names) = @_;
+
+	$node->safe_psql($dbname, sprintf q{
+		SELECT apikey_import(digest(name || '-key', 'sha256'), name, name || '-...')
+		FROM unnest('{%s}'::text[]) name}, join ',', @names);
+}
+
+# SQL for the id of a key.
+sub id_of
+{
+	my ($name) = @_;
+
+	return "(SELECT id FROM apikeys.key WHERE name = '$name')";
+}
+
+sub verify
+{
+	my ($node, $dbname, $name) = @_;
+
+	return $node->safe_psql($dbname, "SELECT code FROM apikey_verify('$name-key')");
+}
+
+# The live last use of a key, and what its table knows; '' for none.
+sub last_use
+{
+	my ($node, $dbname, $name) = @_;
+
+	return $node->safe_psql($dbname, "SELECT last_used_at FROM apikeys.info WHERE name = '$name'");
+}
+
+sub stored_use
+{
+	my ($node, $dbname, $name) = @_;
+
+	return $node->safe_psql($dbname,
+		'SELECT last_used_at FROM apikeys.usage WHERE key_id = ' . id_of($name));
+}
+
+# The value of one expression over apikeys.stats.
+sub stats
+{
+	my ($node, $expression) = @_;
+
+	return $node->safe_psql('postgres', "SELECT $expression FROM apikeys.stats");
+}
+
+# Passes once the query gives true.
+sub wait_for
+{
+	my ($node, $dbname, $query, $test_name) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	ok($node->poll_query_until($dbname, $query), $test_name);
+}
+
+# Returns once the code gives true; dies if it never does.
+sub wait_until
+{
+	my ($what, $code) = @_;
+	my $end = time() + $PostgreSQL::Test::Utils::timeout_default;
+	my $result;
+
+	until ($result = $code->())
+	{
+		die "waited in vain: $what" if time() > $end;
+		usleep(10_000);
+	}
+	return $result;
+}
+
+# A process that was killed is there until somebody has reaped it, and as long
+# its postmaster.pid counts.
+sub wait_for_stop
+{
+	my (@pids) = @_;
+
+	wait_until("process $_ is gone", sub { !kill 0, $_ }) foreach @pids;
+}
+
+sub count_in_log
+{
+	my ($node, $pattern, $offset) = @_;
+	my $log = slurp_file($node->logfile, $offset // 0);
+	my @hits = $log =~ /$pattern/g;
+
+	return scalar @hits;
+}
+
+# Runs a pgbench script in the background, with arguments as for pgbench.
+sub start_load
+{
+	my ($node, $dbname, $script, @arguments) = @_;
+	my %load = (out => '', err => '');
+	my $file = $node->basedir . '/load.sql';
+
+	open my $handle, '>', $file or die "$file: $!";
+	print $handle $script;
+	close $handle;
+
+	local $ENV{PGAPPNAME} = 'pgbench';
+	$load{run} = IPC::Run::start(
+		[
+			$node->installed_command('pgbench'), '--no-vacuum',
+			'--file', $file,
+			'--host', $node->host,
+			'--port', $node->port,
+			@arguments, $dbname
+		],
+		'<', \undef, '>', \$load{out}, '2>', \$load{err},
+		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	return \%load;
+}
+
+# Waits until it has ended by itself; true unless something went wrong.
+sub end_load
+{
+	my ($load) = @_;
+
+	return $load->{run}->finish;
+}
+
+# The longest that anybody may be kept waiting by our workers.
+sub within_5_seconds
+{
+	my ($test_name, $code) = @_;
+	my $start = time();
+	my $result = $code->();
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $seconds = time() - $start;
+	ok($result && $seconds < 5, $test_name)
+	  or diag sprintf('after %.1f s: %s', $seconds, $result ? 'done' : 'refused');
+}
+
+1;
