@@ -67,6 +67,27 @@ CREATE INDEX key_team_id_idx ON apikeys.key (team_id, created_at, id) WHERE team
 CREATE INDEX key_external_id_idx ON apikeys.key (external_id, created_at, id) WHERE external_id IS NOT NULL;
 CREATE INDEX key_expires_at_idx ON apikeys.key (expires_at) WHERE expires_at IS NOT NULL;
 
+-- Caches of keys depend on this: see src/keycache.c.
+CREATE TABLE apikeys.fence ();
+COMMENT ON TABLE apikeys.fence IS 'Nobody reads it: its invalidation empties the caches of keys.';
+
+CREATE FUNCTION apikeys.raise_fence() RETURNS trigger
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'apikeys_raise_fence';
+COMMENT ON FUNCTION apikeys.raise_fence() IS 'Empties the caches of keys in all backends.';
+
+CREATE TRIGGER fence_row BEFORE UPDATE OR DELETE ON apikeys.key
+FOR EACH ROW EXECUTE FUNCTION apikeys.raise_fence();
+COMMENT ON TRIGGER fence_row ON apikeys.key IS 'A changed key empties the caches.';
+
+CREATE TRIGGER fence_truncate BEFORE TRUNCATE ON apikeys.key
+FOR EACH STATEMENT EXECUTE FUNCTION apikeys.raise_fence();
+COMMENT ON TRIGGER fence_truncate ON apikeys.key IS 'Changed keys empty the caches.';
+
+-- ALWAYS: also where rows come by logical replication.
+ALTER TABLE apikeys.key ENABLE ALWAYS TRIGGER fence_row;
+ALTER TABLE apikeys.key ENABLE ALWAYS TRIGGER fence_truncate;
+
 -- No foreign keys below: their checks would lock the row of a hot key.
 CREATE TABLE apikeys.usage (
     key_id uuid PRIMARY KEY,
@@ -191,7 +212,8 @@ CREATE FUNCTION apikeys.read_stats(
     OUT since timestamptz, OUT shared_memory boolean, OUT valid bigint,
     OUT not_found bigint, OUT revoked bigint, OUT expired bigint, OUT disabled bigint,
     OUT forbidden bigint, OUT insufficient_permissions bigint, OUT rate_limited bigint,
-    OUT budget_exceeded bigint, OUT entries_used bigint, OUT entries_free bigint,
+    OUT budget_exceeded bigint, OUT cache_hits bigint, OUT cache_misses bigint,
+    OUT cache_invalidations bigint, OUT entries_used bigint, OUT entries_free bigint,
     OUT pending bigint, OUT evictions bigint, OUT dropped bigint, OUT flushes bigint,
     OUT rows_flushed bigint, OUT flush_errors bigint, OUT workers_started bigint,
     OUT last_flush_at timestamptz) RETURNS record
@@ -211,6 +233,9 @@ SELECT s.since,
        s.insufficient_permissions,
        s.rate_limited,
        s.budget_exceeded,
+       s.cache_hits,
+       s.cache_misses,
+       s.cache_invalidations,
        s.entries_used,
        s.entries_free,
        s.pending,
@@ -413,6 +438,7 @@ REVOKE ALL ON FUNCTION
     apikeys.check_permissions(jsonb),
     apikeys.check_rate_limits(jsonb),
     apikeys.effective_status(timestamptz, timestamptz, boolean),
+    apikeys.raise_fence(),
     apikeys.last_use(uuid),
     apikeys.utc_today(),
     apikeys.read_stats(),

@@ -21,6 +21,11 @@
 #include "varatt.h"
 #endif
 
+/* From 18 on, this stands before a declaration, and only there. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /*
  * From 17 on, shared memory can be had without preloading, and a wait can
  * have a name of its own.

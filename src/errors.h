@@ -11,7 +11,9 @@
 #include "fmgr.h"
 #include "utils/uuid.h"
 
+#include "compat.h"
+
 extern void require_argument(FunctionCallInfo fcinfo, int argno, const char *name);
-extern void key_not_found(const pg_uuid_t *id) pg_attribute_noreturn();
+pg_noreturn extern void key_not_found(const pg_uuid_t *id);
 
 #endif							/* APIKEYS_ERRORS_H */

@@ -39,6 +39,13 @@ int			guc_flush_interval;
  */
 int			guc_max_tracked_keys;
 
+/*
+ * apikeys.cache_size, in rows a backend: raise it when apikeys.stats shows
+ * many misses among many keys; 0 saves the memory and reads the table each
+ * time.
+ */
+int			guc_cache_size;
+
 static bool
 check_key_prefix(char **newval, void **extra, GucSource source)
 {
@@ -85,6 +92,14 @@ guc_init(void)
 							&guc_max_tracked_keys,
 							65536, 16, 16 * 1024 * 1024,
 							process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("apikeys.cache_size",
+							"Sets how many keys each backend caches.",
+							"0 turns the cache off.",
+							&guc_cache_size,
+							1024, 0, 1024 * 1024,
+							PGC_USERSET, 0,
 							NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("apikeys");

@@ -12,6 +12,7 @@ extern char *guc_key_prefix;
 extern int	guc_last_used_throttle;
 extern int	guc_flush_interval;
 extern int	guc_max_tracked_keys;
+extern int	guc_cache_size;
 
 extern void guc_init(void);
 

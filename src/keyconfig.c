@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "document.h"
 #include "keyconfig.h"
 #include "policy.h"
 
@@ -28,11 +29,7 @@
 #define DESCRIPTION_MAX_CHARS	1000
 #define EXTERNAL_ID_MAX_CHARS	255
 
-static const struct
-{
-	const char *name;
-	Oid			type;
-} members[] = {
+static const DocumentMember members[] = {
 	[CONFIG_NAME] = {"name", TEXTOID},
 	[CONFIG_DESCRIPTION] = {"description", TEXTOID},
 	[CONFIG_USER_ID] = {"user_id", UUIDOID},
@@ -47,27 +44,32 @@ static const struct
 	[CONFIG_ENABLED] = {"enabled", BOOLOID},
 };
 
-/*
- * Raises 22023 unless value is a text of 1 to max_chars characters.
- */
+/* The types are those of the SQL arguments. */
+static const Document changes_document = {
+	.name = "changes",
+	.members = members,
+	.nmembers = CONFIG_NMEMBERS,
+};
+
+/* Raises 22023 unless value is a text of 1 to max_chars characters. */
 void
 keyconfig_check_text(const char *what, Datum value, bool isnull, int max_chars)
 {
-	text	   *txt;
-	int			nchars = 0;
+	const char *fault = "must not be null";
 
 	if (!isnull)
 	{
-		txt = DatumGetTextPP(value);
-		nchars = pg_mbstrlen_with_len(VARDATA_ANY(txt), VARSIZE_ANY_EXHDR(txt));
+		text	   *txt = DatumGetTextPP(value);
+		int			nchars = pg_mbstrlen_with_len(VARDATA_ANY(txt), VARSIZE_ANY_EXHDR(txt));
+
 		if (nchars >= 1 && nchars <= max_chars)
 			return;
+		fault = nchars == 0 ? "must not be empty" : "is too long";
 	}
 
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 isnull ? errmsg("%s must not be null", what) : nchars == 0 ? errmsg("%s must not be empty", what)
-																		: errmsg("%s is too long", what),
+			 errmsg("%s %s", what, fault),
 			 errdetail("It must have 1 to %d characters.", max_chars)));
 }
 
@@ -170,16 +172,6 @@ keyconfig_check(KeyConfig *config, TimestampTz now)
 		check_member(config, member, now);
 }
 
-/* Raises 22023 for a value of the wrong JSON type. */
-static void
-bad_change(const char *name, const char *expected)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid value for \"%s\" in changes", name),
-			 errdetail("The value must be %s.", expected)));
-}
-
 /*
  * Returns the value of a type that a JSON string spells.  What the type's
  * input function refuses is raised as 22023 with the member's name.
@@ -188,21 +180,16 @@ static Datum
 string_to_datum(const char *name, Oid type, const JsonbValue *json)
 {
 	MemoryContext context = CurrentMemoryContext;
+	char	   *string = pnstrdup(json->val.string.val, json->val.string.len);
 	Oid			typinput;
 	Oid			typioparam;
 	Datum		result = (Datum) 0;
-
-	if (json->type != jbvString)
-		bad_change(name, type == INETOID ? "null or an array of strings" : strcmp(name, "name") == 0 ? "a string"
-																									 : "null or a string");
 
 	getTypeInputInfo(type, &typinput, &typioparam);
 
 	PG_TRY();
 	{
-		result = OidInputFunctionCall(typinput,
-									  pnstrdup(json->val.string.val, json->val.string.len),
-									  typioparam, -1);
+		result = OidInputFunctionCall(typinput, string, typioparam, -1);
 	}
 	PG_CATCH();
 	{
@@ -225,8 +212,10 @@ string_to_datum(const char *name, Oid type, const JsonbValue *json)
 
 /* Returns the inet[] that a JSON array of strings spells. */
 static Datum
-array_to_inets(const char *name, const JsonbValue *json)
+array_to_inets(const Document *document, const DocumentMember *member,
+			   const JsonbValue *json)
 {
+	const char *expected = "null or an array of strings";
 	JsonbIterator *it;
 	JsonbIteratorToken token;
 	JsonbValue	element;
@@ -234,14 +223,17 @@ array_to_inets(const char *name, const JsonbValue *json)
 	int			ninets = 0;
 
 	if (json->type != jbvBinary || !JsonContainerIsArray(json->val.binary.data))
-		bad_change(name, "null or an array of strings");
+		document_bad_value(document, member, expected);
 
 	inets = palloc(sizeof(Datum) * Max(1, JsonContainerSize(json->val.binary.data)));
 	it = JsonbIteratorInit(json->val.binary.data);
 	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
 	{
-		if (token == WJB_ELEM)
-			inets[ninets++] = string_to_datum(name, INETOID, &element);
+		if (token != WJB_ELEM)
+			continue;
+		if (element.type != jbvString)
+			document_bad_value(document, member, expected);
+		inets[ninets++] = string_to_datum(member->name, INETOID, &element);
 	}
 
 	return PointerGetDatum(construct_array(inets, ninets, INETOID,
@@ -250,47 +242,49 @@ array_to_inets(const char *name, const JsonbValue *json)
 
 /* Returns the value of a member that is not null in JSON. */
 static Datum
-json_to_datum(ConfigMember member, JsonbValue *json)
+json_to_datum(const Document *document, const DocumentMember *member, JsonbValue *json)
 {
-	const char *name = members[member].name;
-
-	switch (members[member].type)
+	switch (member->type)
 	{
 		case JSONBOID:
 			return JsonbPGetDatum(JsonbValueToJsonb(json));
 		case INETARRAYOID:
-			return array_to_inets(name, json);
+			return array_to_inets(document, member, json);
 		case BOOLOID:
 			if (json->type != jbvBool)
-				bad_change(name, "true or false");
+				document_bad_value(document, member, "true or false");
 			return BoolGetDatum(json->val.boolean);
 		default:
-			return string_to_datum(name, members[member].type, json);
+			if (json->type != jbvString)
+				document_bad_value(document, member,
+								   member == &members[CONFIG_NAME] ? "a string"
+																   : "null or a string");
+			return string_to_datum(member->name, member->type, json);
 	}
 }
 
-static ConfigMember
-find_member(const JsonbValue *key)
+/* What a change is applied to. */
+typedef struct ChangeTarget
 {
-	StringInfoData known;
+	KeyConfig  *config;
+	TimestampTz now;
+} ChangeTarget;
 
-	initStringInfo(&known);
-	for (int member = 0; member < CONFIG_NMEMBERS; member++)
-	{
-		const char *name = members[member].name;
+/* Visitor: applies the change of one member. */
+static void
+change_member(const Document *document, const DocumentMember *member,
+			  JsonbValue *json, void *arg)
+{
+	ChangeTarget *target = arg;
+	ConfigMember m = member - members;
 
-		if ((int) strlen(name) == key->val.string.len &&
-			memcmp(name, key->val.string.val, key->val.string.len) == 0)
-			return member;
-		appendStringInfo(&known, "%s%s", member > 0 ? ", " : "", name);
-	}
+	target->config->nulls[m] = (json->type == jbvNull);
+	if (json->type != jbvNull)
+		target->config->values[m] = json_to_datum(document, member, json);
+	else if (m == CONFIG_ENABLED)
+		document_bad_value(document, member, "true or false");
 
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown member \"%.*s\" in changes",
-					pg_mbcliplen(key->val.string.val, key->val.string.len, NAMEDATALEN),
-					key->val.string.val),
-			 errhint("Members are %s.", known.data)));
+	check_member(target->config, m, target->now);
 }
 
 /*
@@ -301,29 +295,7 @@ find_member(const JsonbValue *key)
 void
 keyconfig_change(KeyConfig *config, Jsonb *changes, TimestampTz now)
 {
-	JsonbIterator *it;
-	JsonbIteratorToken token;
-	JsonbValue	json;
-	ConfigMember member = CONFIG_NMEMBERS;
+	ChangeTarget target = {config, now};
 
-	if (!JB_ROOT_IS_OBJECT(changes))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("changes must be a JSON object")));
-
-	it = JsonbIteratorInit(&changes->root);
-	while ((token = JsonbIteratorNext(&it, &json, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			member = find_member(&json);
-		else if (token == WJB_VALUE)
-		{
-			config->nulls[member] = (json.type == jbvNull);
-			if (config->nulls[member] && member == CONFIG_ENABLED)
-				bad_change("enabled", "true or false");
-			if (!config->nulls[member])
-				config->values[member] = json_to_datum(member, &json);
-			check_member(config, member, now);
-		}
-	}
+	document_visit(&changes_document, changes, change_member, &target);
 }

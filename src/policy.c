@@ -4,21 +4,19 @@
  *	  The permissions and rate-limit documents of a key.
  *
  * Both are jsonb objects whose members are all optional; a JSON null is the
- * same as absence, since clients write absent options that way.  A document
- * is described by a table of its members, from which one parser checks it
- * and fills the struct.  Anything unknown is refused: a misspelt limit must
- * not become no limit.
+ * same as absence, since clients write absent options that way.  One parser
+ * checks a document against its table of members and fills the struct.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "fmgr.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
 #include "compat.h"
+#include "document.h"
 #include "policy.h"
 
 #define PATTERN_MAX_LEN		255
@@ -34,22 +32,7 @@ typedef enum MemberType
 	MEMBER_PATTERNS				/* List of char * */
 } MemberType;
 
-typedef struct Member
-{
-	const char *name;
-	MemberType	type;
-	Size		offset;			/* of the field in the struct */
-} Member;
-
-typedef struct Document
-{
-	const char *name;
-	const char *members;		/* for the hint */
-	int			nmembers;
-	const Member *member;
-} Document;
-
-static const Member permission_members[] = {
+static const DocumentMember permission_members[] = {
 	{"allowed_models", MEMBER_PATTERNS, offsetof(Permissions, allowed_models)},
 	{"allowed_endpoints", MEMBER_PATTERNS, offsetof(Permissions, allowed_endpoints)},
 	{"max_tokens_per_request", MEMBER_INTEGER, offsetof(Permissions, max_tokens_per_request)},
@@ -58,13 +41,12 @@ static const Member permission_members[] = {
 };
 
 static const Document permissions_document = {
-	"permissions",
-	"allowed_models, allowed_endpoints, max_tokens_per_request, is_admin, custom_permissions",
-	lengthof(permission_members),
-	permission_members
+	.name = "permissions",
+	.members = permission_members,
+	.nmembers = lengthof(permission_members),
 };
 
-static const Member rate_limit_members[] = {
+static const DocumentMember rate_limit_members[] = {
 	{"requests_per_minute", MEMBER_INTEGER, offsetof(RateLimits, requests_per_minute)},
 	{"tokens_per_minute", MEMBER_INTEGER, offsetof(RateLimits, tokens_per_minute)},
 	{"requests_per_day", MEMBER_INTEGER, offsetof(RateLimits, requests_per_day)},
@@ -73,10 +55,9 @@ static const Member rate_limit_members[] = {
 };
 
 static const Document rate_limits_document = {
-	"rate_limits",
-	"requests_per_minute, tokens_per_minute, requests_per_day, tokens_per_day, max_concurrent_requests",
-	lengthof(rate_limit_members),
-	rate_limit_members
+	.name = "rate_limits",
+	.members = rate_limit_members,
+	.nmembers = lengthof(rate_limit_members),
 };
 
 typedef struct Preset
@@ -109,18 +90,8 @@ PG_FUNCTION_INFO_V1(apikey_rate_limits_preset);
 PG_FUNCTION_INFO_V1(apikey_model_allowed);
 PG_FUNCTION_INFO_V1(apikey_endpoint_allowed);
 
-/* Raises 22023 for a member whose value is not what it has to be. */
-static void
-bad_member(const Document *document, const Member *member, const char *expected)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid value for \"%s\" in %s", member->name, document->name),
-			 errdetail("The value must be %s.", expected)));
-}
-
 static int64
-parse_integer(const Document *document, const Member *member, const JsonbValue *value)
+parse_integer(const Document *document, const DocumentMember *member, const JsonbValue *value)
 {
 	char	   *digits = "";
 	int64		result = 0;
@@ -132,13 +103,13 @@ parse_integer(const Document *document, const Member *member, const JsonbValue *
 	if (strlen(digits) < 1 || strlen(digits) > INTEGER_MAX_DIGITS ||
 		strspn(digits, "0123456789") != strlen(digits) ||
 		(result = strtoll(digits, NULL, 10)) > INTEGER_MAX)
-		bad_member(document, member, "a whole number from 0 to 9007199254740991");
+		document_bad_value(document, member, "a whole number from 0 to 9007199254740991");
 
 	return result;
 }
 
 static List *
-parse_patterns(const Document *document, const Member *member, const JsonbValue *value)
+parse_patterns(const Document *document, const DocumentMember *member, const JsonbValue *value)
 {
 	const char *expected = "an array of strings of 1 to 255 bytes";
 	JsonbIterator *it;
@@ -147,7 +118,7 @@ parse_patterns(const Document *document, const Member *member, const JsonbValue 
 	List	   *patterns = NIL;
 
 	if (value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data))
-		bad_member(document, member, expected);
+		document_bad_value(document, member, expected);
 
 	it = JsonbIteratorInit(value->val.binary.data);
 	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
@@ -156,7 +127,7 @@ parse_patterns(const Document *document, const Member *member, const JsonbValue 
 			continue;
 		if (element.type != jbvString || element.val.string.len < 1 ||
 			element.val.string.len > PATTERN_MAX_LEN)
-			bad_member(document, member, expected);
+			document_bad_value(document, member, expected);
 		patterns = lappend(patterns, pnstrdup(element.val.string.val,
 											  element.val.string.len));
 	}
@@ -164,24 +135,24 @@ parse_patterns(const Document *document, const Member *member, const JsonbValue 
 	return patterns;
 }
 
-/* Fills the field of *result that member describes. */
+/* Visitor: fills the field of the struct at result that member describes. */
 static void
-parse_member(const Document *document, const Member *member,
-			 const JsonbValue *value, void *result)
+parse_member(const Document *document, const DocumentMember *member,
+			 JsonbValue *value, void *result)
 {
 	void	   *field = (char *) result + member->offset;
 
 	if (value->type == jbvNull)
 		return;
 
-	switch (member->type)
+	switch ((MemberType) member->type)
 	{
 		case MEMBER_INTEGER:
 			*(int64 *) field = parse_integer(document, member, value);
 			break;
 		case MEMBER_BOOLEAN:
 			if (value->type != jbvBool)
-				bad_member(document, member, "true or false");
+				document_bad_value(document, member, "true or false");
 			*(bool *) field = value->val.boolean;
 			break;
 		case MEMBER_PATTERNS:
@@ -190,59 +161,12 @@ parse_member(const Document *document, const Member *member,
 	}
 }
 
-static const Member *
-find_member(const Document *document, const JsonbValue *key)
-{
-	for (int i = 0; i < document->nmembers; i++)
-	{
-		const Member *member = &document->member[i];
-
-		if ((int) strlen(member->name) == key->val.string.len &&
-			memcmp(member->name, key->val.string.val, key->val.string.len) == 0)
-			return member;
-	}
-
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown member \"%.*s\" in %s",
-					pg_mbcliplen(key->val.string.val, key->val.string.len, NAMEDATALEN),
-					key->val.string.val, document->name),
-			 errhint("Members are %s.", document->members)));
-}
-
-/*
- * Parses a document into a struct that the caller has zeroed.  Lists are
- * palloc'd.  Raises 22023 for anything that is not as the document says.
- */
-static void
-parse_document(const Document *document, Jsonb *jsonb, void *result)
-{
-	JsonbIterator *it;
-	JsonbIteratorToken token;
-	JsonbValue	value;
-	const Member *member = NULL;
-
-	if (!JB_ROOT_IS_OBJECT(jsonb))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must be a JSON object", document->name)));
-
-	it = JsonbIteratorInit(&jsonb->root);
-	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			member = find_member(document, &value);
-		else if (token == WJB_VALUE)
-			parse_member(document, member, &value, result);
-	}
-}
-
 /* Parses a permissions document; lists are palloc'd.  Raises 22023. */
 void
 policy_parse_permissions(Jsonb *document, Permissions *permissions)
 {
 	memset(permissions, 0, sizeof(Permissions));
-	parse_document(&permissions_document, document, permissions);
+	document_visit(&permissions_document, document, parse_member, permissions);
 }
 
 /* Parses a rate-limit document.  Raises 22023. */
@@ -250,7 +174,7 @@ void
 policy_parse_rate_limits(Jsonb *document, RateLimits *limits)
 {
 	memset(limits, 0, sizeof(RateLimits));
-	parse_document(&rate_limits_document, document, limits);
+	document_visit(&rate_limits_document, document, parse_member, limits);
 }
 
 /* True when a pattern of the list matches the subject, or the list is empty. */

@@ -20,7 +20,7 @@ enum
 {
 	STATS_SINCE,
 	STATS_SHARED_MEMORY,
-	STATS_OUTCOMES,				/* the first of as many as verify has */
+	STATS_OUTCOMES,				/* the first counter of verify's */
 	STATS_ENTRIES_USED = STATS_OUTCOMES + COUNT_EVICTIONS,
 	STATS_ENTRIES_FREE,
 	STATS_PENDING,

@@ -22,20 +22,32 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "store.h"
 #include "store_spi.h"
+
+/* Returns the oid of a table of ours. */
+Oid
+store_relation_oid(const char *name)
+{
+	Oid			relid = get_relname_relid(name, get_namespace_oid("apikeys", false));
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"apikeys.%s\" does not exist", name)));
+	return relid;
+}
 
 /* Returns the owner of apikeys.key, whose rights the store uses. */
 static Oid
 table_owner(void)
 {
-	Oid			relid = get_relname_relid("key", get_namespace_oid("apikeys", false));
+	Oid			relid = store_relation_oid("key");
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Oid			owner;
 
 	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation \"apikeys.key\" does not exist")));
+		elog(ERROR, "cache lookup failed for relation %u", relid);
 
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);

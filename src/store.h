@@ -40,6 +40,7 @@ typedef enum KeyColumn
 	KEY_ENABLED,
 	KEY_REVOKED_AT,
 	KEY_ROTATED_AT,
+	KEY_XMIN,
 	KEY_NCOLUMNS
 } KeyColumn;
 
@@ -49,6 +50,8 @@ typedef struct KeyRow
 {
 	Datum		values[KEY_NCOLUMNS];
 	bool		nulls[KEY_NCOLUMNS];
+	HeapTuple	tuple;			/* what the values point to */
+	bool		own;			/* written by this transaction */
 } KeyRow;
 
 /* What a new key consists of, apart from its configuration. */
@@ -111,6 +114,9 @@ typedef struct UsageRow
 	Datum		values[USAGE_NCOLUMNS];
 	bool		nulls[USAGE_NCOLUMNS];
 } UsageRow;
+
+/* store.c */
+extern Oid	store_relation_oid(const char *name);
 
 /* store_key.c */
 extern bool store_find_key(const bytea *hash, KeyRow *row);

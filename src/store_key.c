@@ -7,7 +7,9 @@
  */
 #include "postgres.h"
 
+#include "access/heaptoast.h"
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -22,7 +24,7 @@
 	"k.id, k.root_id, k.name, k.key_prefix, k.user_id, k.team_id," \
 	" k.budget_id, k.external_id, k.permissions, k.rate_limits, k.metadata," \
 	" k.expires_at, k.description, k.allowed_ips, k.enabled, k.revoked_at," \
-	" k.rotated_at"
+	" k.rotated_at, k.xmin"
 
 static Statement find_key = {
 	.sql = "SELECT " KEY_ROW_COLUMNS
@@ -128,13 +130,22 @@ static Statement delete_keys = {
 	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZOID, NAMEOID, TEXTOID)
 };
 
-/* Copies the first row of the result, a KeyRow, into the caller's memory. */
+/*
+ * Copies the first row of the result into the caller's memory, whole: no
+ * value is left behind in the toast table, where it could be removed.
+ */
 static void
 copy_key_row(KeyRow *row)
 {
-	HeapTuple	tuple = SPI_copytuple(SPI_tuptable->vals[0]);
+	HeapTuple	tuple = SPI_tuptable->vals[0];
+	HeapTuple	flat = tuple;
 
-	heap_deform_tuple(tuple, SPI_tuptable->tupdesc, row->values, row->nulls);
+	if (HeapTupleHasExternal(tuple))
+		flat = toast_flatten_tuple(tuple, SPI_tuptable->tupdesc);
+
+	row->tuple = SPI_copytuple(flat);
+	heap_deform_tuple(row->tuple, SPI_tuptable->tupdesc, row->values, row->nulls);
+	row->own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(row->values[KEY_XMIN]));
 }
 
 /* The role on whose behalf the store was called, for apikeys.event. */

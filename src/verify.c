@@ -21,10 +21,9 @@
 #include "compat.h"
 #include "counters.h"
 #include "flushqueue.h"
+#include "keycache.h"
 #include "keyhash.h"
-#include "secret.h"
 #include "status.h"
-#include "store.h"
 
 /* Longer texts are no keys, our own or imported, and are not even read. */
 #define KEY_TEXT_MAX_LEN	256
@@ -76,18 +75,18 @@ is_printable(const text *txt)
 }
 
 /*
- * Finds the key that a text names.  A toasted text is measured before it is
- * unpacked, and our copy of it is wiped.
+ * Finds the key that a text names, or NULL.  A toasted text is measured
+ * before it is unpacked, and our copy of it is wiped.
  */
-static bool
-find_key(struct varlena *raw_key, KeyRow *row)
+static CachedKey *
+find_key(struct varlena *raw_key)
 {
 	Size		len = toast_raw_datum_size(PointerGetDatum(raw_key)) - VARHDRSZ;
 	text	   *plain;
 	bytea	   *hash = NULL;
 
 	if (len < 1 || len > KEY_TEXT_MAX_LEN)
-		return false;
+		return NULL;
 
 	plain = (text *) pg_detoast_datum_packed(raw_key);
 	if (is_printable(plain))
@@ -95,7 +94,7 @@ find_key(struct varlena *raw_key, KeyRow *row)
 	if (plain != (text *) raw_key)
 		explicit_bzero(VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain));
 
-	return hash != NULL && store_find_key(hash, row);
+	return hash != NULL ? keycache_find(hash) : NULL;
 }
 
 static const Verdict *
@@ -107,16 +106,36 @@ judge(const KeyRow *row, TimestampTz now)
 							   DatumGetBool(row->values[KEY_ENABLED]))];
 }
 
-/* Returns apikey_verify's row; key is NULL when none was found. */
-static Datum
-form_answer(FunctionCallInfo fcinfo, const Verdict *verdict, const KeyRow *key)
+/*
+ * Returns the descriptor of apikey_verify's row.  It is looked up once a
+ * backend; a function that is made anew has a new oid.
+ */
+static TupleDesc
+answer_tupdesc(FunctionCallInfo fcinfo)
 {
-	TupleDesc	tupdesc;
+	static TupleDesc tupdesc = NULL;
+	static Oid	function = InvalidOid;
+
+	if (function != fcinfo->flinfo->fn_oid)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+		tupdesc = BlessTupleDesc(tupdesc);
+		function = fcinfo->flinfo->fn_oid;
+		MemoryContextSwitchTo(old);
+	}
+
+	return tupdesc;
+}
+
+/* Makes apikey_verify's row; row is NULL when no key was found. */
+static HeapTuple
+form_answer(FunctionCallInfo fcinfo, const Verdict *verdict, const KeyRow *row)
+{
 	Datum		values[ANSWER_NCOLUMNS] = {0};
 	bool		nulls[ANSWER_NCOLUMNS];
-
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 
 	memset(nulls, true, sizeof(nulls));
 	values[ANSWER_VALID] = BoolGetDatum(verdict->reason == NULL);
@@ -128,13 +147,36 @@ form_answer(FunctionCallInfo fcinfo, const Verdict *verdict, const KeyRow *key)
 		values[ANSWER_REASON] = CStringGetTextDatum(verdict->reason);
 		nulls[ANSWER_REASON] = false;
 	}
-	if (key != NULL)
+	if (row != NULL)
 	{
-		memcpy(&values[ANSWER_KEY], key->values, sizeof(Datum) * KEY_NANSWER_COLUMNS);
-		memcpy(&nulls[ANSWER_KEY], key->nulls, sizeof(bool) * KEY_NANSWER_COLUMNS);
+		memcpy(&values[ANSWER_KEY], row->values, sizeof(Datum) * KEY_NANSWER_COLUMNS);
+		memcpy(&nulls[ANSWER_KEY], row->nulls, sizeof(bool) * KEY_NANSWER_COLUMNS);
 	}
 
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
+	return heap_form_tuple(answer_tupdesc(fcinfo), values, nulls);
+}
+
+/*
+ * Returns the row that says a key is good, a copy of the one that is kept
+ * with a cached key.
+ */
+static HeapTuple
+valid_answer(FunctionCallInfo fcinfo, const Verdict *verdict, CachedKey *key)
+{
+	if (!key->cached)
+		return form_answer(fcinfo, verdict, &key->row);
+
+	if (key->answer == NULL)
+	{
+		HeapTuple	answer = form_answer(fcinfo, verdict, &key->row);
+		MemoryContext old = MemoryContextSwitchTo(keycache_memory());
+
+		key->answer = heap_copytuple(answer);
+		MemoryContextSwitchTo(old);
+		return answer;
+	}
+
+	return heap_copytuple(key->answer);
 }
 
 /*
@@ -146,18 +188,23 @@ apikey_verify(PG_FUNCTION_ARGS)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	const Verdict *verdict = &not_found;
-	KeyRow		key;
-	bool		found;
+	CachedKey  *key = NULL;
+	HeapTuple	answer;
 
-	found = !PG_ARGISNULL(0) &&
-			find_key((struct varlena *) DatumGetPointer(PG_GETARG_DATUM(0)), &key);
-	if (found)
-		verdict = judge(&key, now);
+	if (!PG_ARGISNULL(0))
+		key = find_key((struct varlena *) DatumGetPointer(PG_GETARG_DATUM(0)));
+	if (key != NULL)
+		verdict = judge(&key->row, now);
 
 	counters_add(verdict->counter, 1);
-	if (verdict->reason == NULL &&
-		activity_note_use(DatumGetUUIDP(key.values[KEY_ID]), now))
-		flushqueue_wake();
+	if (verdict->reason == NULL)
+	{
+		if (activity_note_use(DatumGetUUIDP(key->row.values[KEY_ID]), now))
+			flushqueue_wake();
+		answer = valid_answer(fcinfo, verdict, key);
+	}
+	else
+		answer = form_answer(fcinfo, verdict, key != NULL ? &key->row : NULL);
 
-	return form_answer(fcinfo, verdict, found ? &key : NULL);
+	PG_RETURN_DATUM(HeapTupleGetDatum(answer));
 }

@@ -1,0 +1,225 @@
+/*-------------------------------------------------------------------------
+ *
+ * keycache.c
+ *	  Keys that this backend has looked up, coherent with the table.
+ *
+ * No answer may come from before a change that is committed: in any
+ * isolation level, with any snapshot held.  So:
+ *
+ * - A row trigger on apikeys.key, ENABLE ALWAYS, has every UPDATE, DELETE and
+ *   TRUNCATE invalidate the relcache entry of apikeys.fence, a table that
+ *   nobody reads.  The server sends such a message after the commit has
+ *   become visible and before it is acknowledged, also for COMMIT PREPARED
+ *   and on a standby that replays the commit.
+ * - A look-up first takes in the messages that have been sent.  One about
+ *   the fence, or one that says everything may have changed, starts a new
+ *   generation, and with it an empty cache.
+ * - On a miss the row is read with the latest snapshot, and kept only if no
+ *   new generation has begun since before that snapshot was taken.
+ * - A row that the running transaction has written itself is never kept: it
+ *   may yet be rolled back.  Its xmin tells, however it was written, so there
+ *   is nothing to do on INSERT, and making keys does not empty caches.
+ * - What was not found is not kept: a key made a moment later must be good.
+ *
+ * An entry is looked up by the key's hash; the raw key is not kept.  When the
+ * cache is full a clock sweeps out an entry that was not used since its hand
+ * last came by.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+
+#include "compat.h"
+#include "counters.h"
+#include "guc.h"
+#include "keycache.h"
+
+#define MAX_ROW_SIZE	8192	/* bytes; a larger row is read each time */
+
+/* Counts messages that may concern keys; compared, never acted upon. */
+static uint64 generation = 0;
+
+static MemoryContext memory = NULL; /* of all that follows */
+static HTAB *cache = NULL;		/* of CachedKey */
+static CachedKey **ring;		/* the entries, in the clock's order */
+static int	ring_size;			/* apikeys.cache_size when it was made */
+static int	nentries;
+static int	hand;
+static uint64 cache_generation; /* of all entries */
+static Oid	fence_oid;			/* as it was when the cache was made */
+static Oid	key_oid;
+
+/* The row last found that could not be kept. */
+static CachedKey transient;
+
+PG_FUNCTION_INFO_V1(apikeys_raise_fence);
+
+/*
+ * Relcache callback.  It may be called at nearly any time, so it does
+ * nothing but count.
+ */
+static void
+note_invalidation(Datum arg, Oid relid)
+{
+	if (relid == fence_oid || relid == key_oid || !OidIsValid(relid))
+		generation++;
+}
+
+/* Makes an empty cache of the present generation. */
+static void
+reset_cache(void)
+{
+	HASHCTL		ctl = {0};
+
+	if (memory == NULL)
+	{
+		memory = AllocSetContextCreate(TopMemoryContext, "apikeys cache",
+									   ALLOCSET_DEFAULT_SIZES);
+		CacheRegisterRelcacheCallback(note_invalidation, (Datum) 0);
+	}
+	else if (nentries > 0)
+		counters_add(COUNT_CACHE_INVALIDATIONS, 1);
+
+	cache = NULL;
+	memset(&transient, 0, sizeof(transient));
+	MemoryContextReset(memory);
+
+	fence_oid = store_relation_oid("fence");
+	key_oid = store_relation_oid("key");
+
+	ctl.keysize = KEY_HASH_LEN;
+	ctl.entrysize = sizeof(CachedKey);
+	ctl.hcxt = memory;
+	ring_size = guc_cache_size;
+	ring = MemoryContextAlloc(memory, ring_size * sizeof(CachedKey *));
+	nentries = 0;
+	hand = 0;
+	cache_generation = generation;
+	cache = hash_create("apikeys cache", Min(ring_size, 128), &ctl,
+						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+static void
+free_contents(CachedKey *key)
+{
+	if (key->row.tuple != NULL)
+		heap_freetuple(key->row.tuple);
+	if (key->answer != NULL)
+		heap_freetuple(key->answer);
+	key->row.tuple = NULL;
+	key->answer = NULL;
+}
+
+/* Makes room for an entry; returns its place in the ring. */
+static int
+find_room(void)
+{
+	if (nentries < ring_size)
+		return nentries++;
+
+	while (ring[hand]->used)
+	{
+		ring[hand]->used = false;
+		hand = (hand + 1) % ring_size;
+	}
+	free_contents(ring[hand]);
+	hash_search(cache, ring[hand]->hash, HASH_REMOVE, NULL);
+	return hand;
+}
+
+/* Adds the row found last to the cache, which takes it over. */
+static CachedKey *
+keep_transient(const bytea *hash)
+{
+	int			place = find_room();
+	CachedKey  *key = hash_search(cache, VARDATA_ANY(hash), HASH_ENTER, NULL);
+
+	key->row = transient.row;
+	key->answer = NULL;
+	key->cached = true;
+	key->used = true;
+	ring[place] = key;
+	memset(&transient, 0, sizeof(transient));
+
+	return key;
+}
+
+/* Reads a key from the table, and keeps it if it may. */
+static CachedKey *
+read_key(const bytea *hash)
+{
+	MemoryContext old;
+	bool		found;
+
+	free_contents(&transient);
+	old = MemoryContextSwitchTo(memory);
+	found = store_find_key(hash, &transient.row);
+	MemoryContextSwitchTo(old);
+
+	if (!found)
+		return NULL;
+	if (ring_size > 0 && generation == cache_generation && !transient.row.own &&
+		transient.row.tuple->t_len <= MAX_ROW_SIZE)
+		return keep_transient(hash);
+	return &transient;
+}
+
+/*
+ * Returns the key with a hash as it is committed now, or NULL.  The result
+ * is good until the next call.
+ */
+CachedKey *
+keycache_find(const bytea *hash)
+{
+	CachedKey  *key;
+
+	AcceptInvalidationMessages();
+	if (cache == NULL || generation != cache_generation || ring_size != guc_cache_size)
+		reset_cache();
+
+	if (ring_size > 0)
+	{
+		key = hash_search(cache, VARDATA_ANY(hash), HASH_FIND, NULL);
+		counters_add(key != NULL ? COUNT_CACHE_HITS : COUNT_CACHE_MISSES, 1);
+		if (key != NULL)
+		{
+			key->used = true;
+			return key;
+		}
+	}
+
+	return read_key(hash);
+}
+
+/* Where to put what a CachedKey points to. */
+MemoryContext
+keycache_memory(void)
+{
+	return memory;
+}
+
+/*
+ * apikeys.raise_fence(): trigger.  Has all backends empty their caches when
+ * this transaction has committed, and this one as soon as it sees the change.
+ */
+Datum
+apikeys_raise_fence(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("apikeys.raise_fence() must be called as a trigger")));
+
+	CacheInvalidateRelcacheByRelid(store_relation_oid("fence"));
+
+	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple);
+}

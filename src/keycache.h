@@ -1,0 +1,26 @@
+/*-------------------------------------------------------------------------
+ *
+ * keycache.h
+ *	  Keys that this backend has looked up, coherent with the table.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_KEYCACHE_H
+#define APIKEYS_KEYCACHE_H
+
+#include "keyhash.h"
+#include "store.h"
+
+typedef struct CachedKey
+{
+	uint8		hash[KEY_HASH_LEN]; /* the hash table's key: first */
+	KeyRow		row;
+	HeapTuple	answer;			/* verify's, for as long as the row is; or NULL */
+	bool		cached;			/* else it is gone at the next look-up */
+	bool		used;			/* since the clock's hand was here */
+} CachedKey;
+
+extern CachedKey *keycache_find(const bytea *hash);
+extern MemoryContext keycache_memory(void);
+
+#endif							/* APIKEYS_KEYCACHE_H */
