@@ -73,8 +73,9 @@ BEGIN
     ('octet_length', 'varchar', 'integer', '32'),
     ('char_length', 'varchar', 'integer', '1'),
     ('pg_extension_config_dump', 'text, text', 'integer', '1'),
-    ('check_permissions', 'jsonb', 'boolean', 'true'),
-    ('check_rate_limits', 'jsonb', 'boolean', 'true'),
+    ('check_key', 'text, text, text, jsonb, jsonb, jsonb, inet[], timestamptz, bytea, text, text, timestamptz', 'boolean', 'true'),
+    ('last_use', 'uuid', 'timestamptz', 'NULL'),
+    ('utc_today', '', 'date', 'NULL'),
     ('effective_status', 'timestamptz, timestamptz, boolean', 'text', '''active''')) f(name, arguments, result, body);
 END $$;
 CREATE FUNCTION hostile.counted(int8) RETURNS int8 LANGUAGE plpgsql AS $$BEGIN PERFORM hostile.fired('count(*)'); RETURN $1; END$$;

@@ -6,7 +6,9 @@
  * apikey_generate and apikey_import fill a KeyConfig from their arguments,
  * apikey_update changes one by a JSON document.  Every value passes
  * check_member() on its way, which also puts it into the form that is
- * stored.  The constraints on apikeys.key guard the same rules once more.
+ * stored.  The CHECK constraint on apikeys.key asks the same rules of every
+ * row, whoever writes it.  It is a single one because the server parses the
+ * constraints of a table anew in each statement.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,11 +25,14 @@
 #include "compat.h"
 #include "document.h"
 #include "keyconfig.h"
+#include "keyformat.h"
+#include "keyhash.h"
 #include "policy.h"
 
-#define NAME_MAX_CHARS			255
 #define DESCRIPTION_MAX_CHARS	1000
 #define EXTERNAL_ID_MAX_CHARS	255
+
+PG_FUNCTION_INFO_V1(apikeys_check_key);
 
 static const DocumentMember members[] = {
 	[CONFIG_NAME] = {"name", TEXTOID},
@@ -89,6 +94,37 @@ keyconfig_check_expires_at(TimestampTz expires_at, TimestampTz now)
 			 errhint("Leave it out for a key that never expires.")));
 }
 
+/* Raises 22023 unless value is a hash. */
+void
+keyconfig_check_hash(const bytea *hash)
+{
+	if (VARSIZE_ANY_EXHDR(hash) != KEY_HASH_LEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key_hash must have %d bytes", KEY_HASH_LEN),
+				 errdetail("It has %d.", (int) VARSIZE_ANY_EXHDR(hash)),
+				 errhint("A hash in hexadecimal is converted with decode(hash, 'hex').")));
+}
+
+/* Raises 22023 unless value can be shown as the masked form of a key. */
+void
+keyconfig_check_masked(const text *masked)
+{
+	int			len = VARSIZE_ANY_EXHDR(masked);
+	bool		printable = true;
+
+	for (int i = 0; i < len; i++)
+		printable &= (VARDATA_ANY(masked)[i] >= ' ' && VARDATA_ANY(masked)[i] <= '~');
+
+	if (len < 1 || len > MASKED_KEY_MAX_LEN || !printable)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid key_prefix"),
+				 errdetail("It must be 1 to %d printable ASCII characters.",
+						   MASKED_KEY_MAX_LEN),
+				 errhint("It is shown to people: give the masked form of the key, such as \"gw-a...wxyz\", not the key.")));
+}
+
 /* Raises 22023 unless the list has one dimension and no null in it. */
 static void
 check_allowed_ips(ArrayType *ips)
@@ -97,6 +133,11 @@ check_allowed_ips(ArrayType *ips)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("allowed_ips must have one dimension")));
+	if (ARR_NDIM(ips) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("allowed_ips must not be empty"),
+				 errhint("Null stands for no restriction.")));
 	if (array_contains_nulls(ips))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -104,11 +145,11 @@ check_allowed_ips(ArrayType *ips)
 }
 
 /*
- * Checks one member and puts it into the form in which it is stored: no
- * document is the empty one, no list of addresses is null.
+ * Puts a member into the form in which it is stored: no document is the
+ * empty one, an empty list of addresses is none.
  */
 static void
-check_member(KeyConfig *config, ConfigMember member, TimestampTz now)
+normalize(KeyConfig *config, ConfigMember member)
 {
 	Datum	   *value = &config->values[member];
 	bool	   *isnull = &config->nulls[member];
@@ -118,50 +159,69 @@ check_member(KeyConfig *config, ConfigMember member, TimestampTz now)
 		*value = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
 		*isnull = false;
 	}
+	if (!*isnull && member == CONFIG_ALLOWED_IPS)
+		*isnull = (ARR_NDIM(DatumGetArrayTypeP(*value)) == 0);
+}
 
+/* Checks a value in the form in which it is stored.  Raises 22023. */
+static void
+check_value(ConfigMember member, Datum value, bool isnull)
+{
 	if (member == CONFIG_NAME)
-		keyconfig_check_text("name", *value, *isnull, NAME_MAX_CHARS);
-	if (*isnull)
+		keyconfig_check_text("name", value, isnull, NAME_MAX_CHARS);
+	if (isnull)
 		return;
 
 	switch (member)
 	{
 		case CONFIG_DESCRIPTION:
-			keyconfig_check_text("description", *value, false, DESCRIPTION_MAX_CHARS);
+			keyconfig_check_text("description", value, false, DESCRIPTION_MAX_CHARS);
 			break;
 		case CONFIG_EXTERNAL_ID:
-			keyconfig_check_text("external_id", *value, false, EXTERNAL_ID_MAX_CHARS);
+			keyconfig_check_text("external_id", value, false, EXTERNAL_ID_MAX_CHARS);
 			break;
 		case CONFIG_PERMISSIONS:
 			{
 				Permissions permissions;
 
-				policy_parse_permissions(DatumGetJsonbP(*value), &permissions);
+				policy_parse_permissions(DatumGetJsonbP(value), &permissions);
 				break;
 			}
 		case CONFIG_RATE_LIMITS:
 			{
 				RateLimits	limits;
 
-				policy_parse_rate_limits(DatumGetJsonbP(*value), &limits);
+				policy_parse_rate_limits(DatumGetJsonbP(value), &limits);
 				break;
 			}
 		case CONFIG_METADATA:
-			if (!JB_ROOT_IS_OBJECT(DatumGetJsonbP(*value)))
+			if (!JB_ROOT_IS_OBJECT(DatumGetJsonbP(value)))
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						 errmsg("metadata must be a JSON object")));
 			break;
-		case CONFIG_EXPIRES_AT:
-			keyconfig_check_expires_at(DatumGetTimestampTz(*value), now);
-			break;
 		case CONFIG_ALLOWED_IPS:
-			check_allowed_ips(DatumGetArrayTypeP(*value));
-			*isnull = (ARR_NDIM(DatumGetArrayTypeP(*value)) == 0);
+			check_allowed_ips(DatumGetArrayTypeP(value));
+			break;
+		case CONFIG_EXPIRES_AT:
+			if (TIMESTAMP_IS_NOBEGIN(DatumGetTimestampTz(value)))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("expires_at must not be -infinity")));
 			break;
 		default:
 			break;
 	}
+}
+
+/* Normalizes and checks one member of a new configuration. */
+static void
+check_member(KeyConfig *config, ConfigMember member, TimestampTz now)
+{
+	normalize(config, member);
+	if (member == CONFIG_EXPIRES_AT && !config->nulls[member])
+		keyconfig_check_expires_at(DatumGetTimestampTz(config->values[member]), now);
+	check_value(member, config->values[member], config->nulls[member]);
 }
 
 /* Checks a whole configuration.  Raises 22023. */
@@ -298,4 +358,35 @@ keyconfig_change(KeyConfig *config, Jsonb *changes, TimestampTz now)
 	ChangeTarget target = {config, now};
 
 	document_visit(&changes_document, changes, change_member, &target);
+}
+
+/*
+ * apikeys.check_key(...): for the CHECK on apikeys.key.  True, or raises
+ * 22023 as the functions that write keys do.
+ */
+Datum
+apikeys_check_key(PG_FUNCTION_ARGS)
+{
+	static const ConfigMember checked[] = {
+		CONFIG_NAME, CONFIG_DESCRIPTION, CONFIG_EXTERNAL_ID, CONFIG_PERMISSIONS,
+		CONFIG_RATE_LIMITS, CONFIG_METADATA, CONFIG_ALLOWED_IPS, CONFIG_EXPIRES_AT
+	};
+	const int	n = lengthof(checked);
+
+	for (int i = 0; i < n; i++)
+		check_value(checked[i], PG_GETARG_DATUM(i), PG_ARGISNULL(i));
+
+	if (!PG_ARGISNULL(n))
+		keyconfig_check_hash(PG_GETARG_BYTEA_PP(n));
+	if (!PG_ARGISNULL(n + 1))
+		keyconfig_check_text("hash_secret", PG_GETARG_DATUM(n + 1), false,
+							 SECRET_NAME_MAX_CHARS);
+	if (!PG_ARGISNULL(n + 2))
+		keyconfig_check_masked(PG_GETARG_TEXT_PP(n + 2));
+	if (!PG_ARGISNULL(n + 3) && TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(n + 3)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("created_at must be finite")));
+
+	PG_RETURN_BOOL(true);
 }

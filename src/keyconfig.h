@@ -11,6 +11,9 @@
 #include "datatype/timestamp.h"
 #include "utils/jsonb.h"
 
+#define NAME_MAX_CHARS			255
+#define SECRET_NAME_MAX_CHARS	63
+
 /* In the order of apikey_generate's arguments. */
 typedef enum ConfigMember
 {
@@ -37,6 +40,8 @@ typedef struct KeyConfig
 
 extern void keyconfig_check(KeyConfig *config, TimestampTz now);
 extern void keyconfig_change(KeyConfig *config, Jsonb *changes, TimestampTz now);
+extern void keyconfig_check_hash(const bytea *hash);
+extern void keyconfig_check_masked(const text *masked);
 extern void keyconfig_check_expires_at(TimestampTz expires_at, TimestampTz now);
 extern void keyconfig_check_text(const char *what, Datum value, bool isnull, int max_chars);
 

@@ -29,8 +29,6 @@
 #include "store.h"
 
 #define ROTATED_SUFFIX		" (rotated)"
-#define NAME_MAX_CHARS		255
-#define SECRET_NAME_MAX_CHARS 63
 
 PG_FUNCTION_INFO_V1(apikey_generate);
 PG_FUNCTION_INFO_V1(apikey_import);
@@ -173,15 +171,6 @@ prefix_argument(FunctionCallInfo fcinfo, int argno)
 	return prefix;
 }
 
-/* Raises 23505: two keys cannot have one hash. */
-static void
-hash_is_known(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNIQUE_VIOLATION),
-			 errmsg("an API key with this hash exists already")));
-}
-
 /*
  * apikey_generate(name text, ..., prefix text): one row (id, raw_key).
  */
@@ -199,49 +188,9 @@ apikey_generate(PG_FUNCTION_ARGS)
 	keyconfig_check(&config, now);
 
 	raw_key = make_key(prefix_argument(fcinfo, CONFIG_ENABLED), now, &key);
-	if (!store_insert_key("generate", &key, &config, now))
-		hash_is_known();
+	store_insert_key(&key, false, &config, now);
 
 	return hand_out(fcinfo, key.id, raw_key);
-}
-
-/* Raises 22023 unless the argument is a hash. */
-static bytea *
-hash_argument(FunctionCallInfo fcinfo, int argno)
-{
-	bytea	   *hash;
-
-	require_argument(fcinfo, argno, "key_hash");
-	hash = PG_GETARG_BYTEA_PP(argno);
-	if (VARSIZE_ANY_EXHDR(hash) != KEY_HASH_LEN)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("key_hash must have %d bytes", KEY_HASH_LEN),
-				 errdetail("It has %d.", (int) VARSIZE_ANY_EXHDR(hash)),
-				 errhint("A hash in hexadecimal is converted with decode(hash, 'hex').")));
-	return hash;
-}
-
-/* Raises 22023 unless the argument can be shown as the masked form of a key. */
-static char *
-masked_argument(FunctionCallInfo fcinfo, int argno)
-{
-	char	   *masked;
-	bool		printable = true;
-
-	require_argument(fcinfo, argno, "key_prefix");
-	masked = text_to_cstring(PG_GETARG_TEXT_PP(argno));
-	for (const char *c = masked; *c != '\0'; c++)
-		printable &= (*c >= ' ' && *c <= '~');
-
-	if (*masked == '\0' || strlen(masked) > MASKED_KEY_MAX_LEN || !printable)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid key_prefix"),
-				 errdetail("It must be 1 to %d printable ASCII characters.",
-						   MASKED_KEY_MAX_LEN),
-				 errhint("It is shown to people: give the masked form of the key, such as \"gw-a...wxyz\", not the key.")));
-	return masked;
 }
 
 /* Returns created_at of an imported key, by default now.  Raises 22023. */
@@ -271,9 +220,14 @@ apikey_import(PG_FUNCTION_ARGS)
 	KeyConfig	config;
 	NewKey		key;
 
+	require_argument(fcinfo, 0, "key_hash");
+	require_argument(fcinfo, 2, "key_prefix");
+	keyconfig_check_hash(PG_GETARG_BYTEA_PP(0));
+	keyconfig_check_masked(PG_GETARG_TEXT_PP(2));
+
 	key.id = make_id();
-	key.hash = hash_argument(fcinfo, 0);
-	key.key_prefix = masked_argument(fcinfo, 2);
+	key.hash = PG_GETARG_BYTEA_PP(0);
+	key.key_prefix = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	key.hash_secret = NULL;
 	if (!PG_ARGISNULL(13))
 	{
@@ -290,8 +244,10 @@ apikey_import(PG_FUNCTION_ARGS)
 	config.nulls[CONFIG_ENABLED] = false;
 	keyconfig_check(&config, now);
 
-	if (!store_insert_key("import", &key, &config, now))
-		hash_is_known();
+	if (!store_insert_key(&key, true, &config, now))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("an API key with this hash exists already")));
 
 	PG_RETURN_UUID_P(key.id);
 }

@@ -83,8 +83,6 @@ static const Preset rate_limits_presets[] = {
 		" \"max_concurrent_requests\": 100}"},
 };
 
-PG_FUNCTION_INFO_V1(apikeys_check_permissions);
-PG_FUNCTION_INFO_V1(apikeys_check_rate_limits);
 PG_FUNCTION_INFO_V1(apikey_permissions_preset);
 PG_FUNCTION_INFO_V1(apikey_rate_limits_preset);
 PG_FUNCTION_INFO_V1(apikey_model_allowed);
@@ -201,26 +199,6 @@ patterns_allow(const List *patterns, const text *subject)
 	}
 
 	return patterns == NIL;
-}
-
-/* For the CHECK on apikeys.key: true, or raises 22023. */
-Datum
-apikeys_check_permissions(PG_FUNCTION_ARGS)
-{
-	Permissions permissions;
-
-	policy_parse_permissions(PG_GETARG_JSONB_P(0), &permissions);
-	PG_RETURN_BOOL(true);
-}
-
-/* For the CHECK on apikeys.key: true, or raises 22023. */
-Datum
-apikeys_check_rate_limits(PG_FUNCTION_ARGS)
-{
-	RateLimits	limits;
-
-	policy_parse_rate_limits(PG_GETARG_JSONB_P(0), &limits);
-	PG_RETURN_BOOL(true);
 }
 
 /* Returns the document of the preset with this name.  Raises 22023. */

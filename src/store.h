@@ -121,7 +121,7 @@ extern Oid	store_relation_oid(const char *name);
 /* store_key.c */
 extern bool store_find_key(const bytea *hash, KeyRow *row);
 extern bool store_lock_key(const pg_uuid_t *id, KeyRow *row);
-extern bool store_insert_key(const char *action, const NewKey *key,
+extern bool store_insert_key(const NewKey *key, bool imported,
 							 const KeyConfig *config, TimestampTz now);
 extern void store_rotate_key(const pg_uuid_t *id, const Retirement *retirement,
 							 const NewKey *successor, text *name,

@@ -49,23 +49,28 @@ static Statement lock_key = {
 #define ADD_EVENT "INSERT INTO apikeys.event (at, acting_role, action, key_id, details)"
 
 /* $1 to $12 are KeyConfig's members. */
-static Statement insert_key = {
-	.sql = "WITH new AS ("
-	"INSERT INTO apikeys.key (name, description, user_id, team_id, budget_id,"
-	" permissions, rate_limits, expires_at, metadata, external_id, allowed_ips,"
-	" enabled, id, root_id, key_hash, hash_secret, key_prefix, created_at, updated_at)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,"
-	" $13, $13, $14, $15, $16, $17, $18)"
-	" ON CONFLICT (key_hash) DO NOTHING"
-	" RETURNING id, name, key_prefix)"
-	" " ADD_EVENT
-	" SELECT $18, $19, $20, new.id, pg_catalog.jsonb_build_object("
-	"'name', new.name, 'key_prefix', new.key_prefix) FROM new",
-	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID,
-				   JSONBOID, JSONBOID, TIMESTAMPTZOID, JSONBOID, TEXTOID,
-				   INETARRAYOID, BOOLOID, UUIDOID, BYTEAOID, TEXTOID, TEXTOID,
-				   TIMESTAMPTZOID, TIMESTAMPTZOID, NAMEOID, TEXTOID)
-};
+#define INSERT_KEY(on_conflict) { \
+	.sql = "WITH new AS (" \
+	"INSERT INTO apikeys.key (name, description, user_id, team_id, budget_id," \
+	" permissions, rate_limits, expires_at, metadata, external_id, allowed_ips," \
+	" enabled, id, root_id, key_hash, hash_secret, key_prefix, created_at, updated_at)" \
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12," \
+	" $13, $13, $14, $15, $16, $17, $18)" \
+	on_conflict \
+	" RETURNING id)" \
+	" " ADD_EVENT \
+	" SELECT $18, $19, $20, new.id, pg_catalog.jsonb_build_object(" \
+	"'name', $1, 'key_prefix', $16) FROM new", \
+	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID, \
+				   JSONBOID, JSONBOID, TIMESTAMPTZOID, JSONBOID, TEXTOID, \
+				   INETARRAYOID, BOOLOID, UUIDOID, BYTEAOID, TEXTOID, TEXTOID, \
+				   TIMESTAMPTZOID, TIMESTAMPTZOID, NAMEOID, TEXTOID) \
+}
+
+/* A new key is random: it costs nothing to leave its hash to the index. */
+static Statement insert_new_key = INSERT_KEY("");
+
+static Statement insert_imported_key = INSERT_KEY(" ON CONFLICT (key_hash) DO NOTHING");
 
 /* Retires the old key and makes its successor, or does neither. */
 static Statement rotate_key = {
@@ -192,11 +197,11 @@ store_lock_key(const pg_uuid_t *id, KeyRow *row)
 }
 
 /*
- * Stores a new key; false when its hash is known already.  The action is the
- * event's: generate or import.
+ * Stores a key that was generated or is imported; false when the hash of an
+ * imported one is known already.
  */
 bool
-store_insert_key(const char *action, const NewKey *key, const KeyConfig *config,
+store_insert_key(const NewKey *key, bool imported, const KeyConfig *config,
 				 TimestampTz now)
 {
 	StoreScope	scope;
@@ -216,8 +221,9 @@ store_insert_key(const char *action, const NewKey *key, const KeyConfig *config,
 	rest[4] = TimestampTzGetDatum(key->created_at);
 	rest[5] = TimestampTzGetDatum(now);
 	rest[6] = acting_role(&scope);
-	rest[7] = CStringGetTextDatum(action);
-	inserted = store_write_durably(&insert_key, values, nulls) > 0;
+	rest[7] = CStringGetTextDatum(imported ? "import" : "generate");
+	inserted = store_write_durably(imported ? &insert_imported_key : &insert_new_key,
+								   values, nulls) > 0;
 	store_close(&scope);
 
 	return inserted;
