@@ -97,6 +97,12 @@ CREATE TABLE apikeys.usage (
 );
 COMMENT ON TABLE apikeys.usage IS 'One row a key that has been used: its last use, and what has been rolled up.';
 
+CREATE FUNCTION apikeys.try_lock_use(key_id uuid) RETURNS boolean
+LANGUAGE C VOLATILE STRICT
+AS 'MODULE_PATHNAME', 'apikeys_try_lock_use';
+COMMENT ON FUNCTION apikeys.try_lock_use(uuid)
+IS 'True when nobody else is about to make the row of usage of a key.';
+
 CREATE TABLE apikeys.usage_day (
     key_id uuid,
     day date,
@@ -112,7 +118,7 @@ CREATE TABLE apikeys.usage_entry (
     key_id uuid NOT NULL,
     recorded_at timestamptz NOT NULL,
     tokens bigint NOT NULL CHECK (tokens >= 0),
-    cost numeric NOT NULL CHECK (cost >= 0 AND cost < 'Infinity')
+    cost numeric NOT NULL CHECK (cost >= 0 AND cost < 1e18)
 );
 COMMENT ON TABLE apikeys.usage_entry IS 'Append-only ledger of apikey_record_usage, until it is rolled up.';
 
@@ -437,6 +443,7 @@ REVOKE ALL ON FUNCTION
     apikeys.check_key(text, text, text, jsonb, jsonb, jsonb, inet[], timestamptz, bytea, text, text, timestamptz),
     apikeys.effective_status(timestamptz, timestamptz, boolean),
     apikeys.raise_fence(),
+    apikeys.try_lock_use(uuid),
     apikeys.last_use(uuid),
     apikeys.utc_today(),
     apikeys.read_stats(),

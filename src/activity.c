@@ -19,7 +19,6 @@
  */
 #include "postgres.h"
 
-#include "access/parallel.h"
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/timestamp.h"
@@ -50,13 +49,13 @@ note_first_use(KeyTable *table, const Place *place, TimestampTz now)
 	Entry	   *entry;
 	bool		evicted = false;
 
-	LWLockAcquire(&place->partition->lock, LW_EXCLUSIVE);
+	keytable_lock(place->partition, LW_EXCLUSIVE);
 	entry = keytable_find(place);
 	if (entry == NULL)
 		entry = keytable_add(table, place, &evicted);
 	if (entry != NULL)
 		keytable_advance(&entry->seen, now);
-	LWLockRelease(&place->partition->lock);
+	keytable_unlock(place->partition);
 
 	if (evicted)
 		counters_add(COUNT_EVICTIONS, 1);
@@ -69,7 +68,8 @@ note_first_use(KeyTable *table, const Place *place, TimestampTz now)
 /*
  * Notes a use in the shared table.  Of the uses within one second only the
  * first is written, so that backends with one hot key do not fight over its
- * cache line.  Returns true when there is something new to persist.
+ * cache line.  Returns true when there is something new to persist; where
+ * no launcher watches, each such second, since a flusher may have been lost.
  */
 static bool
 note_in_table(KeyTable *table, Oid database, const pg_uuid_t *id, TimestampTz now)
@@ -78,7 +78,7 @@ note_in_table(KeyTable *table, Oid database, const pg_uuid_t *id, TimestampTz no
 	Entry	   *entry;
 	bool		news = false;
 
-	LWLockAcquire(&place.partition->lock, LW_SHARED);
+	keytable_lock(place.partition, LW_SHARED);
 	entry = keytable_find(&place);
 	if (entry != NULL)
 	{
@@ -86,11 +86,11 @@ note_in_table(KeyTable *table, Oid database, const pg_uuid_t *id, TimestampTz no
 
 		if (now > seen && now / USECS_PER_SEC != seen / USECS_PER_SEC)
 		{
-			news = !keytable_is_pending(entry);
+			news = !shmem_preloaded() || !keytable_is_pending(entry);
 			keytable_advance(&entry->seen, now);
 		}
 	}
-	LWLockRelease(&place.partition->lock);
+	keytable_unlock(place.partition);
 
 	return entry != NULL ? news : note_first_use(table, &place, now);
 }
@@ -104,7 +104,7 @@ note_in_table(KeyTable *table, Oid database, const pg_uuid_t *id, TimestampTz no
 static bool
 may_write(void)
 {
-	return !XactReadOnly && !IsolationUsesXactSnapshot() && !IsInParallelMode();
+	return !XactReadOnly && !IsolationUsesXactSnapshot();
 }
 
 /* Writes a use in the call, for want of shared memory. */
@@ -143,6 +143,13 @@ activity_note_use(const pg_uuid_t *id, TimestampTz now)
 	return false;
 }
 
+/* Are uses noted in shared memory, and written by flushes alone? */
+bool
+activity_is_shared(void)
+{
+	return keytable_attach() != NULL;
+}
+
 /* Notes a use of any database that was kept over a restart. */
 void
 activity_restore_use(Oid database, const KeyUse *use)
@@ -166,11 +173,11 @@ activity_last_use(const pg_uuid_t *id)
 		return 0;
 
 	place = keytable_place(table, MyDatabaseId, id);
-	LWLockAcquire(&place.partition->lock, LW_SHARED);
+	keytable_lock(place.partition, LW_SHARED);
 	entry = keytable_find(&place);
 	if (entry != NULL)
 		seen = pg_atomic_read_u64(&entry->seen);
-	LWLockRelease(&place.partition->lock);
+	keytable_unlock(place.partition);
 
 	return seen;
 }
@@ -192,7 +199,7 @@ activity_due_databases(DueDatabase *databases, int max)
 		Entry	   *entries;
 		Partition  *partition = keytable_partition(table, p, &entries);
 
-		LWLockAcquire(&partition->lock, LW_SHARED);
+		keytable_lock(partition, LW_SHARED);
 		for (int i = 0; i < table->nentries; i++)
 		{
 			Oid			database = entries[i].key.database;
@@ -208,7 +215,7 @@ activity_due_databases(DueDatabase *databases, int max)
 				databases[ndatabases++] = (DueDatabase){database, DT_NOEND};
 			databases[d].due_at = Min(databases[d].due_at, due_at(&entries[i]));
 		}
-		LWLockRelease(&partition->lock);
+		keytable_unlock(partition);
 	}
 
 	return ndatabases;
@@ -244,7 +251,7 @@ activity_collect(Oid database, TimestampTz due_by, KeyUse **uses)
 			*uses = *uses ? repalloc(*uses, room * sizeof(KeyUse)) : palloc(room * sizeof(KeyUse));
 		}
 
-		LWLockAcquire(&partition->lock, LW_SHARED);
+		keytable_lock(partition, LW_SHARED);
 		for (int i = 0; i < table->nentries; i++)
 		{
 			if (entries[i].key.database == database && keytable_is_pending(&entries[i]) &&
@@ -253,7 +260,7 @@ activity_collect(Oid database, TimestampTz due_by, KeyUse **uses)
 					entries[i].key.id, pg_atomic_read_u64(&entries[i].seen)
 			};
 		}
-		LWLockRelease(&partition->lock);
+		keytable_unlock(partition);
 	}
 
 	if (nuses > 0)
@@ -272,11 +279,11 @@ activity_mark_persisted(Oid database, const KeyUse *uses, int nuses)
 		Place		place = keytable_place(table, database, &uses[i].id);
 		Entry	   *entry;
 
-		LWLockAcquire(&place.partition->lock, LW_SHARED);
+		keytable_lock(place.partition, LW_SHARED);
 		entry = keytable_find(&place);
 		if (entry != NULL)
 			keytable_advance(&entry->persisted, uses[i].used_at);
-		LWLockRelease(&place.partition->lock);
+		keytable_unlock(place.partition);
 	}
 }
 
@@ -302,11 +309,11 @@ activity_forget_key(Oid database, const pg_uuid_t *id)
 		return;
 
 	place = keytable_place(table, database, id);
-	LWLockAcquire(&place.partition->lock, LW_EXCLUSIVE);
+	keytable_lock(place.partition, LW_EXCLUSIVE);
 	entry = keytable_find(&place);
 	if (entry != NULL)
 		keytable_remove(&place, entry);
-	LWLockRelease(&place.partition->lock);
+	keytable_unlock(place.partition);
 }
 
 /* Forgets a database that was dropped, or that has no apikeys any more. */
@@ -320,7 +327,7 @@ activity_forget_database(Oid database)
 		Entry	   *entries;
 		Partition  *partition = keytable_partition(table, p, &entries);
 
-		LWLockAcquire(&partition->lock, LW_EXCLUSIVE);
+		keytable_lock(partition, LW_EXCLUSIVE);
 		for (int i = 0; i < table->nentries; i++)
 		{
 			if (entries[i].key.database == database)
@@ -330,7 +337,7 @@ activity_forget_database(Oid database)
 				keytable_remove(&place, &entries[i]);
 			}
 		}
-		LWLockRelease(&partition->lock);
+		keytable_unlock(partition);
 	}
 }
 
@@ -350,11 +357,11 @@ activity_fill(ActivityFill *fill)
 		Entry	   *entries;
 		Partition  *partition = keytable_partition(table, p, &entries);
 
-		LWLockAcquire(&partition->lock, LW_SHARED);
+		keytable_lock(partition, LW_SHARED);
 		fill->used += partition->nused;
 		for (int i = 0; i < table->nentries; i++)
 			fill->pending += keytable_is_pending(&entries[i]);
-		LWLockRelease(&partition->lock);
+		keytable_unlock(partition);
 	}
 	fill->free = (int64) table->npartitions * table->nentries - fill->used;
 

@@ -26,6 +26,7 @@ typedef struct ActivityFill
 } ActivityFill;
 
 extern bool activity_note_use(const pg_uuid_t *id, TimestampTz now);
+extern bool activity_is_shared(void);
 extern void activity_restore_use(Oid database, const KeyUse *use);
 extern TimestampTz activity_last_use(const pg_uuid_t *id);
 extern int	activity_due_databases(DueDatabase *databases, int max);

@@ -34,15 +34,21 @@ typedef struct Counters
 	ShmemHeader header;
 	int			nsets;			/* set at birth */
 	TimestampTz since;			/* set at birth */
-	char		padding[PG_CACHE_LINE_SIZE];
-	CounterSet	sets[FLEXIBLE_ARRAY_MEMBER];
 } Counters;
+
+#define COUNTERS_SIZE	TYPEALIGN(PG_CACHE_LINE_SIZE, sizeof(Counters))
+
+/* The sets follow, each on cache lines of its own. */
+static CounterSet *
+get_set(Counters *counters, int i)
+{
+	return (CounterSet *) ((char *) counters + COUNTERS_SIZE) + i;
+}
 
 static Size
 counters_size(void)
 {
-	return add_size(offsetof(Counters, sets),
-					mul_size(MaxBackends, sizeof(CounterSet)));
+	return add_size(COUNTERS_SIZE, mul_size(MaxBackends, sizeof(CounterSet)));
 }
 
 static void
@@ -54,7 +60,7 @@ counters_born(void *segment)
 	counters->since = GetCurrentTimestamp();
 	for (int i = 0; i < counters->nsets; i++)
 		for (int c = 0; c < COUNT_NCOUNTERS; c++)
-			pg_atomic_init_u64(&counters->sets[i].count[c], 0);
+			pg_atomic_init_u64(&get_set(counters, i)->count[c], 0);
 }
 
 static ShmemSegment segment = {
@@ -69,6 +75,13 @@ counters_init(void)
 	shmem_add(&segment);
 }
 
+/* Attaches the counters now, so that counters_add() cannot fail. */
+bool
+counters_attach(void)
+{
+	return shmem_attach(&segment) != NULL;
+}
+
 /* Adds n to a counter.  Not under a lock: it may have to attach first. */
 void
 counters_add(Counter counter, uint64 n)
@@ -80,7 +93,7 @@ counters_add(Counter counter, uint64 n)
 	if (counters == NULL || set < 0 || set >= counters->nsets)
 		return;
 
-	count = &counters->sets[set].count[counter];
+	count = &get_set(counters, set)->count[counter];
 	pg_atomic_write_u64(count, pg_atomic_read_u64(count) + n);
 }
 
@@ -97,7 +110,7 @@ counters_read(uint64 *totals, TimestampTz *since)
 	memset(totals, 0, sizeof(uint64) * COUNT_NCOUNTERS);
 	for (int i = 0; i < counters->nsets; i++)
 		for (int c = 0; c < COUNT_NCOUNTERS; c++)
-			totals[c] += pg_atomic_read_u64(&counters->sets[i].count[c]);
+			totals[c] += pg_atomic_read_u64(&get_set(counters, i)->count[c]);
 
 	return true;
 }

@@ -35,6 +35,7 @@ typedef enum Counter
 } Counter;
 
 extern void counters_init(void);
+extern bool counters_attach(void);
 extern void counters_add(Counter counter, uint64 n);
 extern bool counters_read(uint64 *totals, TimestampTz *since);
 

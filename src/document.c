@@ -16,7 +16,7 @@
 #include "document.h"
 
 /* Raises 22023 for a member that the document does not have. */
-static void
+pg_noreturn static void
 unknown_member(const Document *document, const JsonbValue *key)
 {
 	StringInfoData known;
@@ -46,7 +46,6 @@ find_member(const Document *document, const JsonbValue *key)
 	}
 
 	unknown_member(document, key);
-	return NULL;				/* keep compiler quiet */
 }
 
 /*

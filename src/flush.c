@@ -21,6 +21,8 @@
 #include "flush.h"
 #include "store.h"
 
+#define GONE_AFTER_MS	60000	/* unseen for so long after its last use */
+
 /* Uses to be noted when this transaction commits, in its memory. */
 typedef struct Outcome
 {
@@ -102,8 +104,22 @@ note_rows(int64 rows)
 		registered = true;
 	}
 
+	/* Nothing may fail once the transaction has committed. */
+	(void) counters_attach();
+	(void) activity_is_shared();
 	flush_at_commit = true;
 	rows_at_commit += rows;
+}
+
+/*
+ * Is a key that was not seen gone?  It may have been made by a transaction
+ * that has yet to commit, or after the snapshot of this one.
+ */
+static bool
+is_surely_gone(const KeyUse *use)
+{
+	return !IsolationUsesXactSnapshot() &&
+		   use->used_at < TimestampTzPlusMilliseconds(GetCurrentTimestamp(), -GONE_AFTER_MS);
 }
 
 /* Keeps the outcomes of a batch until the transaction ends. */
@@ -115,10 +131,12 @@ keep_outcomes(const KeyUse *uses, const UseOutcome *outcomes, int nuses)
 	at_commit = at_commit ? repalloc_huge(at_commit, size) : MemoryContextAllocHuge(TopTransactionContext, size);
 	for (int i = 0; i < nuses; i++)
 	{
-		if (outcomes[i] != USE_BUSY)
-			at_commit[n_at_commit++] = (Outcome){
-				uses[i], outcomes[i] == USE_KEY_GONE
-		};
+		bool		gone = (outcomes[i] == USE_KEY_GONE);
+
+		if (outcomes[i] == USE_BUSY || (gone && !is_surely_gone(&uses[i])))
+			continue;
+		at_commit[n_at_commit].use = uses[i];
+		at_commit[n_at_commit++].gone = gone;
 	}
 }
 
@@ -127,32 +145,33 @@ int64
 flush_uses(const KeyUse *uses, int nuses)
 {
 	UseOutcome	outcomes[FLUSH_BATCH];
-	int64		written = store_persist_uses(uses, nuses, outcomes);
+	int64		written;
 
+	note_rows(0);
+	written = store_persist_uses(uses, nuses, outcomes);
 	keep_outcomes(uses, outcomes, nuses);
-	note_rows(written);
+	rows_at_commit += written;
 
 	return written;
 }
 
-/* Rolls up to FLUSH_BATCH usage entries up; returns how many. */
-int64
-flush_usage(void)
+/* Rolls a batch of usage entries up. */
+void
+flush_usage(RollUp *batch)
 {
-	int64		taken = store_roll_up(FLUSH_BATCH);
-
-	note_rows(taken);
-	return taken;
+	batch->alone = activity_is_shared();
+	store_roll_up(batch);
+	note_rows(batch->taken);
 }
 
 /* apikey_flush(): bigint, how many rows were written. */
 Datum
 apikey_flush(PG_FUNCTION_ARGS)
 {
+	RollUp		batch = {.limit = FLUSH_BATCH};
 	KeyUse	   *uses;
 	int			nuses;
 	int64		written = 0;
-	int64		taken;
 
 	store_lock_flush(true);
 
@@ -163,9 +182,10 @@ apikey_flush(PG_FUNCTION_ARGS)
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
-		taken = flush_usage();
-		written += taken;
-	} while (taken == FLUSH_BATCH);
+		flush_usage(&batch);
+		batch.skip += batch.seen - batch.taken;
+		written += batch.taken;
+	} while (batch.seen == batch.limit);
 
 	PG_RETURN_INT64(written);
 }

@@ -13,6 +13,6 @@
 #define FLUSH_BATCH 1000
 
 extern int64 flush_uses(const KeyUse *uses, int nuses);
-extern int64 flush_usage(void);
+extern void flush_usage(RollUp *batch);
 
 #endif							/* APIKEYS_FLUSH_H */

@@ -4,9 +4,9 @@
  *	  The short-lived worker that persists what is due in one database.
  *
  * It connects, persists in short transactions, and leaves within seconds, so
- * that it never stands in the way of DROP DATABASE and the like.  It waits
- * for no row and hardly for a table; what it does not get to is left for the
- * next one.  An error is logged when it is the first in a row, and costs
+ * that it never stands in the way of DROP DATABASE and the like.  It leaves
+ * rows that are locked alone and waits a second at most for anything else;
+ * what it does not get to is left for the next one.  An error is logged when it is the first in a row, and costs
  * nothing that was pending.
  *
  *-------------------------------------------------------------------------
@@ -36,12 +36,19 @@
 #define WORK_TIME_MS	2000	/* then it leaves */
 
 static bool succeeded = false;	/* has been through without an error */
+static bool usage_left = false; /* the note that there are entries is ours */
 static bool released = false;	/* a successor may have the database */
+static bool connecting = false;
 
 /* before_shmem_exit callback of a flusher. */
 static void
 flusher_leaves(int code, Datum database)
 {
+	/* The launcher sees to databases that are gone; where there is none: */
+	if (connecting && !shmem_preloaded())
+		flushqueue_forget(DatumGetObjectId(database));
+	if (usage_left)
+		flushqueue_swap_usage(DatumGetObjectId(database), true);
 	if (!released)
 		flushqueue_release(DatumGetObjectId(database), !succeeded);
 }
@@ -85,11 +92,30 @@ set_own_settings(void)
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
 		{"lock_timeout", "1s"},
-		{"session_replication_role", "origin"},
+		/* A batch that a crash undoes is pending again; we wait for nobody. */
+		{"synchronous_commit", "off"},
 	};
 
 	for (int i = 0; i < (int) lengthof(settings); i++)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/*
+ * Ends the transaction after an error, which is logged when it is the first
+ * of this flusher and the flusher before had none.
+ */
+static void
+note_error(void)
+{
+	if (succeeded && flushqueue_is_first_failure(MyDatabaseId))
+		EmitErrorReport();
+	FlushErrorState();
+	AbortCurrentTransaction();
+	pgstat_report_activity(STATE_IDLE, NULL);
+
+	if (succeeded)
+		counters_add(COUNT_FLUSH_ERRORS, 1);
+	succeeded = false;
 }
 
 /* Is there something to work on, and nobody else at it? */
@@ -100,6 +126,7 @@ may_flush(void)
 		return store_lock_flush(false);
 
 	flushqueue_forget(MyDatabaseId);
+	usage_left = false;
 	return false;
 }
 
@@ -120,48 +147,77 @@ flush_due_uses(TimestampTz leave_at)
 	}
 }
 
-/* Rolls usage entries up, a batch a transaction. */
+/* Rolls a batch of usage entries up in a transaction of its own. */
+static bool
+try_roll_up(RollUp *batch)
+{
+	bool		done = false;
+
+	begin_work();
+	if (may_flush())
+	{
+		flush_usage(batch);
+		done = true;
+	}
+	end_work();
+
+	return done;
+}
+
+/*
+ * Rolls usage entries up.  A batch that fails is halved until the entry that
+ * is to blame stands alone; it is passed over, so that it stops no other.
+ */
 static void
 flush_noted_usage(TimestampTz leave_at)
 {
-	int64		taken = FLUSH_BATCH;
+	volatile RollUp batch = {.limit = FLUSH_BATCH};
+	volatile bool more = true;
+	MemoryContext context = CurrentMemoryContext;
 
-	while (taken == FLUSH_BATCH && GetCurrentTimestamp() < leave_at)
+	while (more && GetCurrentTimestamp() < leave_at)
 	{
-		begin_work();
-		taken = may_flush() ? flush_usage() : 0;
-		end_work();
+		PG_TRY();
+		{
+			more = try_roll_up((RollUp *) &batch) && batch.seen == batch.limit;
+			batch.skip += batch.seen - batch.taken;
+			batch.limit = Min(FLUSH_BATCH, batch.limit * 2);
+		}
+		PG_CATCH();
+		{
+			note_error();
+			MemoryContextSwitchTo(context);
+			if (batch.limit == 1)
+				batch.skip++;
+			batch.limit = Max(1, batch.limit / 2);
+		}
+		PG_END_TRY();
 	}
-	if (taken == FLUSH_BATCH)
-		flushqueue_swap_usage(MyDatabaseId, true);
+
+	if (!more && batch.skip == 0)
+		usage_left = false;
 }
 
-/* Does the work; an error is logged when it is the first in a row. */
+/* Does the work. */
 static void
 flush_database(void)
 {
 	TimestampTz leave_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WORK_TIME_MS);
-	volatile bool usage = false;
 
+	succeeded = true;
 	PG_TRY();
 	{
 		flush_due_uses(leave_at);
-		usage = flushqueue_swap_usage(MyDatabaseId, false);
-		if (usage)
-			flush_noted_usage(leave_at);
-		succeeded = true;
 	}
 	PG_CATCH();
 	{
-		if (usage)
-			flushqueue_swap_usage(MyDatabaseId, true);
-		if (flushqueue_is_first_failure(MyDatabaseId))
-			EmitErrorReport();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		counters_add(COUNT_FLUSH_ERRORS, 1);
+		note_error();
 	}
 	PG_END_TRY();
+
+	/* With or without a note: COMMIT PREPARED, for one, leaves none. */
+	usage_left = flushqueue_swap_usage(MyDatabaseId, false);
+	flush_noted_usage(leave_at);
 }
 
 /* Sleeps without a database, so that nobody has to wait for us. */
@@ -193,11 +249,17 @@ apikeys_flusher_main(Datum database)
 	BackgroundWorkerUnblockSignals();
 
 	sleep_unconnected(delay_ms);
+	connecting = true;
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
+	connecting = false;
 	pgstat_report_appname(MyBgworkerEntry->bgw_name);
 	set_own_settings();
 
 	flush_database();
+
+	if (usage_left)
+		flushqueue_swap_usage(MyDatabaseId, true);
+	usage_left = false;
 
 	/* Where there is no launcher, a flusher sees to its own successor. */
 	flushqueue_release(MyDatabaseId, !succeeded);

@@ -39,6 +39,7 @@ typedef struct DatabaseSlot
 	Oid			database;		/* InvalidOid: the slot is free */
 	bool		usage;			/* it has usage entries to roll up */
 	int			failures;		/* in a row */
+	TimestampTz since;			/* when the next two were set */
 	TimestampTz busy_until;		/* a flusher is at it or on its way; 0: none */
 	TimestampTz retry_at;		/* not before; 0: no failure */
 } DatabaseSlot;
@@ -79,7 +80,30 @@ flushqueue_init(void)
 	shmem_add(&segment);
 }
 
+/*
+ * Attaches all that is needed to report to the queue; false where there is
+ * no shared memory.  For those who report when a transaction has committed:
+ * nothing may fail then.
+ */
+bool
+flushqueue_attach(void)
+{
+	return shmem_attach(&segment) != NULL && counters_attach() && activity_is_shared();
+}
+
 /* -------------------------------------------------------------- the slots */
+
+/*
+ * Until when a slot is taken or pauses; 0: it is free.  A clock that has been
+ * set back ends both, lest they last as long as its step.
+ */
+static TimestampTz
+free_at(const DatabaseSlot *slot, TimestampTz now)
+{
+	TimestampTz until = Max(slot->busy_until, slot->retry_at);
+
+	return (now < slot->since || now >= until) ? 0 : until;
+}
 
 /*
  * Returns the slot of a database, or NULL; with create, takes one that has
@@ -88,6 +112,7 @@ flushqueue_init(void)
 static DatabaseSlot *
 find_slot(FlushQueue *queue, Oid database, bool create)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	DatabaseSlot *spare = NULL;
 
 	for (int i = 0; i < FLUSHQUEUE_MAX_DATABASES; i++)
@@ -97,7 +122,7 @@ find_slot(FlushQueue *queue, Oid database, bool create)
 		if (slot->database == database)
 			return slot;
 		if (!OidIsValid(slot->database) ||
-			(!slot->usage && slot->failures == 0 && slot->busy_until == 0))
+			(!slot->usage && free_at(slot, now) == 0))
 			spare = slot;
 	}
 	if (!create || spare == NULL)
@@ -141,11 +166,40 @@ claim_database(FlushQueue *queue, Oid database, TimestampTz until)
 
 	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	slot = find_slot(queue, database, true);
-	if (slot != NULL && slot->busy_until <= now)
+	if (slot != NULL && free_at(slot, now) == 0)
 	{
+		slot->since = now;
 		slot->busy_until = until;
 		claimed = true;
 	}
+	LWLockRelease(&queue->lock);
+
+	return claimed;
+}
+
+/* Takes a claim back. */
+static void
+unclaim_database(FlushQueue *queue, Oid database)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
+	slot = find_slot(queue, database, false);
+	if (slot != NULL)
+		slot->busy_until = 0;
+	LWLockRelease(&queue->lock);
+}
+
+/* Does a database have a flusher, or a pause? */
+static bool
+is_claimed(FlushQueue *queue, Oid database)
+{
+	DatabaseSlot *slot;
+	bool		claimed;
+
+	LWLockAcquire(&queue->lock, LW_SHARED);
+	slot = find_slot(queue, database, false);
+	claimed = (slot != NULL && free_at(slot, GetCurrentTimestamp()) != 0);
 	LWLockRelease(&queue->lock);
 
 	return claimed;
@@ -163,6 +217,7 @@ flushqueue_release(Oid database, bool failed)
 	slot = find_slot(queue, database, false);
 	if (slot != NULL)
 	{
+		slot->since = now;
 		slot->busy_until = 0;
 		slot->failures = failed ? slot->failures + 1 : 0;
 		slot->retry_at = 0;
@@ -174,6 +229,10 @@ flushqueue_release(Oid database, bool failed)
 		}
 	}
 	LWLockRelease(&queue->lock);
+
+	/* What has become due meanwhile waits for no timeout. */
+	if (shmem_preloaded())
+		flushqueue_wake();
 }
 
 /* Would a failure now be the first in a row? */
@@ -222,6 +281,7 @@ int
 flushqueue_list(DueDatabase *databases)
 {
 	FlushQueue *queue = shmem_attach(&segment);
+	TimestampTz now = GetCurrentTimestamp();
 	int			n = activity_due_databases(databases, FLUSHQUEUE_MAX_DATABASES);
 
 	LWLockAcquire(&queue->lock, LW_SHARED);
@@ -238,8 +298,7 @@ flushqueue_list(DueDatabase *databases)
 			databases[n++].database = slot->database;
 		if (slot->usage)
 			databases[d].due_at = 0;
-		databases[d].due_at = Max(databases[d].due_at,
-								  Max(slot->retry_at, slot->busy_until));
+		databases[d].due_at = Max(databases[d].due_at, free_at(slot, now));
 	}
 	LWLockRelease(&queue->lock);
 
@@ -273,7 +332,7 @@ flushqueue_start(Oid database, int64 delay_ms)
 	if (RegisterDynamicBackgroundWorker(&worker, NULL))
 		counters_add(COUNT_WORKERS_STARTED, 1);
 	else
-		flushqueue_release(database, false);
+		unclaim_database(queue, database);
 }
 
 /*
@@ -309,9 +368,17 @@ flushqueue_wake(void)
 		return;
 
 	if (!shmem_preloaded())
-		flushqueue_start_sleeping();
-	else if (pg_atomic_exchange_u32(&queue->news, 1) == 0 && queue->launcher != NULL)
-		SetLatch(queue->launcher);
+	{
+		if (!is_claimed(queue, MyDatabaseId))
+			flushqueue_start_sleeping();
+	}
+	else if (pg_atomic_exchange_u32(&queue->news, 1) == 0)
+	{
+		Latch	   *launcher = *(Latch *volatile *) &queue->launcher;
+
+		if (launcher != NULL)
+			SetLatch(launcher);
+	}
 }
 
 /* Is there a committed usage entry of this transaction to come? */
@@ -320,8 +387,13 @@ static bool usage_at_commit = false;
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
+	/* Starting a worker may fail, so that is done before the commit. */
+	if (event == XACT_EVENT_PRE_COMMIT && usage_at_commit && !shmem_preloaded() &&
+		!RecoveryInProgress())
+		flushqueue_start(MyDatabaseId, guc_flush_interval);
+
 	if (event == XACT_EVENT_COMMIT && usage_at_commit &&
-		!flushqueue_swap_usage(MyDatabaseId, true))
+		!flushqueue_swap_usage(MyDatabaseId, true) && shmem_preloaded())
 		flushqueue_wake();
 
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
@@ -335,7 +407,7 @@ flushqueue_note_usage(void)
 {
 	static bool registered = false;
 
-	if (shmem_attach(&segment) == NULL)
+	if (!flushqueue_attach())
 		return;
 
 	if (!registered)

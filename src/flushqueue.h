@@ -15,6 +15,7 @@
 #define FLUSHQUEUE_MAX_DATABASES	64	/* that are flushed at one time */
 
 extern void flushqueue_init(void);
+extern bool flushqueue_attach(void);
 
 /* for those who have something to persist */
 extern void flushqueue_wake(void);

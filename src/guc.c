@@ -34,8 +34,9 @@ int			guc_last_used_throttle;
 int			guc_flush_interval;
 
 /*
- * apikeys.max_tracked_keys: how many keys shared memory has room for.  Raise
- * it when apikeys.stats shows evictions or dropped uses.
+ * apikeys.max_tracked_keys: how many keys the shared memory of a server that
+ * preloads the library has room for.  Raise it when apikeys.stats shows
+ * evictions or dropped uses.
  */
 int			guc_max_tracked_keys;
 
@@ -90,7 +91,7 @@ guc_init(void)
 							"Sets how many keys are tracked in shared memory.",
 							NULL,
 							&guc_max_tracked_keys,
-							65536, 16, 16 * 1024 * 1024,
+							GUC_DEFAULT_TRACKED_KEYS, 16, 16 * 1024 * 1024,
 							process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 

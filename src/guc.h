@@ -8,6 +8,8 @@
 #ifndef APIKEYS_GUC_H
 #define APIKEYS_GUC_H
 
+#define GUC_DEFAULT_TRACKED_KEYS	65536
+
 extern char *guc_key_prefix;
 extern int	guc_last_used_throttle;
 extern int	guc_flush_interval;

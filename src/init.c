@@ -11,6 +11,7 @@
 
 #include "compat.h"
 #include "counters.h"
+#include "drop.h"
 #include "flushqueue.h"
 #include "guc.h"
 #include "keytable.h"
@@ -30,4 +31,5 @@ _PG_init(void)
 	flushqueue_init();
 	launcher_init();
 	restart_init();
+	drop_init();
 }

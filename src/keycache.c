@@ -18,7 +18,9 @@
  *   new generation has begun since before that snapshot was taken.
  * - A row that the running transaction has written itself is never kept: it
  *   may yet be rolled back.  Its xmin tells, however it was written, so there
- *   is nothing to do on INSERT, and making keys does not empty caches.
+ *   is nothing to do on INSERT, and making keys does not empty caches.  Nor
+ *   is anything kept in a transaction that has raised the fence.
+ * - Nothing is kept while the triggers are not there or not ENABLE ALWAYS.
  * - What was not found is not kept: a key made a moment later must be good.
  *
  * An entry is looked up by the key's hash; the raw key is not kept.  When the
@@ -30,11 +32,14 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 
 #include "compat.h"
 #include "counters.h"
@@ -55,6 +60,10 @@ static int	hand;
 static uint64 cache_generation; /* of all entries */
 static Oid	fence_oid;			/* as it was when the cache was made */
 static Oid	key_oid;
+static bool fence_up;			/* no change escapes it */
+
+/* The transaction of this backend that last raised the fence. */
+static FullTransactionId writer;
 
 /* The row last found that could not be kept. */
 static CachedKey transient;
@@ -70,6 +79,31 @@ note_invalidation(Datum arg, Oid relid)
 {
 	if (relid == fence_oid || relid == key_oid || !OidIsValid(relid))
 		generation++;
+}
+
+/*
+ * Does every change of a key raise the fence?  Not after ALTER TABLE ...
+ * ENABLE TRIGGER ALL, which turns ENABLE ALWAYS into ENABLE, and with which
+ * pg_restore --disable-triggers ends.
+ */
+static bool
+check_fence(void)
+{
+	Relation	rel = table_open(key_oid, AccessShareLock);
+	int			ntriggers = 0;
+
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		Trigger	   *trigger = &rel->trigdesc->triggers[i];
+
+		if (trigger->tgenabled == TRIGGER_FIRES_ALWAYS &&
+			(strcmp(trigger->tgname, "fence_row") == 0 ||
+			 strcmp(trigger->tgname, "fence_truncate") == 0))
+			ntriggers++;
+	}
+	table_close(rel, AccessShareLock);
+
+	return ntriggers == 2;
 }
 
 /* Makes an empty cache of the present generation. */
@@ -93,6 +127,7 @@ reset_cache(void)
 
 	fence_oid = store_relation_oid("fence");
 	key_oid = store_relation_oid("key");
+	fence_up = check_fence();
 
 	ctl.keysize = KEY_HASH_LEN;
 	ctl.entrysize = sizeof(CachedKey);
@@ -117,13 +152,10 @@ free_contents(CachedKey *key)
 	key->answer = NULL;
 }
 
-/* Makes room for an entry; returns its place in the ring. */
+/* Has the clock sweep out an entry; returns its place in the ring. */
 static int
-find_room(void)
+sweep(void)
 {
-	if (nentries < ring_size)
-		return nentries++;
-
 	while (ring[hand]->used)
 	{
 		ring[hand]->used = false;
@@ -138,7 +170,7 @@ find_room(void)
 static CachedKey *
 keep_transient(const bytea *hash)
 {
-	int			place = find_room();
+	int			place = nentries < ring_size ? nentries : sweep();
 	CachedKey  *key = hash_search(cache, VARDATA_ANY(hash), HASH_ENTER, NULL);
 
 	key->row = transient.row;
@@ -146,9 +178,22 @@ keep_transient(const bytea *hash)
 	key->cached = true;
 	key->used = true;
 	ring[place] = key;
+	if (place == nentries)
+		nentries++;
 	memset(&transient, 0, sizeof(transient));
 
 	return key;
+}
+
+/*
+ * Has this transaction changed keys?  Others cannot know yet, and a trigger
+ * of somebody else may look up a key between the fence and the change.
+ */
+static bool
+is_writer(void)
+{
+	return FullTransactionIdIsValid(writer) &&
+		   FullTransactionIdEquals(writer, GetTopFullTransactionIdIfAny());
 }
 
 /* Reads a key from the table, and keeps it if it may. */
@@ -165,7 +210,8 @@ read_key(const bytea *hash)
 
 	if (!found)
 		return NULL;
-	if (ring_size > 0 && generation == cache_generation && !transient.row.own &&
+	if (ring_size > 0 && fence_up && generation == cache_generation &&
+		!transient.row.own && !is_writer() &&
 		transient.row.tuple->t_len <= MAX_ROW_SIZE)
 		return keep_transient(hash);
 	return &transient;
@@ -219,6 +265,7 @@ apikeys_raise_fence(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("apikeys.raise_fence() must be called as a trigger")));
 
+	writer = GetTopFullTransactionId();
 	CacheInvalidateRelcacheByRelid(store_relation_oid("fence"));
 
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple);

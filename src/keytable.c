@@ -21,6 +21,7 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "storage/shmem.h"
 
 #include "guc.h"
@@ -29,6 +30,7 @@
 #define ENTRIES_PER_PARTITION	1024	/* at least, unless there is but one */
 #define MAX_PARTITIONS			64
 #define EVICTION_SAMPLE			64	/* entries looked at to find a victim */
+#define EVICTION_EFFORT			1024	/* looked at before giving up */
 #define NO_ENTRY				(-1)
 
 /* A lock does not share its cache line with another. */
@@ -64,10 +66,21 @@ keytable_attach(void)
 
 /* ---------------------------------------------------------------- layout */
 
+/*
+ * How many keys there is room for.  A named DSM segment must have the same
+ * size for all who attach, so there the setting, which may be changed while
+ * the server runs, does not count.
+ */
+static int
+max_keys(void)
+{
+	return shmem_preloaded() ? guc_max_tracked_keys : GUC_DEFAULT_TRACKED_KEYS;
+}
+
 static int
 count_partitions(void)
 {
-	return Max(1, Min(MAX_PARTITIONS, guc_max_tracked_keys / ENTRIES_PER_PARTITION));
+	return Max(1, Min(MAX_PARTITIONS, max_keys() / ENTRIES_PER_PARTITION));
 }
 
 /* The table is followed by the partitions, the chains' heads, the entries. */
@@ -75,7 +88,7 @@ static Size
 table_size(void)
 {
 	Size		npartitions = count_partitions();
-	Size		nentries = guc_max_tracked_keys / npartitions * npartitions;
+	Size		nentries = max_keys() / npartitions * npartitions;
 	Size		size = TABLE_SIZE;
 
 	size = add_size(size, mul_size(npartitions, sizeof(PaddedPartition)));
@@ -110,7 +123,7 @@ table_born(void *address)
 	KeyTable   *table = address;
 
 	table->npartitions = count_partitions();
-	table->nentries = guc_max_tracked_keys / table->npartitions;
+	table->nentries = max_keys() / table->npartitions;
 	pg_atomic_init_u64(&table->last_flush, 0);
 
 	for (int p = 0; p < table->npartitions; p++)
@@ -153,6 +166,25 @@ keytable_place(KeyTable *table, Oid database, const pg_uuid_t *id)
 	place.bucket = get_buckets(table, p) + hash / table->npartitions % table->nentries;
 
 	return place;
+}
+
+/*
+ * Locks a partition.  The postmaster, which saves the table when all its
+ * children have gone, is alone with it and takes no lock: one of a child
+ * that was killed would stay.
+ */
+void
+keytable_lock(Partition *partition, LWLockMode mode)
+{
+	if (IsUnderPostmaster)
+		LWLockAcquire(&partition->lock, mode);
+}
+
+void
+keytable_unlock(Partition *partition)
+{
+	if (IsUnderPostmaster)
+		LWLockRelease(&partition->lock);
 }
 
 /* --------------------------------------------------------------- entries */
@@ -217,7 +249,7 @@ evict_entry(KeyTable *table, const Place *place)
 	Entry	   *victim = NULL;
 	Place		victim_place;
 
-	for (int looked = 0; looked < table->nentries; looked++)
+	for (int looked = 0; looked < Min(table->nentries, EVICTION_EFFORT); looked++)
 	{
 		Entry	   *entry = &place->entries[partition->hand];
 

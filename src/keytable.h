@@ -61,6 +61,9 @@ extern KeyTable *keytable_attach(void);
 extern Place keytable_place(KeyTable *table, Oid database, const pg_uuid_t *id);
 extern Partition *keytable_partition(KeyTable *table, int p, Entry **entries);
 
+extern void keytable_lock(Partition *partition, LWLockMode mode);
+extern void keytable_unlock(Partition *partition);
+
 extern Entry *keytable_find(const Place *place);
 extern Entry *keytable_add(KeyTable *table, const Place *place, bool *evicted);
 extern void keytable_remove(const Place *place, Entry *entry);

@@ -12,7 +12,10 @@
  */
 #include "postgres.h"
 
+#include "access/heapam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "miscadmin.h"
@@ -21,12 +24,15 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "utils/guc.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "compat.h"
 #include "flushqueue.h"
 #include "guc.h"
 #include "launcher.h"
+#include "restart.h"
 
 #define RESTART_S		5		/* after pg_terminate_backend() */
 #define MAX_SLEEP_MS	300000
@@ -43,7 +49,10 @@ is_connectable(Oid database)
 	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
 	if (HeapTupleIsValid(tuple))
 	{
-		allowed = ((Form_pg_database) GETSTRUCT(tuple))->datallowconn;
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+
+		/* -2: DROP DATABASE was interrupted */
+		allowed = form->datallowconn && form->datconnlimit != -2;
 		ReleaseSysCache(tuple);
 	}
 	else
@@ -70,6 +79,34 @@ start_due_flushers(TimestampTz now)
 	}
 
 	return next;
+}
+
+/*
+ * Has every database looked at once: usage entries may be left from before
+ * the server started.
+ */
+static void
+note_all_databases(void)
+{
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (database->datallowconn && !database->datistemplate)
+			(void) flushqueue_swap_usage(database->oid, true);
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
 }
 
 static void
@@ -115,10 +152,12 @@ sleep_until(TimestampTz until)
 void
 apikeys_launcher_main(Datum arg)
 {
+	TimestampTz looked_at = 0;
 	TimestampTz next = 0;		/* when the next look is */
-	TimestampTz interval_end = 0; /* no look before */
 
 	set_up();
+	restart_forget();
+	note_all_databases();
 
 	while (!ShutdownRequestPending)
 	{
@@ -132,12 +171,12 @@ apikeys_launcher_main(Datum arg)
 		}
 
 		if (flushqueue_has_news())
-			next = Min(next, interval_end);
-		if (now >= next)
+			next = Min(next, TimestampTzPlusMilliseconds(looked_at, guc_flush_interval));
+		if (now >= next || now < looked_at) /* or the clock was set back */
 		{
 			flushqueue_take_news();
 			next = start_due_flushers(now);
-			interval_end = TimestampTzPlusMilliseconds(now, guc_flush_interval);
+			looked_at = now;
 		}
 
 		sleep_until(next);

@@ -5,10 +5,11 @@
  *
  * No worker can start while the server goes down, so what is pending then is
  * written to a file by the postmaster, after all its children have gone, and
- * read when it starts the next time.  The file is gone before the server
- * takes connections: nothing is read twice, and nothing after a crash.  A
- * file that is not whole, not of this cluster or not of this format is
- * ignored; a server must start without it.
+ * read when it starts the next time.  The launcher removes the file once the
+ * server is up, so that a start that fails loses nothing; to read it twice
+ * does no harm, since a last use only advances.  A file that is not whole, not
+ * of this cluster or not of this format is ignored; a server must start
+ * without it.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,6 +19,8 @@
 #include <unistd.h>
 
 #include "access/xlog.h"
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/pg_crc32c.h"
@@ -116,6 +119,19 @@ write_file(const RestartImage *image)
 	}
 }
 
+/* Has the server been shut down in order?  An immediate stop exits with 0 too. */
+static bool
+is_shut_down(void)
+{
+	bool		crc_ok;
+	ControlFileData *control = get_controlfile(DataDir, &crc_ok);
+	bool		clean = crc_ok && (control->state == DB_SHUTDOWNED ||
+								   control->state == DB_SHUTDOWNED_IN_RECOVERY);
+
+	pfree(control);
+	return clean;
+}
+
 /* on_shmem_exit callback of the postmaster. */
 static void
 save_pending(int code, Datum arg)
@@ -125,7 +141,7 @@ save_pending(int code, Datum arg)
 	RestartImage *image;
 
 	/* After a crash shared memory is not to be trusted. */
-	if (code != 0)
+	if (code != 0 || !is_shut_down())
 		return;
 
 	ndatabases = activity_due_databases(databases, MAX_DATABASES);
@@ -210,7 +226,6 @@ load_pending(void)
 	if (image != NULL)
 		fault = image_fault(image, size);
 	FreeFile(file);
-	unlink(RESTART_FILE);
 
 	if (fault != NULL)
 		ereport(LOG,
@@ -222,6 +237,13 @@ load_pending(void)
 
 	if (image != NULL)
 		pfree(image);
+}
+
+/* Removes the file that was read when the server started. */
+void
+restart_forget(void)
+{
+	unlink(RESTART_FILE);
 }
 
 void

@@ -9,5 +9,6 @@
 #define APIKEYS_RESTART_H
 
 extern void restart_init(void);
+extern void restart_forget(void);
 
 #endif							/* APIKEYS_RESTART_H */

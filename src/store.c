@@ -130,6 +130,7 @@ store_read(Statement *statement, Datum *values, const bool *nulls)
 uint64
 store_read_latest(Statement *statement, Datum *values, const bool *nulls)
 {
+	prepare(statement);			/* first: it may take locks */
 	return execute(statement, values, nulls, GetLatestSnapshot(), true);
 }
 

@@ -106,6 +106,16 @@ typedef enum UseOutcome
 	USE_KEY_GONE				/* the key has been deleted */
 } UseOutcome;
 
+/* A batch of usage entries that is rolled up. */
+typedef struct RollUp
+{
+	int			limit;			/* look at so many entries */
+	int64		skip;			/* after so many that cannot be taken now */
+	bool		alone;			/* nobody writes a last use but flushes */
+	int64		seen;			/* result: so many there were */
+	int64		taken;			/* result: so many were taken */
+} RollUp;
+
 /* apikey_usage's row. */
 #define USAGE_NCOLUMNS 7
 
@@ -142,7 +152,7 @@ extern void store_last_use(const pg_uuid_t *id, TimestampTz used_at,
 						   TimestampTz due_before);
 extern bool store_lock_flush(bool wait);
 extern int64 store_persist_uses(const KeyUse *uses, int nuses, UseOutcome *outcomes);
-extern int64 store_roll_up(int max_entries);
+extern void store_roll_up(RollUp *batch);
 extern bool store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost,
 							TimestampTz now);
 extern bool store_usage(const pg_uuid_t *id, UsageRow *row);

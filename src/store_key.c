@@ -26,9 +26,10 @@
 	" k.expires_at, k.description, k.allowed_ips, k.enabled, k.revoked_at," \
 	" k.rotated_at, k.xmin"
 
+/* ONLY: a table that inherits from ours has no triggers that raise the fence. */
 static Statement find_key = {
 	.sql = "SELECT " KEY_ROW_COLUMNS
-	" FROM apikeys.key k"
+	" FROM ONLY apikeys.key k"
 	" WHERE k.key_hash OPERATOR(pg_catalog.=) $1"
 	" AND k.hash_secret IS NULL",
 	STATEMENT_ARGS(BYTEAOID)
@@ -36,7 +37,7 @@ static Statement find_key = {
 
 static Statement lock_key = {
 	.sql = "SELECT " KEY_ROW_COLUMNS
-	" FROM apikeys.key k"
+	" FROM ONLY apikeys.key k"
 	" WHERE k.id OPERATOR(pg_catalog.=) $1"
 	" FOR UPDATE",
 	STATEMENT_ARGS(UUIDOID)
@@ -75,7 +76,7 @@ static Statement insert_imported_key = INSERT_KEY(" ON CONFLICT (key_hash) DO NO
 /* Retires the old key and makes its successor, or does neither. */
 static Statement rotate_key = {
 	.sql = "WITH old AS ("
-	"UPDATE apikeys.key SET rotated_at = $2, updated_at = $2, expires_at = $4,"
+	"UPDATE ONLY apikeys.key SET rotated_at = $2, updated_at = $2, expires_at = $4,"
 	" revoked_at = CASE WHEN $5 THEN $2 END"
 	" WHERE id OPERATOR(pg_catalog.=) $1"
 	" RETURNING *),"
@@ -86,10 +87,11 @@ static Statement rotate_key = {
 	" SELECT $6, old.root_id, old.id, $7, $8, $9, $10, old.description,"
 	" old.user_id, old.team_id, old.budget_id, old.external_id,"
 	" old.permissions, old.rate_limits, old.metadata, old.allowed_ips,"
-	" old.enabled, $11, $2, $2 FROM old)"
+	" old.enabled, $11, $2, $2 FROM old"
+	" RETURNING rotated_from)"
 	" " ADD_EVENT
-	" SELECT $2, $3, 'rotate', old.id, pg_catalog.jsonb_build_object("
-	"'successor', $6, 'old_expires_at', $4) FROM old",
+	" SELECT $2, $3, 'rotate', new.rotated_from, pg_catalog.jsonb_build_object("
+	"'successor', $6, 'old_expires_at', $4) FROM new",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID, TIMESTAMPTZOID, BOOLOID,
 				   UUIDOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID)
 };
@@ -98,7 +100,7 @@ static Statement rotate_key = {
 static Statement update_key = {
 	.sql = "WITH event AS (" ADD_EVENT
 	" VALUES ($13, $15, 'update', $14, $16))"
-	" UPDATE apikeys.key SET name = $1, description = $2, user_id = $3,"
+	" UPDATE ONLY apikeys.key SET name = $1, description = $2, user_id = $3,"
 	" team_id = $4, budget_id = $5, permissions = $6, rate_limits = $7,"
 	" expires_at = $8, metadata = $9, external_id = $10, allowed_ips = $11,"
 	" enabled = $12, updated_at = $13"
@@ -111,7 +113,7 @@ static Statement update_key = {
 static Statement revoke_key = {
 	.sql = "WITH event AS (" ADD_EVENT
 	" VALUES ($2, $3, 'revoke', $1, '{}'))"
-	" UPDATE apikeys.key SET revoked_at = $2, updated_at = $2"
+	" UPDATE ONLY apikeys.key SET revoked_at = $2, updated_at = $2"
 	" WHERE id OPERATOR(pg_catalog.=) $1",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID)
 };
@@ -119,14 +121,14 @@ static Statement revoke_key = {
 /* A key that somebody holds locked is left for the next clean-up. */
 static Statement lock_expired = {
 	.sql = "SELECT pg_catalog.array_agg(expired.id) FROM ("
-	"SELECT k.id FROM apikeys.key k"
-	" WHERE k.expires_at OPERATOR(pg_catalog.<=) $1"
+	"SELECT k.id FROM ONLY apikeys.key k"
+	" WHERE k.expires_at OPERATOR(pg_catalog.<) $1"
 	" ORDER BY k.id FOR UPDATE SKIP LOCKED) expired",
 	STATEMENT_ARGS(TIMESTAMPTZOID)
 };
 
 static Statement delete_keys = {
-	.sql = "WITH gone AS (DELETE FROM apikeys.key"
+	.sql = "WITH gone AS (DELETE FROM ONLY apikeys.key"
 	" WHERE id OPERATOR(pg_catalog.=) ANY ($1)"
 	" RETURNING id, name, key_prefix)"
 	" " ADD_EVENT
@@ -151,6 +153,20 @@ copy_key_row(KeyRow *row)
 	row->tuple = SPI_copytuple(flat);
 	heap_deform_tuple(row->tuple, SPI_tuptable->tupdesc, row->values, row->nulls);
 	row->own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(row->values[KEY_XMIN]));
+}
+
+/*
+ * Runs a statement that has to change one key.  A trigger of somebody's may
+ * have prevented it: what is acknowledged must be true.
+ */
+static void
+write_one_key(Statement *statement, Datum *values, const bool *nulls)
+{
+	if (store_write_durably(statement, values, nulls) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("key was not written"),
+				 errhint("Look for a trigger on apikeys.key that prevents it.")));
 }
 
 /* The role on whose behalf the store was called, for apikeys.event. */
@@ -222,8 +238,13 @@ store_insert_key(const NewKey *key, bool imported, const KeyConfig *config,
 	rest[5] = TimestampTzGetDatum(now);
 	rest[6] = acting_role(&scope);
 	rest[7] = CStringGetTextDatum(imported ? "import" : "generate");
-	inserted = store_write_durably(imported ? &insert_imported_key : &insert_new_key,
-								   values, nulls) > 0;
+	if (imported)
+		inserted = store_write_durably(&insert_imported_key, values, nulls) > 0;
+	else
+	{
+		write_one_key(&insert_new_key, values, nulls);
+		inserted = true;
+	}
 	store_close(&scope);
 
 	return inserted;
@@ -240,26 +261,26 @@ store_rotate_key(const pg_uuid_t *id, const Retirement *retirement,
 	StoreScope	scope;
 
 	store_open(&scope);
-	store_write_durably(&rotate_key,
-						(Datum[]) {
-							UUIDPGetDatum(id),
-							TimestampTzGetDatum(successor->created_at),
-							acting_role(&scope),
-							TimestampTzGetDatum(retirement->expires_at),
-							BoolGetDatum(retirement->revoke),
-							UUIDPGetDatum(successor->id),
-							PointerGetDatum(successor->hash),
-							PointerGetDatum(successor->hash_secret),
-							CStringGetTextDatum(successor->key_prefix),
-							PointerGetDatum(name),
-							TimestampTzGetDatum(expires_at)},
-						(bool[]) {
-							false, false, false,
-							retirement->expires_at == DT_NOEND,
-							false, false, false,
-							successor->hash_secret == NULL,
-							false, false,
-							expires_at == DT_NOEND});
+	write_one_key(&rotate_key,
+				  (Datum[]) {
+					  UUIDPGetDatum(id),
+					  TimestampTzGetDatum(successor->created_at),
+					  acting_role(&scope),
+					  TimestampTzGetDatum(retirement->expires_at),
+					  BoolGetDatum(retirement->revoke),
+					  UUIDPGetDatum(successor->id),
+					  PointerGetDatum(successor->hash),
+					  PointerGetDatum(successor->hash_secret),
+					  CStringGetTextDatum(successor->key_prefix),
+					  PointerGetDatum(name),
+					  TimestampTzGetDatum(expires_at)},
+				  (bool[]) {
+					  false, false, false,
+					  retirement->expires_at == DT_NOEND,
+					  false, false, false,
+					  successor->hash_secret == NULL,
+					  false, false,
+					  expires_at == DT_NOEND});
 	store_close(&scope);
 }
 
@@ -279,7 +300,7 @@ store_update_key(const pg_uuid_t *id, const KeyConfig *config, Jsonb *changes,
 	values[CONFIG_NMEMBERS + 1] = UUIDPGetDatum(id);
 	values[CONFIG_NMEMBERS + 2] = acting_role(&scope);
 	values[CONFIG_NMEMBERS + 3] = JsonbPGetDatum(changes);
-	store_write_durably(&update_key, values, nulls);
+	write_one_key(&update_key, values, nulls);
 	store_close(&scope);
 }
 
@@ -290,10 +311,10 @@ store_revoke_key(const pg_uuid_t *id, TimestampTz now)
 	StoreScope	scope;
 
 	store_open(&scope);
-	store_write_durably(&revoke_key,
-						(Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now),
-								  acting_role(&scope)},
-						NULL);
+	write_one_key(&revoke_key,
+				  (Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now),
+							acting_role(&scope)},
+				  NULL);
 	store_close(&scope);
 }
 
@@ -333,7 +354,10 @@ store_delete_key(const pg_uuid_t *id, TimestampTz now)
 	return deleted > 0;
 }
 
-/* Deletes the keys whose expires_at is not after until; returns how many. */
+/*
+ * Deletes the keys whose expires_at is before until, and what is left of the
+ * use of others that are gone; returns how many keys there were.
+ */
 int64
 store_delete_expired(TimestampTz until, TimestampTz now)
 {
@@ -347,6 +371,7 @@ store_delete_expired(TimestampTz until, TimestampTz now)
 	ids = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &none);
 	if (!none)
 		deleted = delete_keys_in_scope(&scope, ids, "cleanup", now);
+	store_forget_orphans();
 	store_close(&scope);
 
 	return deleted;

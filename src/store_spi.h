@@ -43,5 +43,6 @@ extern uint64 store_write(Statement *statement, Datum *values, const bool *nulls
 extern uint64 store_write_durably(Statement *statement, Datum *values, const bool *nulls);
 
 extern void store_forget_use(Datum ids);
+extern void store_forget_orphans(void);
 
 #endif							/* APIKEYS_STORE_SPI_H */

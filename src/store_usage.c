@@ -3,7 +3,7 @@
  * store_usage.c
  *	  The statements on apikeys.usage, usage_day and usage_entry.
  *
- * Nobody waits here.  usage_entry is only appended to, and what is appended
+ * Hardly anybody waits here.  usage_entry is only appended to, and what is appended
  * is rolled up by one flush at a time.  There is no foreign key to apikeys.key, since its
  * check would lock the row of a hot key; a row of usage that somebody else
  * holds is left alone; and a first use, which inserts, takes an advisory
@@ -15,11 +15,21 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
 #include "utils/array.h"
 
 #include "store.h"
 #include "store_spi.h"
+
+#define LOCK_KIND	0xA9		/* SQL's advisory locks are of kinds 1 and 2 */
+
+PG_FUNCTION_INFO_V1(apikeys_try_lock_use);
 
 /* Is the stored last use of a key older than $2?  Null: there is none. */
 static Statement last_use_is_due = {
@@ -42,23 +52,9 @@ static Statement update_last_use = {
 
 static Statement insert_last_use = {
 	.sql = "INSERT INTO apikeys.usage (key_id, last_used_at)"
-	" SELECT $1, $2 WHERE pg_catalog.pg_try_advisory_xact_lock("
-	"'apikeys.usage'::pg_catalog.regclass::pg_catalog.oid::pg_catalog.int4,"
-	" pg_catalog.uuid_hash($1))"
+	" SELECT $1, $2 WHERE apikeys.try_lock_use($1)"
 	" ON CONFLICT (key_id) DO NOTHING",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
-};
-
-#define FLUSH_LOCK \
-	"'apikeys.usage'::pg_catalog.regclass::pg_catalog.oid::pg_catalog.int4, 0"
-
-/* One flush at a time in a database. */
-static Statement try_flush_lock = {
-	.sql = "SELECT pg_catalog.pg_try_advisory_xact_lock(" FLUSH_LOCK ")",
-};
-
-static Statement wait_flush_lock = {
-	.sql = "SELECT true FROM pg_catalog.pg_advisory_xact_lock(" FLUSH_LOCK ")",
 };
 
 /*
@@ -98,14 +94,22 @@ static Statement persist_uses = {
 
 /*
  * Moves entries into the totals: gone there and counted here in one
- * statement, so exactly once.  Entries of a deleted key just go.  Sums stop
- * at the largest bigint, since one absurd entry must not block the others.
+ * statement, so exactly once.  Entries of a deleted key just go; those of a
+ * key whose totals somebody holds are left for later.  Token sums stop at
+ * the largest bigint.
  */
 static Statement roll_up = {
-	.sql = "WITH batch AS MATERIALIZED (SELECT e.id FROM apikeys.usage_entry e"
-	" ORDER BY e.id LIMIT $1 FOR UPDATE SKIP LOCKED),"
+	.sql = "WITH batch AS MATERIALIZED (SELECT e.id, e.key_id FROM apikeys.usage_entry e"
+	" ORDER BY e.id LIMIT $1 OFFSET $2 FOR UPDATE SKIP LOCKED),"
+	" free AS MATERIALIZED (SELECT u.key_id FROM apikeys.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (SELECT b.key_id FROM batch b)"
+	" ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
 	" taken AS (DELETE FROM apikeys.usage_entry e USING batch"
 	" WHERE e.id OPERATOR(pg_catalog.=) batch.id"
+	" AND (EXISTS (SELECT FROM free WHERE free.key_id OPERATOR(pg_catalog.=) batch.key_id)"
+	" OR (NOT EXISTS (SELECT FROM apikeys.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) batch.key_id)"
+	" AND ($3 OR apikeys.try_lock_use(batch.key_id))))"
 	" RETURNING e.key_id, e.recorded_at, e.tokens, e.cost),"
 	" live AS MATERIALIZED (SELECT t.key_id, t.tokens, t.cost,"
 	" pg_catalog.timezone('UTC', t.recorded_at)::pg_catalog.date AS day FROM taken t"
@@ -129,8 +133,8 @@ static Statement roll_up = {
 	" tokens = LEAST(d.tokens::pg_catalog.numeric"
 	" OPERATOR(pg_catalog.+) excluded.tokens, 9223372036854775807),"
 	" cost = d.cost OPERATOR(pg_catalog.+) excluded.cost)"
-	" SELECT pg_catalog.count(*) FROM taken",
-	STATEMENT_ARGS(INT4OID)
+	" SELECT (SELECT pg_catalog.count(*) FROM batch), (SELECT pg_catalog.count(*) FROM taken)",
+	STATEMENT_ARGS(INT4OID, INT8OID, BOOLOID)
 };
 
 /* The key is looked up without a lock, which would write to its row. */
@@ -167,6 +171,43 @@ static Statement forget_days = {
 	STATEMENT_ARGS(UUIDARRAYOID)
 };
 
+/* What a deletion has left because somebody held it, or came too late. */
+static Statement forget_orphans = {
+	.sql = "WITH days AS (DELETE FROM apikeys.usage_day d"
+	" WHERE NOT EXISTS (SELECT FROM apikeys.key k"
+	" WHERE k.id OPERATOR(pg_catalog.=) d.key_id))"
+	" DELETE FROM apikeys.usage WHERE key_id OPERATOR(pg_catalog.=) ANY ("
+	"SELECT u.key_id FROM apikeys.usage u"
+	" WHERE NOT EXISTS (SELECT FROM apikeys.key k"
+	" WHERE k.id OPERATOR(pg_catalog.=) u.key_id)"
+	" FOR UPDATE SKIP LOCKED)",
+};
+
+/*
+ * Writes without firing triggers, unless they are ENABLE ALWAYS, which only
+ * the owner can make them.  These tables are written as by magic, at any
+ * time and with the owner's rights: nobody else's code may run then.
+ */
+static uint64
+write_silently(Statement *statement, Datum *values)
+{
+	int			role = SessionReplicationRole;
+	uint64		processed;
+
+	PG_TRY();
+	{
+		SessionReplicationRole = SESSION_REPLICATION_ROLE_REPLICA;
+		processed = store_write(statement, values, NULL);
+	}
+	PG_FINALLY();
+	{
+		SessionReplicationRole = role;
+	}
+	PG_END_TRY();
+
+	return processed;
+}
+
 /*
  * Stores the last use of a key when the stored one is not after due_before,
  * and nobody else is about to.  Needs a read-write transaction.
@@ -182,10 +223,10 @@ store_last_use(const pg_uuid_t *id, TimestampTz used_at, TimestampTz due_before)
 	if (store_read_latest(&last_use_is_due,
 						  (Datum[]) {use[0], TimestampTzGetDatum(due_before)},
 						  NULL) == 0)
-		store_write(&insert_last_use, use, NULL);
+		write_silently(&insert_last_use, use);
 	else if (DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
 										SPI_tuptable->tupdesc, 1, &isnull)))
-		store_write(&update_last_use, use, NULL);
+		write_silently(&update_last_use, use);
 	store_close(&scope);
 }
 
@@ -193,28 +234,47 @@ store_last_use(const pg_uuid_t *id, TimestampTz used_at, TimestampTz due_before)
 void
 store_forget_use(Datum ids)
 {
-	store_write(&forget_use, &ids, NULL);
-	store_write(&forget_days, &ids, NULL);
+	write_silently(&forget_use, &ids);
+	write_silently(&forget_days, &ids);
+}
+
+/* Deletes what is left of the use of keys that are gone.  In an open scope. */
+void
+store_forget_orphans(void)
+{
+	write_silently(&forget_orphans, NULL);
 }
 
 /*
- * Takes the lock that lets one flush at a time work in this database, until
- * the transaction ends.  False when another has it and we do not wait.
+ * Takes a lock of ours until the transaction ends: of the use of a key, or,
+ * with an id of NULL, of the flush of this database.  They are advisory locks
+ * of a kind that no SQL function makes, so nobody else can hold them.
+ */
+static bool
+lock(const pg_uuid_t *id, bool wait)
+{
+	uint32		hash = id == NULL ? 0 : hash_bytes(id->data, UUID_LEN);
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, id != NULL, hash, LOCK_KIND);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
+ * Takes the lock that lets one flush at a time work in this database.  False
+ * when another has it and we do not wait.
  */
 bool
 store_lock_flush(bool wait)
 {
-	StoreScope	scope;
-	bool		isnull;
-	bool		locked;
+	return lock(NULL, wait);
+}
 
-	store_open(&scope);
-	store_write(wait ? &wait_flush_lock : &try_flush_lock, NULL, NULL);
-	locked = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
-										SPI_tuptable->tupdesc, 1, &isnull));
-	store_close(&scope);
-
-	return locked;
+/* apikeys.try_lock_use(id uuid): boolean, for the statements above. */
+Datum
+apikeys_try_lock_use(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(lock(PG_GETARG_UUID_P(0), false));
 }
 
 /* Splits uses into an uuid[] and a timestamptz[]. */
@@ -253,7 +313,7 @@ store_persist_uses(const KeyUse *uses, int nuses, UseOutcome *outcomes)
 
 	store_open(&scope);
 	uses_to_arrays(uses, nuses, arrays);
-	store_write(&persist_uses, arrays, NULL);
+	write_silently(&persist_uses, arrays);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		Datum		row[3];
@@ -269,21 +329,21 @@ store_persist_uses(const KeyUse *uses, int nuses, UseOutcome *outcomes)
 	return written;
 }
 
-/* Rolls up at most max_entries usage entries; returns how many it took. */
-int64
-store_roll_up(int max_entries)
+/* Rolls a batch of usage entries up. */
+void
+store_roll_up(RollUp *batch)
 {
 	StoreScope	scope;
-	bool		isnull;
-	int64		taken;
+	Datum		row[2];
+	bool		nulls[2];
 
 	store_open(&scope);
-	store_write(&roll_up, (Datum[]) {Int32GetDatum(max_entries)}, NULL);
-	taken = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
-										SPI_tuptable->tupdesc, 1, &isnull));
+	write_silently(&roll_up, (Datum[]) {Int32GetDatum(batch->limit),
+									   Int64GetDatum(batch->skip)});
+	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
+	batch->seen = DatumGetInt64(row[0]);
+	batch->taken = DatumGetInt64(row[1]);
 	store_close(&scope);
-
-	return taken;
 }
 
 /* Appends a usage entry; false when there is no such key. */
@@ -294,10 +354,10 @@ store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost, TimestampTz now
 	bool		added;
 
 	store_open(&scope);
-	added = store_write_durably(&add_usage,
-								(Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now),
-										  Int64GetDatum(tokens), NumericGetDatum(cost)},
-								NULL) > 0;
+	ForceSyncCommit();
+	added = write_silently(&add_usage,
+						   (Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now),
+									 Int64GetDatum(tokens), NumericGetDatum(cost)}) > 0;
 	store_close(&scope);
 
 	return added;

@@ -89,10 +89,17 @@ find_key(struct varlena *raw_key)
 		return NULL;
 
 	plain = (text *) pg_detoast_datum_packed(raw_key);
-	if (is_printable(plain))
-		hash = keyhash_compute(plain);
-	if (plain != (text *) raw_key)
-		explicit_bzero(VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain));
+	PG_TRY();
+	{
+		if (is_printable(plain))
+			hash = keyhash_compute(plain);
+	}
+	PG_FINALLY();
+	{
+		if (plain != (text *) raw_key)
+			explicit_bzero(VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain));
+	}
+	PG_END_TRY();
 
 	return hash != NULL ? keycache_find(hash) : NULL;
 }
@@ -199,9 +206,12 @@ apikey_verify(PG_FUNCTION_ARGS)
 	counters_add(verdict->counter, 1);
 	if (verdict->reason == NULL)
 	{
-		if (activity_note_use(DatumGetUUIDP(key->row.values[KEY_ID]), now))
-			flushqueue_wake();
+		pg_uuid_t	id = *DatumGetUUIDP(key->row.values[KEY_ID]);
+
+		/* Noting a use may run code that looks up keys: key is gone then. */
 		answer = valid_answer(fcinfo, verdict, key);
+		if (activity_note_use(&id, now))
+			flushqueue_wake();
 	}
 	else
 		answer = form_answer(fcinfo, verdict, key != NULL ? &key->row : NULL);

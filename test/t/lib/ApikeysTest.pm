@@ -18,9 +18,11 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
   new_node start_node add_extension add_keys id_of verify last_use stored_use
-  stats wait_for wait_until wait_for_stop count_in_log start_load
-  end_load within_5_seconds
+  stats wait_for wait_until wait_for_flusher kill_cluster count_in_log
+  start_load end_load within_5_seconds
 );
+
+my $nkeys = 0;
 
 # The server is preloaded and quiet: what it writes is what a test makes it
 # write.  Settings are given as lines.
@@ -128,13 +130,35 @@ sub wait_until
 	return $result;
 }
 
-# A process that was killed is there until somebody has reaped it, and as long
-# its postmaster.pid counts.
-sub wait_for_stop
+# Kills the server and all its processes, the postmaster first.  A process
+# that was killed is there until somebody has reaped it, and as long its
+# postmaster.pid counts.
+sub kill_cluster
 {
-	my (@pids) = @_;
+	my ($node) = @_;
+	my $postmaster = $node->{_pid};
+	my @pids = $postmaster;
 
+	foreach my $line (split /\n/, `ps -A -o pid=,ppid=`)
+	{
+		my ($pid, $parent) = split ' ', $line;
+		push @pids, $pid if $parent == $postmaster;
+	}
+	$node->kill9;
+	kill 'KILL', @pids;
 	wait_until("process $_ is gone", sub { !kill 0, $_ }) foreach @pids;
+}
+
+# Returns once a flusher has been through a database: it has written the use
+# of a key that is new, and with it all that was due before.
+sub wait_for_flusher
+{
+	my ($node, $dbname) = @_;
+	my $name = 'new ' . ++$nkeys;
+
+	add_keys($node, $dbname, $name);
+	verify($node, $dbname, $name);
+	wait_until('a flusher has come', sub { stored_use($node, $dbname, $name) ne '' });
 }
 
 sub count_in_log

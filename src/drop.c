@@ -1,0 +1,62 @@
+/*-------------------------------------------------------------------------
+ *
+ * drop.c
+ *	  A dropped extension or database is forgotten.
+ *
+ * Shared memory need not know: what is not pending makes room when it is
+ * needed, and what is pending is found to be gone by the flusher.  But a
+ * table that is full of the dead is no help to the living.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+
+#include "drop.h"
+#include "flushqueue.h"
+
+static object_access_hook_type prev_object_access_hook = NULL;
+
+/* The database to forget when this transaction commits. */
+static Oid	forget_at_commit = InvalidOid;
+
+static void
+note_drop(ObjectAccessType access, Oid classId, Oid objectId, int subId, void *arg)
+{
+	if (prev_object_access_hook)
+		prev_object_access_hook(access, classId, objectId, subId, arg);
+
+	if (access != OAT_DROP ||
+		(classId != DatabaseRelationId && classId != ExtensionRelationId) ||
+		!flushqueue_attach())
+		return;
+
+	if (classId == DatabaseRelationId)
+		forget_at_commit = objectId;
+	else if (objectId == get_extension_oid("apikeys", true))
+		forget_at_commit = MyDatabaseId;
+}
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT && OidIsValid(forget_at_commit))
+		flushqueue_forget(forget_at_commit);
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
+		event == XACT_EVENT_PREPARE)
+		forget_at_commit = InvalidOid;
+}
+
+void
+drop_init(void)
+{
+	prev_object_access_hook = object_access_hook;
+	object_access_hook = note_drop;
+	RegisterXactCallback(at_transaction_end, NULL);
+}

@@ -1,0 +1,148 @@
+
+# One key, verified all the time: its last use is written once in each
+# throttle interval and not more often.  A clock that steps back never makes
+# it older.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use ApikeysTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = start_node(
+	'main',
+	"apikeys.flush_interval = '10ms'",
+	"apikeys.last_used_throttle = '1h'");
+add_keys($node, 'postgres', 'hot', 'off', 'zero', 'ahead', 'lowered');
+
+my $writes = q{SELECT coalesce(sum(n_tup_ins + n_tup_upd), 0)
+	FROM pg_stat_user_tables WHERE schemaname = 'apikeys' AND relname = 'usage'};
+
+# Each write, as it happens
+$node->safe_psql('postgres', q{
+	CREATE TABLE history (n bigint GENERATED ALWAYS AS IDENTITY, key_id uuid, last_used_at timestamptz);
+	CREATE FUNCTION note_write() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+	  INSERT INTO public.history (key_id, last_used_at) VALUES (NEW.key_id, NEW.last_used_at);
+	  RETURN NULL;
+	END $$;
+	CREATE TRIGGER note_write AFTER INSERT OR UPDATE ON apikeys.usage FOR EACH ROW EXECUTE FUNCTION note_write();
+	ALTER TABLE apikeys.usage ENABLE ALWAYS TRIGGER note_write});
+my $of_hot = 'FROM history WHERE key_id = ' . id_of('hot');
+
+sub verify_many
+{
+	my ($times) = @_;
+
+	$node->safe_psql('postgres', qq{
+		DO \$\$ BEGIN
+		  FOR i IN 1 .. $times LOOP
+		    ASSERT (SELECT code FROM apikey_verify('hot-key')) = 'VALID';
+		  END LOOP;
+		END \$\$});
+}
+
+sub set
+{
+	my ($name, $value) = @_;
+
+	$node->safe_psql('postgres', "ALTER SYSTEM SET apikeys.$name = '$value'");
+	$node->reload;
+	wait_until("$name is $value", sub {
+		return $node->safe_psql('postgres', "SHOW apikeys.$name") eq $value;
+	});
+}
+
+# By hand: it writes what is pending, due or not.
+sub flush
+{
+	return $node->safe_psql('postgres', 'SELECT apikey_flush()');
+}
+
+# An interval that does not end: one write.  The flusher runs all the while.
+verify_many(50_000);
+wait_for($node, 'postgres', 'SELECT count(*) = 1 FROM apikeys.usage', 'the first use is written');
+verify_many(50_000);
+wait_for_flusher($node, 'postgres');
+is($node->safe_psql('postgres', "SELECT count(*) $of_hot"), 1, '100,000 verifies in one interval: one write');
+is($node->safe_psql('postgres', q{
+		SELECT i.last_used_at > u.last_used_at FROM apikeys.info i JOIN apikeys.usage u ON u.key_id = i.id
+		WHERE i.name = 'hot'}),
+	't', 'though later uses are seen');
+
+# Intervals of three seconds, until four writes have been seen.  Uses are told
+# apart by the second, so an interval may look that much shorter.
+set('last_used_throttle', '3s');
+my $verified = 100_000;
+wait_until('intervals have gone by', sub {
+	verify_many(5_000);
+	$verified += 5_000;
+	return $node->safe_psql('postgres', "SELECT count(*) > 4 $of_hot") eq 't';
+});
+is($node->safe_psql('postgres', qq{
+		SELECT min(last_used_at - before) >= '2 seconds'
+		FROM (SELECT last_used_at, lag(last_used_at) OVER (ORDER BY n) AS before $of_hot) h}),
+	't', "$verified verifies: never two writes in one interval");
+set('last_used_throttle', '1h');
+wait_for($node, 'postgres', "SELECT count(*) = ($writes) FROM history", 'pg_stat_user_tables says the same');
+
+# 0: each flush writes what is new.
+set('flush_interval', '1h');
+set('last_used_throttle', '0');
+verify($node, 'postgres', 'zero');
+flush();
+my $first = stored_use($node, 'postgres', 'zero');
+isnt($first, '', '0: the first use is written');
+wait_until('a later use is written', sub {
+	verify($node, 'postgres', 'zero');
+	flush();
+	return stored_use($node, 'postgres', 'zero') gt $first;
+});
+flush();
+is(flush(), 0, '0: what is written is not written again');
+
+# -1: no use is kept.
+set('last_used_throttle', '-1');
+is(verify($node, 'postgres', 'off'), 'VALID', '-1: verify works');
+flush();
+is(last_use($node, 'postgres', 'off'), '', '-1: the use is not seen');
+is(stored_use($node, 'postgres', 'off'), '', '-1: the use is not written');
+
+# Lowered: what was seen and not due becomes due.
+set('flush_interval', '10ms');
+set('last_used_throttle', '1h');
+verify($node, 'postgres', 'lowered');
+wait_for_flusher($node, 'postgres');
+$first = stored_use($node, 'postgres', 'lowered');
+wait_until('a later use is seen', sub {
+	verify($node, 'postgres', 'lowered');
+	return last_use($node, 'postgres', 'lowered') gt $first;
+});
+wait_for_flusher($node, 'postgres');
+is(stored_use($node, 'postgres', 'lowered'), $first, 'a use that is not due is not written');
+set('last_used_throttle', '0');
+wait_for($node, 'postgres', "SELECT last_used_at > '$first' FROM apikeys.usage WHERE key_id = ${\id_of('lowered')}",
+	'it is due with a shorter throttle');
+
+# The stored use is ahead of the clock, as after a step back.
+verify($node, 'postgres', 'ahead');
+flush();
+$node->safe_psql('postgres', "UPDATE apikeys.usage SET last_used_at = '2100-01-01' WHERE key_id = " . id_of('ahead'));
+$first = stored_use($node, 'postgres', 'ahead');
+foreach my $restarted (0, 1)
+{
+	my $when = $restarted ? 'after a restart' : 'a clock behind';
+
+	$node->restart if $restarted;
+	is(verify($node, 'postgres', 'ahead'), 'VALID', "$when: verify works");
+	flush();
+	is(stored_use($node, 'postgres', 'ahead'), $first, "$when: the stored use gets no older");
+	is(last_use($node, 'postgres', 'ahead'), $first, "$when: nor does the live one");
+}
+
+$node->stop;
+done_testing();

@@ -1,0 +1,104 @@
+
+# A table of 16 entries and 1,000 live keys: nothing fails, what finds no room
+# is counted, and what is in the table is not lost.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use ApikeysTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = start_node(
+	'main',
+	'apikeys.max_tracked_keys = 16',
+	"apikeys.flush_interval = '1h'",
+	'apikeys.last_used_throttle = 0');
+add_keys($node, 'postgres', map { "k$_" } 1 .. 1000);
+
+sub verify_range
+{
+	my ($first, $last) = @_;
+
+	return $node->safe_psql('postgres', qq{
+		SELECT count(*) FROM generate_series($first, $last) n,
+		LATERAL apikey_verify('k' || n || '-key') v WHERE v.valid});
+}
+
+sub names
+{
+	my ($condition) = @_;
+
+	return $node->safe_psql('postgres', "SELECT array_agg(name ORDER BY name) FROM apikeys.info WHERE $condition");
+}
+
+is(stats($node, 'entries_used, entries_free'), '0|16', 'the table is empty');
+is(verify_range(1, 16), 16, 'as many keys as the table holds');
+is(stats($node, 'entries_used, entries_free, pending, evictions, dropped'), '16|0|16|0|0', 'each has its entry');
+is(verify_range(17, 1000), 984, 'more keys than the table holds: all are verified');
+wait_for($node, 'postgres', 'SELECT dropped = 984 FROM apikeys.stats', 'what found no room was counted');
+is(stats($node, 'entries_used, entries_free, pending, evictions'), '16|0|16|0',
+	'nothing pending had to make room');
+wait_for($node, 'postgres', 'SELECT valid = 1000 FROM apikeys.stats', 'all verifies were counted');
+
+my $first = names('last_used_at IS NOT NULL');
+is(names('substr(name, 2)::int <= 16'), $first, 'the first 16 uses are seen');
+is($node->safe_psql('postgres', 'SELECT apikey_flush()'), 16, 'they are flushed');
+is(names('id IN (SELECT key_id FROM apikeys.usage)'), $first, 'and written');
+is(stats($node, 'entries_used, pending'), '16|0', 'nothing is pending');
+
+# Now there is nothing pending, and each new key takes the place of another.
+is(verify_range(101, 116), 16, 'another 16 keys');
+is(stats($node, 'entries_used, pending, evictions'), '16|16|16', 'they take the places of the first');
+is(names('last_used_at IS NOT NULL AND substr(name, 2)::int <= 16'), $first, 'whose last use is in its table');
+$node->safe_psql('postgres', 'SELECT apikey_flush()');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys.usage'), 32, 'all are written');
+
+# Of those with nothing pending the one least recently used goes first.  Uses
+# are told apart by the second.
+wait_until('a later second', sub {
+	verify_range(101, 108);
+	return $node->safe_psql('postgres', q{
+		SELECT min(last_used_at) FILTER (WHERE substr(name, 2)::int BETWEEN 101 AND 108)
+		     > max(last_used_at) FILTER (WHERE substr(name, 2)::int BETWEEN 109 AND 116)
+		FROM apikeys.info}) eq 't';
+});
+$node->safe_psql('postgres', 'SELECT apikey_flush()');
+my $stored = $node->safe_psql('postgres', 'SELECT count(*) FROM apikeys.usage');
+is(verify_range(201, 208), 8, 'eight more keys');
+is(stats($node, 'evictions, pending'), '24|8', 'eight had to go');
+my $recent = names('substr(name, 2)::int BETWEEN 101 AND 108');
+$node->safe_psql('postgres', 'SELECT apikey_flush(); UPDATE apikeys.usage SET last_used_at = NULL');
+is(names('last_used_at IS NOT NULL AND substr(name, 2)::int BETWEEN 101 AND 116'), $recent,
+	'those used last are still in memory');
+
+# Many at once, with the flusher at work
+$node->append_conf('postgresql.conf', "apikeys.flush_interval = '10ms'");
+$node->reload;
+my $load = start_load($node, 'postgres', q{
+\set n random(1, 1000)
+SELECT 1 / v.valid::int FROM apikey_verify('k:n-key') v;
+}, '--client', 8, '--jobs', 2, '--transactions', 2000);
+ok(end_load($load), 'many sessions at once: no error') or diag $load->{err};
+unlike($load->{err}, qr/error/i, 'many sessions at once: nothing to complain of');
+wait_for($node, 'postgres', 'SELECT pending = 0 FROM apikeys.stats', 'all that is in the table is written');
+is($node->safe_psql('postgres', q{
+		SELECT entries_used BETWEEN 1 AND 16 AND entries_used + entries_free = 16
+		       AND evictions > 24 AND flush_errors = 0
+		FROM apikeys.stats}),
+	't', 'the table stays in its bounds');
+wait_for($node, 'postgres', 'SELECT valid > 17000 FROM apikeys.stats', 'all verifies were counted');
+
+# Room for each key in turn: the last use of every key gets to its table.
+foreach my $n (1 .. 20)
+{
+	verify($node, 'postgres', "k$n");
+	wait_for($node, 'postgres', "SELECT last_used_at IS NOT NULL FROM apikeys.usage WHERE key_id = ${\id_of(qq{k$n})}",
+		"k$n, one at a time: written");
+}
+
+$node->stop;
+done_testing();

@@ -1,0 +1,120 @@
+
+# Without shared_preload_libraries everything works.  On servers before 17
+# there is no shared memory then: last use is written in the call, where that
+# makes nobody wait and nothing fail.  (test/run runs the whole regression
+# suite in this mode, too.)
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use ApikeysTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('main');
+$node->append_conf('postgresql.conf', q{
+	shared_preload_libraries = ''
+	deadlock_timeout = 10ms
+	log_lock_waits = on});
+$node->start;
+my $log_before = -s $node->logfile;
+add_extension($node, 'postgres');
+add_keys($node, 'postgres', qw(used throttled held held_table off read_only repeatable serializable old));
+
+# Usage is the same with or without.
+my $id = id_of('used');
+$node->safe_psql('postgres', "SELECT apikey_record_usage($id, 3, 0.25), apikey_record_usage($id, 4, 0.5)");
+my $usage = "SELECT total_requests, total_tokens, total_cost FROM apikey_usage($id)";
+is($node->safe_psql('postgres', $usage), '2|7|0.75', 'usage is exact before the roll-up');
+cmp_ok($node->safe_psql('postgres', 'SELECT apikey_flush()'), '>', 0, 'apikey_flush() works');
+is($node->safe_psql('postgres', $usage), '2|7|0.75', 'usage is exact after it');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys.usage_entry'), 0, 'nothing is left to roll up');
+is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'apikeys%'"),
+	0, 'there is no worker');
+is(verify($node, 'postgres', 'used'), 'VALID', 'verify works');
+isnt(last_use($node, 'postgres', 'used'), '', 'last use is seen');
+
+if ($node->pg_version >= 17)
+{
+	is(stats($node, 'shared_memory'), 't', 'there is shared memory');
+	is(stored_use($node, 'postgres', 'used'), '', 'last use is not written in the call');
+	$node->safe_psql('postgres', 'SELECT apikey_flush()');
+	isnt(stored_use($node, 'postgres', 'used'), '', 'but by apikey_flush()');
+	$node->stop;
+	done_testing();
+	exit;
+}
+
+is(stats($node, 'shared_memory'), 'f', 'there is no shared memory');
+is($node->safe_psql('postgres', q{
+		SELECT string_agg(key, ' ' ORDER BY key)
+		FROM apikeys.stats, jsonb_each(to_jsonb(stats)) WHERE value <> 'null'}),
+	'shared_memory', 'and no other figure');
+
+# In the call, throttled by what is stored
+my $first = stored_use($node, 'postgres', 'used');
+isnt($first, '', 'last use is written in the call');
+is(verify($node, 'postgres', 'used'), 'VALID', 'verified again');
+is(stored_use($node, 'postgres', 'used'), $first, 'not before the throttle has gone by');
+$node->safe_psql('postgres', "UPDATE apikeys.usage SET last_used_at = last_used_at - interval '6 minutes'");
+is(verify($node, 'postgres', 'used'), 'VALID', 'verified later');
+cmp_ok(stored_use($node, 'postgres', 'used'), 'ge', $first, 'after it, it is written again');
+$node->safe_psql('postgres', "UPDATE apikeys.usage SET last_used_at = '2100-01-01'");
+verify($node, 'postgres', 'used');
+is($node->safe_psql('postgres', "SELECT last_used_at = '2100-01-01' FROM apikeys.usage WHERE key_id = $id"),
+	't', 'and never gets older');
+
+# Only where a transaction may write, and where nothing fails for it
+my %mode = (
+	read_only => 'READ ONLY',
+	repeatable => 'ISOLATION LEVEL REPEATABLE READ',
+	serializable => 'ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE');
+foreach my $name (sort keys %mode)
+{
+	is($node->safe_psql('postgres', "BEGIN $mode{$name}; SELECT code FROM apikey_verify('$name-key'); COMMIT"),
+		'VALID', "$mode{$name}: verify works");
+	is(stored_use($node, 'postgres', $name), '', "$mode{$name}: nothing is written");
+}
+
+# Only where nobody has to be waited for
+verify($node, 'postgres', 'held');
+$node->safe_psql('postgres', "UPDATE apikeys.usage SET last_used_at = '2001-01-01' WHERE key_id = ${\id_of('held')}");
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN; SELECT count(*) FROM (SELECT FROM apikeys.usage FOR UPDATE) u');
+is(verify($node, 'postgres', 'held'), 'VALID', 'the row is held: verify works');
+is($node->safe_psql('postgres', "SELECT last_used_at = '2001-01-01' FROM apikeys.usage WHERE key_id = ${\id_of('held')}"),
+	't', 'the row is held: nothing is written');
+$holder->query_safe('COMMIT');
+is(verify($node, 'postgres', 'held'), 'VALID', 'the row is free again');
+is($node->safe_psql('postgres', "SELECT last_used_at > '2001-01-01' FROM apikeys.usage WHERE key_id = ${\id_of('held')}"),
+	't', 'and it is written');
+
+# A transaction that fails takes its use along, and no more.
+$node->safe_psql('postgres', "BEGIN; SELECT code FROM apikey_verify('throttled-key'); ROLLBACK");
+is(stored_use($node, 'postgres', 'throttled'), '', 'a use that is rolled back is not kept');
+is(verify($node, 'postgres', 'throttled'), 'VALID', 'the next one');
+isnt(stored_use($node, 'postgres', 'throttled'), '', 'is');
+
+$node->safe_psql('postgres', q{LOAD 'apikeys'; ALTER SYSTEM SET apikeys.last_used_throttle = -1});
+$node->reload;
+wait_until('the throttle is off', sub { $node->safe_psql('postgres',
+	q{LOAD 'apikeys'; SHOW apikeys.last_used_throttle}) eq '-1' });
+is(verify($node, 'postgres', 'off'), 'VALID', '-1: verify works');
+is(stored_use($node, 'postgres', 'off'), '', '-1: nothing is written');
+
+# A hundred verifies in one session: one word about it in the log
+my $log_session = -s $node->logfile;
+$node->safe_psql('postgres', q{
+	SELECT count(v.code) FROM generate_series(1, 100) n, LATERAL apikey_verify('used-key' || left(n::text, 0)) v;
+	SELECT apikey_flush();
+	SELECT count(*) FROM apikeys.stats});
+cmp_ok(count_in_log($node, qr/shared_preload_libraries/, $log_session), '<=', 1, 'a session says it once at most');
+cmp_ok(count_in_log($node, qr/shared_preload_libraries/, $log_before), '>=', 1, 'the log says what preloading would give');
+is(count_in_log($node, qr/still waiting for/, $log_before), 0, 'nobody has waited');
+
+$holder->quit;
+$node->stop;
+done_testing();

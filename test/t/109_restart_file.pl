@@ -1,0 +1,193 @@
+
+# A clean shutdown loses no use that is pending: it goes to a file and comes
+# back.  A file that is damaged, somebody else's or of another format is
+# ignored with a line in the log, and the server starts.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use ApikeysTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my @settings = ("apikeys.flush_interval = '1h'", 'apikeys.last_used_throttle = 0');
+my $node = start_node('main', @settings);
+my $file = $node->data_dir . '/pg_stat/apikeys.stat';
+my @names = map { "k$_" } 1 .. 100;
+
+add_keys($node, 'postgres', @names);
+
+my $use_all = q{
+	SELECT count(v.code) FROM generate_series(1, 100) n, LATERAL apikey_verify('k' || n || '-key') v};
+my $seen = q{SELECT string_agg(name || last_used_at, ',' ORDER BY name) FROM apikeys.info};
+
+# Makes a use pending for each key, and stops.  What the table knows is made
+# old, so that what comes back can be told from it.
+sub stop_with_uses
+{
+	my ($mode) = @_;
+
+	$node->safe_psql('postgres', $use_all . '; SELECT apikey_flush()');
+	$node->safe_psql('postgres', "UPDATE apikeys.usage SET last_used_at = '2001-01-01'");
+	# A later use is one in a later second.
+	wait_until('all are pending', sub {
+		$node->safe_psql('postgres', $use_all);
+		return $node->safe_psql('postgres',
+			'SELECT pending = (SELECT count(*) FROM apikeys.key) FROM apikeys.stats') eq 't';
+	});
+	my $uses = $node->safe_psql('postgres', $seen);
+	$node->stop($mode);
+	return $uses;
+}
+
+my $newly_stored = q{SELECT count(*) FROM apikeys.usage WHERE last_used_at > '2001-01-01'};
+
+# Kept over a clean shutdown
+foreach my $mode ('fast', 'smart')
+{
+	my $uses = stop_with_uses($mode);
+	ok(-s $file, "$mode shutdown: there is a file");
+	is((stat $file)[2] & 077, 0, "$mode shutdown: nobody else can read it");
+	$node->start;
+	ok(!-e $file, "$mode shutdown: it is gone once it is read");
+	is($node->safe_psql('postgres', $seen), $uses, "$mode shutdown: the uses are seen");
+	wait_for($node, 'postgres', "SELECT 100 = ($newly_stored)", "$mode shutdown: they are written");
+	is($node->safe_psql('postgres', q{
+			SELECT string_agg(k.name || u.last_used_at, ',' ORDER BY k.name)
+			FROM apikeys.key k JOIN apikeys.usage u ON u.key_id = k.id}),
+		$uses, "$mode shutdown: as they were seen");
+	wait_for($node, 'postgres', 'SELECT pending = 0 FROM apikeys.stats', "$mode shutdown: nothing is pending");
+}
+
+# What is written already does not come back.
+$node->stop;
+ok(!-e $file, 'nothing is pending: there is no file');
+$node->start;
+
+sub spoil
+{
+	my ($content) = @_;
+
+	open my $handle, '>:raw', $file or die "$file: $!";
+	print $handle $content;
+	close $handle;
+}
+
+sub crc32c
+{
+	my ($data) = @_;
+	my $crc = 0xffffffff;
+
+	foreach my $byte (unpack 'C*', $data)
+	{
+		$crc ^= $byte;
+		$crc = ($crc >> 1) ^ (0x82f63b78 & -($crc & 1)) for 1 .. 8;
+	}
+	return $crc ^ 0xffffffff;
+}
+
+# The same content with another header and a good checksum.
+sub with_header
+{
+	my ($good, $offset, $bytes) = @_;
+
+	substr($good, $offset, length $bytes) = $bytes;
+	substr($good, -4) = pack 'L', crc32c(substr $good, 0, -4);
+	return $good;
+}
+
+# Of another cluster
+my $other = start_node('other', @settings);
+add_keys($other, 'postgres', @names);
+$other->safe_psql('postgres', $use_all);
+$other->stop;
+my $foreign = slurp_file($other->data_dir . '/pg_stat/apikeys.stat');
+
+my %damage = (
+	'empty' => sub { '' },
+	'cut in the header' => sub { substr $_[0], 0, 6 },
+	'cut in the middle' => sub { substr $_[0], 0, length($_[0]) / 2 },
+	'cut by one byte' => sub { substr $_[0], 0, -1 },
+	'longer by one byte' => sub { "$_[0]\0" },
+	'one bit flipped in the middle' => sub {
+		my $at = length($_[0]) / 2;
+		substr($_[0], $at, 1) ^= "\x10";
+		return $_[0];
+	},
+	'one bit flipped in the checksum' => sub { substr($_[0], -1, 1) ^= "\x01"; $_[0] },
+	'noise' => sub { join '', map { chr int rand 256 } 1 .. 5000 },
+	'much noise' => sub { "\xff" x 3_000_000 },
+	'of another cluster' => sub { $foreign },
+	'of another format' => sub { with_header($_[0], 4, pack 'L', 1 + unpack 'L', substr $_[0], 4, 4) },
+	'of another program' => sub { with_header($_[0], 0, 'APIK') });
+
+foreach my $what (sort keys %damage)
+{
+	stop_with_uses();
+	my $good = slurp_file($file);
+	is(crc32c(substr $good, 0, -4), unpack('L', substr $good, -4), 'control: the checksum is CRC-32C')
+	  if $what eq 'of another format';
+	spoil($damage{$what}->($good));
+
+	my $log_before = -s $node->logfile;
+	ok($node->start(fail_ok => 1), "$what: the server starts");
+	cmp_ok(count_in_log($node, qr/(?:LOG|WARNING):.*apikeys\.stat/, $log_before), '==', 1, "$what: the log says so, once");
+	is(stats($node, 'pending, entries_used'), '0|0', "$what: the file is ignored");
+	is($node->safe_psql('postgres', $newly_stored), 0, "$what: and nothing of it is written");
+	ok(!-e $file, "$what: and gone");
+	is(verify($node, 'postgres', 'k1'), 'VALID', "$what: verify works");
+}
+
+# Something that is no file at all
+stop_with_uses();
+unlink $file;
+mkdir $file or die "$file: $!";
+my $log_before = -s $node->logfile;
+ok($node->start(fail_ok => 1), 'a directory: the server starts');
+cmp_ok(count_in_log($node, qr/(?:LOG|WARNING):.*apikeys\.stat/, $log_before), '>=', 1, 'a directory: the log says so');
+is(verify($node, 'postgres', 'k1'), 'VALID', 'a directory: verify works');
+$log_before = -s $node->logfile;
+ok($node->stop('fast', fail_ok => 1), 'a directory: the server stops');
+cmp_ok(count_in_log($node, qr/(?:LOG|WARNING):.*apikeys\.stat/, $log_before), '>=', 1, 'a directory: the log says so again');
+rmdir $file or die "$file: $!";
+
+# Fewer entries than before: as many as there is room for
+$node->start;
+stop_with_uses();
+$node->append_conf('postgresql.conf', 'apikeys.max_tracked_keys = 16');
+ok($node->start(fail_ok => 1), 'a smaller table: the server starts');
+wait_for($node, 'postgres', "SELECT 16 = ($newly_stored)", 'a smaller table: what it has room for is written');
+is(stats($node, 'entries_used, entries_free'), '16|0', 'a smaller table: it is full');
+$node->append_conf('postgresql.conf', 'apikeys.max_tracked_keys = 1000');
+$node->restart;
+
+# Last use is turned off meanwhile.
+stop_with_uses();
+$node->append_conf('postgresql.conf', 'apikeys.last_used_throttle = -1');
+ok($node->start(fail_ok => 1), 'last use turned off: the server starts');
+ok(!-e $file, 'last use turned off: the file is gone');
+$node->append_conf('postgresql.conf', 'apikeys.last_used_throttle = 0');
+$node->restart;
+
+# A crash leaves no file, and brings no old one back.
+$node->safe_psql('postgres', $use_all);
+kill_cluster($node);
+ok(!-e $file, 'crash: there is no file');
+$node->start;
+is(stats($node, 'pending, entries_used'), '0|0', 'crash: nothing comes back');
+stop_with_uses('immediate');
+ok($node->start(fail_ok => 1), 'immediate shutdown: the server starts');
+is(verify($node, 'postgres', 'k1'), 'VALID', 'immediate shutdown: verify works');
+
+# Not preloaded, the file lies there and harms nobody.
+stop_with_uses();
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+$node->start;
+is($node->safe_psql('postgres', "SELECT code FROM apikey_verify('k2-key')"), 'VALID', 'not preloaded: verify works');
+$node->stop;
+
+done_testing();

@@ -1,0 +1,138 @@
+
+# Whatever the size of the cache and whatever has been evicted: a long random
+# walk of verifies, and of changes by this session and by another, in which
+# every answer is compared with what is known to be committed.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use ApikeysTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $steps = 3000;
+my $node = start_node('main', "apikeys.flush_interval = '1h'");
+
+add_keys($node, 'postgres', map "walk$_", 1 .. 6);
+$node->safe_psql(
+	'postgres', q{
+	CREATE EXTENSION dblink;
+	CREATE TABLE saved AS SELECT * FROM apikeys.key;
+
+	CREATE FUNCTION answer(n int) RETURNS text LANGUAGE plpgsql AS
+	$$
+	BEGIN
+		RETURN (SELECT concat_ws(' ', code, name, metadata->>'v') FROM apikey_verify('walk' || n || '-key'));
+	END
+	$$;
+
+	-- One of the things that can happen to a key
+	CREATE FUNCTION change_of(what int, n int, version int) RETURNS text LANGUAGE sql AS
+	$$
+		SELECT format((ARRAY[
+			'UPDATE apikeys.key SET enabled = false WHERE name = %1$L',
+			'UPDATE apikeys.key SET enabled = true WHERE name = %1$L',
+			'UPDATE apikeys.key SET metadata = jsonb_build_object(''v'', %2$s) WHERE name = %1$L',
+			'DELETE FROM apikeys.key WHERE name = %1$L',
+			'INSERT INTO apikeys.key SELECT * FROM saved WHERE name = %1$L ON CONFLICT DO NOTHING'])[what],
+			'walk' || n, version)
+	$$;
+
+	-- and what it then says
+	CREATE FUNCTION answer_after(what int, n int, version int, before text) RETURNS text LANGUAGE sql AS
+	$$
+		SELECT CASE
+			WHEN what = 5 AND before = 'NOT_FOUND' THEN 'VALID walk' || n
+			WHEN what = 5 OR before = 'NOT_FOUND' THEN before
+			WHEN what = 1 THEN replace(before, 'VALID', 'DISABLED')
+			WHEN what = 2 THEN replace(before, 'DISABLED', 'VALID')
+			WHEN what = 3 THEN split_part(before, ' ', 1) || ' walk' || n || ' ' || version
+			ELSE 'NOT_FOUND'
+		END
+	$$;
+
+	CREATE PROCEDURE walk(steps int) LANGUAGE plpgsql AS
+	$$
+	DECLARE
+		known text[] := ARRAY(SELECT 'VALID walk' || n FROM generate_series(1, 6) n);
+		n int;
+		what int;
+		dice float;
+		said text;
+	BEGIN
+		PERFORM dblink_connect('other', format('dbname=postgres host=%s port=%s',
+			split_part(current_setting('unix_socket_directories'), ',', 1), current_setting('port')));
+		PERFORM setseed(0.5);
+		FOR step IN 1 .. steps LOOP
+			n := 1 + floor(random() * 6);
+			what := 1 + floor(random() * 5);
+			dice := random();
+
+			IF dice < 0.1 THEN
+				PERFORM dblink_exec('other', change_of(what, n, step));
+				known[n] := answer_after(what, n, step, known[n]);
+			ELSIF dice < 0.15 THEN
+				COMMIT;
+				EXECUTE change_of(what, n, step);
+				known[n] := answer_after(what, n, step, known[n]);
+				COMMIT;
+			ELSIF dice < 0.2 THEN
+				COMMIT;
+				EXECUTE change_of(what, n, step);
+				said := answer(n);
+				IF said <> answer_after(what, n, step, known[n]) THEN
+					RAISE EXCEPTION 'step %, changed: % instead of %', step, said, answer_after(what, n, step, known[n]);
+				END IF;
+				ROLLBACK;
+			ELSE
+				n := 1 + floor(random() * 6);
+			END IF;
+
+			said := answer(n);
+			IF said <> known[n] THEN
+				RAISE EXCEPTION 'step %: % instead of %', step, said, known[n];
+			END IF;
+		END LOOP;
+	END
+	$$});
+
+foreach my $level ('read committed', 'repeatable read', 'serializable')
+{
+	foreach my $size (0, 1, 2, 3, 1024)
+	{
+		my $hits = stats($node, 'cache_hits');
+
+		$node->safe_psql('postgres', 'TRUNCATE apikeys.key; INSERT INTO apikeys.key SELECT * FROM saved');
+		my ($ret, $stdout, $stderr) = $node->psql('postgres', qq{
+			SET apikeys.cache_size = $size;
+			SET default_transaction_isolation = '$level';
+			CALL walk($steps)});
+		is($stderr, '', "cache_size $size, $level: every answer was right");
+
+		$hits = stats($node, 'cache_hits') - $hits;
+		if ($size > 0) { cmp_ok($hits, '>', 0, "cache_size $size, $level: with hits") }
+		else { is($hits, 0, "cache_size $size, $level: without hits") }
+	}
+}
+
+# A size that changes on the way
+my $session = $node->background_psql('postgres');
+$node->safe_psql('postgres', 'TRUNCATE apikeys.key; INSERT INTO apikeys.key SELECT * FROM saved');
+my $all = q{SELECT string_agg(answer(n), ',' ORDER BY n) FROM generate_series(1, 6) n};
+my $valid = join ',', map "VALID walk$_", 1 .. 6;
+foreach my $size (1024, 2, 0, 3, 1024)
+{
+	$session->query_safe("SET apikeys.cache_size = $size");
+	is($session->query_safe($all), $valid, "set to $size");
+	is($session->query_safe($all), $valid, "set to $size, again");
+	$node->safe_psql('postgres', q{UPDATE apikeys.key SET enabled = false WHERE name = 'walk3'});
+	is($session->query_safe($all), $valid =~ s/VALID walk3/DISABLED walk3/r, "set to $size, after a change");
+	$node->safe_psql('postgres', 'UPDATE apikeys.key SET enabled = true');
+}
+$session->quit;
+
+$node->stop;
+done_testing();
