@@ -185,6 +185,24 @@ activity_last_use(const pg_uuid_t *id)
 /* -------------------------------------------------------- for the flusher */
 
 /*
+ * Where there are too many databases, has one that is due earlier take the
+ * place of the one that is due latest.
+ */
+static void
+replace_latest(DueDatabase *databases, int n, Oid database, TimestampTz due)
+{
+	int			latest = 0;
+
+	for (int d = 1; d < n; d++)
+	{
+		if (databases[d].due_at > databases[latest].due_at)
+			latest = d;
+	}
+	if (due < databases[latest].due_at)
+		databases[latest] = (DueDatabase){database, due};
+}
+
+/*
  * Finds the databases with pending uses, and when the earliest of each is
  * due.  Returns how many there are, at most max.
  */
@@ -210,7 +228,10 @@ activity_due_databases(DueDatabase *databases, int max)
 			while (d < ndatabases && databases[d].database != database)
 				d++;
 			if (d == max)
+			{
+				replace_latest(databases, max, database, due_at(&entries[i]));
 				continue;
+			}
 			if (d == ndatabases)
 				databases[ndatabases++] = (DueDatabase){database, DT_NOEND};
 			databases[d].due_at = Min(databases[d].due_at, due_at(&entries[i]));

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -38,7 +39,7 @@ static bool flush_at_commit = false;
 PG_FUNCTION_INFO_V1(apikey_flush);
 
 static void
-forget_outcomes(void)
+clear_outcomes(void)
 {
 	at_commit = NULL;			/* goes with the transaction's memory */
 	n_at_commit = 0;
@@ -71,11 +72,11 @@ at_transaction_end(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_COMMIT:
 			note_outcomes();
-			forget_outcomes();
+			clear_outcomes();
 			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
-			forget_outcomes();
+			clear_outcomes();
 			break;
 		default:
 			break;
@@ -88,12 +89,12 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId mySubid,
 					  SubTransactionId parentSubid, void *arg)
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB)
-		forget_outcomes();
+		clear_outcomes();
 }
 
-/* Has this transaction counted as a flush when it commits. */
+/* Has the outcomes noted when this transaction ends. */
 static void
-note_rows(int64 rows)
+expect_outcomes(void)
 {
 	static bool registered = false;
 
@@ -107,6 +108,13 @@ note_rows(int64 rows)
 	/* Nothing may fail once the transaction has committed. */
 	(void) counters_attach();
 	(void) activity_is_shared();
+}
+
+/* Has this transaction counted as a flush when it commits. */
+static void
+note_rows(int64 rows)
+{
+	expect_outcomes();
 	flush_at_commit = true;
 	rows_at_commit += rows;
 }
@@ -122,22 +130,49 @@ is_surely_gone(const KeyUse *use)
 		   use->used_at < TimestampTzPlusMilliseconds(GetCurrentTimestamp(), -GONE_AFTER_MS);
 }
 
+/* Makes room for n more outcomes, in the transaction's memory. */
+static void
+make_room(int n)
+{
+	Size		size = (n_at_commit + n) * sizeof(Outcome);
+
+	at_commit = at_commit ? repalloc_huge(at_commit, size)
+						  : MemoryContextAllocHuge(TopTransactionContext, size);
+}
+
+static void
+keep_outcome(const KeyUse *use, bool gone)
+{
+	at_commit[n_at_commit].use = *use;
+	at_commit[n_at_commit++].gone = gone;
+}
+
 /* Keeps the outcomes of a batch until the transaction ends. */
 static void
 keep_outcomes(const KeyUse *uses, const UseOutcome *outcomes, int nuses)
 {
-	Size		size = (n_at_commit + nuses) * sizeof(Outcome);
-
-	at_commit = at_commit ? repalloc_huge(at_commit, size) : MemoryContextAllocHuge(TopTransactionContext, size);
+	make_room(nuses);
 	for (int i = 0; i < nuses; i++)
 	{
-		bool		gone = (outcomes[i] == USE_KEY_GONE);
-
-		if (outcomes[i] == USE_BUSY || (gone && !is_surely_gone(&uses[i])))
-			continue;
-		at_commit[n_at_commit].use = uses[i];
-		at_commit[n_at_commit++].gone = gone;
+		if (outcomes[i] == USE_PERSISTED)
+			keep_outcome(&uses[i], false);
+		else if (outcomes[i] == USE_KEY_GONE && is_surely_gone(&uses[i]))
+			keep_outcome(&uses[i], true);
 	}
+}
+
+/* Has keys that this transaction deletes, an uuid[], forgotten if it commits. */
+void
+flush_forget_keys(ArrayType *ids)
+{
+	Datum	   *elements;
+	int			n;
+
+	expect_outcomes();
+	deconstruct_array(ids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &elements, NULL, &n);
+	make_room(n);
+	for (int i = 0; i < n; i++)
+		keep_outcome(&(KeyUse){*DatumGetUUIDP(elements[i]), 0}, true);
 }
 
 /* Persists up to FLUSH_BATCH uses; returns how many rows were written. */

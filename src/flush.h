@@ -8,11 +8,14 @@
 #ifndef APIKEYS_FLUSH_H
 #define APIKEYS_FLUSH_H
 
+#include "utils/array.h"
+
 #include "store.h"
 
 #define FLUSH_BATCH 1000
 
 extern int64 flush_uses(const KeyUse *uses, int nuses);
 extern void flush_usage(RollUp *batch);
+extern void flush_forget_keys(ArrayType *ids);
 
 #endif							/* APIKEYS_FLUSH_H */

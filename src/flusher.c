@@ -92,12 +92,18 @@ set_own_settings(void)
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
 		{"lock_timeout", "1s"},
+		{"transaction_timeout", "0"}, /* 17 on */
+		{"exit_on_error", "off"},
 		/* A batch that a crash undoes is pending again; we wait for nobody. */
 		{"synchronous_commit", "off"},
 	};
 
 	for (int i = 0; i < (int) lengthof(settings); i++)
+	{
+		if (GetConfigOption(settings[i][0], true, false) == NULL)
+			continue;			/* this server has no such thing */
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	}
 }
 
 /*

@@ -31,6 +31,7 @@
 #include "shmem.h"
 
 #define MAX_PAUSE_MS		300000	/* after failures */
+#define MAX_FLUSHERS		3		/* at one time, of the launcher's */
 #define WORKER_LIFE_MS		60000	/* one that takes longer never started */
 
 /* What is known of a database while there is something to do in it. */
@@ -156,7 +157,19 @@ flushqueue_swap_usage(Oid database, bool usage)
 	return old;
 }
 
-/* Claims a database for a new flusher; false when it has one. */
+/* Are as many flushers under way as may be?  The lock is held. */
+static bool
+is_crowded(FlushQueue *queue, TimestampTz now)
+{
+	int			nflushers = 0;
+
+	for (int i = 0; i < FLUSHQUEUE_MAX_DATABASES; i++)
+		nflushers += (queue->slots[i].busy_until != 0 && free_at(&queue->slots[i], now) != 0);
+
+	return shmem_preloaded() && nflushers >= MAX_FLUSHERS;
+}
+
+/* Claims a database for a new flusher; false when it cannot have one now. */
 static bool
 claim_database(FlushQueue *queue, Oid database, TimestampTz until)
 {
@@ -166,7 +179,7 @@ claim_database(FlushQueue *queue, Oid database, TimestampTz until)
 
 	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	slot = find_slot(queue, database, true);
-	if (slot != NULL && free_at(slot, now) == 0)
+	if (slot != NULL && free_at(slot, now) == 0 && !is_crowded(queue, now))
 	{
 		slot->since = now;
 		slot->busy_until = until;

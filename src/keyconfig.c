@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
@@ -30,6 +31,7 @@
 #include "policy.h"
 
 #define DESCRIPTION_MAX_CHARS	1000
+#define DOCUMENT_MAX_BYTES		65536
 #define EXTERNAL_ID_MAX_CHARS	255
 
 PG_FUNCTION_INFO_V1(apikeys_check_key);
@@ -163,6 +165,21 @@ normalize(KeyConfig *config, ConfigMember member)
 		*isnull = (ARR_NDIM(DatumGetArrayTypeP(*value)) == 0);
 }
 
+/*
+ * Raises 22023 for a document that is too large: every verify hands it out.
+ */
+static void
+check_document_size(ConfigMember member, Datum document)
+{
+	if (toast_raw_datum_size(document) <= DOCUMENT_MAX_BYTES)
+		return;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s is too large", members[member].name),
+			 errdetail("It may have %d bytes as jsonb.", DOCUMENT_MAX_BYTES)));
+}
+
 /* Checks a value in the form in which it is stored.  Raises 22023. */
 static void
 check_value(ConfigMember member, Datum value, bool isnull)
@@ -171,6 +188,9 @@ check_value(ConfigMember member, Datum value, bool isnull)
 		keyconfig_check_text("name", value, isnull, NAME_MAX_CHARS);
 	if (isnull)
 		return;
+
+	if (members[member].type == JSONBOID)
+		check_document_size(member, value);
 
 	switch (member)
 	{

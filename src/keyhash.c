@@ -4,8 +4,9 @@
  *	  The hash under which a raw key is stored and looked up.
  *
  * The cryptography is pgcrypto's: its digest(bytea, text), found among the
- * members of that extension, never by name and search_path, so that nobody
- * can plant another.  The hash equals digest(raw_key, 'sha256') in SQL.
+ * members of that extension, never by name and search_path, and it must be
+ * the C function that pgcrypto brings: whoever owns the extension can make
+ * another function a member of it.  The hash equals digest(raw_key, 'sha256') in SQL.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,6 +14,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/dependency.h"
+#include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
@@ -30,25 +32,46 @@
  */
 static FmgrInfo digest_fn;
 
+/* Is a column of pg_proc that text? */
+static bool
+proc_text_is(HeapTuple tuple, AttrNumber column, const char *expected)
+{
+	bool		isnull;
+	Datum		value = SysCacheGetAttr(PROCOID, tuple, column, &isnull);
+
+	return !isnull && strcmp(TextDatumGetCString(value), expected) == 0;
+}
+
+/* Is a function pgcrypto's digest(bytea, text)? */
+static bool
+is_digest(HeapTuple tuple, Oid pgcrypto)
+{
+	const Oid	argtypes[] = {BYTEAOID, TEXTOID};
+	Form_pg_proc proc = (Form_pg_proc) GETSTRUCT(tuple);
+
+	return proc->pronargs == lengthof(argtypes) &&
+		   memcmp(proc->proargtypes.values, argtypes, sizeof(argtypes)) == 0 &&
+		   proc->prolang == ClanguageId &&
+		   proc_text_is(tuple, Anum_pg_proc_prosrc, "pg_digest") &&
+		   proc_text_is(tuple, Anum_pg_proc_probin, "$libdir/pgcrypto") &&
+		   getExtensionOfObject(ProcedureRelationId, proc->oid) == pgcrypto;
+}
+
 /* Returns the oid of digest(bytea, text), a member of pgcrypto. */
 static Oid
 find_digest(void)
 {
 	Oid			pgcrypto = get_extension_oid("pgcrypto", false);
-	const Oid	argtypes[] = {BYTEAOID, TEXTOID};
 	CatCList   *candidates = SearchSysCacheList1(PROCNAMEARGSNSP,
 												 CStringGetDatum("digest"));
 	Oid			found = InvalidOid;
 
 	for (int i = 0; i < candidates->n_members; i++)
 	{
-		Form_pg_proc proc = (Form_pg_proc)
-			GETSTRUCT(&candidates->members[i]->tuple);
+		HeapTuple	tuple = &candidates->members[i]->tuple;
 
-		if (proc->pronargs == lengthof(argtypes) &&
-			memcmp(proc->proargtypes.values, argtypes, sizeof(argtypes)) == 0 &&
-			getExtensionOfObject(ProcedureRelationId, proc->oid) == pgcrypto)
-			found = proc->oid;
+		if (is_digest(tuple, pgcrypto))
+			found = ((Form_pg_proc) GETSTRUCT(tuple))->oid;
 	}
 	ReleaseSysCacheList(candidates);
 

@@ -195,7 +195,7 @@ keytable_advance(pg_atomic_uint64 *time, TimestampTz to)
 {
 	uint64		from = pg_atomic_read_u64(time);
 
-	while ((uint64) to > from && !pg_atomic_compare_exchange_u64(time, &from, to))
+	while (to > (TimestampTz) from && !pg_atomic_compare_exchange_u64(time, &from, to))
 		/* somebody else has advanced it */;
 }
 
@@ -203,7 +203,8 @@ keytable_advance(pg_atomic_uint64 *time, TimestampTz to)
 bool
 keytable_is_pending(Entry *entry)
 {
-	return pg_atomic_read_u64(&entry->seen) > pg_atomic_read_u64(&entry->persisted);
+	return (TimestampTz) pg_atomic_read_u64(&entry->seen) >
+		   (TimestampTz) pg_atomic_read_u64(&entry->persisted);
 }
 
 /* Returns the entry of a key or NULL.  Shared lock. */

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
@@ -20,6 +21,7 @@
 
 #include "compat.h"
 #include "errors.h"
+#include "flush.h"
 #include "guc.h"
 #include "keyconfig.h"
 #include "keyformat.h"
@@ -134,12 +136,16 @@ make_key(const char *prefix, TimestampTz now, NewKey *key)
 	return raw_key;
 }
 
-/* Returns the row (id, raw_key), and wipes our copy of the raw key. */
+/*
+ * Returns the row (id, raw_key).  Of the raw key this leaves but one copy of
+ * ours, which is wiped with the memory context of the result.
+ */
 static Datum
 hand_out(FunctionCallInfo fcinfo, const pg_uuid_t *id, text *raw_key)
 {
 	TupleDesc	tupdesc;
 	HeapTuple	tuple;
+	void	   *result;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -149,7 +155,11 @@ hand_out(FunctionCallInfo fcinfo, const pg_uuid_t *id, text *raw_key)
 							(bool[]) {false, false});
 	secret_wipe(raw_key);
 
-	return HeapTupleGetDatum(tuple);
+	result = secret_alloc(tuple->t_len);
+	memcpy(result, tuple->t_data, tuple->t_len);
+	explicit_bzero(tuple->t_data, tuple->t_len);
+
+	return PointerGetDatum(result);
 }
 
 /* Returns the prefix argument or else the setting.  Raises 22023. */
@@ -394,12 +404,15 @@ apikey_update(PG_FUNCTION_ARGS)
 Datum
 apikey_delete(PG_FUNCTION_ARGS)
 {
-	pg_uuid_t  *id;
+	Datum		id;
+	ArrayType  *ids;
 
 	require_argument(fcinfo, 0, "id");
-	id = PG_GETARG_UUID_P(0);
-	if (!store_delete_key(id, GetCurrentTimestamp()))
-		key_not_found(id);
+	id = PG_GETARG_DATUM(0);
+	ids = construct_array(&id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+	if (!store_delete_key(ids, GetCurrentTimestamp()))
+		key_not_found(DatumGetUUIDP(id));
+	flush_forget_keys(ids);
 
 	PG_RETURN_VOID();
 }
@@ -413,6 +426,7 @@ apikey_cleanup_expired(PG_FUNCTION_ARGS)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz until;
+	ArrayType  *ids;
 
 	require_argument(fcinfo, 0, "older_than");
 	until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
@@ -423,5 +437,10 @@ apikey_cleanup_expired(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("older_than must not be negative")));
 
-	PG_RETURN_INT64(store_delete_expired(until, now));
+	ids = store_delete_expired(until, now);
+	if (ids == NULL)
+		PG_RETURN_INT64(0);
+	flush_forget_keys(ids);
+
+	PG_RETURN_INT64(ArrayGetNItems(ARR_NDIM(ids), ARR_DIMS(ids)));
 }

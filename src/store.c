@@ -25,6 +25,8 @@
 #include "store.h"
 #include "store_spi.h"
 
+#define READ_BATCH	1000
+
 /* Returns the oid of a table of ours. */
 Oid
 store_relation_oid(const char *name)
@@ -90,6 +92,14 @@ prepare(Statement *statement)
 	statement->plan = plan;
 }
 
+/* Says which values are null the way SPI wants it. */
+static void
+set_null_flags(char *flags, const Statement *statement, const bool *nulls)
+{
+	for (int i = 0; i < statement->nargs; i++)
+		flags[i] = (nulls != NULL && nulls[i]) ? 'n' : ' ';
+}
+
 /*
  * Runs a statement and returns how many rows it gave or changed.  A snapshot
  * of NULL means the one that SPI chooses: the active one where read_only,
@@ -103,8 +113,7 @@ execute(Statement *statement, Datum *values, const bool *nulls,
 	int			result;
 
 	prepare(statement);
-	for (int i = 0; i < statement->nargs; i++)
-		null_flags[i] = (nulls != NULL && nulls[i]) ? 'n' : ' ';
+	set_null_flags(null_flags, statement, nulls);
 
 	result = SPI_execute_snapshot(statement->plan, values, null_flags,
 								  snapshot, InvalidSnapshot,
@@ -132,6 +141,27 @@ store_read_latest(Statement *statement, Datum *values, const bool *nulls)
 {
 	prepare(statement);			/* first: it may take locks */
 	return execute(statement, values, nulls, GetLatestSnapshot(), true);
+}
+
+/* Reads as store_read() does, a batch at a time, into a tuplestore. */
+void
+store_read_all(Statement *statement, Datum *values, const bool *nulls,
+			   Tuplestorestate *result)
+{
+	char		null_flags[FUNC_MAX_ARGS];
+	Portal		portal;
+
+	prepare(statement);
+	set_null_flags(null_flags, statement, nulls);
+	portal = SPI_cursor_open(NULL, statement->plan, values, null_flags, true);
+	do
+	{
+		SPI_cursor_fetch(portal, true, READ_BATCH);
+		for (uint64 i = 0; i < SPI_processed; i++)
+			tuplestore_puttuple(result, SPI_tuptable->vals[i]);
+		SPI_freetuptable(SPI_tuptable);
+	} while (SPI_processed == READ_BATCH);
+	SPI_cursor_close(portal);
 }
 
 /* Writes, and makes it visible to what follows in this transaction. */

@@ -13,6 +13,7 @@
 #define APIKEYS_STORE_H
 
 #include "funcapi.h"
+#include "utils/array.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
@@ -139,8 +140,8 @@ extern void store_rotate_key(const pg_uuid_t *id, const Retirement *retirement,
 extern void store_update_key(const pg_uuid_t *id, const KeyConfig *config,
 							 Jsonb *changes, TimestampTz now);
 extern void store_revoke_key(const pg_uuid_t *id, TimestampTz now);
-extern bool store_delete_key(const pg_uuid_t *id, TimestampTz now);
-extern int64 store_delete_expired(TimestampTz until, TimestampTz now);
+extern bool store_delete_key(ArrayType *id, TimestampTz now);
+extern ArrayType *store_delete_expired(TimestampTz until, TimestampTz now);
 
 /* store_read.c */
 extern Datum store_key_info(const pg_uuid_t *id);

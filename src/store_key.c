@@ -339,16 +339,13 @@ delete_keys_in_scope(const StoreScope *scope, Datum ids, const char *action,
 
 /* Deletes a key; false when there is none with this id. */
 bool
-store_delete_key(const pg_uuid_t *id, TimestampTz now)
+store_delete_key(ArrayType *id, TimestampTz now)
 {
 	StoreScope	scope;
-	Datum		element = UUIDPGetDatum(id);
-	ArrayType  *ids = construct_array(&element, 1, UUIDOID, UUID_LEN, false,
-									  TYPALIGN_CHAR);
 	int64		deleted;
 
 	store_open(&scope);
-	deleted = delete_keys_in_scope(&scope, PointerGetDatum(ids), "delete", now);
+	deleted = delete_keys_in_scope(&scope, PointerGetDatum(id), "delete", now);
 	store_close(&scope);
 
 	return deleted > 0;
@@ -356,23 +353,25 @@ store_delete_key(const pg_uuid_t *id, TimestampTz now)
 
 /*
  * Deletes the keys whose expires_at is before until, and what is left of the
- * use of others that are gone; returns how many keys there were.
+ * use of others that are gone.  Returns the ids, an uuid[], or NULL.
  */
-int64
+ArrayType *
 store_delete_expired(TimestampTz until, TimestampTz now)
 {
 	StoreScope	scope;
 	Datum		ids;
 	bool		none;
-	int64		deleted = 0;
 
 	store_open(&scope);
 	store_write(&lock_expired, (Datum[]) {TimestampTzGetDatum(until)}, NULL);
 	ids = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &none);
 	if (!none)
-		deleted = delete_keys_in_scope(&scope, ids, "cleanup", now);
+	{
+		ids = SPI_datumTransfer(ids, false, -1);
+		delete_keys_in_scope(&scope, ids, "cleanup", now);
+	}
 	store_forget_orphans();
 	store_close(&scope);
 
-	return deleted;
+	return none ? NULL : DatumGetArrayTypeP(ids);
 }

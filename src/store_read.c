@@ -87,8 +87,6 @@ store_list_keys(ListFilter *filter, ReturnSetInfo *rsinfo)
 	StoreScope	scope;
 
 	store_open(&scope);
-	store_read(&list_keys, filter->values, filter->nulls);
-	for (uint64 i = 0; i < SPI_processed; i++)
-		tuplestore_puttuple(rsinfo->setResult, SPI_tuptable->vals[i]);
+	store_read_all(&list_keys, filter->values, filter->nulls, rsinfo->setResult);
 	store_close(&scope);
 }

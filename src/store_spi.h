@@ -39,6 +39,8 @@ extern void store_close(const StoreScope *scope);
 
 extern uint64 store_read(Statement *statement, Datum *values, const bool *nulls);
 extern uint64 store_read_latest(Statement *statement, Datum *values, const bool *nulls);
+extern void store_read_all(Statement *statement, Datum *values, const bool *nulls,
+						   Tuplestorestate *result);
 extern uint64 store_write(Statement *statement, Datum *values, const bool *nulls);
 extern uint64 store_write_durably(Statement *statement, Datum *values, const bool *nulls);
 
