@@ -4,6 +4,7 @@
 #   make demo               the life of a key on a throw-away cluster
 #   make test               every test, on throw-away clusters
 #   make lint, make format  check the sources, put them in shape
+#   make bench              what a verify costs, beside what one could do instead
 #
 # The version stands in apikeys.control alone.
 
@@ -39,7 +40,10 @@ test:
 lint:
 	@test/lint/run
 
+bench:
+	@test/bench/run
+
 format:
 	@test/lint/run format
 
-.PHONY: all install uninstall installcheck clean demo test lint format
+.PHONY: all install uninstall installcheck clean demo test lint bench format

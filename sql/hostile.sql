@@ -165,3 +165,48 @@ DROP SCHEMA hostile CASCADE;
 SELECT count(*) = :before_members AS members FROM pg_depend d JOIN pg_extension e ON refclassid = 'pg_extension'::pg_catalog.regclass AND refobjid = e.oid WHERE extname = 'apikeys';
 SELECT code FROM apikey_verify(:'raw_key');
 DROP FUNCTION test.plant_function, test.plant_operator;
+
+-- The owner of pgcrypto makes another digest() a member of it: the C function is called all the same.
+\c -
+CREATE SCHEMA hostile_member;
+CREATE FUNCTION hostile_member.digest(pg_catalog.bytea, pg_catalog.text) RETURNS pg_catalog.bytea LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE NOTICE 'fired: digest';
+  RETURN decode(repeat('00', 32), 'hex');
+END $$;
+ALTER EXTENSION pgcrypto ADD FUNCTION hostile_member.digest(pg_catalog.bytea, pg_catalog.text);
+\c -
+SELECT id, raw_key FROM apikey_generate('member') \gset
+SELECT key_hash = public.digest(:'raw_key', 'sha256') AS hashed FROM apikeys.key WHERE id = :'id';
+SELECT code FROM apikey_verify(:'raw_key');
+SELECT code FROM apikey_verify('anything');
+ALTER EXTENSION pgcrypto DROP FUNCTION hostile_member.digest(pg_catalog.bytea, pg_catalog.text);
+DROP SCHEMA hostile_member CASCADE;
+
+-- What a trigger prevents is not acknowledged.
+CREATE FUNCTION test.prevent() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER prevent BEFORE INSERT OR UPDATE ON apikeys.key FOR EACH ROW EXECUTE FUNCTION test.prevent();
+SELECT * FROM test.errors(
+  $$SELECT apikey_revoke(id) FROM apikeys.key WHERE name = 'member'$$,
+  $$SELECT apikey_rotate(id) FROM apikeys.key WHERE name = 'member'$$,
+  $$SELECT apikey_update(id, '{"enabled": false}') FROM apikeys.key WHERE name = 'member'$$,
+  $$SELECT apikey_generate('prevented')$$
+);
+DROP TRIGGER prevent ON apikeys.key;
+SELECT action FROM apikeys.event WHERE key_id = :'id' ORDER BY id;
+SELECT code FROM apikey_verify(:'raw_key');
+
+-- A trigger on a table that is written with the owner's rights does not fire, unless its owner has made it ALWAYS.
+CREATE FUNCTION test.fired() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE NOTICE 'fired: trigger'; RETURN NEW; END$$;
+CREATE TRIGGER fired BEFORE INSERT OR UPDATE ON apikeys.usage FOR EACH ROW EXECUTE FUNCTION test.fired();
+CREATE TRIGGER fired BEFORE INSERT ON apikeys.usage_entry FOR EACH ROW EXECUTE FUNCTION test.fired();
+SELECT apikey_record_usage(:'id', 1, 1);
+SELECT apikey_flush() > 0 AS flushed;
+SHOW session_replication_role;
+DROP TRIGGER fired ON apikeys.usage;
+DROP TRIGGER fired ON apikeys.usage_entry;
+
+-- A document that every verify hands out has a limit.
+SELECT regexp_replace(e, 'x{100,}', 'xxx') AS errors FROM test.errors(
+  format('SELECT apikey_generate(%L, metadata => %L)', 'large', json_build_object('m', repeat('x', 70000)))) e;
+SELECT count(*) FROM apikey_generate('not so large', metadata => jsonb_build_object('m', repeat('x', 60000)));

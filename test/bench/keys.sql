@@ -1,0 +1,69 @@
+-- A database with :keys keys, and what the benchmark asks in it.
+-- :floor is the library of the floor.
+
+SET client_min_messages = warning;
+
+CREATE EXTENSION apikeys CASCADE;
+CREATE SCHEMA bench;
+
+CREATE FUNCTION bench.raw_key(i bigint) RETURNS text
+LANGUAGE SQL IMMUTABLE RETURN 'gw-' || md5(i::text);
+
+CREATE FUNCTION bench.id(i bigint) RETURNS uuid
+LANGUAGE SQL IMMUTABLE RETURN md5('id ' || i)::uuid;
+
+INSERT INTO apikeys.key (id, root_id, key_hash, key_prefix, name, user_id,
+                         permissions, metadata, expires_at)
+SELECT bench.id(i), bench.id(i), digest(bench.raw_key(i), 'sha256'),
+       'gw-' || substr(md5(i::text), 1, 1) || '...' || right(md5(i::text), 4),
+       'key ' || i, bench.id(-i), '{"custom_permissions": ["read:*"]}',
+       '{"plan": "pro"}', clock_timestamp() + interval '1 year'
+FROM generate_series(1, :keys) i;
+
+-- The keys to ask for: one row a call.
+CREATE TABLE bench.pick_set AS
+SELECT bench.raw_key(1 + g % 500 * greatest(:keys / 500, 1)) AS k
+FROM generate_series(1, 50000) g;
+
+CREATE TABLE bench.pick_unknown AS
+SELECT 'gw-' || md5('unknown ' || g) AS k FROM generate_series(1, 50000) g;
+
+CREATE TABLE bench.pick_each AS
+SELECT bench.raw_key(g) AS k FROM generate_series(1, least(:keys, 100000)) g;
+
+VACUUM (FREEZE, ANALYZE);
+
+-- The floor takes what apikey_verify takes, and gives what it gave once.
+CREATE TABLE bench.floor_row AS SELECT * FROM apikey_verify(bench.raw_key(1));
+SELECT format('CREATE FUNCTION bench.floor(%s) RETURNS record LANGUAGE C AS %L, %L',
+              pg_get_function_arguments('apikey_verify'::regproc), :'floor', 'bench_floor') \gexec
+
+-- Times a query that counts, after a run that warms up.
+CREATE FUNCTION bench.clock(query text, warm_up boolean, OUT seconds float8, OUT n bigint)
+LANGUAGE plpgsql AS $$
+DECLARE
+    start timestamptz;
+BEGIN
+    IF warm_up THEN
+        EXECUTE query INTO n;
+    END IF;
+    start := clock_timestamp();
+    EXECUTE query INTO n;
+    seconds := extract(epoch FROM clock_timestamp() - start);
+END $$;
+
+-- Bytes of WAL that a query of this backend writes, and the rows of a table
+-- that it locks or changes.
+CREATE FUNCTION bench.writes(query text, tab regclass, OUT wal_bytes bigint, OUT row_locks bigint)
+LANGUAGE plpgsql AS $$
+DECLARE
+    plan json;
+BEGIN
+    EXECUTE 'EXPLAIN (ANALYZE, WAL, FORMAT json) ' || query INTO plan;
+    wal_bytes := plan #>> '{0,Plan,WAL Bytes}';
+    EXECUTE format('SELECT count(*) FROM %s t WHERE $1 IN (t.xmin, t.xmax)', tab)
+    INTO row_locks USING pg_current_xact_id_if_assigned()::xid;
+END $$;
+
+CREATE FUNCTION bench.memory() RETURNS bigint
+LANGUAGE SQL RETURN (regexp_match(pg_read_file('/proc/self/status'), 'RssAnon:\s+(\d+)'))[1]::bigint;

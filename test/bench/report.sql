@@ -1,0 +1,124 @@
+-- From the results, on standard input, to the lines of the report.
+
+SET client_min_messages = warning;
+
+CREATE TEMP TABLE result (
+    n integer GENERATED ALWAYS AS IDENTITY,
+    measure text, who text, round integer, value float8);
+\copy result (measure, who, round, value) from pstdin
+
+CREATE TEMP TABLE measure (
+    n integer GENERATED ALWAYS AS IDENTITY,
+    measure text, title text, unit text, looped boolean DEFAULT false);
+INSERT INTO measure (measure, title, unit, looped) VALUES
+    ('expression', 'In the backend, (f(k)).valid', 'µs', true),
+    ('from', 'In the backend, FROM f(k)', 'µs', true),
+    ('1 client', 'End to end, 1 client', '/s', false),
+    (:'cores' || ' clients', 'End to end, ' || :'cores' || ' clients', '/s', false),
+    ('hot', 'One hot key, 16 clients, transactions of 5 ms', '/s', false),
+    ('WAL', 'WAL a verify, each the first use in 5 minutes', 'bytes', false),
+    ('row locks', 'Rows locked or changed a verify, each the first use in 5 minutes', '', false),
+    ('size', 'In the backend, by number of keys', 'µs', true),
+    ('index', 'Index on the hash', 'MB', false),
+    ('updates', 'One client, 1,000 keys, beside updates of keys', '/s', false),
+    ('memory', 'Memory of a backend, 100,000 keys', 'MB', false),
+    ('Node, 1 client', 'From Node, 1 connection', '/s', false),
+    ('Node, ' || :'cores' || ' clients', 'From Node, ' || :'cores' || ' connections', '/s', false),
+    ('one by one', 'Keys generated, one a transaction', '/s', false),
+    ('in bulk', 'Keys generated, 100,000 a statement', '/s', false);
+
+-- What a call costs in the backend is net of the loop of the same round; a
+-- size has a loop of its own.
+CREATE TEMP VIEW net AS
+SELECT r.n, r.measure, r.who, r.round,
+       (r.value - coalesce(l.value, 0))
+       / CASE m.measure WHEN 'index' THEN 1048576 WHEN 'memory' THEN 1024 ELSE 1 END AS value
+FROM result r
+JOIN measure m USING (measure)
+LEFT JOIN result l ON m.looped AND l.measure = r.measure AND l.round = r.round
+    AND l.who = regexp_replace(r.who, '^[^,]*', 'loop')
+WHERE NOT (m.looped AND r.who LIKE 'loop%');
+
+CREATE TEMP TABLE target (
+    n integer GENERATED ALWAYS AS IDENTITY,
+    measure text, who text, against text, sense text, bound float8);
+INSERT INTO target (measure, who, against, sense, bound) VALUES
+    ('expression', 'hit', 'hmac()', 'at most', 2.5),
+    ('expression', 'PL/pgSQL', 'hit', 'at least', 3),
+    ('expression', 'hit', 'cache off', 'at most', 0.5),
+    ('from', 'hit', 'floor', NULL, NULL),
+    ('from', 'PL/pgSQL', 'hit', NULL, NULL),
+    ('1 client', 'hit', 'floor', 'at least', 0.93),
+    ('1 client', 'hit', 'PL/pgSQL', NULL, NULL),
+    (:'cores' || ' clients', 'hit', 'floor', 'at least', 0.93),
+    (:'cores' || ' clients', 'hit', 'PL/pgSQL', NULL, NULL),
+    ('hot', 'hit', 'floor', 'at least', 0.95),
+    ('hot', 'PL/pgSQL', 'floor', NULL, NULL),
+    ('hot', 'PL/pgSQL, each use written', 'floor', NULL, NULL),
+    ('WAL', 'hit', NULL, 'at most', 0),
+    ('row locks', 'hit', NULL, 'at most', 0),
+    ('updates', '100 updates a second', 'quiet', 'at least', 0.8),
+    ('memory', '1.5 million verifies', '1.0 million verifies', 'at most', 1.01),
+    ('Node, 1 client', 'hit', 'better-auth', NULL, NULL),
+    ('Node, ' || :'cores' || ' clients', 'hit', 'better-auth', NULL, NULL),
+    ('one by one', 'apikey_generate', 'INSERT', NULL, NULL),
+    ('in bulk', 'apikey_generate', 'INSERT', 'at least', 0.4);
+INSERT INTO target (measure, who, against, sense, bound)
+SELECT 'size', v.who || s.size, v.who || ', 1K keys', 'at most', v.bound
+FROM (SELECT substring(who FROM ',.*') AS size, min(n) AS n FROM result
+      WHERE measure = 'size' GROUP BY 1) s
+CROSS JOIN (VALUES ('hit', 1.05), ('cache off', 1.5), ('unknown key', 1.5)) v(who, bound)
+WHERE s.size <> ', 1K keys'
+ORDER BY v.bound, v.who, s.n;
+
+-- A ratio is taken within a round.
+CREATE TEMP VIEW ratio AS
+SELECT t.n, t.measure, concat_ws(' / ', t.who, t.against) AS who, t.sense, t.bound,
+       a.value / CASE WHEN t.against IS NULL THEN 1 ELSE b.value END AS value
+FROM target t
+JOIN net a ON a.measure = t.measure AND a.who = t.who
+LEFT JOIN net b ON b.measure = t.measure AND b.who = t.against
+    AND (b.round = a.round)
+WHERE t.against IS NULL OR b.value IS NOT NULL;
+
+-- Three digits that count.
+CREATE FUNCTION pg_temp.show(v float8) RETURNS text LANGUAGE SQL AS $$
+    SELECT CASE WHEN v = 0 THEN '0'
+                WHEN abs(v) >= 1000 THEN to_char(v, 'FM999G999G990')
+                WHEN abs(v) >= 100 THEN to_char(v, 'FM990')
+                WHEN abs(v) >= 10 THEN to_char(v, 'FM90.0')
+                WHEN abs(v) >= 1 THEN to_char(v, 'FM0.00')
+                ELSE to_char(v, 'FM0.000') END
+$$;
+
+CREATE TEMP VIEW figure AS
+SELECT m.n AS measure_n, 1 AS part, min(f.n) AS n, m.measure, f.who,
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY f.value) AS median,
+       min(f.value) AS least, max(f.value) AS most, m.unit, NULL AS sense, NULL::float8 AS bound
+FROM net f JOIN measure m USING (measure)
+GROUP BY m.n, m.measure, m.unit, f.who
+UNION ALL
+SELECT m.n, 2, r.n, m.measure, r.who,
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY r.value),
+       min(r.value), max(r.value), '', r.sense, r.bound
+FROM ratio r JOIN measure m USING (measure)
+GROUP BY m.n, r.n, m.measure, r.who, r.sense, r.bound;
+
+CREATE TEMP VIEW plot AS
+SELECT measure, row_number() OVER (PARTITION BY measure ORDER BY n) AS place,
+       format('"%s"', replace(who, ', ', '\n')) AS label, median, least, most
+FROM figure WHERE part = 1;
+
+CREATE TEMP VIEW report AS
+SELECT measure_n, part, n, who AS what,
+       pg_temp.show(median) || ' ' || unit AS median,
+       CASE WHEN least < most THEN pg_temp.show(least) || ' .. ' || pg_temp.show(most) ELSE '' END AS spread,
+       coalesce(sense || ' ' || bound, '') AS target,
+       CASE WHEN bound IS NULL THEN ''
+            WHEN CASE sense WHEN 'at most' THEN median <= bound ELSE median >= bound END
+            THEN 'reached' ELSE 'missed' END AS verdict
+FROM figure
+WHERE measure <> 'memory' OR part = 2 OR who ~ '^(0.1|1.0|1.5)'
+UNION ALL
+SELECT n, 0, 0, title, '', '', '', ''
+FROM measure WHERE measure IN (SELECT measure FROM result);
