@@ -179,13 +179,19 @@ flush_noted_usage(TimestampTz leave_at)
 {
 	volatile RollUp batch = {.limit = FLUSH_BATCH};
 	volatile bool more = true;
+	volatile bool finished = false;
 	MemoryContext context = CurrentMemoryContext;
 
 	while (more && GetCurrentTimestamp() < leave_at)
 	{
 		PG_TRY();
 		{
-			more = try_roll_up((RollUp *) &batch) && batch.seen == batch.limit;
+			more = try_roll_up((RollUp *) &batch);
+			if (more && batch.seen < batch.limit)
+			{
+				more = false;
+				finished = (batch.skip == 0 && batch.taken == batch.seen);
+			}
 			batch.skip += batch.seen - batch.taken;
 			batch.limit = Min(FLUSH_BATCH, batch.limit * 2);
 		}
@@ -200,7 +206,7 @@ flush_noted_usage(TimestampTz leave_at)
 		PG_END_TRY();
 	}
 
-	if (!more && batch.skip == 0)
+	if (finished)
 		usage_left = false;
 }
 
