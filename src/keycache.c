@@ -148,8 +148,11 @@ free_contents(CachedKey *key)
 		heap_freetuple(key->row.tuple);
 	if (key->answer != NULL)
 		heap_freetuple(key->answer);
+	if (key->policy != NULL)
+		MemoryContextDelete(key->policy);
 	key->row.tuple = NULL;
 	key->answer = NULL;
+	key->policy = NULL;
 }
 
 /* Has the clock sweep out an entry; returns its place in the ring. */
@@ -174,6 +177,7 @@ keep_transient(const bytea *hash)
 	CachedKey  *key = hash_search(cache, VARDATA_ANY(hash), HASH_ENTER, NULL);
 
 	key->row = transient.row;
+	key->policy = NULL;
 	key->answer = NULL;
 	key->cached = true;
 	key->used = true;
@@ -242,6 +246,29 @@ keycache_find(const bytea *hash)
 	}
 
 	return read_key(hash);
+}
+
+/*
+ * Parses what a key permits, once for as long as it is cached.  Not done for
+ * every key that is read: most requests of most keys ask for nothing.
+ */
+void
+keycache_parse_policy(CachedKey *key)
+{
+	MemoryContext old;
+	MemoryContext policy;
+
+	if (key->policy != NULL)
+		return;
+
+	policy = AllocSetContextCreate(memory, "apikeys policy", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(policy);
+	policy_parse_permissions(DatumGetJsonbP(key->row.values[KEY_PERMISSIONS]),
+							 &key->permissions);
+	key->allowed_ips = key->row.nulls[KEY_ALLOWED_IPS] ? NULL
+													   : DatumGetArrayTypePCopy(key->row.values[KEY_ALLOWED_IPS]);
+	MemoryContextSwitchTo(old);
+	key->policy = policy;
 }
 
 /* Where to put what a CachedKey points to. */

@@ -8,19 +8,26 @@
 #ifndef APIKEYS_KEYCACHE_H
 #define APIKEYS_KEYCACHE_H
 
+#include "utils/array.h"
+
 #include "keyhash.h"
+#include "policy.h"
 #include "store.h"
 
 typedef struct CachedKey
 {
 	uint8		hash[KEY_HASH_LEN]; /* the hash table's key: first */
 	KeyRow		row;
+	MemoryContext policy;		/* of the two below; NULL: not parsed yet */
+	Permissions permissions;
+	ArrayType  *allowed_ips;	/* NULL: no list */
 	HeapTuple	answer;			/* verify's, for as long as the row is; or NULL */
 	bool		cached;			/* else it is gone at the next look-up */
 	bool		used;			/* since the clock's hand was here */
 } CachedKey;
 
 extern CachedKey *keycache_find(const bytea *hash);
+extern void keycache_parse_policy(CachedKey *key);
 extern MemoryContext keycache_memory(void);
 
 #endif							/* APIKEYS_KEYCACHE_H */

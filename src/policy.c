@@ -175,9 +175,9 @@ policy_parse_rate_limits(Jsonb *document, RateLimits *limits)
 	document_visit(&rate_limits_document, document, parse_member, limits);
 }
 
-/* True when a pattern of the list matches the subject, or the list is empty. */
-static bool
-patterns_allow(const List *patterns, const text *subject)
+/* Does a pattern of the list match the subject? */
+bool
+policy_matches(const List *patterns, const text *subject)
 {
 	const char *subject_data = VARDATA_ANY(subject);
 	Size		subject_len = VARSIZE_ANY_EXHDR(subject);
@@ -187,18 +187,23 @@ patterns_allow(const List *patterns, const text *subject)
 	{
 		const char *pattern = lfirst(lc);
 		Size		len = strlen(pattern);
+		bool		is_prefix = (pattern[len - 1] == '*');
 
-		if (pattern[len - 1] == '*')
-		{
-			if (subject_len >= len - 1 &&
-				memcmp(pattern, subject_data, len - 1) == 0)
-				return true;
-		}
-		else if (subject_len == len && memcmp(pattern, subject_data, len) == 0)
+		if (is_prefix)
+			len--;
+		if ((is_prefix ? subject_len >= len : subject_len == len) &&
+			memcmp(pattern, subject_data, len) == 0)
 			return true;
 	}
 
-	return patterns == NIL;
+	return false;
+}
+
+/* As policy_matches(), but an empty list allows all. */
+bool
+policy_allows(const List *patterns, const text *subject)
+{
+	return patterns == NIL || policy_matches(patterns, subject);
 }
 
 /* Returns the document of the preset with this name.  Raises 22023. */
@@ -245,8 +250,7 @@ apikey_model_allowed(PG_FUNCTION_ARGS)
 	Permissions permissions;
 
 	policy_parse_permissions(PG_GETARG_JSONB_P(0), &permissions);
-	PG_RETURN_BOOL(patterns_allow(permissions.allowed_models,
-								  PG_GETARG_TEXT_PP(1)));
+	PG_RETURN_BOOL(policy_allows(permissions.allowed_models, PG_GETARG_TEXT_PP(1)));
 }
 
 /* apikey_endpoint_allowed(permissions jsonb, endpoint text): boolean */
@@ -256,6 +260,5 @@ apikey_endpoint_allowed(PG_FUNCTION_ARGS)
 	Permissions permissions;
 
 	policy_parse_permissions(PG_GETARG_JSONB_P(0), &permissions);
-	PG_RETURN_BOOL(patterns_allow(permissions.allowed_endpoints,
-								  PG_GETARG_TEXT_PP(1)));
+	PG_RETURN_BOOL(policy_allows(permissions.allowed_endpoints, PG_GETARG_TEXT_PP(1)));
 }

@@ -33,5 +33,7 @@ typedef struct RateLimits
 
 extern void policy_parse_permissions(Jsonb *document, Permissions *permissions);
 extern void policy_parse_rate_limits(Jsonb *document, RateLimits *limits);
+extern bool policy_matches(const List *patterns, const text *subject);
+extern bool policy_allows(const List *patterns, const text *subject);
 
 #endif							/* APIKEYS_POLICY_H */

@@ -23,6 +23,7 @@
 #include "flushqueue.h"
 #include "keycache.h"
 #include "keyhash.h"
+#include "permit.h"
 #include "status.h"
 
 /* Longer texts are no keys, our own or imported, and are not even read. */
@@ -104,13 +105,72 @@ find_key(struct varlena *raw_key)
 	return hash != NULL ? keycache_find(hash) : NULL;
 }
 
+/* Judges the key itself. */
 static const Verdict *
-judge(const KeyRow *row, TimestampTz now)
+judge_status(const KeyRow *row, TimestampTz now)
 {
 	TimestampTz expires_at = row->nulls[KEY_EXPIRES_AT] ? DT_NOEND : DatumGetTimestampTz(row->values[KEY_EXPIRES_AT]);
 
 	return &verdicts[status_at(now, !row->nulls[KEY_REVOKED_AT], expires_at,
 							   DatumGetBool(row->values[KEY_ENABLED]))];
+}
+
+/* Collects what the caller says of his request; false when he says nothing. */
+static bool
+get_request(FunctionCallInfo fcinfo, Request *request)
+{
+	memset(request, 0, sizeof(Request));
+	request->tokens = NO_TOKENS;
+
+	if (PG_ARGISNULL(1) && PG_ARGISNULL(2) && PG_ARGISNULL(3) &&
+		PG_ARGISNULL(4) && PG_ARGISNULL(5))
+		return false;
+
+	if (!PG_ARGISNULL(1))
+		request->model = PG_GETARG_TEXT_PP(1);
+	if (!PG_ARGISNULL(2))
+		request->endpoint = PG_GETARG_TEXT_PP(2);
+	if (!PG_ARGISNULL(3))
+		request->required_permissions = PG_GETARG_ARRAYTYPE_P(3);
+	if (!PG_ARGISNULL(4))
+		request->tokens = PG_GETARG_INT32(4);
+	if (!PG_ARGISNULL(5))
+		request->client_ip = PG_GETARG_INET_PP(5);
+
+	if (!PG_ARGISNULL(4) && request->tokens < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("tokens must not be negative")));
+
+	return true;
+}
+
+/* Judges whether a key in good standing permits the request. */
+static const Verdict *
+judge_request(FunctionCallInfo fcinfo, CachedKey *key)
+{
+	static Verdict denied;
+	Request		request;
+	bool		asks = get_request(fcinfo, &request);
+
+	if (asks || !key->row.nulls[KEY_ALLOWED_IPS])
+	{
+		keycache_parse_policy(key);
+
+		denied.counter = COUNT_FORBIDDEN;
+		denied.code = "FORBIDDEN";
+		denied.reason = permit_why_forbidden(key->allowed_ips, &request);
+		if (denied.reason != NULL)
+			return &denied;
+
+		denied.counter = COUNT_INSUFFICIENT_PERMISSIONS;
+		denied.code = "INSUFFICIENT_PERMISSIONS";
+		denied.reason = permit_what_is_missing(&key->permissions, &request);
+		if (denied.reason != NULL)
+			return &denied;
+	}
+
+	return &verdicts[KEY_STATUS_ACTIVE];
 }
 
 /*
@@ -201,7 +261,9 @@ apikey_verify(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(0))
 		key = find_key((struct varlena *) DatumGetPointer(PG_GETARG_DATUM(0)));
 	if (key != NULL)
-		verdict = judge(&key->row, now);
+		verdict = judge_status(&key->row, now);
+	if (verdict->reason == NULL)
+		verdict = judge_request(fcinfo, key);
 
 	counters_add(verdict->counter, 1);
 	if (verdict->reason == NULL)

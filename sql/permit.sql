@@ -1,0 +1,91 @@
+-- What verify says of a request: FORBIDDEN and INSUFFICIENT_PERMISSIONS
+
+SELECT apikey_import(digest('permit-' || name, 'sha256'), 'permit ' || name, name,
+                     permissions => permissions, allowed_ips => ips) IS NOT NULL AS made
+FROM (VALUES
+  ('free', '{}'::jsonb, NULL::inet[]),
+  ('lists', '{"allowed_models": ["gpt-4*", "o1"], "allowed_endpoints": ["/v1/chat"], "max_tokens_per_request": 1000,
+              "custom_permissions": ["files:*", "admin-read"]}', NULL),
+  ('admin', '{"allowed_models": ["o1"], "is_admin": true}', NULL),
+  ('all', apikey_permissions_preset('full_access'), NULL),
+  ('home', '{}', '{10.0.0.0/8,192.168.1.7,2001:db8::/32}'),
+  ('both', '{"allowed_models": ["o1"]}', '{10.0.0.0/8}')
+) AS k (name, permissions, ips);
+
+CREATE TABLE test.request (number integer GENERATED ALWAYS AS IDENTITY, key text, model text, endpoint text,
+  required text[], tokens integer, client_ip inet);
+INSERT INTO test.request (key, model, endpoint, required, tokens, client_ip) VALUES
+  -- a key that says nothing permits all but what must be given to it by name
+  ('free', 'any', '/any', NULL, 2147483647, '1.2.3.4'),
+  ('free', NULL, NULL, '{}', 0, NULL),
+  ('free', NULL, NULL, '{files:read}', NULL, NULL),
+  -- models, by name and by prefix
+  ('lists', 'gpt-4', NULL, NULL, NULL, NULL),
+  ('lists', 'gpt-4o-mini', NULL, NULL, NULL, NULL),
+  ('lists', 'gpt-3', NULL, NULL, NULL, NULL),
+  ('lists', 'o1', NULL, NULL, NULL, NULL),
+  ('lists', 'o1-mini', NULL, NULL, NULL, NULL),
+  ('lists', 'O1', NULL, NULL, NULL, NULL),
+  ('lists', '', NULL, NULL, NULL, NULL),
+  -- endpoints
+  ('lists', NULL, '/v1/chat', NULL, NULL, NULL),
+  ('lists', NULL, '/v1/chat/completions', NULL, NULL, NULL),
+  -- required permissions: all of them
+  ('lists', NULL, NULL, '{files:read}', NULL, NULL),
+  ('lists', NULL, NULL, '{files:read,files:write,admin-read}', NULL, NULL),
+  ('lists', NULL, NULL, '{files:read,admin-write}', NULL, NULL),
+  ('lists', NULL, NULL, '{NULL}', NULL, NULL),
+  ('lists', NULL, NULL, '{{files:read,other},{files:write,admin-read}}', NULL, NULL),
+  -- tokens
+  ('lists', NULL, NULL, NULL, 1000, NULL),
+  ('lists', NULL, NULL, NULL, 1001, NULL),
+  -- an administrator needs no permission by name; his lists hold
+  ('admin', 'o1', '/any', '{whatever}', 5, NULL),
+  ('admin', 'gpt-4', NULL, '{whatever}', NULL, NULL),
+  ('all', 'anything', '/anything', NULL, NULL, NULL),
+  -- addresses, v4 and v6
+  ('home', NULL, NULL, NULL, NULL, '10.1.2.3'),
+  ('home', NULL, NULL, NULL, NULL, '10.0.0.0/8'),
+  ('home', NULL, NULL, NULL, NULL, '10.0.0.0/7'),
+  ('home', NULL, NULL, NULL, NULL, '192.168.1.7'),
+  ('home', NULL, NULL, NULL, NULL, '192.168.1.8'),
+  ('home', NULL, NULL, NULL, NULL, '2001:db8:1::1'),
+  ('home', NULL, NULL, NULL, NULL, '2001:db9::1'),
+  ('home', NULL, NULL, NULL, NULL, NULL),
+  -- the address comes first
+  ('both', 'gpt-4', NULL, NULL, NULL, '11.0.0.1'),
+  ('both', 'gpt-4', NULL, NULL, NULL, '10.0.0.1'),
+  ('both', 'o1', NULL, NULL, NULL, '10.0.0.1'),
+  -- a long name is cut where it is repeated
+  ('both', repeat('long', 1000), NULL, NULL, NULL, '10.0.0.1');
+
+-- Twice: from the table and from the cache.
+SELECT r.number, r.key, v.code, v.reason
+FROM test.request r, apikey_verify('permit-' || r.key, r.model, r.endpoint, r.required, r.tokens, r.client_ip) v
+ORDER BY r.number;
+SET apikeys.cache_size = 0;
+CREATE TABLE test.uncached AS
+SELECT r.number, v.code, v.reason
+FROM test.request r, apikey_verify('permit-' || r.key, r.model, r.endpoint, r.required, r.tokens, r.client_ip) v;
+RESET apikeys.cache_size;
+SELECT count(*) FILTER (WHERE (u.code, u.reason) IS DISTINCT FROM (v.code, v.reason)) AS differ, count(*) > 30 AS many
+FROM test.request r JOIN test.uncached u USING (number),
+     apikey_verify('permit-' || r.key, r.model, r.endpoint, r.required, r.tokens, r.client_ip) v;
+
+-- The key's columns come with the refusal, which is not a use.
+SELECT apikey_import(digest('permit-refused', 'sha256'), 'permit refused', 'refused', allowed_ips => '{10.0.0.1}') AS id \gset
+SELECT code, valid, name, id = :'id' AS id, retry_after, slot FROM apikey_verify('permit-refused', client_ip => '1.1.1.1');
+SELECT last_used_at IS NOT NULL AS used FROM apikey_usage(:'id');
+SELECT code FROM apikey_verify('permit-refused', client_ip => '10.0.0.1');
+SELECT last_used_at IS NOT NULL AS used FROM apikey_usage(:'id');
+
+-- The status comes before the request.
+SELECT name FROM apikeys.info i, apikey_revoke(i.id) WHERE i.name = 'permit both';
+SELECT code FROM apikey_verify('permit-both', 'gpt-4', client_ip => '11.0.0.1');
+
+-- A change holds from the next verify on.
+SELECT u.permissions FROM apikeys.info i, apikey_update(i.id, '{"permissions": {"allowed_models": ["gpt-5"]}}') u WHERE i.name = 'permit lists';
+SELECT code, reason FROM apikey_verify('permit-lists', 'gpt-4');
+SELECT code, reason FROM apikey_verify('permit-lists', 'gpt-5');
+
+SELECT * FROM test.errors($$SELECT code FROM apikey_verify('permit-free', tokens => -1)$$);
