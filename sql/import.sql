@@ -27,7 +27,7 @@ SELECT apikey_import(digest('their-key-4', 'sha256'), 'import by place', 'sk_liv
 SELECT name, key_prefix, description, user_id, team_id, budget_id, external_id, permissions, rate_limits, metadata,
        allowed_ips, expires_at, created_at, updated_at >= created_at AS updated
 FROM apikeys.key WHERE id IN (:'by_name_id', :'by_place_id') ORDER BY name \gx
-SELECT name, code FROM unnest('{their-key-3,their-key-4}'::text[]) t(raw_key), LATERAL apikey_verify(raw_key) ORDER BY name;
+SELECT name, code FROM unnest('{their-key-3,their-key-4}'::text[]) t(raw_key), LATERAL apikey_verify(raw_key, client_ip => '10.0.0.1') ORDER BY name;
 
 -- The longest and the shortest; null documents are empty ones.
 SELECT count(apikey_import(digest('import ' || n, 'sha256'), n, p, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL))

@@ -44,7 +44,7 @@ FROM apikey_update(:'id', '{"name": "update all", "description": "d", "user_id":
 SELECT code FROM apikey_verify(:'raw_key');
 SELECT to_jsonb(u) AS info FROM apikey_update(id => :'id', changes => '{"enabled": true}') u \gset updated_
 SELECT to_jsonb(i) = :'updated_info' AS info FROM apikeys.info i WHERE id = :'id';
-SELECT code, name, external_id FROM apikey_verify(:'raw_key');
+SELECT code, name, external_id FROM apikey_verify(:'raw_key', client_ip => '10.1.2.3');
 
 -- Null clears, member by member.
 SELECT member, (SELECT to_jsonb(u) -> member FROM apikey_update(:'id', jsonb_build_object(member, NULL)) u) AS now
