@@ -104,9 +104,9 @@ RESET search_path;
 -- Installed into that very schema, with it in the path: nothing fires.
 SET search_path = hostile, pg_catalog;
 CREATE EXTENSION apikeys SCHEMA hostile;
-SELECT id, raw_key FROM hostile.apikey_generate('hostile', 'd', permissions => '{"is_admin": true}', rate_limits => '{"tokens_per_day": 1}',
+SELECT id, raw_key FROM hostile.apikey_generate('hostile', 'd', permissions => '{"is_admin": true}', rate_limits => '{"tokens_per_day": 0}',
   expires_at => '2100-01-01 00:00+00', metadata => '{"a": 1}', external_id => 'hostile', allowed_ips => '{::1}') \gset
-SELECT code, name FROM hostile.apikey_verify(:'raw_key');
+SELECT code, name FROM hostile.apikey_verify(:'raw_key', client_ip => '::1');
 SELECT name, status FROM hostile.apikey_get(:'id');
 SELECT name, status FROM hostile.apikey_list('active');
 SELECT hostile.apikey_count('active');
@@ -137,18 +137,18 @@ CREATE DOMAIN pg_temp.jsonb AS pg_catalog.jsonb CHECK (hostile.fired('temporary 
 CREATE DOMAIN pg_temp.text AS pg_catalog.text CHECK (hostile.fired('temporary type text'));
 CREATE DOMAIN pg_temp.regclass AS pg_catalog.regclass CHECK (hostile.fired('temporary type regclass'));
 SET search_path = pg_temp, hostile, pg_catalog;
-SELECT id, raw_key FROM public.apikey_generate('hostile', 'd', permissions => '{"is_admin": true}', rate_limits => '{"tokens_per_day": 1}',
+SELECT id, raw_key FROM public.apikey_generate('hostile', 'd', permissions => '{"is_admin": true}', rate_limits => '{"tokens_per_day": 0}',
   expires_at => '2100-01-01 00:00+00', external_id => 'hostile', allowed_ips => '{::1}') \gset
-SELECT code, name FROM public.apikey_verify(:'raw_key');
+SELECT code, name FROM public.apikey_verify(:'raw_key', client_ip => '::1');
 SELECT code, name FROM public.apikey_verify('gw-none');
 SELECT name, status FROM public.apikey_update(:'id', '{"name": "hostile 2", "metadata": {"a": 1}, "allowed_ips": ["::1", "::2"], "user_id": "00000000-0000-0000-0000-000000000001", "expires_at": "2100-01-02"}');
-SELECT code, name FROM public.apikey_verify(:'raw_key');
+SELECT code, name FROM public.apikey_verify(:'raw_key', client_ip => '::1');
 SELECT name, status FROM public.apikey_get(:'id');
 SELECT name, status FROM public.apikey_list('active', '00000000-0000-0000-0000-000000000001', NULL, 'hostile', 1, 0);
 SELECT name, status FROM public.apikey_list('active', after => :'id');
 SELECT public.apikey_count(), public.apikey_count('revoked');
 SELECT id AS new_id, raw_key AS new_raw_key FROM public.apikey_rotate(:'id', '1 hour') \gset
-SELECT o.code AS old, n.code AS new, n.name FROM public.apikey_verify(:'raw_key') o, public.apikey_verify(:'new_raw_key') n;
+SELECT o.code AS old, n.code AS new, n.name FROM public.apikey_verify(:'raw_key', client_ip => '::1') o, public.apikey_verify(:'new_raw_key', client_ip => '::1') n;
 SELECT public.apikey_revoke(:'id');
 SELECT public.apikey_import('\x0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef', 'imported', 'x', created_at => '2020-01-01') IS NOT NULL AS imported;
 SELECT public.apikey_cleanup_expired('1 day');

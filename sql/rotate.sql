@@ -5,14 +5,14 @@ SET datestyle = 'ISO';
 -- Without grace the old key ends in the same statement.
 SELECT id, raw_key FROM apikey_generate('rotate', 'described', '00000000-0000-0000-0000-000000000001',
   '00000000-0000-0000-0000-000000000002', '00000000-0000-0000-0000-000000000003',
-  '{"is_admin": true}', '{"requests_per_minute": 5}', '2100-01-02 03:04:05+00',
+  '{"is_admin": true}', '{"requests_per_minute": 0}', '2100-01-02 03:04:05+00',
   '{"a": 1}', 'customer 8', '{10.0.0.0/8}', 'rot-') \gset old_
 SELECT id, raw_key FROM apikey_rotate(:'old_id') \gset new_
 SELECT :'new_id' <> :'old_id' AS new_id, :'new_raw_key' <> :'old_raw_key' AS new_key,
        :'new_raw_key' ~ '^rot-[0-9A-Za-z]{32}$' AS prefix,
        right(:'new_raw_key', 5) = test.checksum(left(:'new_raw_key', -5)) AS checksum;
 SELECT code FROM apikey_verify(:'old_raw_key');
-SELECT code, name, id = :'new_id' AS id, root_id = :'old_id' AS root_id FROM apikey_verify(:'new_raw_key');
+SELECT code, name, id = :'new_id' AS id, root_id = :'old_id' AS root_id FROM apikey_verify(:'new_raw_key', client_ip => '10.0.0.1');
 
 -- The whole configuration is carried over: every column but those listed.
 SELECT o.key AS changed, CASE WHEN o.key = 'name' THEN n.value #>> '{}' END AS "to"
@@ -39,7 +39,7 @@ WHERE strpos(e::text, substr(:'new_raw_key', 6, 22)) > 0 OR strpos(e::text, subs
 
 -- The line goes on: one root, one suffix.
 SELECT id, raw_key FROM apikey_rotate(:'new_id') \gset third_
-SELECT code, name, root_id = :'old_id' AS root_id FROM apikey_verify(:'third_raw_key');
+SELECT code, name, root_id = :'old_id' AS root_id FROM apikey_verify(:'third_raw_key', client_ip => '10.0.0.1');
 SELECT rotated_from = :'new_id' AS rotated_from FROM apikeys.key WHERE id = :'third_id';
 SELECT count(*) AS line FROM apikeys.key WHERE root_id = :'old_id';
 
@@ -94,7 +94,7 @@ SELECT id, raw_key FROM apikey_rotate(:'old_id', '1 hour', '2200-01-01 00:00+00'
 SELECT o.expires_at < '2100-01-01' AS old, n.expires_at AS new
 FROM apikey_verify(:'old_raw_key') o, apikey_verify(:'new_raw_key') n;
 SELECT id, raw_key FROM apikey_rotate(expires_at => 'infinity', id => :'new_id') \gset third_
-SELECT code FROM apikey_verify(:'third_raw_key');
+SELECT code FROM apikey_verify(:'third_raw_key', client_ip => '10.0.0.1');
 SELECT status, expires_at FROM apikey_get(:'new_id');
 
 -- A disabled key stays disabled, rotated or not.
@@ -157,5 +157,5 @@ SELECT count(*) = :before_events + 1 AS no_event FROM apikeys.event;
 SELECT id, raw_key FROM apikey_generate('gone') \gset old_
 SELECT id, raw_key FROM apikey_rotate(:'old_id') \gset new_
 SELECT apikey_delete(:'old_id');
-SELECT code, root_id = :'old_id' AS root_id FROM apikey_verify(:'new_raw_key');
+SELECT code, root_id = :'old_id' AS root_id FROM apikey_verify(:'new_raw_key', client_ip => '10.0.0.1');
 SELECT count(*) AS rotated FROM apikey_rotate(:'new_id');
