@@ -11,6 +11,8 @@ use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
+# One of the keys has rate limits.
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'apikeys'");
 $node->start;
 $node->safe_psql('postgres', 'CREATE ROLE app');
 
@@ -84,7 +86,7 @@ sub verify
 	my $values = join ', ', map { "('$_', '$raw{$_}')" } sort keys %raw;
 
 	return $node->safe_psql($dbname,
-		"SELECT k.what, v.code FROM (VALUES $values) k (what, raw), apikey_verify(k.raw) v ORDER BY k.what COLLATE \"C\""
+		"SELECT k.what, v.code FROM (VALUES $values) k (what, raw), apikey_verify(k.raw, client_ip => '10.0.0.1') v ORDER BY k.what COLLATE \"C\""
 	);
 }
 
@@ -206,7 +208,7 @@ foreach my $source (sort keys %sources)
 
 		# So do the grants.
 		is( $node->safe_psql($copy,
-				"SET ROLE app; SELECT code FROM apikey_verify('$raw{full}')"),
+				"SET ROLE app; SELECT code FROM apikey_verify('$raw{full}', client_ip => '10.0.0.1')"),
 			'VALID',
 			"$test: a role that may verify");
 		($ret, $stdout, $stderr) = $node->psql($copy,
