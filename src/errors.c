@@ -32,3 +32,18 @@ key_not_found(const pg_uuid_t *id)
 					   DatumGetCString(DirectFunctionCall1(uuid_out,
 														   UUIDPGetDatum(id))))));
 }
+
+/* Raises 22023 unless an amount is a finite number that is not negative. */
+void
+check_amount(const char *what, Numeric amount)
+{
+	if (numeric_is_nan(amount) || numeric_is_inf(amount))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a finite number", what)));
+	if (DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(amount),
+										 NumericGetDatum(int64_to_numeric(0)))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be negative", what)));
+}

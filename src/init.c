@@ -16,6 +16,7 @@
 #include "keytable.h"
 #include "launcher.h"
 #include "restart.h"
+#include "spending.h"
 
 PG_MODULE_MAGIC;
 
@@ -28,6 +29,7 @@ _PG_init(void)
 	counters_init();
 	keytable_init();
 	flushqueue_init();
+	spending_init();
 	launcher_init();
 	restart_init();
 }

@@ -7,11 +7,9 @@
  */
 #include "postgres.h"
 
-#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -41,12 +39,6 @@ static Statement lock_key = {
 	" FOR UPDATE",
 	STATEMENT_ARGS(UUIDOID)
 };
-
-/*
- * Every statement that changes keys writes its events itself, so that there
- * is no change without its event.
- */
-#define ADD_EVENT "INSERT INTO apikeys.event (at, acting_role, action, key_id, details)"
 
 /* $1 to $12 are KeyConfig's members. */
 #define INSERT_KEY(on_conflict) { \
@@ -135,30 +127,12 @@ static Statement delete_keys = {
 	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZOID, NAMEOID, TEXTOID)
 };
 
-/*
- * Copies the first row of the result into the caller's memory, whole: no
- * value is left behind in the toast table, where it could be removed.
- */
 static void
 copy_key_row(KeyRow *row)
 {
-	HeapTuple	tuple = SPI_tuptable->vals[0];
-	HeapTuple	flat = tuple;
-
-	if (HeapTupleHasExternal(tuple))
-		flat = toast_flatten_tuple(tuple, SPI_tuptable->tupdesc);
-
-	row->tuple = SPI_copytuple(flat);
+	row->tuple = store_copy_row();
 	heap_deform_tuple(row->tuple, SPI_tuptable->tupdesc, row->values, row->nulls);
 	row->own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(row->values[KEY_XMIN]));
-}
-
-/* The role on whose behalf the store was called, for apikeys.event. */
-static Datum
-acting_role(const StoreScope *scope)
-{
-	return DirectFunctionCall1(namein,
-							   CStringGetDatum(GetUserNameFromId(scope->userid, false)));
 }
 
 /*
@@ -220,7 +194,7 @@ store_insert_key(const NewKey *key, bool imported, const KeyConfig *config,
 	rest[3] = CStringGetTextDatum(key->key_prefix);
 	rest[4] = TimestampTzGetDatum(key->created_at);
 	rest[5] = TimestampTzGetDatum(now);
-	rest[6] = acting_role(&scope);
+	rest[6] = store_acting_role(&scope);
 	rest[7] = CStringGetTextDatum(imported ? "import" : "generate");
 	inserted = store_write_durably(imported ? &insert_imported_key : &insert_new_key,
 								   values, nulls) > 0;
@@ -244,7 +218,7 @@ store_rotate_key(const pg_uuid_t *id, const Retirement *retirement,
 						(Datum[]) {
 							UUIDPGetDatum(id),
 							TimestampTzGetDatum(successor->created_at),
-							acting_role(&scope),
+							store_acting_role(&scope),
 							TimestampTzGetDatum(retirement->expires_at),
 							BoolGetDatum(retirement->revoke),
 							UUIDPGetDatum(successor->id),
@@ -277,7 +251,7 @@ store_update_key(const pg_uuid_t *id, const KeyConfig *config, Jsonb *changes,
 	memcpy(nulls, config->nulls, sizeof(config->nulls));
 	values[CONFIG_NMEMBERS] = TimestampTzGetDatum(now);
 	values[CONFIG_NMEMBERS + 1] = UUIDPGetDatum(id);
-	values[CONFIG_NMEMBERS + 2] = acting_role(&scope);
+	values[CONFIG_NMEMBERS + 2] = store_acting_role(&scope);
 	values[CONFIG_NMEMBERS + 3] = JsonbPGetDatum(changes);
 	store_write_durably(&update_key, values, nulls);
 	store_close(&scope);
@@ -292,7 +266,7 @@ store_revoke_key(const pg_uuid_t *id, TimestampTz now)
 	store_open(&scope);
 	store_write_durably(&revoke_key,
 						(Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now),
-								  acting_role(&scope)},
+								  store_acting_role(&scope)},
 						NULL);
 	store_close(&scope);
 }
@@ -309,7 +283,7 @@ delete_keys_in_scope(const StoreScope *scope, Datum ids, const char *action,
 
 	deleted = store_write_durably(&delete_keys,
 								  (Datum[]) {ids, TimestampTzGetDatum(now),
-											acting_role(scope), CStringGetTextDatum(action)},
+											store_acting_role(scope), CStringGetTextDatum(action)},
 								  NULL);
 	store_forget_use(ids);
 

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * store_usage.c
- *	  The statements on apikeys.usage, usage_day and usage_entry.
+ *	  The statements on apikeys.usage, usage_day, usage_entry and
+ *	  budget_period.
  *
  * Nobody waits here.  usage_entry is only appended to, and what is appended
  * is rolled up by one flush at a time.  There is no foreign key to apikeys.key, since its
@@ -98,15 +99,16 @@ static Statement persist_uses = {
 
 /*
  * Moves entries into the totals: gone there and counted here in one
- * statement, so exactly once.  Entries of a deleted key just go.  Sums stop
- * at the largest bigint, since one absurd entry must not block the others.
+ * statement, so exactly once.  Entries of a deleted key just go, but what it
+ * has spent of a budget stays spent.  Sums of tokens stop at the largest
+ * bigint, since one absurd entry must not block the others.
  */
 static Statement roll_up = {
 	.sql = "WITH batch AS MATERIALIZED (SELECT e.id FROM apikeys.usage_entry e"
 	" ORDER BY e.id LIMIT $1 FOR UPDATE SKIP LOCKED),"
 	" taken AS (DELETE FROM apikeys.usage_entry e USING batch"
 	" WHERE e.id OPERATOR(pg_catalog.=) batch.id"
-	" RETURNING e.key_id, e.recorded_at, e.tokens, e.cost),"
+	" RETURNING e.key_id, e.recorded_at, e.tokens, e.cost, e.budget_id, e.budget_period),"
 	" live AS MATERIALIZED (SELECT t.key_id, t.tokens, t.cost,"
 	" pg_catalog.timezone('UTC', t.recorded_at)::pg_catalog.date AS day FROM taken t"
 	" JOIN apikeys.key k ON k.id OPERATOR(pg_catalog.=) t.key_id),"
@@ -128,16 +130,31 @@ static Statement roll_up = {
 	" requests = d.requests OPERATOR(pg_catalog.+) excluded.requests,"
 	" tokens = LEAST(d.tokens::pg_catalog.numeric"
 	" OPERATOR(pg_catalog.+) excluded.tokens, 9223372036854775807),"
-	" cost = d.cost OPERATOR(pg_catalog.+) excluded.cost)"
+	" cost = d.cost OPERATOR(pg_catalog.+) excluded.cost),"
+	" spent AS (INSERT INTO apikeys.budget_period AS p (budget_id, started_at, spent)"
+	" SELECT t.budget_id, t.budget_period, pg_catalog.sum(t.cost) FROM taken t"
+	" JOIN apikeys.budget b ON b.id OPERATOR(pg_catalog.=) t.budget_id"
+	" GROUP BY t.budget_id, t.budget_period ORDER BY t.budget_id, t.budget_period"
+	" ON CONFLICT (budget_id, started_at) DO UPDATE SET"
+	" spent = p.spent OPERATOR(pg_catalog.+) excluded.spent)"
 	" SELECT pg_catalog.count(*) FROM taken",
 	STATEMENT_ARGS(INT4OID)
 };
 
-/* The key is looked up without a lock, which would write to its row. */
+/*
+ * The key is looked up without a lock, which would write to its row, and so
+ * is its budget.
+ */
 static Statement add_usage = {
-	.sql = "INSERT INTO apikeys.usage_entry (key_id, recorded_at, tokens, cost)"
-	" SELECT k.id, $2, $3, $4 FROM apikeys.key k"
-	" WHERE k.id OPERATOR(pg_catalog.=) $1",
+	.sql = "INSERT INTO apikeys.usage_entry (key_id, recorded_at, tokens, cost,"
+	" budget_id, budget_period)"
+	" SELECT k.id, $2, $3, $4, b.id, CASE WHEN b.id IS NOT NULL"
+	" THEN (apikeys.period_at(b.created_at, b.reset_every, $2)).started_at END"
+	" FROM apikeys.key k LEFT JOIN apikeys.budget b"
+	" ON b.id OPERATOR(pg_catalog.=) k.budget_id"
+	" AND $4 OPERATOR(pg_catalog.>) 0::pg_catalog.numeric"
+	" WHERE k.id OPERATOR(pg_catalog.=) $1"
+	" RETURNING budget_id, budget_period",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID)
 };
 
@@ -286,9 +303,29 @@ store_roll_up(int max_entries)
 	return taken;
 }
 
-/* Appends a usage entry; false when there is no such key. */
+/* Reads what the entry that has just been appended was charged to. */
+static void
+read_charge(Charge *charge)
+{
+	Datum		row[2];
+	bool		nulls[2];
+
+	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
+	charge->is_charged = !nulls[0];
+	if (charge->is_charged)
+	{
+		charge->budget_id = *DatumGetUUIDP(row[0]);
+		charge->period = DatumGetTimestampTz(row[1]);
+	}
+}
+
+/*
+ * Appends a usage entry, and tells what it was charged to; false when there
+ * is no such key.
+ */
 bool
-store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost, TimestampTz now)
+store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost, TimestampTz now,
+				Charge *charge)
 {
 	StoreScope	scope;
 	bool		added;
@@ -298,6 +335,8 @@ store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost, TimestampTz now
 								(Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now),
 										  Int64GetDatum(tokens), NumericGetDatum(cost)},
 								NULL) > 0;
+	if (added)
+		read_charge(charge);
 	store_close(&scope);
 
 	return added;

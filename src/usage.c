@@ -18,27 +18,13 @@
 #include "activity.h"
 #include "errors.h"
 #include "flushqueue.h"
+#include "spending.h"
 #include "store.h"
 
 PG_FUNCTION_INFO_V1(apikey_record_usage);
 PG_FUNCTION_INFO_V1(apikey_usage);
 PG_FUNCTION_INFO_V1(apikeys_last_use);
 PG_FUNCTION_INFO_V1(apikeys_utc_today);
-
-/* Raises 22023 unless cost is a finite number that is not negative. */
-static void
-check_cost(Numeric cost)
-{
-	if (numeric_is_nan(cost) || numeric_is_inf(cost))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("cost must be a finite number")));
-	if (DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(cost),
-										 NumericGetDatum(int64_to_numeric(0)))))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("cost must not be negative")));
-}
 
 /*
  * apikey_record_usage(id uuid, tokens bigint, cost numeric): void.  One
@@ -50,6 +36,7 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 	pg_uuid_t  *id;
 	int64		tokens;
 	Numeric		cost;
+	Charge		charge;
 
 	require_argument(fcinfo, 0, "id");
 	require_argument(fcinfo, 1, "tokens");
@@ -62,10 +49,12 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("tokens must not be negative")));
-	check_cost(cost);
+	check_amount("cost", cost);
 
-	if (!store_add_usage(id, tokens, cost, GetCurrentTimestamp()))
+	if (!store_add_usage(id, tokens, cost, GetCurrentTimestamp(), &charge))
 		key_not_found(id);
+	if (charge.is_charged)
+		spending_note(&charge.budget_id, charge.period, cost);
 	flushqueue_note_usage();
 
 	PG_RETURN_VOID();

@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "activity.h"
+#include "budget.h"
 #include "compat.h"
 #include "counters.h"
 #include "flushqueue.h"
@@ -46,15 +47,16 @@ typedef struct Verdict
 	Counter		counter;
 	const char *code;
 	const char *reason;			/* NULL: valid */
+	TimestampTz retry_at;		/* 0: unknown; DT_NOEND: never */
 } Verdict;
 
-static const Verdict not_found = {COUNT_NOT_FOUND, "NOT_FOUND", "API key not found"};
+static const Verdict not_found = {COUNT_NOT_FOUND, "NOT_FOUND", "API key not found", 0};
 
 static const Verdict verdicts[] = {
-	[KEY_STATUS_REVOKED] = {COUNT_REVOKED, "REVOKED", "API key has been revoked"},
-	[KEY_STATUS_EXPIRED] = {COUNT_EXPIRED, "EXPIRED", "API key has expired"},
-	[KEY_STATUS_DISABLED] = {COUNT_DISABLED, "DISABLED", "API key is disabled"},
-	[KEY_STATUS_ACTIVE] = {COUNT_VALID, "VALID", NULL},
+	[KEY_STATUS_REVOKED] = {COUNT_REVOKED, "REVOKED", "API key has been revoked", 0},
+	[KEY_STATUS_EXPIRED] = {COUNT_EXPIRED, "EXPIRED", "API key has expired", 0},
+	[KEY_STATUS_DISABLED] = {COUNT_DISABLED, "DISABLED", "API key is disabled", 0},
+	[KEY_STATUS_ACTIVE] = {COUNT_VALID, "VALID", NULL, 0},
 };
 
 PG_FUNCTION_INFO_V1(apikey_verify);
@@ -166,6 +168,32 @@ judge_request(FunctionCallInfo fcinfo, CachedKey *key)
 	return &verdicts[KEY_STATUS_ACTIVE];
 }
 
+/* Judges whether there is something left of the key's budget. */
+static const Verdict *
+judge_budget(const KeyRow *row, TimestampTz now)
+{
+	static Verdict spent = {COUNT_BUDGET_EXCEEDED, "BUDGET_EXCEEDED", NULL, 0};
+	char	   *reason;
+
+	if (row->nulls[KEY_BUDGET_ID] ||
+		!budget_is_spent(DatumGetUUIDP(row->values[KEY_BUDGET_ID]), now,
+						 &reason, &spent.retry_at))
+		return &verdicts[KEY_STATUS_ACTIVE];
+
+	spent.reason = reason;
+	return &spent;
+}
+
+/* Returns the time from now until a later time. */
+static Datum
+time_until(TimestampTz later, TimestampTz now)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = later - now;
+	return IntervalPGetDatum(interval);
+}
+
 /*
  * Returns the descriptor of apikey_verify's row.  It is looked up once a
  * backend; a function that is made anew has a new oid.
@@ -192,7 +220,8 @@ answer_tupdesc(FunctionCallInfo fcinfo)
 
 /* Makes apikey_verify's row; row is NULL when no key was found. */
 static HeapTuple
-form_answer(FunctionCallInfo fcinfo, const Verdict *verdict, const KeyRow *row)
+form_answer(FunctionCallInfo fcinfo, const Verdict *verdict, const KeyRow *row,
+			TimestampTz now)
 {
 	Datum		values[ANSWER_NCOLUMNS] = {0};
 	bool		nulls[ANSWER_NCOLUMNS];
@@ -206,6 +235,11 @@ form_answer(FunctionCallInfo fcinfo, const Verdict *verdict, const KeyRow *row)
 	{
 		values[ANSWER_REASON] = CStringGetTextDatum(verdict->reason);
 		nulls[ANSWER_REASON] = false;
+	}
+	if (verdict->retry_at > now && verdict->retry_at != DT_NOEND)
+	{
+		values[ANSWER_RETRY_AFTER] = time_until(verdict->retry_at, now);
+		nulls[ANSWER_RETRY_AFTER] = false;
 	}
 	if (row != NULL)
 	{
@@ -221,14 +255,15 @@ form_answer(FunctionCallInfo fcinfo, const Verdict *verdict, const KeyRow *row)
  * with a cached key.
  */
 static HeapTuple
-valid_answer(FunctionCallInfo fcinfo, const Verdict *verdict, CachedKey *key)
+valid_answer(FunctionCallInfo fcinfo, const Verdict *verdict, CachedKey *key,
+			 TimestampTz now)
 {
 	if (!key->cached)
-		return form_answer(fcinfo, verdict, &key->row);
+		return form_answer(fcinfo, verdict, &key->row, now);
 
 	if (key->answer == NULL)
 	{
-		HeapTuple	answer = form_answer(fcinfo, verdict, &key->row);
+		HeapTuple	answer = form_answer(fcinfo, verdict, &key->row, now);
 		MemoryContext old = MemoryContextSwitchTo(keycache_memory());
 
 		key->answer = heap_copytuple(answer);
@@ -257,16 +292,18 @@ apikey_verify(PG_FUNCTION_ARGS)
 		verdict = judge_status(&key->row, now);
 	if (verdict->reason == NULL)
 		verdict = judge_request(fcinfo, key);
+	if (verdict->reason == NULL)
+		verdict = judge_budget(&key->row, now);
 
 	counters_add(verdict->counter, 1);
 	if (verdict->reason == NULL)
 	{
 		if (activity_note_use(DatumGetUUIDP(key->row.values[KEY_ID]), now))
 			flushqueue_wake();
-		answer = valid_answer(fcinfo, verdict, key);
+		answer = valid_answer(fcinfo, verdict, key, now);
 	}
 	else
-		answer = form_answer(fcinfo, verdict, key != NULL ? &key->row : NULL);
+		answer = form_answer(fcinfo, verdict, key != NULL ? &key->row : NULL, now);
 
 	PG_RETURN_DATUM(HeapTupleGetDatum(answer));
 }
