@@ -328,6 +328,12 @@ AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_verify(text, text, text, text[], integer, inet, boolean)
 IS 'Says whether a key is good now. Always one row; call it in FROM.';
 
+CREATE FUNCTION apikey_release(slot bigint) RETURNS boolean
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_release(bigint)
+IS 'Gives a slot of apikey_verify back. True if it was held.';
+
 /* ------------------------------------------------ permissions and limits */
 
 CREATE FUNCTION apikey_permissions_preset(preset text) RETURNS jsonb
@@ -353,6 +359,14 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_endpoint_allowed(jsonb, text)
 IS 'True when a permissions document allows an endpoint.';
+
+CREATE FUNCTION apikey_limits(
+    id uuid, OUT name text, OUT max numeric, OUT used numeric, OUT remaining numeric,
+    OUT resets_in interval) RETURNS SETOF record
+LANGUAGE C VOLATILE ROWS 5
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_limits(uuid)
+IS 'Gives the limits of a key and how much of each is used now.';
 
 /* --------------------------------------------------------------- reading */
 
@@ -455,6 +469,8 @@ REVOKE ALL ON FUNCTION
     apikey_cleanup_expired(interval),
     apikey_import(bytea, text, text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text, timestamptz),
     apikey_verify(text, text, text, text[], integer, inet, boolean),
+    apikey_release(bigint),
+    apikey_limits(uuid),
     apikey_permissions_preset(text),
     apikey_rate_limits_preset(text),
     apikey_model_allowed(jsonb, text),

@@ -27,13 +27,13 @@ SELECT action FROM apikeys.event WHERE key_id = :'id';
 SELECT g.id FROM apikey_generate(
   prefix => 'sk_', allowed_ips => '{10.0.0.0/8,::1}', external_id => 'customer 7',
   metadata => '{"a": [1, {"b": null}]}', expires_at => '2100-01-02 03:04:05+00',
-  rate_limits => '{"requests_per_minute": 5}', permissions => '{"is_admin": true}',
+  rate_limits => '{"requests_per_minute": 0}', permissions => '{"is_admin": true}',
   budget_id => '00000000-0000-0000-0000-000000000003', team_id => '00000000-0000-0000-0000-000000000002',
   user_id => '00000000-0000-0000-0000-000000000001', description => 'all of it', name => 'by name') g,
   LATERAL (SELECT raw_key ~ '^sk_[0-9A-Za-z]{32}$' AS format) f \gset by_name_
 SELECT id FROM apikey_generate('by place', 'all of it', '00000000-0000-0000-0000-000000000001',
   '00000000-0000-0000-0000-000000000002', '00000000-0000-0000-0000-000000000003',
-  '{"is_admin": true}', '{"requests_per_minute": 5}', '2100-01-02 03:04:05+00',
+  '{"is_admin": true}', '{"requests_per_minute": 0}', '2100-01-02 03:04:05+00',
   '{"a": [1, {"b": null}]}', 'customer 7', '{10.0.0.0/8,::1}', 'sk_') \gset by_place_
 SET timezone = 'UTC';
 SET datestyle = 'ISO';

@@ -104,7 +104,7 @@ RESET search_path;
 -- Installed into that very schema, with it in the path: nothing fires.
 SET search_path = hostile, pg_catalog;
 CREATE EXTENSION apikeys SCHEMA hostile;
-SELECT id, raw_key FROM hostile.apikey_generate('hostile', 'd', permissions => '{"is_admin": true}', rate_limits => '{"tokens_per_day": 1}',
+SELECT id, raw_key FROM hostile.apikey_generate('hostile', 'd', permissions => '{"is_admin": true}', rate_limits => '{"tokens_per_day": 0}',
   expires_at => '2100-01-01 00:00+00', metadata => '{"a": 1}', external_id => 'hostile', allowed_ips => '{::1}') \gset
 SELECT code, name FROM hostile.apikey_verify(:'raw_key', client_ip => '::1');
 SELECT name, status FROM hostile.apikey_get(:'id');
@@ -137,7 +137,7 @@ CREATE DOMAIN pg_temp.jsonb AS pg_catalog.jsonb CHECK (hostile.fired('temporary 
 CREATE DOMAIN pg_temp.text AS pg_catalog.text CHECK (hostile.fired('temporary type text'));
 CREATE DOMAIN pg_temp.regclass AS pg_catalog.regclass CHECK (hostile.fired('temporary type regclass'));
 SET search_path = pg_temp, hostile, pg_catalog;
-SELECT id, raw_key FROM public.apikey_generate('hostile', 'd', permissions => '{"is_admin": true}', rate_limits => '{"tokens_per_day": 1}',
+SELECT id, raw_key FROM public.apikey_generate('hostile', 'd', permissions => '{"is_admin": true}', rate_limits => '{"tokens_per_day": 0}',
   expires_at => '2100-01-01 00:00+00', external_id => 'hostile', allowed_ips => '{::1}') \gset
 SELECT code, name FROM public.apikey_verify(:'raw_key', client_ip => '::1');
 SELECT code, name FROM public.apikey_verify('gw-none');

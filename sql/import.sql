@@ -15,14 +15,14 @@ SELECT action FROM apikeys.event WHERE key_id = :'id';
 
 -- Every argument, by name and by place.
 SELECT apikey_import(created_at => '2020-02-03 04:05:06+00', allowed_ips => '{10.0.0.0/8}', external_id => 'import 2',
-  metadata => '{"from": "there"}', expires_at => '2100-01-01 00:00+00', rate_limits => '{"tokens_per_day": 3}',
+  metadata => '{"from": "there"}', expires_at => '2100-01-01 00:00+00', rate_limits => '{"tokens_per_day": 0}',
   permissions => '{"is_admin": true}', budget_id => '00000000-0000-0000-0000-000000000003',
   team_id => '00000000-0000-0000-0000-000000000002', user_id => '00000000-0000-0000-0000-000000000001',
   description => 'all of it', key_prefix => 'sk_live', name => 'import by name',
   key_hash => digest('their-key-3', 'sha256')) AS id \gset by_name_
 SELECT apikey_import(digest('their-key-4', 'sha256'), 'import by place', 'sk_live', 'all of it',
   '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000002', '00000000-0000-0000-0000-000000000003',
-  '{"is_admin": true}', '{"tokens_per_day": 3}', '2100-01-01 00:00+00', '{"from": "there"}', 'import 2',
+  '{"is_admin": true}', '{"tokens_per_day": 0}', '2100-01-01 00:00+00', '{"from": "there"}', 'import 2',
   '{10.0.0.0/8}', NULL, '2020-02-03 04:05:06+00') AS id \gset by_place_
 SELECT name, key_prefix, description, user_id, team_id, budget_id, external_id, permissions, rate_limits, metadata,
        allowed_ips, expires_at, created_at, updated_at >= created_at AS updated

@@ -1,5 +1,8 @@
 -- The permissions and rate-limit documents, and what decides by them.
 
+-- No warning of limits where there is no shared memory.
+SET client_min_messages = error;
+
 -- Presets.
 SELECT preset, apikey_permissions_preset(preset) FROM unnest('{full_access,admin}'::text[]) preset;
 SELECT preset, apikey_rate_limits_preset(preset) FROM unnest('{unlimited,standard,premium}'::text[]) preset;

@@ -5,7 +5,7 @@ SET datestyle = 'ISO';
 -- Without grace the old key ends in the same statement.
 SELECT id, raw_key FROM apikey_generate('rotate', 'described', '00000000-0000-0000-0000-000000000001',
   '00000000-0000-0000-0000-000000000002', '00000000-0000-0000-0000-000000000003',
-  '{"is_admin": true}', '{"requests_per_minute": 5}', '2100-01-02 03:04:05+00',
+  '{"is_admin": true}', '{"requests_per_minute": 0}', '2100-01-02 03:04:05+00',
   '{"a": 1}', 'customer 8', '{10.0.0.0/8}', 'rot-') \gset old_
 SELECT id, raw_key FROM apikey_rotate(:'old_id') \gset new_
 SELECT :'new_id' <> :'old_id' AS new_id, :'new_raw_key' <> :'old_raw_key' AS new_key,

@@ -3,7 +3,7 @@ SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SELECT id, raw_key FROM apikey_generate('update', 'described', '00000000-0000-0000-0000-000000000001',
   '00000000-0000-0000-0000-000000000002', '00000000-0000-0000-0000-000000000003',
-  '{"is_admin": true}', '{"requests_per_minute": 5}', '2100-01-02 03:04:05+00',
+  '{"is_admin": true}', '{"requests_per_minute": 0}', '2100-01-02 03:04:05+00',
   '{"a": 1}', 'customer 1', '{10.0.0.0/8}') \gset
 
 -- What changes does to a key, member by member; the others stay.
@@ -24,7 +24,7 @@ FROM (VALUES ('description', '"new"'::jsonb),
              ('budget_id', '"00000000-0000-0000-0000-000000000013"'),
              ('external_id', '"customer 2"'),
              ('permissions', '{"allowed_models": ["gpt-*"]}'),
-             ('rate_limits', '{"tokens_per_day": 7}'),
+             ('rate_limits', '{"tokens_per_day": 0}'),
              ('expires_at', '"2101-01-02 03:04:05+00"'),
              ('metadata', '{"b": [2]}'),
              ('allowed_ips', '["::1", "192.168.0.0/16"]'),

@@ -1,7 +1,7 @@
 -- apikey_verify
 SELECT id, raw_key FROM apikey_generate('verify', 'not in the answer', '00000000-0000-0000-0000-000000000001',
   '00000000-0000-0000-0000-000000000002', '00000000-0000-0000-0000-000000000003',
-  '{"allowed_models": ["*"]}', '{"tokens_per_day": 9}', '2100-01-02 03:04:05+00', '{"m": 1}', 'verify 1') \gset
+  '{"allowed_models": ["*"]}', '{"tokens_per_day": 0}', '2100-01-02 03:04:05+00', '{"m": 1}', 'verify 1') \gset
 
 -- The answer for a good key.
 SET timezone = 'UTC';

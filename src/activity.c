@@ -52,7 +52,7 @@ note_first_use(KeyTable *table, const Place *place, TimestampTz now)
 	keytable_lock(place->partition, LW_EXCLUSIVE);
 	entry = keytable_find(place);
 	if (entry == NULL)
-		entry = keytable_add(table, place, &evicted);
+		entry = keytable_add(table, place, now, &evicted);
 	if (entry != NULL)
 		keytable_advance(&entry->seen, now);
 	keytable_unlock(place->partition);
@@ -72,9 +72,9 @@ note_first_use(KeyTable *table, const Place *place, TimestampTz now)
  * no launcher watches, each such second, since a flusher may have been lost.
  */
 static bool
-note_in_table(KeyTable *table, Oid database, const pg_uuid_t *id, TimestampTz now)
+note_in_table(KeyTable *table, const pg_uuid_t *id, TimestampTz now)
 {
-	Place		place = keytable_place(table, database, id);
+	Place		place = keytable_place(table, MyDatabaseId, id);
 	Entry	   *entry;
 	bool		news = false;
 
@@ -137,7 +137,7 @@ activity_note_use(const pg_uuid_t *id, TimestampTz now)
 
 	table = keytable_attach();
 	if (table != NULL)
-		return note_in_table(table, MyDatabaseId, id, now);
+		return note_in_table(table, id, now);
 
 	note_in_call(id, now);
 	return false;
@@ -148,16 +148,6 @@ bool
 activity_is_shared(void)
 {
 	return keytable_attach() != NULL;
-}
-
-/* Notes a use of any database that was kept over a restart. */
-void
-activity_restore_use(Oid database, const KeyUse *use)
-{
-	KeyTable   *table = keytable_attach();
-
-	if (table != NULL)
-		note_in_table(table, database, &use->id, use->used_at);
 }
 
 /* Returns the last use in shared memory of a key of this database, or 0. */
@@ -214,10 +204,10 @@ activity_due_databases(DueDatabase *databases, int max)
 
 	for (int p = 0; table != NULL && p < table->npartitions; p++)
 	{
-		Entry	   *entries;
-		Partition  *partition = keytable_partition(table, p, &entries);
+		Place		part = keytable_partition(table, p);
+		Entry	   *entries = part.entries;
 
-		keytable_lock(partition, LW_SHARED);
+		keytable_lock(part.partition, LW_SHARED);
 		for (int i = 0; i < table->nentries; i++)
 		{
 			Oid			database = entries[i].key.database;
@@ -236,7 +226,7 @@ activity_due_databases(DueDatabase *databases, int max)
 				databases[ndatabases++] = (DueDatabase){database, DT_NOEND};
 			databases[d].due_at = Min(databases[d].due_at, due_at(&entries[i]));
 		}
-		keytable_unlock(partition);
+		keytable_unlock(part.partition);
 	}
 
 	return ndatabases;
@@ -262,8 +252,8 @@ activity_collect(Oid database, TimestampTz due_by, KeyUse **uses)
 	*uses = NULL;
 	for (int p = 0; table != NULL && p < table->npartitions; p++)
 	{
-		Entry	   *entries;
-		Partition  *partition = keytable_partition(table, p, &entries);
+		Place		part = keytable_partition(table, p);
+		Entry	   *entries = part.entries;
 
 		/* No allocation under the lock: make room for a whole partition. */
 		if (room < nuses + table->nentries)
@@ -272,7 +262,7 @@ activity_collect(Oid database, TimestampTz due_by, KeyUse **uses)
 			*uses = *uses ? repalloc(*uses, room * sizeof(KeyUse)) : palloc(room * sizeof(KeyUse));
 		}
 
-		keytable_lock(partition, LW_SHARED);
+		keytable_lock(part.partition, LW_SHARED);
 		for (int i = 0; i < table->nentries; i++)
 		{
 			if (entries[i].key.database == database && keytable_is_pending(&entries[i]) &&
@@ -281,7 +271,7 @@ activity_collect(Oid database, TimestampTz due_by, KeyUse **uses)
 					entries[i].key.id, pg_atomic_read_u64(&entries[i].seen)
 			};
 		}
-		keytable_unlock(partition);
+		keytable_unlock(part.partition);
 	}
 
 	if (nuses > 0)
@@ -318,9 +308,12 @@ activity_note_flush(TimestampTz now)
 		keytable_advance(&table->last_flush, now);
 }
 
-/* Forgets a key that has been deleted. */
+/*
+ * Forgets the use of a key that has been deleted.  What its successors have
+ * passed in its windows still counts for them.
+ */
 void
-activity_forget_key(Oid database, const pg_uuid_t *id)
+activity_forget_key(Oid database, const pg_uuid_t *id, TimestampTz now)
 {
 	KeyTable   *table = keytable_attach();
 	Place		place;
@@ -332,7 +325,9 @@ activity_forget_key(Oid database, const pg_uuid_t *id)
 	place = keytable_place(table, database, id);
 	keytable_lock(place.partition, LW_EXCLUSIVE);
 	entry = keytable_find(&place);
-	if (entry != NULL)
+	if (entry != NULL && keytable_is_limiting(&place, entry, now))
+		keytable_advance(&entry->persisted, pg_atomic_read_u64(&entry->seen));
+	else if (entry != NULL)
 		keytable_remove(&place, entry);
 	keytable_unlock(place.partition);
 }
@@ -345,10 +340,10 @@ activity_forget_database(Oid database)
 
 	for (int p = 0; table != NULL && p < table->npartitions; p++)
 	{
-		Entry	   *entries;
-		Partition  *partition = keytable_partition(table, p, &entries);
+		Place		part = keytable_partition(table, p);
+		Entry	   *entries = part.entries;
 
-		keytable_lock(partition, LW_EXCLUSIVE);
+		keytable_lock(part.partition, LW_EXCLUSIVE);
 		for (int i = 0; i < table->nentries; i++)
 		{
 			if (entries[i].key.database == database)
@@ -358,7 +353,7 @@ activity_forget_database(Oid database)
 				keytable_remove(&place, &entries[i]);
 			}
 		}
-		keytable_unlock(partition);
+		keytable_unlock(part.partition);
 	}
 }
 
@@ -375,14 +370,14 @@ activity_fill(ActivityFill *fill)
 	fill->last_flush = pg_atomic_read_u64(&table->last_flush);
 	for (int p = 0; p < table->npartitions; p++)
 	{
-		Entry	   *entries;
-		Partition  *partition = keytable_partition(table, p, &entries);
+		Place		part = keytable_partition(table, p);
+		Entry	   *entries = part.entries;
 
-		keytable_lock(partition, LW_SHARED);
-		fill->used += partition->nused;
+		keytable_lock(part.partition, LW_SHARED);
+		fill->used += part.partition->nused;
 		for (int i = 0; i < table->nentries; i++)
 			fill->pending += keytable_is_pending(&entries[i]);
-		keytable_unlock(partition);
+		keytable_unlock(part.partition);
 	}
 	fill->free = (int64) table->npartitions * table->nentries - fill->used;
 

@@ -50,10 +50,12 @@ clear_outcomes(void)
 static void
 note_outcomes(void)
 {
+	TimestampTz now = GetCurrentTimestamp();
+
 	for (int i = 0; i < n_at_commit; i++)
 	{
 		if (at_commit[i].gone)
-			activity_forget_key(MyDatabaseId, &at_commit[i].use.id);
+			activity_forget_key(MyDatabaseId, &at_commit[i].use.id, now);
 		else
 			activity_mark_persisted(MyDatabaseId, &at_commit[i].use, 1);
 	}
@@ -61,7 +63,7 @@ note_outcomes(void)
 	{
 		counters_add(COUNT_FLUSHES, 1);
 		counters_add(COUNT_ROWS_FLUSHED, rows_at_commit);
-		activity_note_flush(GetCurrentTimestamp());
+		activity_note_flush(now);
 	}
 }
 

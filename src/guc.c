@@ -47,6 +47,13 @@ int			guc_max_tracked_keys;
  */
 int			guc_cache_size;
 
+/*
+ * apikeys.slot_timeout, in milliseconds: after how long a slot that is not
+ * given back frees itself.  Set it above the longest request that you serve,
+ * and not much above, since what a crashed caller holds is lost until then.
+ */
+int			guc_slot_timeout;
+
 static bool
 check_key_prefix(char **newval, void **extra, GucSource source)
 {
@@ -101,6 +108,14 @@ guc_init(void)
 							&guc_cache_size,
 							1024, 0, 1024 * 1024,
 							PGC_USERSET, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("apikeys.slot_timeout",
+							"Sets after how long a slot that is not released frees itself.",
+							NULL,
+							&guc_slot_timeout,
+							600000, 1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("apikeys");

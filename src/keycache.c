@@ -177,6 +177,8 @@ keep_transient(const bytea *hash)
 	CachedKey  *key = hash_search(cache, VARDATA_ANY(hash), HASH_ENTER, NULL);
 
 	key->row = transient.row;
+	key->limited = transient.limited;
+	key->limits = transient.limits;
 	key->policy = NULL;
 	key->answer = NULL;
 	key->cached = true;
@@ -200,6 +202,20 @@ is_writer(void)
 		   FullTransactionIdEquals(writer, GetTopFullTransactionIdIfAny());
 }
 
+/* Decides once whether a key has limits: most have none, and pay nothing. */
+static void
+parse_limits(CachedKey *key)
+{
+	Jsonb	   *document = DatumGetJsonbP(key->row.values[KEY_RATE_LIMITS]);
+
+	key->limited = false;
+	if (JB_ROOT_COUNT(document) > 0)
+	{
+		policy_parse_rate_limits(document, &key->limits);
+		key->limited = policy_is_limited(&key->limits);
+	}
+}
+
 /* Reads a key from the table, and keeps it if it may. */
 static CachedKey *
 read_key(const bytea *hash)
@@ -214,6 +230,7 @@ read_key(const bytea *hash)
 
 	if (!found)
 		return NULL;
+	parse_limits(&transient);
 	if (ring_size > 0 && fence_up && generation == cache_generation &&
 		!transient.row.own && !is_writer() &&
 		transient.row.tuple->t_len <= MAX_ROW_SIZE)

@@ -18,6 +18,8 @@ typedef struct CachedKey
 {
 	uint8		hash[KEY_HASH_LEN]; /* the hash table's key: first */
 	KeyRow		row;
+	bool		limited;		/* has it limits? */
+	RateLimits	limits;			/* if so */
 	MemoryContext policy;		/* of the two below; NULL: not parsed yet */
 	Permissions permissions;
 	ArrayType  *allowed_ips;	/* NULL: no list */

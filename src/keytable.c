@@ -13,8 +13,14 @@
  * lock is enough.  Never more than one partition is locked at a time, and
  * nothing that could raise an error runs under a lock.
  *
- * When a partition is full, the entry that was used least recently among
- * those with nothing pending makes room.  If there is none, nothing does.
+ * The windows of an entry, the slots it holds and the partition's pool of
+ * slots are read and written under the exclusive lock: whoever finds room in
+ * all of them spends there before anybody else looks.  Random numbers are
+ * drawn before, complaints are raised after.
+ *
+ * When a partition is full, the entry that was used least recently makes
+ * room, of those with nothing pending, no live window and no held slot.  If
+ * there is none, nothing does.
  *
  *-------------------------------------------------------------------------
  */
@@ -83,7 +89,7 @@ count_partitions(void)
 	return Max(1, Min(MAX_PARTITIONS, max_keys() / ENTRIES_PER_PARTITION));
 }
 
-/* The table is followed by the partitions, the chains' heads, the entries. */
+/* The partitions, the chains' heads, the entries and the slots follow the table. */
 static Size
 table_size(void)
 {
@@ -93,7 +99,8 @@ table_size(void)
 
 	size = add_size(size, mul_size(npartitions, sizeof(PaddedPartition)));
 	size = add_size(size, MAXALIGN(mul_size(nentries, sizeof(int))));
-	return add_size(size, mul_size(nentries, sizeof(Entry)));
+	size = add_size(size, mul_size(nentries, sizeof(Entry)));
+	return add_size(size, mul_size(nentries, sizeof(Slot)));
 }
 
 static PaddedPartition *
@@ -117,6 +124,19 @@ get_entries(KeyTable *table, int p)
 	return (Entry *) ((char *) get_buckets(table, 0) + buckets_size) + p * table->nentries;
 }
 
+/* As many slots as entries. */
+static SlotPool
+get_pool(KeyTable *table, int p)
+{
+	Slot	   *slots = (Slot *) get_entries(table, table->npartitions);
+	SlotPool	pool;
+
+	pool.first_index = (int64) p * table->nentries;
+	pool.slots = slots + pool.first_index;
+	pool.first_free = &get_partition(table, p)->partition.first_free_slot;
+	return pool;
+}
+
 static void
 table_born(void *address)
 {
@@ -129,7 +149,9 @@ table_born(void *address)
 	for (int p = 0; p < table->npartitions; p++)
 	{
 		Entry	   *entries = get_entries(table, p);
+		SlotPool	pool = get_pool(table, p);
 
+		slots_born(&pool, table->nentries);
 		LWLockInitialize(&get_partition(table, p)->partition.lock, table->header.tranche_id);
 		for (int i = 0; i < table->nentries; i++)
 		{
@@ -137,32 +159,33 @@ table_born(void *address)
 			entries[i].next = (i + 1 < table->nentries) ? i + 1 : NO_ENTRY;
 			pg_atomic_init_u64(&entries[i].seen, 0);
 			pg_atomic_init_u64(&entries[i].persisted, 0);
+			slots_hold_none(&entries[i].held);
 		}
 	}
 }
 
-/* Returns a partition and its table->nentries entries, free ones included. */
-Partition *
-keytable_partition(KeyTable *table, int p, Entry **entries)
+/* Returns a partition with its table->nentries entries, free ones included. */
+Place
+keytable_partition(KeyTable *table, int p)
 {
-	*entries = get_entries(table, p);
-	return &get_partition(table, p)->partition;
+	Place		place = {0};
+
+	place.partition = &get_partition(table, p)->partition;
+	place.entries = get_entries(table, p);
+	place.pool = get_pool(table, p);
+	return place;
 }
 
 /* Tells where a key belongs, whether it is there or not.  No lock needed. */
 Place
 keytable_place(KeyTable *table, Oid database, const pg_uuid_t *id)
 {
-	Place		place;
-	uint32		hash;
-	int			p;
+	EntryKey	key = {database, *id};
+	uint32		hash = hash_bytes((const unsigned char *) &key, sizeof(key));
+	int			p = hash % table->npartitions;
+	Place		place = keytable_partition(table, p);
 
-	place.key.database = database;
-	place.key.id = *id;
-	hash = hash_bytes((const unsigned char *) &place.key, sizeof(place.key));
-
-	p = hash % table->npartitions;
-	place.partition = keytable_partition(table, p, &place.entries);
+	place.key = key;
 	place.bucket = get_buckets(table, p) + hash / table->npartitions % table->nentries;
 
 	return place;
@@ -187,6 +210,22 @@ keytable_unlock(Partition *partition)
 		LWLockRelease(&partition->lock);
 }
 
+/*
+ * Tells in which partition the slot with a number would be; false when there
+ * is no such slot.  No lock needed.
+ */
+bool
+keytable_slot_place(KeyTable *table, int64 slot, Place *place)
+{
+	int64		p = slot_index(slot) / table->nentries;
+
+	if (slot <= 0 || p >= table->npartitions)
+		return false;
+
+	*place = keytable_partition(table, p);
+	return true;
+}
+
 /* --------------------------------------------------------------- entries */
 
 /* Advances a time that only grows.  Shared lock. */
@@ -205,6 +244,21 @@ keytable_is_pending(Entry *entry)
 {
 	return (TimestampTz) pg_atomic_read_u64(&entry->seen) >
 		   (TimestampTz) pg_atomic_read_u64(&entry->persisted);
+}
+
+/* apikeys.slot_timeout in microseconds. */
+int64
+keytable_slot_timeout(void)
+{
+	return guc_slot_timeout * INT64CONST(1000);
+}
+
+/* Does an entry hold a window or a slot that counts now?  Exclusive lock. */
+bool
+keytable_is_limiting(const Place *place, Entry *entry, TimestampTz now)
+{
+	slots_expire(&place->pool, &entry->held, keytable_slot_timeout(), now);
+	return entry->held.count > 0 || window_any_live(entry->windows, now);
 }
 
 /* Returns the entry of a key or NULL.  Shared lock. */
@@ -230,6 +284,9 @@ keytable_remove(const Place *place, Entry *entry)
 		link = &place->entries[*link].next;
 	*link = entry->next;
 
+	while (entry->held.count > 0)
+		slots_give_back(&place->pool, &entry->held, entry->held.oldest);
+	memset(entry->windows, 0, sizeof(entry->windows));
 	memset(&entry->key, 0, sizeof(EntryKey));
 	pg_atomic_write_u64(&entry->seen, 0);
 	pg_atomic_write_u64(&entry->persisted, 0);
@@ -239,12 +296,12 @@ keytable_remove(const Place *place, Entry *entry)
 }
 
 /*
- * Frees the entry used least recently among those with nothing pending.  In
- * a large partition a sample stands for all of it, as long as the sample has
- * one that can go.  False when none can.  Exclusive lock.
+ * Frees the entry used least recently among those that nothing is lost with.
+ * In a large partition a sample stands for all of it, as long as the sample
+ * has one that can go.  False when none can.  Exclusive lock.
  */
 static bool
-evict_entry(KeyTable *table, const Place *place)
+evict_entry(KeyTable *table, const Place *place, TimestampTz now)
 {
 	Partition  *partition = place->partition;
 	Entry	   *victim = NULL;
@@ -257,9 +314,9 @@ evict_entry(KeyTable *table, const Place *place)
 		if (looked >= EVICTION_SAMPLE && victim != NULL)
 			break;
 		partition->hand = (partition->hand + 1) % table->nentries;
-		if (!keytable_is_pending(entry) &&
-			(victim == NULL ||
-			 pg_atomic_read_u64(&entry->seen) < pg_atomic_read_u64(&victim->seen)))
+		if ((victim == NULL ||
+			 pg_atomic_read_u64(&entry->seen) < pg_atomic_read_u64(&victim->seen)) &&
+			!keytable_is_pending(entry) && !keytable_is_limiting(place, entry, now))
 			victim = entry;
 	}
 	if (victim == NULL)
@@ -275,13 +332,13 @@ evict_entry(KeyTable *table, const Place *place)
  * NULL when there is no room.  Exclusive lock.
  */
 Entry *
-keytable_add(KeyTable *table, const Place *place, bool *evicted)
+keytable_add(KeyTable *table, const Place *place, TimestampTz now, bool *evicted)
 {
 	Partition  *partition = place->partition;
 	Entry	   *entry;
 	int			i;
 
-	*evicted = partition->first_free == NO_ENTRY && evict_entry(table, place);
+	*evicted = partition->first_free == NO_ENTRY && evict_entry(table, place, now);
 	if (partition->first_free == NO_ENTRY)
 		return NULL;
 

@@ -14,6 +14,8 @@
 #include "utils/uuid.h"
 
 #include "shmem.h"
+#include "slots.h"
+#include "window.h"
 
 typedef struct EntryKey
 {
@@ -27,6 +29,8 @@ typedef struct Entry
 	int			next;			/* in its chain or the free list; lock */
 	pg_atomic_uint64 seen;		/* last use, a TimestampTz; grows */
 	pg_atomic_uint64 persisted; /* last use in the table, 0: unknown; grows */
+	Window		windows[WINDOW_NKINDS]; /* exclusive lock */
+	HeldSlots	held;			/* exclusive lock */
 } Entry;
 
 /* A part of the table, and what its lock guards. */
@@ -36,39 +40,45 @@ typedef struct Partition
 	int			first_free;		/* lock */
 	int			nused;			/* lock */
 	int			hand;			/* where the next victim is looked for; lock */
+	int			first_free_slot; /* exclusive lock */
 } Partition;
 
 typedef struct KeyTable
 {
 	ShmemHeader header;
 	int			npartitions;	/* set at birth */
-	int			nentries;		/* in each partition; set at birth */
+	int			nentries;		/* in each partition, and slots; set at birth */
 	pg_atomic_uint64 last_flush; /* a TimestampTz; grows */
 } KeyTable;
 
-/* Where a key belongs. */
+/* A partition, and where in it a key belongs. */
 typedef struct Place
 {
-	EntryKey	key;
 	Partition  *partition;
+	EntryKey	key;
 	int		   *bucket;			/* head of its chain; lock */
 	Entry	   *entries;		/* of the partition */
+	SlotPool	pool;			/* of the partition; exclusive lock */
 } Place;
 
 extern void keytable_init(void);
 extern KeyTable *keytable_attach(void);
 
 extern Place keytable_place(KeyTable *table, Oid database, const pg_uuid_t *id);
-extern Partition *keytable_partition(KeyTable *table, int p, Entry **entries);
+extern bool keytable_slot_place(KeyTable *table, int64 slot, Place *place);
+extern Place keytable_partition(KeyTable *table, int p);
 
 extern void keytable_lock(Partition *partition, LWLockMode mode);
 extern void keytable_unlock(Partition *partition);
 
 extern Entry *keytable_find(const Place *place);
-extern Entry *keytable_add(KeyTable *table, const Place *place, bool *evicted);
+extern Entry *keytable_add(KeyTable *table, const Place *place, TimestampTz now,
+						   bool *evicted);
 extern void keytable_remove(const Place *place, Entry *entry);
 
 extern void keytable_advance(pg_atomic_uint64 *time, TimestampTz to);
 extern bool keytable_is_pending(Entry *entry);
+extern bool keytable_is_limiting(const Place *place, Entry *entry, TimestampTz now);
+extern int64 keytable_slot_timeout(void);
 
 #endif							/* APIKEYS_KEYTABLE_H */

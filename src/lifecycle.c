@@ -26,6 +26,7 @@
 #include "keyconfig.h"
 #include "keyformat.h"
 #include "keyhash.h"
+#include "ratelimit.h"
 #include "secret.h"
 #include "status.h"
 #include "store.h"
@@ -181,6 +182,23 @@ prefix_argument(FunctionCallInfo fcinfo, int argno)
 	return prefix;
 }
 
+/* Warns of limits on a server that cannot count what passes. */
+static void
+warn_of_limits(const KeyConfig *config)
+{
+	RateLimits	limits;
+
+	if (ratelimit_available())
+		return;
+
+	policy_parse_rate_limits(DatumGetJsonbP(config->values[CONFIG_RATE_LIMITS]), &limits);
+	if (policy_is_limited(&limits))
+		ereport(WARNING,
+				(errmsg("apikey_verify will not accept this key"),
+				 errdetail("Its rate limits need shared memory, which this server does not give."),
+				 errhint("Add \"apikeys\" to shared_preload_libraries and restart the server.")));
+}
+
 /*
  * apikey_generate(name text, ..., prefix text): one row (id, raw_key).
  */
@@ -199,6 +217,7 @@ apikey_generate(PG_FUNCTION_ARGS)
 
 	raw_key = make_key(prefix_argument(fcinfo, CONFIG_ENABLED), now, &key);
 	store_insert_key(&key, false, &config, now);
+	warn_of_limits(&config);
 
 	return hand_out(fcinfo, key.id, raw_key);
 }
@@ -258,6 +277,7 @@ apikey_import(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
 				 errmsg("an API key with this hash exists already")));
+	warn_of_limits(&config);
 
 	PG_RETURN_UUID_P(key.id);
 }
@@ -396,6 +416,7 @@ apikey_update(PG_FUNCTION_ARGS)
 	if (!key.nulls[KEY_ROTATED_AT] && config_expires_at(&config) > key_expires_at(&key))
 		wrong_state("cannot extend the life of a key that has been rotated");
 	store_update_key(id, &config, PG_GETARG_JSONB_P(1), now);
+	warn_of_limits(&config);
 
 	PG_RETURN_DATUM(store_key_info(id));
 }

@@ -46,12 +46,13 @@ static const Document permissions_document = {
 	.nmembers = lengthof(permission_members),
 };
 
+/* In the order of RateLimits. */
 static const DocumentMember rate_limit_members[] = {
-	{"requests_per_minute", MEMBER_INTEGER, offsetof(RateLimits, requests_per_minute)},
-	{"tokens_per_minute", MEMBER_INTEGER, offsetof(RateLimits, tokens_per_minute)},
-	{"requests_per_day", MEMBER_INTEGER, offsetof(RateLimits, requests_per_day)},
-	{"tokens_per_day", MEMBER_INTEGER, offsetof(RateLimits, tokens_per_day)},
-	{"max_concurrent_requests", MEMBER_INTEGER, offsetof(RateLimits, max_concurrent_requests)},
+	{"requests_per_minute", MEMBER_INTEGER, offsetof(RateLimits, max[WINDOW_REQUESTS_MINUTE])},
+	{"tokens_per_minute", MEMBER_INTEGER, offsetof(RateLimits, max[WINDOW_TOKENS_MINUTE])},
+	{"requests_per_day", MEMBER_INTEGER, offsetof(RateLimits, max[WINDOW_REQUESTS_DAY])},
+	{"tokens_per_day", MEMBER_INTEGER, offsetof(RateLimits, max[WINDOW_TOKENS_DAY])},
+	{"max_concurrent_requests", MEMBER_INTEGER, offsetof(RateLimits, max[RATE_SLOTS])},
 };
 
 static const Document rate_limits_document = {
@@ -173,6 +174,26 @@ policy_parse_rate_limits(Jsonb *document, RateLimits *limits)
 {
 	memset(limits, 0, sizeof(RateLimits));
 	document_visit(&rate_limits_document, document, parse_member, limits);
+}
+
+/* Is there any limit? */
+bool
+policy_is_limited(const RateLimits *limits)
+{
+	for (int i = 0; i < RATE_NLIMITS; i++)
+	{
+		if (limits->max[i] > 0)
+			return true;
+	}
+
+	return false;
+}
+
+/* The name of a limit in the document. */
+const char *
+policy_limit_name(int limit)
+{
+	return rate_limit_members[limit].name;
 }
 
 /* Does a pattern of the list match the subject? */

@@ -11,6 +11,8 @@
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
+#include "window.h"
+
 /* A list of patterns is a List of C strings; NIL where there is none. */
 typedef struct Permissions
 {
@@ -21,18 +23,19 @@ typedef struct Permissions
 	bool		is_admin;
 } Permissions;
 
-/* 0: unlimited */
+/* The limits on what passes in a window are WindowKind's. */
+#define RATE_SLOTS		WINDOW_NKINDS
+#define RATE_NLIMITS	(RATE_SLOTS + 1)
+
 typedef struct RateLimits
 {
-	int64		requests_per_minute;
-	int64		tokens_per_minute;
-	int64		requests_per_day;
-	int64		tokens_per_day;
-	int64		max_concurrent_requests;
+	int64		max[RATE_NLIMITS]; /* 0: unlimited */
 } RateLimits;
 
 extern void policy_parse_permissions(Jsonb *document, Permissions *permissions);
 extern void policy_parse_rate_limits(Jsonb *document, RateLimits *limits);
+extern bool policy_is_limited(const RateLimits *limits);
+extern const char *policy_limit_name(int limit);
 extern bool policy_matches(const List *patterns, const text *subject);
 extern bool policy_allows(const List *patterns, const text *subject);
 

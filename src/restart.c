@@ -1,15 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * restart.c
- *	  Pending uses survive a clean restart.
+ *	  Pending uses and windows survive a clean restart.
  *
  * No worker can start while the server goes down, so what is pending then is
  * written to a file by the postmaster, after all its children have gone, and
- * read when it starts the next time.  The launcher removes the file once the
- * server is up, so that a start that fails loses nothing; to read it twice
- * does no harm, since a last use only advances.  A file that is not whole, not
- * of this cluster or not of this format is ignored; a server must start
- * without it.
+ * read when it starts the next time; windows that still count go with it.
+ * The launcher removes the file once the server is up, so that a start that
+ * fails loses nothing; to read it twice does no harm, since a last use only
+ * advances and windows are those of the last clean shutdown.  A file that is
+ * not whole, not of this cluster or not of this format is ignored; a server
+ * must start without it.
+ *
+ * Slots stay behind: those who held them have lost their connections.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,15 +29,15 @@
 #include "port/pg_crc32c.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
+#include "utils/memutils.h"
 
-#include "activity.h"
+#include "keytable.h"
 #include "restart.h"
 #include "shmem.h"
 
 #define RESTART_FILE	PGSTAT_STAT_PERMANENT_DIRECTORY "/apikeys.stat"
 #define RESTART_MAGIC	0x41504b59	/* APKY */
-#define RESTART_FORMAT	1
-#define MAX_DATABASES	1024
+#define RESTART_FORMAT	2
 
 typedef struct RestartHeader
 {
@@ -46,8 +49,9 @@ typedef struct RestartHeader
 
 typedef struct RestartRecord
 {
-	Oid			database;
-	KeyUse		use;
+	EntryKey	key;
+	TimestampTz seen;			/* if it is pending; else 0 */
+	Window		windows[WINDOW_NKINDS];
 } RestartRecord;
 
 /* What a file consists of, before the CRC-32C of it all. */
@@ -74,22 +78,31 @@ image_crc(const RestartImage *image, Size size)
 	return crc;
 }
 
-/* Adds the pending uses of a database to an image; returns the new image. */
+/* Adds what is worth keeping of a partition to an image; returns the new image. */
 static RestartImage *
-add_database(RestartImage *image, Oid database)
+add_partition(RestartImage *image, KeyTable *table, int p, TimestampTz now)
 {
-	KeyUse	   *uses;
-	int			nuses = activity_collect(database, DT_NOEND, &uses);
+	Place		place = keytable_partition(table, p);
 	uint64		n = image->header.nrecords;
 
-	image = repalloc_huge(image, image_size(n + nuses));
-	memset(&image->records[n], 0, nuses * sizeof(RestartRecord));
-	for (int i = 0; i < nuses; i++)
+	image = repalloc_huge(image, image_size(n + table->nentries));
+	keytable_lock(place.partition, LW_EXCLUSIVE);
+	for (int i = 0; i < table->nentries; i++)
 	{
-		image->records[n + i].database = database;
-		image->records[n + i].use = uses[i];
+		Entry	   *entry = &place.entries[i];
+		RestartRecord *record = &image->records[n];
+		bool		pending = keytable_is_pending(entry);
+
+		if (!pending && !window_any_live(entry->windows, now))
+			continue;
+		memset(record, 0, sizeof(RestartRecord));
+		record->key = entry->key;
+		record->seen = pending ? pg_atomic_read_u64(&entry->seen) : 0;
+		memcpy(record->windows, entry->windows, sizeof(record->windows));
+		n++;
 	}
-	image->header.nrecords = n + nuses;
+	keytable_unlock(place.partition);
+	image->header.nrecords = n;
 
 	return image;
 }
@@ -134,28 +147,25 @@ is_shut_down(void)
 
 /* on_shmem_exit callback of the postmaster. */
 static void
-save_pending(int code, Datum arg)
+save_entries(int code, Datum arg)
 {
-	DueDatabase databases[MAX_DATABASES];
-	int			ndatabases;
+	KeyTable   *table = keytable_attach();
+	TimestampTz now = GetCurrentTimestamp();
 	RestartImage *image;
 
 	/* After a crash shared memory is not to be trusted. */
-	if (code != 0 || !is_shut_down())
-		return;
-
-	ndatabases = activity_due_databases(databases, MAX_DATABASES);
-	if (ndatabases == 0)
+	if (code != 0 || table == NULL || !is_shut_down())
 		return;
 
 	image = palloc0(image_size(0));
 	image->header.magic = RESTART_MAGIC;
 	image->header.format = RESTART_FORMAT;
 	image->header.system_identifier = GetSystemIdentifier();
-	for (int i = 0; i < ndatabases; i++)
-		image = add_database(image, databases[i].database);
+	for (int p = 0; p < table->npartitions; p++)
+		image = add_partition(image, table, p, now);
 
-	write_file(image);
+	if (image->header.nrecords > 0)
+		write_file(image);
 	pfree(image);
 }
 
@@ -201,16 +211,46 @@ read_file(FILE *file, Size *size)
 	return image;
 }
 
+/* Puts back what a file has; returns how much of it found no room. */
+static uint64
+restore_image(const RestartImage *image)
+{
+	KeyTable   *table = keytable_attach();
+	TimestampTz now = GetCurrentTimestamp();
+	uint64		lost = 0;
+
+	for (uint64 i = 0; i < image->header.nrecords; i++)
+	{
+		const RestartRecord *record = &image->records[i];
+		Place		place = keytable_place(table, record->key.database, &record->key.id);
+		Entry	   *entry;
+		bool		evicted;
+
+		keytable_lock(place.partition, LW_EXCLUSIVE);
+		entry = keytable_add(table, &place, now, &evicted);
+		if (entry != NULL)
+		{
+			keytable_advance(&entry->seen, record->seen);
+			memcpy(entry->windows, record->windows, sizeof(entry->windows));
+		}
+		keytable_unlock(place.partition);
+		lost += (entry == NULL);
+	}
+
+	return lost;
+}
+
 /* Runs in the postmaster when shared memory has been made. */
 static void
-load_pending(void)
+load_entries(void)
 {
 	FILE	   *file;
 	RestartImage *image;
 	Size		size = 0;
 	const char *fault = "It cannot be read.";
+	uint64		lost = 0;
 
-	on_shmem_exit(save_pending, (Datum) 0);
+	on_shmem_exit(save_entries, (Datum) 0);
 
 	file = AllocateFile(RESTART_FILE, PG_BINARY_R);
 	if (file == NULL)
@@ -232,8 +272,13 @@ load_pending(void)
 				(errmsg("ignoring file \"%s\"", RESTART_FILE),
 				 errdetail("%s", fault)));
 	else
-		for (uint64 i = 0; i < image->header.nrecords; i++)
-			activity_restore_use(image->records[i].database, &image->records[i].use);
+		lost = restore_image(image);
+
+	if (lost > 0)
+		ereport(LOG,
+				(errmsg("there was no room for " UINT64_FORMAT " keys of file \"%s\"",
+						lost, RESTART_FILE),
+				 errhint("Raise apikeys.max_tracked_keys.")));
 
 	if (image != NULL)
 		pfree(image);
@@ -249,5 +294,5 @@ restart_forget(void)
 void
 restart_init(void)
 {
-	shmem_at_start(load_pending);
+	shmem_at_start(load_entries);
 }

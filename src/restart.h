@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * restart.h
- *	  Pending uses survive a clean restart.
+ *	  Pending uses and windows survive a clean restart.
  *
  *-------------------------------------------------------------------------
  */

@@ -20,6 +20,7 @@
 #include "utils/uuid.h"
 
 #include "keyconfig.h"
+#include "policy.h"
 
 /* The first columns are those of apikey_verify's answer, in its order. */
 typedef enum KeyColumn
@@ -117,6 +118,13 @@ typedef struct RollUp
 	int64		taken;			/* result: so many were taken */
 } RollUp;
 
+/* What the limits of a key are, and whom it shares them with. */
+typedef struct KeyLimits
+{
+	pg_uuid_t	root_id;
+	RateLimits	limits;
+} KeyLimits;
+
 /* apikey_usage's row. */
 #define USAGE_NCOLUMNS 7
 
@@ -131,6 +139,7 @@ extern Oid	store_relation_oid(const char *name);
 
 /* store_key.c */
 extern bool store_find_key(const bytea *hash, KeyRow *row);
+extern bool store_key_limits(const pg_uuid_t *id, KeyLimits *limits);
 extern bool store_lock_key(const pg_uuid_t *id, KeyRow *row);
 extern bool store_insert_key(const NewKey *key, bool imported,
 							 const KeyConfig *config, TimestampTz now);

@@ -35,6 +35,12 @@ static Statement find_key = {
 	STATEMENT_ARGS(BYTEAOID)
 };
 
+static Statement key_limits = {
+	.sql = "SELECT k.root_id, k.rate_limits FROM apikeys.key k"
+	" WHERE k.id OPERATOR(pg_catalog.=) $1",
+	STATEMENT_ARGS(UUIDOID)
+};
+
 static Statement lock_key = {
 	.sql = "SELECT " KEY_ROW_COLUMNS
 	" FROM ONLY apikeys.key k"
@@ -191,6 +197,28 @@ store_find_key(const bytea *hash, KeyRow *row)
 	found = store_read_latest(&find_key, (Datum[]) {PointerGetDatum(hash)}, NULL) > 0;
 	if (found)
 		copy_key_row(row);
+	store_close(&scope);
+
+	return found;
+}
+
+/* Reads the limits of a key as they are now; false when there is none. */
+bool
+store_key_limits(const pg_uuid_t *id, KeyLimits *limits)
+{
+	StoreScope	scope;
+	Datum		values[2];
+	bool		nulls[2];
+	bool		found;
+
+	store_open(&scope);
+	found = store_read_latest(&key_limits, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
+	if (found)
+	{
+		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values, nulls);
+		limits->root_id = *DatumGetUUIDP(values[0]);
+		policy_parse_rate_limits(DatumGetJsonbP(values[1]), &limits->limits);
+	}
 	store_close(&scope);
 
 	return found;

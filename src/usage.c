@@ -18,6 +18,7 @@
 #include "activity.h"
 #include "errors.h"
 #include "flushqueue.h"
+#include "ratelimit.h"
 #include "store.h"
 
 #define COST_LIMIT	INT64CONST(1000000000000000000)	/* 10^18; also in the CHECK */
@@ -53,6 +54,19 @@ check_cost(Numeric cost)
 }
 
 /*
+ * Spends tokens of the key's limits, at once and for good: an application
+ * that rolls back has used them all the same.
+ */
+static void
+spend_tokens(const pg_uuid_t *id, int64 tokens, TimestampTz now)
+{
+	KeyLimits	key;
+
+	if (tokens > 0 && ratelimit_available() && store_key_limits(id, &key))
+		ratelimit_spend_tokens(&key.root_id, &key.limits, tokens, now);
+}
+
+/*
  * apikey_record_usage(id uuid, tokens bigint, cost numeric): void.  One
  * request more.  A revoked key may still have used something.
  */
@@ -62,6 +76,7 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 	pg_uuid_t  *id;
 	int64		tokens;
 	Numeric		cost;
+	TimestampTz now = GetCurrentTimestamp();
 
 	require_argument(fcinfo, 0, "id");
 	require_argument(fcinfo, 1, "tokens");
@@ -76,8 +91,9 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 				 errmsg("tokens must not be negative")));
 	check_cost(cost);
 
-	if (!store_add_usage(id, tokens, cost, GetCurrentTimestamp()))
+	if (!store_add_usage(id, tokens, cost, now))
 		key_not_found(id);
+	spend_tokens(id, tokens, now);
 	flushqueue_note_usage();
 
 	PG_RETURN_VOID();

@@ -24,6 +24,7 @@
 #include "keycache.h"
 #include "keyhash.h"
 #include "permit.h"
+#include "ratelimit.h"
 #include "status.h"
 
 /* Longer texts are no keys, our own or imported, and are not even read. */
@@ -46,15 +47,16 @@ typedef struct Verdict
 	Counter		counter;
 	const char *code;
 	const char *reason;			/* NULL: valid */
+	TimestampTz retry_at;		/* 0: not known, or never */
 } Verdict;
 
-static const Verdict not_found = {COUNT_NOT_FOUND, "NOT_FOUND", "API key not found"};
+static const Verdict not_found = {COUNT_NOT_FOUND, "NOT_FOUND", "API key not found", 0};
 
 static const Verdict verdicts[] = {
-	[KEY_STATUS_REVOKED] = {COUNT_REVOKED, "REVOKED", "API key has been revoked"},
-	[KEY_STATUS_EXPIRED] = {COUNT_EXPIRED, "EXPIRED", "API key has expired"},
-	[KEY_STATUS_DISABLED] = {COUNT_DISABLED, "DISABLED", "API key is disabled"},
-	[KEY_STATUS_ACTIVE] = {COUNT_VALID, "VALID", NULL},
+	[KEY_STATUS_REVOKED] = {COUNT_REVOKED, "REVOKED", "API key has been revoked", 0},
+	[KEY_STATUS_EXPIRED] = {COUNT_EXPIRED, "EXPIRED", "API key has expired", 0},
+	[KEY_STATUS_DISABLED] = {COUNT_DISABLED, "DISABLED", "API key is disabled", 0},
+	[KEY_STATUS_ACTIVE] = {COUNT_VALID, "VALID", NULL, 0},
 };
 
 PG_FUNCTION_INFO_V1(apikey_verify);
@@ -174,6 +176,32 @@ judge_request(FunctionCallInfo fcinfo, CachedKey *key)
 }
 
 /*
+ * Judges whether the limits of the key's line leave room, and spends what
+ * the request takes, a slot included.  The last to judge: of a request that
+ * is refused nothing has to be given back.
+ */
+static const Verdict *
+judge_limits(FunctionCallInfo fcinfo, CachedKey *key, TimestampTz now, int64 *slot)
+{
+	static Verdict limited = {COUNT_RATE_LIMITED, "RATE_LIMITED", NULL, 0};
+	RateLimitDemand demand;
+	RateLimitAnswer answer;
+
+	demand.tokens = PG_ARGISNULL(4) ? 0 : PG_GETARG_INT32(4);
+	demand.slot = !PG_ARGISNULL(6) && PG_GETARG_BOOL(6);
+	demand.spend = true;
+	ratelimit_judge(DatumGetUUIDP(key->row.values[KEY_ROOT_ID]), &key->limits, &demand,
+					now, &answer);
+	*slot = answer.slot;
+	if (answer.reason == NULL)
+		return &verdicts[KEY_STATUS_ACTIVE];
+
+	limited.reason = answer.reason;
+	limited.retry_at = answer.retry_at == DT_NOEND ? 0 : answer.retry_at;
+	return &limited;
+}
+
+/*
  * Returns the descriptor of apikey_verify's row.  It is looked up once a
  * backend; a function that is made anew has a new oid.
  */
@@ -197,9 +225,10 @@ answer_tupdesc(FunctionCallInfo fcinfo)
 	return tupdesc;
 }
 
-/* Makes apikey_verify's row; row is NULL when no key was found. */
+/* Makes apikey_verify's row; row is NULL when no key was found, slot 0 for none. */
 static HeapTuple
-form_answer(FunctionCallInfo fcinfo, const Verdict *verdict, const KeyRow *row)
+form_answer(FunctionCallInfo fcinfo, const Verdict *verdict, const KeyRow *row,
+			int64 slot, TimestampTz now)
 {
 	Datum		values[ANSWER_NCOLUMNS] = {0};
 	bool		nulls[ANSWER_NCOLUMNS];
@@ -214,6 +243,18 @@ form_answer(FunctionCallInfo fcinfo, const Verdict *verdict, const KeyRow *row)
 		values[ANSWER_REASON] = CStringGetTextDatum(verdict->reason);
 		nulls[ANSWER_REASON] = false;
 	}
+	if (verdict->retry_at != 0)
+	{
+		values[ANSWER_RETRY_AFTER] =
+			DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(verdict->retry_at),
+								TimestampTzGetDatum(now));
+		nulls[ANSWER_RETRY_AFTER] = false;
+	}
+	if (slot != 0)
+	{
+		values[ANSWER_SLOT] = Int64GetDatum(slot);
+		nulls[ANSWER_SLOT] = false;
+	}
 	if (row != NULL)
 	{
 		memcpy(&values[ANSWER_KEY], row->values, sizeof(Datum) * KEY_NANSWER_COLUMNS);
@@ -224,18 +265,19 @@ form_answer(FunctionCallInfo fcinfo, const Verdict *verdict, const KeyRow *row)
 }
 
 /*
- * Returns the row that says a key is good, a copy of the one that is kept
- * with a cached key.
+ * Returns the row that says a key is good, without a slot a copy of the one
+ * that is kept with a cached key.
  */
 static HeapTuple
-valid_answer(FunctionCallInfo fcinfo, const Verdict *verdict, CachedKey *key)
+valid_answer(FunctionCallInfo fcinfo, const Verdict *verdict, CachedKey *key,
+			 int64 slot, TimestampTz now)
 {
-	if (!key->cached)
-		return form_answer(fcinfo, verdict, &key->row);
+	if (!key->cached || slot != 0)
+		return form_answer(fcinfo, verdict, &key->row, slot, now);
 
 	if (key->answer == NULL)
 	{
-		HeapTuple	answer = form_answer(fcinfo, verdict, &key->row);
+		HeapTuple	answer = form_answer(fcinfo, verdict, &key->row, 0, now);
 		MemoryContext old = MemoryContextSwitchTo(keycache_memory());
 
 		key->answer = heap_copytuple(answer);
@@ -247,23 +289,27 @@ valid_answer(FunctionCallInfo fcinfo, const Verdict *verdict, CachedKey *key)
 }
 
 /*
- * apikey_verify(raw_key text, ...): one row.  Time is the wall clock at the
- * call, not the start of the transaction.
+ * apikey_verify(raw_key text, ...): one row.  Time is the wall clock once the
+ * key is found, not the start of the transaction.
  */
 Datum
 apikey_verify(PG_FUNCTION_ARGS)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now;
 	const Verdict *verdict = &not_found;
 	CachedKey  *key = NULL;
+	int64		slot = 0;
 	HeapTuple	answer;
 
 	if (!PG_ARGISNULL(0))
 		key = find_key((struct varlena *) DatumGetPointer(PG_GETARG_DATUM(0)));
+	now = GetCurrentTimestamp();
 	if (key != NULL)
 		verdict = judge_status(&key->row, now);
 	if (verdict->reason == NULL)
 		verdict = judge_request(fcinfo, key);
+	if (verdict->reason == NULL && key->limited)
+		verdict = judge_limits(fcinfo, key, now, &slot);
 
 	counters_add(verdict->counter, 1);
 	if (verdict->reason == NULL)
@@ -271,12 +317,12 @@ apikey_verify(PG_FUNCTION_ARGS)
 		pg_uuid_t	id = *DatumGetUUIDP(key->row.values[KEY_ID]);
 
 		/* Noting a use may run code that looks up keys: key is gone then. */
-		answer = valid_answer(fcinfo, verdict, key);
+		answer = valid_answer(fcinfo, verdict, key, slot, now);
 		if (activity_note_use(&id, now))
 			flushqueue_wake();
 	}
 	else
-		answer = form_answer(fcinfo, verdict, key != NULL ? &key->row : NULL);
+		answer = form_answer(fcinfo, verdict, key != NULL ? &key->row : NULL, 0, now);
 
 	PG_RETURN_DATUM(HeapTupleGetDatum(answer));
 }

@@ -1,0 +1,168 @@
+-- Rate limits and slots.  Where there is no shared memory, limits_1.out shows
+-- that a key with limits is an error, and never a key without limits.
+CREATE FUNCTION test.limited(name text, limits jsonb) RETURNS uuid LANGUAGE sql AS $$
+  SELECT apikey_import(digest('limits-' || name, 'sha256'), 'limits ' || name, name, rate_limits => limits)
+$$;
+-- What verify says to some requests in a row.
+CREATE FUNCTION test.verify(name text, times integer = 1, tokens integer = NULL, acquire_slot boolean = false)
+RETURNS TABLE (n bigint, code text, reason text, retry_after text, slot boolean) LANGUAGE plpgsql AS $$
+BEGIN
+  FOR i IN 1 .. times LOOP
+    RETURN QUERY
+      SELECT i::bigint, v.code, v.reason,
+             CASE WHEN v.retry_after > '10 hours' THEN 'hours' WHEN v.retry_after > '1 minute' THEN 'minutes'
+                  WHEN v.retry_after > '0' THEN 'seconds' WHEN v.retry_after IS NOT NULL THEN 'wrong' END,
+             v.slot > 0
+      FROM apikey_verify('limits-' || name, tokens => tokens, acquire_slot => acquire_slot) v;
+  END LOOP;
+END $$;
+-- A minute's limits, which do not roll on while this runs.
+CREATE FUNCTION test.standing(name text) RETURNS TABLE (limit_name text, max numeric, used numeric, remaining numeric, resets boolean)
+LANGUAGE sql AS $$
+  SELECT l.name, l.max, l.used, l.remaining, l.resets_in > '0' FROM apikey_limits(test.id('limits ' || $1)) l
+$$;
+
+-- Keys without a limit need nothing.
+SELECT test.limited('none', '{}') IS NOT NULL AS made;
+SELECT test.limited('zero', '{"requests_per_minute": 0, "tokens_per_day": null, "max_concurrent_requests": 0}') IS NOT NULL AS made;
+SELECT * FROM test.verify('none', 2, 2147483647, true);
+SELECT * FROM test.verify('zero', 2, 2147483647, true);
+SELECT * FROM test.standing('none');
+SELECT * FROM test.standing('zero');
+SELECT apikey_record_usage(test.id('limits zero'), 9223372036854775807);
+SELECT apikey_release(slot) FROM unnest('{NULL,0,-1,1,16777215,9223372036854775807,-9223372036854775808}'::bigint[]) slot;
+
+-- Whichever way a key gets a limit: a warning where limits cannot be counted.
+SELECT count(*) FROM apikey_generate('limits generate', rate_limits => '{"tokens_per_minute": 1}');
+SELECT test.limited('import', '{"requests_per_day": 5}') IS NOT NULL AS made;
+SELECT rate_limits FROM apikey_update(test.id('limits zero'), '{"rate_limits": {"max_concurrent_requests": 1}}');
+SELECT rate_limits FROM apikey_update(test.id('limits zero'), '{"rate_limits": {}}');
+SELECT shared_memory FROM apikeys.stats \gset
+\if :shared_memory
+\else
+SELECT * FROM test.errors(
+  $$SELECT * FROM apikey_verify('limits-import')$$,
+  $$SELECT * FROM apikey_limits(test.id('limits import'))$$
+);
+-- The ledger is kept, and a key without limits passes as ever.
+SELECT apikey_record_usage(test.id('limits import'), 7);
+SELECT total_tokens FROM apikey_usage(test.id('limits import'));
+SELECT code FROM apikey_verify('limits-zero', acquire_slot => true);
+SELECT apikey_revoke(test.id('limits import'));
+SELECT code FROM apikey_verify('limits-import');
+DROP FUNCTION test.limited, test.verify, test.standing;
+\quit
+\endif
+
+-- Requests
+SELECT test.limited('requests', '{"requests_per_minute": 3}') IS NOT NULL AS made;
+SELECT * FROM test.standing('requests');
+SELECT * FROM test.verify('requests', 4);
+SELECT * FROM test.standing('requests');
+-- A refused request spends nothing, and ROLLBACK gives nothing back.
+SELECT * FROM test.verify('requests', 2);
+SELECT * FROM test.standing('requests');
+SELECT test.limited('rollback', '{"requests_per_day": 1}') IS NOT NULL AS made;
+BEGIN;
+SELECT * FROM test.verify('rollback');
+ROLLBACK;
+SELECT * FROM test.verify('rollback');
+
+-- Changed limits hold at once.
+SELECT rate_limits FROM apikey_update(test.id('limits requests'), '{"rate_limits": {"requests_per_minute": 4, "requests_per_day": 2147483647}}');
+SELECT * FROM test.verify('requests', 2);
+SELECT * FROM test.standing('requests');
+SELECT rate_limits FROM apikey_update(test.id('limits requests'), '{"rate_limits": {"requests_per_minute": 1}}');
+SELECT * FROM test.standing('requests');
+SELECT rate_limits FROM apikey_update(test.id('limits requests'), '{"rate_limits": null}');
+SELECT * FROM test.verify('requests', 2);
+SELECT * FROM test.standing('requests');
+
+-- Tokens are checked and not spent; what is recorded is spent.
+SELECT test.limited('tokens', '{"tokens_per_day": 100, "requests_per_day": 50}') IS NOT NULL AS made;
+SELECT * FROM test.verify('tokens', 3, 100);
+SELECT * FROM test.verify('tokens', 1, 101);
+SELECT * FROM test.verify('tokens', 1, 2147483647);
+SELECT * FROM test.standing('tokens');
+SELECT apikey_record_usage(test.id('limits tokens'), 60);
+SELECT * FROM test.verify('tokens', 1, 40);
+SELECT * FROM test.verify('tokens', 1, 41);
+BEGIN;
+SELECT apikey_record_usage(test.id('limits tokens'), 39);
+ROLLBACK;
+SELECT * FROM test.verify('tokens', 1, 0);
+SELECT * FROM test.verify('tokens', 1);
+SELECT * FROM test.verify('tokens', 1, 2);
+-- It may be more than was left; then even a request of no tokens has to wait.
+SELECT apikey_record_usage(test.id('limits tokens'), 9223372036854775807);
+SELECT apikey_record_usage(test.id('limits tokens'), 1);
+SELECT * FROM test.verify('tokens', 1, 0);
+SELECT * FROM test.verify('tokens', 1);
+SELECT * FROM test.standing('tokens');
+
+-- All or nothing: what one window refuses is not spent in another.
+SELECT test.limited('both', '{"requests_per_minute": 5, "requests_per_day": 2, "max_concurrent_requests": 9}') IS NOT NULL AS made;
+SELECT * FROM test.verify('both', 4, NULL, true);
+SELECT * FROM test.standing('both');
+
+-- A refusal for another reason spends nothing.
+SELECT rate_limits FROM apikey_update(test.id('limits rollback'), '{"rate_limits": {"requests_per_day": 2}, "permissions": {"allowed_models": ["o1"]}}');
+SELECT code FROM apikey_verify('limits-rollback', 'o2');
+SELECT code FROM apikey_verify('limits-rollback', 'o1');
+SELECT code FROM apikey_verify('limits-rollback', 'o2');
+SELECT code FROM apikey_verify('limits-rollback', 'o1');
+
+-- Rotated keys share what their root has.
+SELECT test.limited('rotated', '{"requests_per_day": 3}') IS NOT NULL AS made;
+SELECT id AS new_id, raw_key FROM apikey_rotate(test.id('limits rotated'), '1 hour') \gset
+SELECT * FROM test.verify('rotated');
+SELECT code FROM apikey_verify(:'raw_key');
+SELECT * FROM test.verify('rotated');
+SELECT code, reason FROM apikey_verify(:'raw_key');
+SELECT used, remaining FROM apikey_limits(:'new_id');
+-- ... also when the root is gone.
+SELECT apikey_delete(test.id('limits rotated'));
+SELECT apikey_flush() >= 0 AS flushed;
+SELECT code, reason FROM apikey_verify(:'raw_key');
+
+-- Slots
+SELECT test.limited('slots', '{"max_concurrent_requests": 2}') IS NOT NULL AS made;
+SELECT valid, slot IS NULL AS none FROM apikey_verify('limits-slots');
+SELECT slot AS first FROM apikey_verify('limits-slots', acquire_slot => true) \gset
+SELECT slot AS second FROM apikey_verify('limits-slots', acquire_slot => true) \gset
+SELECT :first > 0 AND :second > 0 AND :first <> :second AS two;
+SELECT code, reason, retry_after BETWEEN '9 min' AND '10 min' AS in_10_minutes, slot
+FROM apikey_verify('limits-slots', acquire_slot => true);
+SELECT * FROM test.standing('slots');
+SELECT valid, slot FROM apikey_verify('limits-slots');
+SELECT apikey_release(:first), apikey_release(:first) AS again, apikey_release(:second + 16777216) AS guessed;
+SELECT * FROM test.standing('slots');
+SELECT * FROM test.verify('slots', 2, NULL, true);
+BEGIN;
+SELECT apikey_release(:second);
+ROLLBACK;
+SELECT apikey_release(:second);
+
+-- A slot that is not given back frees itself.
+ALTER SYSTEM SET apikeys.slot_timeout = '1ms';
+SELECT pg_reload_conf();
+DO $$
+BEGIN
+  FOR i IN 1 .. 1000 LOOP
+    EXIT WHEN (SELECT l.used = 0 FROM apikey_limits(test.id('limits slots')) l);
+    PERFORM pg_sleep(0.01);
+  END LOOP;
+END $$;
+SELECT * FROM test.standing('slots');
+ALTER SYSTEM RESET apikeys.slot_timeout;
+SELECT pg_reload_conf();
+
+-- Outcomes are counted.
+SELECT rate_limited > 5 AS counted FROM apikeys.stats;
+
+SELECT * FROM test.errors(
+  $$SELECT * FROM apikey_limits(NULL)$$,
+  $$SELECT * FROM apikey_limits('00000000-0000-0000-0000-000000000000')$$,
+  $$SET apikeys.slot_timeout = 5$$);
+
+DROP FUNCTION test.limited, test.verify, test.standing;

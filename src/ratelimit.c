@@ -1,0 +1,294 @@
+/*-------------------------------------------------------------------------
+ *
+ * ratelimit.c
+ *	  Rate limits and slots, checked and spent together.
+ *
+ * The keys of one line, a key and its successors by rotation, share the
+ * entry of their root_id in the shared table.  A request is judged under the
+ * exclusive lock of the entry's partition: either it passes in all windows
+ * and gets its slot, and all of it is spent, or nothing is.  What was spent
+ * stays spent when the transaction is rolled back.
+ *
+ * Limits fail closed: where there is no shared memory, or no room in it, a
+ * key with limits is an error and not a key without limits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+
+#include "counters.h"
+#include "keytable.h"
+#include "ratelimit.h"
+
+/* Can limits be enforced here? */
+bool
+ratelimit_available(void)
+{
+	return keytable_attach() != NULL;
+}
+
+static KeyTable *
+require_table(void)
+{
+	KeyTable   *table = keytable_attach();
+
+	if (table == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("rate limits need shared memory"),
+				 errhint("Add \"apikeys\" to shared_preload_libraries and restart the server.")));
+	return table;
+}
+
+static void
+no_room(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("there is no room to enforce the limits of this API key"),
+			 errhint("Raise apikeys.max_tracked_keys and restart the server.")));
+}
+
+/* Drawn before the lock is taken, since it may fail. */
+static uint64
+draw_random(void)
+{
+	uint64		random;
+
+	if (!pg_strong_random(&random, sizeof(random)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+	return random;
+}
+
+/* Finds or adds the entry of a line; NULL when there is no room. */
+static Entry *
+get_entry(KeyTable *table, const Place *place, TimestampTz now, bool *evicted)
+{
+	Entry	   *entry = keytable_find(place);
+
+	return entry != NULL ? entry : keytable_add(table, place, now, evicted);
+}
+
+/*
+ * Takes a slot.  When the pool is empty, those that have timed out with
+ * other holders come back first.
+ */
+static int64
+take_slot(KeyTable *table, const Place *place, Entry *entry, uint64 random,
+		  TimestampTz now)
+{
+	int64		timeout = keytable_slot_timeout();
+	int			holder = entry - place->entries;
+	int64		slot = slots_take(&place->pool, &entry->held, holder, random, now);
+
+	if (slot != 0)
+		return slot;
+
+	for (int i = 0; i < table->nentries; i++)
+		slots_expire(&place->pool, &place->entries[i].held, timeout, now);
+	return slots_take(&place->pool, &entry->held, holder, random, now);
+}
+
+/*
+ * Finds the limit that refuses a request, or returns a negative number.  A
+ * full window comes before a lack of slots, whose end nobody knows: the
+ * oldest slot times out at retry_at, at the latest.
+ */
+static int
+find_refusing(const Place *place, Entry *entry, const RateLimits *limits,
+			  const int64 *costs, bool slot, TimestampTz now, TimestampTz *retry_at)
+{
+	Window		none[WINDOW_NKINDS] = {0};
+	int			refusing = window_find_full(entry != NULL ? entry->windows : none,
+											limits->max, costs, now, retry_at);
+
+	if (refusing != NO_WINDOW || !slot || entry == NULL)
+		return refusing;
+
+	slots_expire(&place->pool, &entry->held, keytable_slot_timeout(), now);
+	if (entry->held.count < limits->max[RATE_SLOTS])
+		return refusing;
+
+	*retry_at = place->pool.slots[entry->held.oldest].taken_at + keytable_slot_timeout();
+	return RATE_SLOTS;
+}
+
+/* Spends a request and takes its slot, all or nothing; false: no room. */
+static bool
+spend(KeyTable *table, const Place *place, const RateLimits *limits, bool slot,
+	  uint64 random, TimestampTz now, RateLimitAnswer *answer, bool *evicted)
+{
+	static const int64 costs[WINDOW_NKINDS] = {
+		[WINDOW_REQUESTS_MINUTE] = 1,
+		[WINDOW_REQUESTS_DAY] = 1,
+	};
+	Entry	   *entry;
+
+	if (!slot && limits->max[WINDOW_REQUESTS_MINUTE] == 0 &&
+		limits->max[WINDOW_REQUESTS_DAY] == 0)
+		return true;
+
+	entry = get_entry(table, place, now, evicted);
+	if (entry == NULL)
+		return false;
+	if (slot)
+	{
+		answer->slot = take_slot(table, place, entry, random, now);
+		if (answer->slot == 0)
+			return false;
+	}
+	window_spend(entry->windows, limits->max, costs, now);
+
+	return true;
+}
+
+/* Says why a limit refuses a request. */
+static char *
+explain(int limit, int64 max, int64 tokens)
+{
+	const char *name = policy_limit_name(limit);
+
+	if (tokens > max && (limit == WINDOW_TOKENS_MINUTE || limit == WINDOW_TOKENS_DAY))
+		return psprintf(INT64_FORMAT " tokens are more than the %s limit of " INT64_FORMAT,
+						tokens, name, max);
+	return psprintf("%s limit of " INT64_FORMAT " is reached", name, max);
+}
+
+/*
+ * Judges whether a request passes now, and spends it if so.  Tokens are only
+ * checked, at least one: how many it will be is known when the request is
+ * done.
+ */
+void
+ratelimit_judge(const pg_uuid_t *root_id, const RateLimits *limits,
+				const RateLimitDemand *demand, TimestampTz now, RateLimitAnswer *answer)
+{
+	KeyTable   *table = require_table();
+	Place		place = keytable_place(table, MyDatabaseId, root_id);
+	int64		tokens = Max(demand->tokens, 1);
+	const int64 costs[WINDOW_NKINDS] = {
+		[WINDOW_REQUESTS_MINUTE] = 1,
+		[WINDOW_TOKENS_MINUTE] = tokens,
+		[WINDOW_REQUESTS_DAY] = 1,
+		[WINDOW_TOKENS_DAY] = tokens,
+	};
+	bool		slot = demand->slot && limits->max[RATE_SLOTS] > 0;
+	uint64		random = slot && demand->spend ? draw_random() : 0;
+	int			refusing;
+	bool		room = true;
+	bool		evicted = false;
+
+	memset(answer, 0, sizeof(RateLimitAnswer));
+
+	keytable_lock(place.partition, LW_EXCLUSIVE);
+	refusing = find_refusing(&place, keytable_find(&place), limits, costs, slot,
+							 now, &answer->retry_at);
+	if (refusing < 0 && demand->spend)
+		room = spend(table, &place, limits, slot, random, now, answer, &evicted);
+	keytable_unlock(place.partition);
+
+	if (evicted)
+		counters_add(COUNT_EVICTIONS, 1);
+	if (!room)
+		no_room();
+	if (refusing >= 0)
+		answer->reason = explain(refusing, limits->max[refusing], tokens);
+}
+
+/*
+ * Spends tokens that have been used, even if they are more than was left.
+ * Where there is no shared memory nothing is spent: the key does not pass.
+ */
+void
+ratelimit_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits,
+					   int64 tokens, TimestampTz now)
+{
+	KeyTable   *table = keytable_attach();
+	const int64 costs[WINDOW_NKINDS] = {
+		[WINDOW_TOKENS_MINUTE] = tokens,
+		[WINDOW_TOKENS_DAY] = tokens,
+	};
+	Place		place;
+	Entry	   *entry;
+	bool		evicted = false;
+
+	if (table == NULL || tokens == 0 ||
+		(limits->max[WINDOW_TOKENS_MINUTE] == 0 && limits->max[WINDOW_TOKENS_DAY] == 0))
+		return;
+
+	place = keytable_place(table, MyDatabaseId, root_id);
+	keytable_lock(place.partition, LW_EXCLUSIVE);
+	entry = get_entry(table, &place, now, &evicted);
+	if (entry != NULL)
+		window_spend(entry->windows, limits->max, costs, now);
+	keytable_unlock(place.partition);
+
+	if (evicted)
+		counters_add(COUNT_EVICTIONS, 1);
+	if (entry == NULL)
+		no_room();
+}
+
+/* Gives a slot back; false when this database does not hold it. */
+bool
+ratelimit_release(int64 slot, TimestampTz now)
+{
+	KeyTable   *table = keytable_attach();
+	Place		place;
+	bool		held = false;
+	int			i;
+
+	if (table == NULL || !keytable_slot_place(table, slot, &place))
+		return false;
+
+	i = slot_index(slot) - place.pool.first_index;
+	keytable_lock(place.partition, LW_EXCLUSIVE);
+	if (place.pool.slots[i].number == slot)
+	{
+		Entry	   *entry = &place.entries[place.pool.slots[i].holder];
+
+		slots_expire(&place.pool, &entry->held, keytable_slot_timeout(), now);
+		held = place.pool.slots[i].number == slot && entry->key.database == MyDatabaseId;
+		if (held)
+			slots_give_back(&place.pool, &entry->held, i);
+	}
+	keytable_unlock(place.partition);
+
+	return held;
+}
+
+/* Reads how the RATE_NLIMITS limits of a line stand. */
+void
+ratelimit_read(const pg_uuid_t *root_id, TimestampTz now, RateLimitState *states)
+{
+	KeyTable   *table = require_table();
+	Place		place = keytable_place(table, MyDatabaseId, root_id);
+	Entry	   *entry;
+
+	memset(states, 0, RATE_NLIMITS * sizeof(RateLimitState));
+
+	keytable_lock(place.partition, LW_EXCLUSIVE);
+	entry = keytable_find(&place);
+	if (entry != NULL)
+	{
+		HeldSlots  *held = &entry->held;
+
+		for (int kind = 0; kind < WINDOW_NKINDS; kind++)
+		{
+			/* Once nothing is used, a cost of 1 passes a limit of 1. */
+			states[kind].used = window_used(entry->windows, kind, now);
+			states[kind].resets_at = window_wait(entry->windows, kind, 1, 1, now);
+		}
+
+		slots_expire(&place.pool, held, keytable_slot_timeout(), now);
+		states[RATE_SLOTS].used = held->count;
+		if (held->count > 0)
+			states[RATE_SLOTS].resets_at =
+				place.pool.slots[held->newest].taken_at + keytable_slot_timeout();
+	}
+	keytable_unlock(place.partition);
+}

@@ -1,0 +1,47 @@
+/*-------------------------------------------------------------------------
+ *
+ * ratelimit.h
+ *	  Rate limits and slots, checked and spent together.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_RATELIMIT_H
+#define APIKEYS_RATELIMIT_H
+
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "policy.h"
+
+/* What a request wants of a key's limits. */
+typedef struct RateLimitDemand
+{
+	int64		tokens;			/* to be checked, not spent */
+	bool		slot;
+	bool		spend;			/* else it is only asked whether it would pass */
+} RateLimitDemand;
+
+typedef struct RateLimitAnswer
+{
+	const char *reason;			/* palloc'd; NULL: it passes */
+	TimestampTz retry_at;		/* DT_NOEND: never */
+	int64		slot;			/* 0: none was taken */
+} RateLimitAnswer;
+
+/* One limit as it stands. */
+typedef struct RateLimitState
+{
+	int64		used;
+	TimestampTz resets_at;		/* 0: nothing is used */
+} RateLimitState;
+
+extern bool ratelimit_available(void);
+extern void ratelimit_judge(const pg_uuid_t *root_id, const RateLimits *limits,
+							const RateLimitDemand *demand, TimestampTz now,
+							RateLimitAnswer *answer);
+extern void ratelimit_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits,
+								   int64 tokens, TimestampTz now);
+extern bool ratelimit_release(int64 slot, TimestampTz now);
+extern void ratelimit_read(const pg_uuid_t *root_id, TimestampTz now, RateLimitState *states);
+
+#endif							/* APIKEYS_RATELIMIT_H */

@@ -1,0 +1,260 @@
+
+# The windows of src/window.c against a plain model, the log of all that has
+# passed: random traces with a clock of their own, which test/window/trace.c
+# plays.  The seed is printed; SEED=n plays the same traces again.
+
+use strict;
+use warnings;
+
+use IPC::Run;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use constant {
+	TRACES => 10_000,
+	STEPS => 30,
+	MINUTE => 60_000_000,
+	HOUR => 3_600_000_000,
+	DAY => 86_400_000_000,
+};
+
+my @lengths = (MINUTE, MINUTE, DAY, DAY);
+my @is_tokens = (0, 1, 0, 1);
+my $seed = $ENV{SEED} // time;
+srand($seed);
+note "SEED=$seed";
+
+my $pg_config = $ENV{PG_CONFIG} || 'pg_config';
+my $program = PostgreSQL::Test::Utils::tempdir() . '/trace';
+chomp(my $cc = `$pg_config --cc`);
+chomp(my $includedir = `$pg_config --includedir-server`);
+system("$cc -O1 -I $includedir -I src -o $program test/window/trace.c src/window.c") == 0
+  or BAIL_OUT('could not compile test/window/trace.c');
+
+# Plays commands, lists of words; returns the answers, lists of words.
+sub play
+{
+	my ($out, $err) = ('', '');
+	my $in = join '', map { "@$_\n" } @_;
+
+	IPC::Run::run([$program], '<', \$in, '>', \$out, '2>', \$err)
+	  or die "trace ended with status $?: $err";
+	return map { [split] } split /\n/, $out;
+}
+
+sub pick { return $_[ rand @_ ] }
+
+# Steps of time that hit the edges of buckets as well as everything between.
+sub step
+{
+	my ($steady) = @_;
+
+	return $steady if rand() < 0.3;
+	return pick(0, 0, 1, int rand 1000, int rand MINUTE / 10, int rand MINUTE,
+		MINUTE - 1, MINUTE, MINUTE + 1, int rand 3 * MINUTE, int rand HOUR,
+		int rand DAY / 4, int rand DAY, DAY - 1, DAY, int rand 3 * DAY);
+}
+
+sub random_trace
+{
+	my ($clock_steps) = @_;
+	my $now = 800_000_000_000_000 + int rand DAY;
+	my $steady = int(MINUTE / (1 + rand 20));
+	my @trace = ([ 'new', map { rand() < 0.4 ? 0 : 1 + int rand $_ } 12, 200, 30, 500 ]);
+
+	$trace[0][1] ||= 3 unless grep { $_ } @{ $trace[0] }[ 1 .. 4 ];
+	foreach (1 .. STEPS)
+	{
+		$now += step($steady);
+		$now += pick(-(HOUR), HOUR) if $clock_steps && rand() < 0.2;
+		push @trace, rand() < 0.7
+		  ? [ 'verify', $now, 1 + int rand pick(1, 10, 300) ]
+		  : [ 'record', $now, int rand pick(1, 20, 300) ];
+	}
+	return @trace;
+}
+
+# --------------------------------------------------------------- the model
+
+# The window with a length and a limit: its log, and where its buckets meet.
+sub new_window { return { length => $_[0], limit => $_[1], log => [], start => 0 } }
+
+sub total
+{
+	my ($window, $after, $to) = @_;
+	my $sum = 0;
+
+	foreach (reverse @{ $window->{log} })
+	{
+		last if $_->[0] <= $after;
+		$sum += $_->[1] if $_->[0] <= $to;
+	}
+	return $sum;
+}
+
+# Returns what is used: this bucket, and the part of the one before that a
+# window ending now covers.  After a pause the buckets start now.
+sub used
+{
+	my ($window, $now) = @_;
+	my $length = $window->{length};
+
+	$window->{start} += $length if $now - $window->{start} >= $length
+	  && $now - $window->{start} < 2 * $length;
+	$window->{start} = $now if $now - $window->{start} >= 2 * $length;
+
+	my $current = total($window, $window->{start} - 1, $now);
+	my $previous = total($window, $window->{start} - $length - 1, $window->{start} - 1);
+
+	$window->{start} = $now if $current + $previous == 0;
+	my $remaining = $window->{start} + $length - $now;
+	$window->{bound} = $window->{limit} + 1 + $previous * ($length - $remaining) / $length;
+	return $current + int($previous * $remaining / $length);
+}
+
+# What is wrong with the answers to a trace; empty when nothing is.
+sub faults
+{
+	my ($trace, $answers) = @_;
+	my ($new, @commands) = @$trace;
+	my @windows = map { new_window($lengths[$_], $new->[ $_ + 1 ]) } 0 .. 3;
+	my @faults;
+
+	for my $i (0 .. $#commands)
+	{
+		my ($command, $now, $tokens) = @{ $commands[$i] };
+		my ($full, $until, $before, $at, @used_after) = @{ $answers->[$i] };
+		my @limited = grep { $windows[$_]{limit} > 0 } 0 .. 3;
+		my @used = map { used($_, $now) } @windows;
+		my @over = grep {
+			$used[$_] + ($is_tokens[$_] ? $tokens : 1) > $windows[$_]{limit}
+		} @limited;
+		my $fault = sub { push @faults, "step $i (@{$commands[$i]}): @_: @{$answers->[$i]}" };
+
+		if ($command eq 'verify' && @over)
+		{
+			$fault->('passed, but over is ' . "@over") if $full < 0;
+			$fault->('another window refuses') unless grep { $_ == $full } @over;
+			$fault->('too early or too late')
+			  unless $before == 0
+			  && ($at == 1 || $until == 9_223_372_036_854_775_807);
+			$fault->('longer than two windows')
+			  if $at == 1 && $until > $now + 2 * $lengths[$full];
+			$fault->('never, though it fits in the limit')
+			  if $at == 0 && $tokens <= $windows[$full]{limit};
+		}
+		elsif ($command eq 'verify')
+		{
+			$fault->('refused') if $full >= 0;
+		}
+
+		# What is spent: a request that passes, in all windows or in none.
+		foreach (@limited)
+		{
+			my $cost = $command eq 'record' ? ($is_tokens[$_] ? $tokens : 0)
+			  : ($is_tokens[$_] || @over) ? 0 : 1;
+			push @{ $windows[$_]{log} }, [ $now, $cost ];
+			$used[$_] = used($windows[$_], $now);
+			$fault->("window $_ should have $used[$_]") if $used[$_] != $used_after[$_];
+		}
+
+		# Within any window's length: the limit and what the approximation adds.
+		foreach (grep { !$is_tokens[$_] } @limited)
+		{
+			my $window = $windows[$_];
+			my $passed = total($window, $now - $lengths[$_], $now);
+			$fault->("window $_: $passed passed")
+			  if $passed > 2 * $window->{limit} || $passed > $window->{bound};
+			$fault->("window $_: a burst of " . total($window, $now - 1, $now))
+			  if total($window, $now - 1, $now) > $window->{limit};
+		}
+		last if @faults > 5;
+	}
+	return @faults;
+}
+
+my ($verifies, $refusals, @faults) = (0, 0);
+for (my $n = 0; $n < TRACES && !@faults; $n += 500)
+{
+	my @traces = map { [ random_trace(0) ] } 1 .. 500;
+	my @answers = play(map { @$_ } @traces);
+
+	foreach my $trace (@traces)
+	{
+		my @mine = splice @answers, 0, STEPS;
+		$verifies += grep { $_->[0] eq 'verify' } @$trace;
+		$refusals += grep { $_->[0] >= 0 } @mine;
+		push @faults, faults($trace, \@mine);
+		last if @faults;
+	}
+}
+is(join("\n", @faults), '', TRACES . ' traces agree with the log');
+note "$verifies verifies, $refusals refused";
+ok($refusals > $verifies / 10 && $refusals < $verifies * 9 / 10, 'the traces test both answers');
+
+# ---------------------------------------------------- a clock that is moved
+
+{
+	my @wrong;
+	foreach (1 .. 2_000)
+	{
+		my ($new, @commands) = random_trace(1);
+		my @answers = play($new, @commands);
+
+		for my $i (0 .. $#commands)
+		{
+			my ($full, $until, $before, $at, @used) = @{ $answers[$i] };
+			my $now = $commands[$i][1];
+
+			# When it is set back, the bucket before counts in full again.
+			push @wrong, "@{$commands[$i]}: @{$answers[$i]}"
+			  if ($new->[1] && $used[0] > 2 * $new->[1])
+			  || ($new->[3] && $used[2] > 2 * $new->[3])
+			  || grep { $_ < 0 } @used;
+			push @wrong, "@{$commands[$i]}: @{$answers[$i]}"
+			  if $full >= 0 && ($before || ($until < 9_223_372_036_854_775_807
+					&& (!$at || $until > $now + 2 * $lengths[$full])));
+		}
+		last if @wrong;
+	}
+	is("@wrong", '', 'nobody is locked out for more than two windows, wherever the clock goes');
+}
+
+# Set back by an hour, with the minute full: free again after a minute or two.
+is_deeply(
+	[ map { $_->[0] } play([ 'new', 1, 0, 0, 0 ], [ 'verify', 10 * HOUR, 1 ], [ 'verify', 9 * HOUR, 1 ],
+			[ 'verify', 9 * HOUR + MINUTE, 1 ], [ 'verify', 9 * HOUR + MINUTE + 1, 1 ]) ],
+	[ -1, 0, 0, -1 ], 'set back by an hour');
+
+# ------------------------------------------------------------------- edges
+
+my $t = 900_000_000_000_000;
+my $max = 9_223_372_036_854_775_807;
+
+is_deeply([ play([ 'new', 1, 0, 0, 0 ], map { [ 'verify', $_, 1 ] } $t, $t, $t + MINUTE, $t + MINUTE + 1) ],
+	[
+		[ -1, 0, 0, 0, 1, 0, 0, 0 ],
+		[ 0, $t + MINUTE + 1, 0, 1, 1, 0, 0, 0 ],
+		[ 0, $t + MINUTE + 1, 0, 1, 1, 0, 0, 0 ],
+		[ -1, 0, 0, 0, 1, 0, 0, 0 ],
+	],
+	'a limit of 1');
+is_deeply([ map { [ @$_[ 0, 5 ] ] } play([ 'new', 0, 2_147_483_647, 0, 0 ],
+			[ 'verify', $t, 2_147_483_647 ], [ 'record', $t, 2_147_483_646 ], [ 'verify', $t, 2 ],
+			[ 'verify', $t, 1 ], [ 'record', $t, 1 ], [ 'verify', $t, 1 ]) ],
+	[ [ -1, 0 ], [ -1, 2_147_483_646 ], [ 1, 2_147_483_646 ], [ -1, 2_147_483_646 ],
+		[ -1, 2_147_483_647 ], [ 1, 2_147_483_647 ] ],
+	'a limit of 2^31 - 1');
+is_deeply([ map { $_->[7] } play([ 'new', 0, 0, 0, 1 ], [ 'record', $t, $max ], [ 'record', $t, $max ],
+			[ 'record', $t + DAY, $max ], [ 'record', $t + 2 * DAY - 1, 1 ],
+			[ 'record', $t + 2 * DAY, 0 ], [ 'record', $t + 3 * DAY + DAY / 2, 0 ]) ],
+	[ $max, $max, $max, $max, $max, 0 ],
+	'sums stop at 2^63 - 1');
+is_deeply([ map { [ @$_[ 0 .. 3 ] ] } play([ 'new', 0, 0, 0, 9_007_199_254_740_991 ],
+			[ 'record', $t, $max ], [ 'verify', $t, 1 ]) ],
+	[ [ -1, 0, 0, 0 ], [ 3, $t + 2 * DAY - 84_374_999, 0, 1 ] ],
+	'a wait after 2^63 - 1 tokens');
+is_deeply([ map { [ @$_[ 0, 1 ] ] } play([ 'new', 5, 0, 0, 7 ], [ 'verify', $t, 8 ]) ],
+	[ [ 3, $max ] ], 'more tokens than the limit never pass');
+
+done_testing();

@@ -1,0 +1,257 @@
+
+# Rate limits and slots under fire: many clients, killed clients, restarts.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use ApikeysTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(usleep);
+
+my $node = start_node('main', 'apikeys.max_tracked_keys = 2048');
+
+sub add_limited
+{
+	my ($name, $limits) = @_;
+
+	add_keys($node, 'postgres', $name);
+	set_limits($name, $limits);
+}
+
+sub set_limits
+{
+	my ($name, $limits) = @_;
+
+	$node->safe_psql('postgres', sprintf q{SELECT apikey_update(%s, '{"rate_limits": {%s}}')},
+		id_of($name), $limits);
+}
+
+sub used
+{
+	my ($name, $limit) = @_;
+
+	return $node->safe_psql('postgres',
+		sprintf "SELECT used FROM apikey_limits(%s) WHERE name = '$limit'", id_of($name));
+}
+
+sub codes
+{
+	my ($name, $times) = @_;
+
+	return $node->safe_psql('postgres', qq{
+		SELECT string_agg(v.code, ' ' ORDER BY n)
+		FROM generate_series(1, $times) n, LATERAL apikey_verify('$name-key', tokens => n - n) v});
+}
+
+# -------------------------------------------- the last place is taken once
+
+add_limited('hot', '"requests_per_minute": 1000, "requests_per_day": 5000');
+my $load = start_load($node, 'postgres', "SELECT code FROM apikey_verify('hot-key');\n",
+	'--client=16', '--jobs=2', '--transactions=125');
+ok(end_load($load), '16 clients make 2,000 requests');
+is(stats($node, "valid || ' ' || rate_limited"), '1000 1000', 'of a limit of 1,000, exactly so many pass');
+is(used('hot', 'requests_per_day'), '1000', 'what a window refuses is not spent in another');
+
+# Two limits, one over the minute and one over the day, and slots: of each
+# the same number is spent.
+add_limited('three', '"requests_per_minute": 700, "requests_per_day": 500, "max_concurrent_requests": 600');
+$load = start_load($node, 'postgres', "SELECT code FROM apikey_verify('three-key', acquire_slot => true);\n",
+	'--client=16', '--jobs=2', '--transactions=125');
+ok(end_load($load), 'another 2,000');
+is($node->safe_psql('postgres', sprintf q{
+		SELECT string_agg(name || ' ' || used, ', ') FROM apikey_limits(%s)}, id_of('three')),
+	'requests_per_minute 500, requests_per_day 500, max_concurrent_requests 500', 'all or nothing');
+
+# Tokens that are recorded at once by many
+add_limited('tokens', '"tokens_per_day": 9007199254740991');
+$load = start_load($node, 'postgres', sprintf("SELECT apikey_record_usage(%s, 7);\n", id_of('tokens')),
+	'--client=16', '--jobs=2', '--transactions=50');
+ok(end_load($load), '16 clients record usage');
+is(used('tokens', 'tokens_per_day'), 16 * 50 * 7, 'all of it is spent');
+
+# ------------------------------------------------------------------- edges
+
+add_limited('one', '"requests_per_day": 1');
+is(codes('one', 3), 'VALID RATE_LIMITED RATE_LIMITED', 'a limit of 1');
+add_limited('large', '"requests_per_day": 2147483647, "tokens_per_minute": 2147483647');
+is(codes('large', 3), 'VALID VALID VALID', 'limits of 2^31 - 1');
+is($node->safe_psql('postgres', q{
+		SELECT code, slot IS NULL FROM apikey_verify('large-key', tokens => 2147483647, acquire_slot => true)}),
+	'VALID|t', 'as many tokens; no slot where there is no limit on them');
+
+my $answer = $node->safe_psql('postgres', q{
+	BEGIN; SELECT code FROM apikey_verify('one-key'); ROLLBACK;
+	BEGIN; SELECT code FROM apikey_verify('large-key'); ROLLBACK});
+is($answer, "RATE_LIMITED\nVALID", 'in transactions that are rolled back');
+is(used('large', 'requests_per_day'), 5, '... which gives nothing back');
+is($node->safe_psql('postgres', q{
+		BEGIN READ ONLY; SELECT code FROM apikey_verify('large-key'); COMMIT}),
+	'VALID', 'in a READ ONLY transaction');
+
+# ------------------------------------------------------------------- slots
+
+# Each turn takes one to three slots, and notes from when to when it surely
+# had them.  The gate may be held by 4 at once.
+add_limited('gate', '"max_concurrent_requests": 4');
+$node->safe_psql('postgres', q{
+	CREATE UNLOGGED TABLE turn (slot bigint, first timestamptz, last timestamptz);
+	CREATE SEQUENCE pairs CACHE 1;
+	CREATE FUNCTION take_turns(n integer) RETURNS integer LANGUAGE plpgsql AS $$
+	DECLARE
+		taken bigint;
+		slots bigint[];
+		firsts timestamptz[];
+		refused integer = 0;
+	BEGIN
+		FOR i IN 1 .. n LOOP
+			slots = '{}';
+			firsts = '{}';
+			FOR j IN 1 .. 1 + random() * 2 LOOP
+				SELECT v.slot INTO taken FROM apikey_verify('gate-key', acquire_slot => true) v;
+				IF taken IS NULL THEN
+					refused = refused + 1;
+				ELSE
+					slots = slots || taken;
+					firsts = firsts || clock_timestamp();
+					PERFORM nextval('pairs');
+				END IF;
+			END LOOP;
+			IF random() < 0.01 THEN
+				PERFORM pg_sleep(0.0005);
+			END IF;
+			INSERT INTO turn SELECT s, f, clock_timestamp() FROM unnest(slots, firsts) u(s, f);
+			FOREACH taken IN ARRAY slots LOOP
+				IF NOT apikey_release(taken) THEN
+					RAISE 'slot % was not held', taken;
+				END IF;
+			END LOOP;
+		END LOOP;
+		RETURN refused;
+	END $$});
+
+# Clients come and go until there have been enough pairs; some are killed in
+# the middle of what they do.
+my ($killed, $failed) = (0, 0);
+while ($node->safe_psql('postgres', 'SELECT last_value FROM pairs') < 100_000)
+{
+	my $offset = -s $node->logfile;
+
+	$load = start_load($node, 'postgres', "SELECT take_turns(200);\n",
+		'--client=16', '--jobs=2', '--transactions=10');
+	foreach (1 .. 4)
+	{
+		usleep(int rand 200_000);
+		$killed += $node->safe_psql('postgres', q{
+			SELECT count(pg_terminate_backend(pid)) FROM (
+				SELECT pid FROM pg_stat_activity
+				WHERE application_name = 'pgbench' AND state = 'active' ORDER BY random() LIMIT 1) p});
+	}
+	end_load($load);
+	$failed += count_in_log($node, qr/was not held/, $offset);
+
+	# What the killed ones held comes back; the others wait for nobody.
+	$node->safe_psql('postgres', q{ALTER SYSTEM SET apikeys.slot_timeout = '1ms'});
+	$node->reload;
+	wait_until('the slots of killed clients are free', sub { used('gate', 'max_concurrent_requests') == 0 });
+	$node->safe_psql('postgres', q{ALTER SYSTEM RESET apikeys.slot_timeout});
+	$node->reload;
+	wait_for_setting('10min');
+}
+
+# A backend that has not seen the reload yet may free a slot too early.
+sub wait_for_setting
+{
+	my ($value) = @_;
+
+	wait_until("slot_timeout is $value",
+		sub { $node->safe_psql('postgres', 'SHOW apikeys.slot_timeout') eq $value });
+}
+
+ok($killed > 0, "$killed clients were killed");
+is($failed, 0, 'what was taken could be given back');
+is($node->safe_psql('postgres', q{
+		SELECT max(held) BETWEEN 2 AND 4
+		FROM (SELECT sum(change) OVER (ORDER BY at, change ROWS UNBOUNDED PRECEDING) AS held
+		      FROM (SELECT first AS at, 1 AS change FROM turn
+		            UNION ALL SELECT last, -1 FROM turn) c) h}),
+	't', 'never were more than 4 slots held at once');
+is($node->safe_psql('postgres', 'SELECT count(*) > 10000 FROM turn'), 't', 'of many that were');
+is($node->safe_psql('postgres', q{SELECT count(DISTINCT slot) = count(*) FROM turn}),
+	't', 'no number was given out twice');
+
+# Another database knows neither the slot nor the windows.
+$node->safe_psql('postgres', 'CREATE DATABASE other');
+add_extension($node, 'other');
+add_keys($node, 'other', 'gate');
+my $slot = $node->safe_psql('postgres', q{SELECT slot FROM apikey_verify('gate-key', acquire_slot => true)});
+is($node->safe_psql('other', "SELECT apikey_release($slot)"), 'f', 'a slot of another database');
+is($node->safe_psql('postgres', "SELECT apikey_release($slot), apikey_release($slot)"), 't|f',
+	'a slot is given back once');
+
+# ------------------------------------------------------------- a full table
+
+# Entries with something to remember do not make room for others.
+$node->safe_psql('other', q{
+	SELECT apikey_import(digest(n || '-key', 'sha256'), n::text, 'many', rate_limits => '{"requests_per_day": 1}')
+	FROM generate_series(1, 3000) n});
+my ($ret, $stdout, $stderr) = $node->psql('other', q{
+	SELECT count(*) FROM generate_series(1, 3000) n, LATERAL apikey_verify(n || '-key') v},
+	extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+like($stderr, qr/53400: there is no room.*HINT:  Raise apikeys.max_tracked_keys/s,
+	'a full table is an error that says what to set');
+is(codes('one', 1), 'RATE_LIMITED', '... and does not unlock anybody');
+is(used('hot', 'requests_per_day'), 1000, '... nor forget anything');
+my $refused = $node->safe_psql('other', q{
+	DO $$
+	DECLARE
+		passed integer = 0;
+		twice integer = 0;
+		answer text;
+	BEGIN
+		FOR i IN 1 .. 3000 LOOP
+			BEGIN
+				SELECT code INTO answer FROM apikey_verify(i || '-key');
+				SELECT code INTO answer FROM apikey_verify(i || '-key');
+				passed = passed + 1;
+				twice = twice + (answer <> 'RATE_LIMITED')::integer;
+			EXCEPTION WHEN configuration_limit_exceeded THEN NULL;
+			END;
+		END LOOP;
+		PERFORM set_config('test.result', (passed BETWEEN 1500 AND 2048) || ' ' || twice, false);
+	END $$;
+	SELECT current_setting('test.result')});
+is($refused, 'true 0', '... and nobody passes who has no entry');
+$node->safe_psql('postgres', 'DROP DATABASE other');
+is($node->safe_psql('postgres', 'SELECT apikey_flush() >= 0'), 't', 'flushed');
+
+# ---------------------------------------------------------------- restarts
+
+my $new_key = $node->safe_psql('postgres', sprintf q{
+	SELECT raw_key FROM apikey_rotate(%s, '1 hour')}, id_of('one'));
+my $verify_new = "SELECT code FROM apikey_verify('$new_key')";
+is($node->safe_psql('postgres', $verify_new), 'RATE_LIMITED', 'a rotated key shares the windows of its line');
+
+# The windows of a line whose root was used by nobody else survive as well.
+$node->restart;
+is(codes('one', 1), 'RATE_LIMITED', 'after a restart: still limited');
+is($node->safe_psql('postgres', $verify_new), 'RATE_LIMITED', '... and its successor');
+is(used('three', 'requests_per_day'), 500, '... windows are kept');
+is(used('three', 'max_concurrent_requests'), 0, '... slots are not');
+is(used('tokens', 'tokens_per_day'), 16 * 50 * 7, '... tokens are kept');
+is(count_in_log($node, qr/ignoring file/), 0, '... from a sound file');
+
+# Twice in a row: what came from the file goes there again.
+$node->restart;
+is(used('three', 'requests_per_day'), 500, 'after another restart');
+
+$node->stop('immediate');
+$node->start;
+is(used('three', 'requests_per_day'), 0, 'after a crash windows start empty');
+is(codes('one', 2), 'VALID RATE_LIMITED', '... and count again');
+
+$node->stop;
+done_testing();
