@@ -11,6 +11,8 @@ use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
+# One of the keys has rate limits.
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'apikeys'");
 $node->start;
 $node->safe_psql('postgres', 'CREATE ROLE app');
 
