@@ -64,6 +64,7 @@ CREATE INDEX key_created_at_idx ON apikeys.key (created_at, id);
 CREATE INDEX key_user_id_idx ON apikeys.key (user_id, created_at, id) WHERE user_id IS NOT NULL;
 CREATE INDEX key_team_id_idx ON apikeys.key (team_id, created_at, id) WHERE team_id IS NOT NULL;
 CREATE INDEX key_external_id_idx ON apikeys.key (external_id, created_at, id) WHERE external_id IS NOT NULL;
+CREATE INDEX key_budget_id_idx ON apikeys.key (budget_id) WHERE budget_id IS NOT NULL;
 CREATE INDEX key_expires_at_idx ON apikeys.key (expires_at) WHERE expires_at IS NOT NULL;
 
 -- Caches of keys depend on this: see src/keycache.c.
@@ -86,6 +87,35 @@ COMMENT ON TRIGGER fence_truncate ON apikeys.key IS 'Changed keys empty the cach
 -- ALWAYS: also where rows come by logical replication.
 ALTER TABLE apikeys.key ENABLE ALWAYS TRIGGER fence_row;
 ALTER TABLE apikeys.key ENABLE ALWAYS TRIGGER fence_truncate;
+
+CREATE FUNCTION apikeys.check_budget(
+    name text, max_cost numeric, reset_every interval, created_at timestamptz) RETURNS boolean
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'apikeys_check_budget';
+COMMENT ON FUNCTION apikeys.check_budget(text, numeric, interval, timestamptz)
+IS 'True for the values of a budget that is sound; raises 22023 for any other.';
+
+CREATE TABLE apikeys.budget (
+    id uuid PRIMARY KEY,
+    name text NOT NULL,
+    max_cost numeric NOT NULL,
+    reset_every interval,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT budget_is_sound CHECK (apikeys.check_budget(name, max_cost, reset_every, created_at))
+);
+COMMENT ON TABLE apikeys.budget IS 'Spending pools that keys point to with budget_id.';
+
+CREATE TRIGGER fence_row BEFORE UPDATE OR DELETE ON apikeys.budget
+FOR EACH ROW EXECUTE FUNCTION apikeys.raise_fence();
+COMMENT ON TRIGGER fence_row ON apikeys.budget IS 'A changed budget empties the caches.';
+
+CREATE TRIGGER fence_truncate BEFORE TRUNCATE ON apikeys.budget
+FOR EACH STATEMENT EXECUTE FUNCTION apikeys.raise_fence();
+COMMENT ON TRIGGER fence_truncate ON apikeys.budget IS 'Changed budgets empty the caches.';
+
+ALTER TABLE apikeys.budget ENABLE ALWAYS TRIGGER fence_row;
+ALTER TABLE apikeys.budget ENABLE ALWAYS TRIGGER fence_truncate;
 
 -- No foreign keys below: their checks would lock the row of a hot key.
 CREATE TABLE apikeys.usage (
@@ -118,11 +148,25 @@ CREATE TABLE apikeys.usage_entry (
     key_id uuid NOT NULL,
     recorded_at timestamptz NOT NULL,
     tokens bigint NOT NULL CHECK (tokens >= 0),
-    cost numeric NOT NULL CHECK (cost >= 0 AND cost < 1e18)
+    cost numeric NOT NULL CHECK (cost >= 0 AND cost < 'Infinity'),
+    budget_id uuid,
+    budget_period timestamptz,
+    CHECK ((budget_id IS NULL) = (budget_period IS NULL))
 );
+COMMENT ON COLUMN apikeys.usage_entry.budget_id IS 'Budget of the key when it was recorded.';
+COMMENT ON COLUMN apikeys.usage_entry.budget_period IS 'Start of the budget''s period in which it was recorded.';
 COMMENT ON TABLE apikeys.usage_entry IS 'Append-only ledger of apikey_record_usage, until it is rolled up.';
 
 CREATE INDEX usage_entry_key_id_idx ON apikeys.usage_entry (key_id);
+CREATE INDEX usage_entry_budget_id_idx ON apikeys.usage_entry (budget_id) WHERE budget_id IS NOT NULL;
+
+CREATE TABLE apikeys.budget_period (
+    budget_id uuid,
+    started_at timestamptz,
+    spent numeric NOT NULL CHECK (spent >= 0),
+    PRIMARY KEY (budget_id, started_at)
+);
+COMMENT ON TABLE apikeys.budget_period IS 'One row a budget and period: what has been rolled up.';
 
 CREATE TABLE apikeys.event (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -143,6 +187,8 @@ SELECT pg_extension_config_dump('apikeys.usage', '');
 SELECT pg_extension_config_dump('apikeys.usage_day', '');
 SELECT pg_extension_config_dump('apikeys.usage_entry', '');
 SELECT pg_extension_config_dump('apikeys.usage_entry_id_seq', '');
+SELECT pg_extension_config_dump('apikeys.budget', '');
+SELECT pg_extension_config_dump('apikeys.budget_period', '');
 SELECT pg_extension_config_dump('apikeys.event', '');
 SELECT pg_extension_config_dump('apikeys.event_id_seq', '');
 
@@ -212,6 +258,41 @@ CROSS JOIN LATERAL (
           WHERE l.key_id = k.id) p
 ) e;
 COMMENT ON VIEW apikeys.info IS 'What people read about keys: no hash, effective status, live last use, usage.';
+
+CREATE FUNCTION apikeys.period_at(
+    origin timestamptz, every interval, at timestamptz,
+    OUT started_at timestamptz, OUT ends_at timestamptz) RETURNS record
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'apikeys_period_at';
+COMMENT ON FUNCTION apikeys.period_at(timestamptz, interval, timestamptz)
+IS 'Period in which a time lies, when they start at multiples of an interval from an origin, in UTC.';
+
+-- What was spent in a period counts where that period started, so that this
+-- also holds after a change of reset_every.
+CREATE VIEW apikeys.budget_info AS
+SELECT b.id,
+       b.name,
+       b.max_cost,
+       s.spent,
+       greatest(b.max_cost - s.spent, 0) AS remaining,
+       b.reset_every,
+       p.started_at AS period_started_at,
+       nullif(p.ends_at, 'infinity') AS period_ends_at
+FROM apikeys.budget b
+CROSS JOIN LATERAL apikeys.period_at(b.created_at, b.reset_every, clock_timestamp()) p
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(c.cost), 0) AS spent
+    FROM (SELECT r.spent AS cost
+          FROM apikeys.budget_period r
+          WHERE r.budget_id = b.id
+            AND r.started_at >= p.started_at AND r.started_at < p.ends_at
+          UNION ALL
+          SELECT e.cost
+          FROM apikeys.usage_entry e
+          WHERE e.budget_id = b.id
+            AND e.budget_period >= p.started_at AND e.budget_period < p.ends_at) c
+) s;
+COMMENT ON VIEW apikeys.budget_info IS 'What people read about budgets: limit, what is spent and left, and the present period.';
 
 CREATE FUNCTION apikeys.read_stats(
     OUT since timestamptz, OUT shared_memory boolean, OUT valid bigint,
@@ -450,11 +531,33 @@ AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_flush()
 IS 'Persists what is pending now and returns how many rows it wrote.';
 
+/* --------------------------------------------------------------- budgets */
+
+CREATE FUNCTION apikey_budget_create(name text, max_cost numeric, reset_every interval = NULL) RETURNS uuid
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_budget_create(text, numeric, interval)
+IS 'Makes a budget, a pool of any unit that keys share.';
+
+CREATE FUNCTION apikey_budget_update(id uuid, changes jsonb) RETURNS apikeys.budget_info
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_budget_update(uuid, jsonb)
+IS 'Changes the members of a budget that the document names.';
+
+CREATE FUNCTION apikey_budget_delete(id uuid) RETURNS void
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_budget_delete(uuid)
+IS 'Deletes a budget that no key points to.';
+
 /* ---------------------------------------------------------------- rights */
 
 -- Nobody gets in by default.
 REVOKE ALL ON FUNCTION
     apikeys.check_key(text, text, text, jsonb, jsonb, jsonb, inet[], timestamptz, bytea, text, text, timestamptz),
+    apikeys.check_budget(text, numeric, interval, timestamptz),
+    apikeys.period_at(timestamptz, interval, timestamptz),
     apikeys.effective_status(timestamptz, timestamptz, boolean),
     apikeys.raise_fence(),
     apikeys.try_lock_use(uuid),
@@ -481,5 +584,8 @@ REVOKE ALL ON FUNCTION
     apikey_record_usage(uuid, bigint, numeric),
     apikey_usage(uuid),
     apikey_usage_history(uuid, date, date),
-    apikey_flush()
+    apikey_flush(),
+    apikey_budget_create(text, numeric, interval),
+    apikey_budget_update(uuid, jsonb),
+    apikey_budget_delete(uuid)
 FROM PUBLIC;

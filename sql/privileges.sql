@@ -59,6 +59,9 @@ INSERT INTO test.call (function, call) VALUES
   ('apikey_usage', $$SELECT total_requests FROM apikey_usage(test.id('privileges imported'))$$),
   ('apikey_usage_history', $$SELECT count(*) FROM apikey_usage_history(test.id('privileges imported'))$$),
   ('apikey_flush', $$SELECT apikey_flush() >= 0$$),
+  ('apikey_budget_create', $$SELECT apikey_budget_create('privileges', 1) IS NOT NULL$$),
+  ('apikey_budget_update', $$SELECT max_cost FROM apikey_budget_update(test.budget_id('privileges'), '{"max_cost": 2}')$$),
+  ('apikey_budget_delete', $$SELECT apikey_budget_delete(test.budget_id('privileges'))$$),
   ('apikey_rotate', $$SELECT count(*) FROM apikey_rotate(test.id('privileges imported'), '1 hour')$$),
   ('apikey_revoke', $$SELECT apikey_revoke(test.id('privileges imported'))$$),
   ('apikey_delete', $$SELECT apikey_delete(test.id('privileges imported'))$$),
@@ -74,6 +77,9 @@ WHERE p.pronamespace = 'public'::regnamespace AND p.proname NOT IN (SELECT funct
 
 -- test.id() is for callers who may not read the table.
 ALTER FUNCTION test.id(text) SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+CREATE FUNCTION test.budget_id(budget_name text) RETURNS uuid LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT b.id FROM apikeys.budget b WHERE b.name = budget_name
+$$;
 CREATE FUNCTION test.call(number integer) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   result text;
@@ -157,7 +163,7 @@ SELECT count(*) FROM pg_proc p JOIN member ON classid = 'pg_proc'::regclass AND 
 WHERE t.typtype = 'p' OR t.typnamespace NOT IN ('pg_catalog'::regnamespace, 'apikeys'::regnamespace);
 
 ALTER FUNCTION test.id(text) SECURITY INVOKER RESET ALL;
-DROP FUNCTION test.call(integer);
+DROP FUNCTION test.call(integer), test.budget_id(text);
 DROP TABLE test.call;
 REVOKE ALL ON SCHEMA test FROM PUBLIC;
 DROP OWNED BY regress_apikeys_nobody, regress_apikeys_caller, regress_apikeys_verifier, regress_apikeys_member;

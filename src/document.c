@@ -12,6 +12,7 @@
 
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "utils/lsyscache.h"
 
 #include "document.h"
 
@@ -84,4 +85,43 @@ document_bad_value(const Document *document, const DocumentMember *member,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid value for \"%s\" in %s", member->name, document->name),
 			 errdetail("The value must be %s.", expected)));
+}
+
+/*
+ * Returns the value of a type that a JSON string spells.  What the type's
+ * input function refuses is raised as 22023 with the member's name.
+ */
+Datum
+document_parse_string(const Document *document, const DocumentMember *member,
+					  Oid type, const JsonbValue *json)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char	   *string = pnstrdup(json->val.string.val, json->val.string.len);
+	Oid			typinput;
+	Oid			typioparam;
+	Datum		result = (Datum) 0;
+
+	getTypeInputInfo(type, &typinput, &typioparam);
+
+	PG_TRY();
+	{
+		result = OidInputFunctionCall(typinput, string, typioparam, -1);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
+		FlushErrorState();
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for \"%s\" in %s", member->name, document->name),
+				 errdetail("Its type says: %s.", error->message)));
+	}
+	PG_END_TRY();
+
+	return result;
 }

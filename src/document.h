@@ -34,5 +34,7 @@ extern void document_visit(const Document *document, Jsonb *jsonb,
 						   DocumentVisitor visit, void *arg);
 pg_noreturn extern void document_bad_value(const Document *document, const DocumentMember *member,
 										   const char *expected);
+extern Datum document_parse_string(const Document *document, const DocumentMember *member,
+								   Oid type, const JsonbValue *json);
 
 #endif							/* APIKEYS_DOCUMENT_H */

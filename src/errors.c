@@ -11,6 +11,8 @@
 
 #include "errors.h"
 
+#define AMOUNT_LIMIT	INT64CONST(1000000000000000000) /* 10^18; also in the CHECKs */
+
 /* Raises 22023 for an argument that must not be null and is. */
 void
 require_argument(FunctionCallInfo fcinfo, int argno, const char *name)
@@ -31,4 +33,27 @@ key_not_found(const pg_uuid_t *id)
 			 errdetail("There is no key with id %s.",
 					   DatumGetCString(DirectFunctionCall1(uuid_out,
 														   UUIDPGetDatum(id))))));
+}
+
+/*
+ * Raises 22023 unless an amount is a number that can be added up.  A numeric
+ * may have 131,072 digits, and two such make a sum that overflows.
+ */
+void
+check_amount(const char *what, Numeric amount)
+{
+	if (numeric_is_nan(amount) || numeric_is_inf(amount))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a finite number", what)));
+	if (DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(amount),
+										 NumericGetDatum(int64_to_numeric(0)))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be negative", what)));
+	if (DatumGetBool(DirectFunctionCall2(numeric_ge, NumericGetDatum(amount),
+										 NumericGetDatum(int64_to_numeric(AMOUNT_LIMIT)))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be less than " INT64_FORMAT, what, AMOUNT_LIMIT)));
 }

@@ -9,11 +9,13 @@
 #define APIKEYS_ERRORS_H
 
 #include "fmgr.h"
+#include "utils/numeric.h"
 #include "utils/uuid.h"
 
 #include "compat.h"
 
 extern void require_argument(FunctionCallInfo fcinfo, int argno, const char *name);
+extern void check_amount(const char *what, Numeric amount);
 pg_noreturn extern void key_not_found(const pg_uuid_t *id);
 
 #endif							/* APIKEYS_ERRORS_H */

@@ -17,6 +17,7 @@
 #include "keytable.h"
 #include "launcher.h"
 #include "restart.h"
+#include "spending.h"
 
 PG_MODULE_MAGIC;
 
@@ -29,6 +30,7 @@ _PG_init(void)
 	counters_init();
 	keytable_init();
 	flushqueue_init();
+	spending_init();
 	launcher_init();
 	restart_init();
 	drop_init();

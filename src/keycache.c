@@ -48,7 +48,7 @@
 
 #define MAX_ROW_SIZE	8192	/* bytes; a larger row is read each time */
 
-/* Counts messages that may concern keys; compared, never acted upon. */
+/* Counts messages that may concern us; compared, never acted upon. */
 static uint64 generation = 0;
 
 static MemoryContext memory = NULL; /* of all that follows */
@@ -293,6 +293,13 @@ MemoryContext
 keycache_memory(void)
 {
 	return memory;
+}
+
+/* Changes with every message that may concern keys or budgets. */
+uint64
+keycache_generation(void)
+{
+	return generation;
 }
 
 /*

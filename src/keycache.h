@@ -31,5 +31,6 @@ typedef struct CachedKey
 extern CachedKey *keycache_find(const bytea *hash);
 extern void keycache_parse_policy(CachedKey *key);
 extern MemoryContext keycache_memory(void);
+extern uint64 keycache_generation(void);
 
 #endif							/* APIKEYS_KEYCACHE_H */

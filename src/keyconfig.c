@@ -20,7 +20,6 @@
 #include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -252,44 +251,6 @@ keyconfig_check(KeyConfig *config, TimestampTz now)
 		check_member(config, member, now);
 }
 
-/*
- * Returns the value of a type that a JSON string spells.  What the type's
- * input function refuses is raised as 22023 with the member's name.
- */
-static Datum
-string_to_datum(const char *name, Oid type, const JsonbValue *json)
-{
-	MemoryContext context = CurrentMemoryContext;
-	char	   *string = pnstrdup(json->val.string.val, json->val.string.len);
-	Oid			typinput;
-	Oid			typioparam;
-	Datum		result = (Datum) 0;
-
-	getTypeInputInfo(type, &typinput, &typioparam);
-
-	PG_TRY();
-	{
-		result = OidInputFunctionCall(typinput, string, typioparam, -1);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)
-			PG_RE_THROW();
-		FlushErrorState();
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for \"%s\" in changes", name),
-				 errdetail("Its type says: %s.", error->message)));
-	}
-	PG_END_TRY();
-
-	return result;
-}
-
 /* Returns the inet[] that a JSON array of strings spells. */
 static Datum
 array_to_inets(const Document *document, const DocumentMember *member,
@@ -313,7 +274,7 @@ array_to_inets(const Document *document, const DocumentMember *member,
 			continue;
 		if (element.type != jbvString)
 			document_bad_value(document, member, expected);
-		inets[ninets++] = string_to_datum(member->name, INETOID, &element);
+		inets[ninets++] = document_parse_string(document, member, INETOID, &element);
 	}
 
 	return PointerGetDatum(construct_array(inets, ninets, INETOID,
@@ -339,7 +300,7 @@ json_to_datum(const Document *document, const DocumentMember *member, JsonbValue
 				document_bad_value(document, member,
 								   member == &members[CONFIG_NAME] ? "a string"
 																   : "null or a string");
-			return string_to_datum(member->name, member->type, json);
+			return document_parse_string(document, member, member->type, json);
 	}
 }
 

@@ -13,11 +13,13 @@
  */
 #include "postgres.h"
 
+#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -164,6 +166,13 @@ store_read_all(Statement *statement, Datum *values, const bool *nulls,
 	SPI_cursor_close(portal);
 }
 
+/* Reads with a snapshot of the caller's choice. */
+uint64
+store_read_at(Statement *statement, Datum *values, const bool *nulls, Snapshot snapshot)
+{
+	return execute(statement, values, nulls, snapshot, true);
+}
+
 /* Writes, and makes it visible to what follows in this transaction. */
 uint64
 store_write(Statement *statement, Datum *values, const bool *nulls)
@@ -185,4 +194,41 @@ store_write_durably(Statement *statement, Datum *values, const bool *nulls)
 {
 	ForceSyncCommit();
 	return store_write(statement, values, nulls);
+}
+
+/*
+ * Runs a statement that has to change one row of a table, durably.  A trigger
+ * of somebody's may have prevented it: what is acknowledged must be true.
+ */
+void
+store_write_one(Statement *statement, const char *table, Datum *values, const bool *nulls)
+{
+	if (store_write_durably(statement, values, nulls) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("%s was not written", table),
+				 errhint("Look for a trigger on apikeys.%s that prevents it.", table)));
+}
+
+/*
+ * Copies the first row of the result into the caller's memory, whole: no
+ * value is left behind in the toast table, where it could be removed.
+ */
+HeapTuple
+store_copy_row(void)
+{
+	HeapTuple	tuple = SPI_tuptable->vals[0];
+
+	if (HeapTupleHasExternal(tuple))
+		tuple = toast_flatten_tuple(tuple, SPI_tuptable->tupdesc);
+
+	return SPI_copytuple(tuple);
+}
+
+/* The role on whose behalf the store was called, for apikeys.event. */
+Datum
+store_acting_role(const StoreScope *scope)
+{
+	return DirectFunctionCall1(namein,
+							   CStringGetDatum(GetUserNameFromId(scope->userid, false)));
 }

@@ -19,6 +19,8 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "budgetconfig.h"
+#include "horizon.h"
 #include "keyconfig.h"
 #include "policy.h"
 
@@ -134,6 +136,27 @@ typedef struct UsageRow
 	bool		nulls[USAGE_NCOLUMNS];
 } UsageRow;
 
+/* A budget, and what is spent of it in the present period. */
+typedef struct BudgetRow
+{
+	char	   *name;
+	Numeric		max_cost;
+	Numeric		spent;
+	Numeric		remaining;
+	TimestampTz created_at;
+	TimestampTz started_at;		/* the period */
+	TimestampTz ends_at;		/* DT_NOEND: never */
+	bool		own;			/* written by this transaction */
+} BudgetRow;
+
+/* What a usage entry was charged to. */
+typedef struct Charge
+{
+	bool		is_charged;
+	pg_uuid_t	budget_id;
+	TimestampTz period;			/* when it started */
+} Charge;
+
 /* store.c */
 extern Oid	store_relation_oid(const char *name);
 
@@ -164,7 +187,18 @@ extern bool store_lock_flush(bool wait);
 extern int64 store_persist_uses(const KeyUse *uses, int nuses, UseOutcome *outcomes);
 extern void store_roll_up(RollUp *batch);
 extern bool store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost,
-							TimestampTz now);
+							TimestampTz now, Charge *charge);
 extern bool store_usage(const pg_uuid_t *id, UsageRow *row);
+
+/* store_budget.c */
+extern bool store_find_budget(const pg_uuid_t *id, BudgetRow *row, Horizon *horizon);
+extern bool store_lock_budget(const pg_uuid_t *id, BudgetConfig *config);
+extern Datum store_budget_info(const pg_uuid_t *id);
+extern bool store_budget_has_keys(const pg_uuid_t *id);
+extern void store_insert_budget(const pg_uuid_t *id, const BudgetConfig *config,
+								TimestampTz now);
+extern void store_update_budget(const pg_uuid_t *id, const BudgetConfig *config,
+								Jsonb *changes, TimestampTz now);
+extern void store_delete_budget(const pg_uuid_t *id, TimestampTz now);
 
 #endif							/* APIKEYS_STORE_H */

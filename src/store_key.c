@@ -7,11 +7,9 @@
  */
 #include "postgres.h"
 
-#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -48,12 +46,6 @@ static Statement lock_key = {
 	" FOR UPDATE",
 	STATEMENT_ARGS(UUIDOID)
 };
-
-/*
- * Every statement that changes keys writes its events itself, so that there
- * is no change without its event.
- */
-#define ADD_EVENT "INSERT INTO apikeys.event (at, acting_role, action, key_id, details)"
 
 /* $1 to $12 are KeyConfig's members. */
 #define INSERT_KEY(on_conflict) { \
@@ -143,44 +135,12 @@ static Statement delete_keys = {
 	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZOID, NAMEOID, TEXTOID)
 };
 
-/*
- * Copies the first row of the result into the caller's memory, whole: no
- * value is left behind in the toast table, where it could be removed.
- */
 static void
 copy_key_row(KeyRow *row)
 {
-	HeapTuple	tuple = SPI_tuptable->vals[0];
-	HeapTuple	flat = tuple;
-
-	if (HeapTupleHasExternal(tuple))
-		flat = toast_flatten_tuple(tuple, SPI_tuptable->tupdesc);
-
-	row->tuple = SPI_copytuple(flat);
+	row->tuple = store_copy_row();
 	heap_deform_tuple(row->tuple, SPI_tuptable->tupdesc, row->values, row->nulls);
 	row->own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(row->values[KEY_XMIN]));
-}
-
-/*
- * Runs a statement that has to change one key.  A trigger of somebody's may
- * have prevented it: what is acknowledged must be true.
- */
-static void
-write_one_key(Statement *statement, Datum *values, const bool *nulls)
-{
-	if (store_write_durably(statement, values, nulls) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-				 errmsg("key was not written"),
-				 errhint("Look for a trigger on apikeys.key that prevents it.")));
-}
-
-/* The role on whose behalf the store was called, for apikeys.event. */
-static Datum
-acting_role(const StoreScope *scope)
-{
-	return DirectFunctionCall1(namein,
-							   CStringGetDatum(GetUserNameFromId(scope->userid, false)));
 }
 
 /*
@@ -264,13 +224,13 @@ store_insert_key(const NewKey *key, bool imported, const KeyConfig *config,
 	rest[3] = CStringGetTextDatum(key->key_prefix);
 	rest[4] = TimestampTzGetDatum(key->created_at);
 	rest[5] = TimestampTzGetDatum(now);
-	rest[6] = acting_role(&scope);
+	rest[6] = store_acting_role(&scope);
 	rest[7] = CStringGetTextDatum(imported ? "import" : "generate");
 	if (imported)
 		inserted = store_write_durably(&insert_imported_key, values, nulls) > 0;
 	else
 	{
-		write_one_key(&insert_new_key, values, nulls);
+		store_write_one(&insert_new_key, "key", values, nulls);
 		inserted = true;
 	}
 	store_close(&scope);
@@ -289,26 +249,26 @@ store_rotate_key(const pg_uuid_t *id, const Retirement *retirement,
 	StoreScope	scope;
 
 	store_open(&scope);
-	write_one_key(&rotate_key,
-				  (Datum[]) {
-					  UUIDPGetDatum(id),
-					  TimestampTzGetDatum(successor->created_at),
-					  acting_role(&scope),
-					  TimestampTzGetDatum(retirement->expires_at),
-					  BoolGetDatum(retirement->revoke),
-					  UUIDPGetDatum(successor->id),
-					  PointerGetDatum(successor->hash),
-					  PointerGetDatum(successor->hash_secret),
-					  CStringGetTextDatum(successor->key_prefix),
-					  PointerGetDatum(name),
-					  TimestampTzGetDatum(expires_at)},
-				  (bool[]) {
-					  false, false, false,
-					  retirement->expires_at == DT_NOEND,
-					  false, false, false,
-					  successor->hash_secret == NULL,
-					  false, false,
-					  expires_at == DT_NOEND});
+	store_write_one(&rotate_key, "key",
+					(Datum[]) {
+						UUIDPGetDatum(id),
+						TimestampTzGetDatum(successor->created_at),
+						store_acting_role(&scope),
+						TimestampTzGetDatum(retirement->expires_at),
+						BoolGetDatum(retirement->revoke),
+						UUIDPGetDatum(successor->id),
+						PointerGetDatum(successor->hash),
+						PointerGetDatum(successor->hash_secret),
+						CStringGetTextDatum(successor->key_prefix),
+						PointerGetDatum(name),
+						TimestampTzGetDatum(expires_at)},
+					(bool[]) {
+						false, false, false,
+						retirement->expires_at == DT_NOEND,
+						false, false, false,
+						successor->hash_secret == NULL,
+						false, false,
+						expires_at == DT_NOEND});
 	store_close(&scope);
 }
 
@@ -326,9 +286,9 @@ store_update_key(const pg_uuid_t *id, const KeyConfig *config, Jsonb *changes,
 	memcpy(nulls, config->nulls, sizeof(config->nulls));
 	values[CONFIG_NMEMBERS] = TimestampTzGetDatum(now);
 	values[CONFIG_NMEMBERS + 1] = UUIDPGetDatum(id);
-	values[CONFIG_NMEMBERS + 2] = acting_role(&scope);
+	values[CONFIG_NMEMBERS + 2] = store_acting_role(&scope);
 	values[CONFIG_NMEMBERS + 3] = JsonbPGetDatum(changes);
-	write_one_key(&update_key, values, nulls);
+	store_write_one(&update_key, "key", values, nulls);
 	store_close(&scope);
 }
 
@@ -339,10 +299,10 @@ store_revoke_key(const pg_uuid_t *id, TimestampTz now)
 	StoreScope	scope;
 
 	store_open(&scope);
-	write_one_key(&revoke_key,
-				  (Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now),
-							acting_role(&scope)},
-				  NULL);
+	store_write_one(&revoke_key, "key",
+					(Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now),
+							  store_acting_role(&scope)},
+					NULL);
 	store_close(&scope);
 }
 
@@ -358,7 +318,7 @@ delete_keys_in_scope(const StoreScope *scope, Datum ids, const char *action,
 
 	deleted = store_write_durably(&delete_keys,
 								  (Datum[]) {ids, TimestampTzGetDatum(now),
-											acting_role(scope), CStringGetTextDatum(action)},
+											store_acting_role(scope), CStringGetTextDatum(action)},
 								  NULL);
 	store_forget_use(ids);
 

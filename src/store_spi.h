@@ -41,10 +41,24 @@ extern uint64 store_read(Statement *statement, Datum *values, const bool *nulls)
 extern uint64 store_read_latest(Statement *statement, Datum *values, const bool *nulls);
 extern void store_read_all(Statement *statement, Datum *values, const bool *nulls,
 						   Tuplestorestate *result);
+extern uint64 store_read_at(Statement *statement, Datum *values, const bool *nulls,
+							Snapshot snapshot);
 extern uint64 store_write(Statement *statement, Datum *values, const bool *nulls);
 extern uint64 store_write_durably(Statement *statement, Datum *values, const bool *nulls);
 
+extern void store_write_one(Statement *statement, const char *table, Datum *values,
+							const bool *nulls);
+
+extern HeapTuple store_copy_row(void);
+extern Datum store_acting_role(const StoreScope *scope);
+
 extern void store_forget_use(Datum ids);
 extern void store_forget_orphans(void);
+
+/*
+ * Every statement that changes keys or budgets writes its events itself, so
+ * that there is no change without its event.
+ */
+#define ADD_EVENT "INSERT INTO apikeys.event (at, acting_role, action, key_id, details)"
 
 #endif							/* APIKEYS_STORE_SPI_H */

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * store_usage.c
- *	  The statements on apikeys.usage, usage_day and usage_entry.
+ *	  The statements on apikeys.usage, usage_day, usage_entry and
+ *	  budget_period.
  *
  * Hardly anybody waits here.  usage_entry is only appended to, and what is appended
  * is rolled up by one flush at a time.  There is no foreign key to apikeys.key, since its
@@ -94,9 +95,9 @@ static Statement persist_uses = {
 
 /*
  * Moves entries into the totals: gone there and counted here in one
- * statement, so exactly once.  Entries of a deleted key just go; those of a
- * key whose totals somebody holds are left for later.  Token sums stop at
- * the largest bigint.
+ * statement, so exactly once.  Entries of a deleted key just go, but what it
+ * has spent of a budget stays spent; those of a key whose totals somebody
+ * holds are left for later.  Token sums stop at the largest bigint.
  */
 static Statement roll_up = {
 	.sql = "WITH batch AS MATERIALIZED (SELECT e.id, e.key_id FROM apikeys.usage_entry e"
@@ -110,7 +111,7 @@ static Statement roll_up = {
 	" OR (NOT EXISTS (SELECT FROM apikeys.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) batch.key_id)"
 	" AND ($3 OR apikeys.try_lock_use(batch.key_id))))"
-	" RETURNING e.key_id, e.recorded_at, e.tokens, e.cost),"
+	" RETURNING e.key_id, e.recorded_at, e.tokens, e.cost, e.budget_id, e.budget_period),"
 	" live AS MATERIALIZED (SELECT t.key_id, t.tokens, t.cost,"
 	" pg_catalog.timezone('UTC', t.recorded_at)::pg_catalog.date AS day FROM taken t"
 	" JOIN apikeys.key k ON k.id OPERATOR(pg_catalog.=) t.key_id),"
@@ -132,16 +133,31 @@ static Statement roll_up = {
 	" requests = d.requests OPERATOR(pg_catalog.+) excluded.requests,"
 	" tokens = LEAST(d.tokens::pg_catalog.numeric"
 	" OPERATOR(pg_catalog.+) excluded.tokens, 9223372036854775807),"
-	" cost = d.cost OPERATOR(pg_catalog.+) excluded.cost)"
+	" cost = d.cost OPERATOR(pg_catalog.+) excluded.cost),"
+	" spent AS (INSERT INTO apikeys.budget_period AS p (budget_id, started_at, spent)"
+	" SELECT t.budget_id, t.budget_period, pg_catalog.sum(t.cost) FROM taken t"
+	" JOIN apikeys.budget b ON b.id OPERATOR(pg_catalog.=) t.budget_id"
+	" GROUP BY t.budget_id, t.budget_period ORDER BY t.budget_id, t.budget_period"
+	" ON CONFLICT (budget_id, started_at) DO UPDATE SET"
+	" spent = p.spent OPERATOR(pg_catalog.+) excluded.spent)"
 	" SELECT (SELECT pg_catalog.count(*) FROM batch), (SELECT pg_catalog.count(*) FROM taken)",
 	STATEMENT_ARGS(INT4OID, INT8OID, BOOLOID)
 };
 
-/* The key is looked up without a lock, which would write to its row. */
+/*
+ * The key is looked up without a lock, which would write to its row, and so
+ * is its budget.
+ */
 static Statement add_usage = {
-	.sql = "INSERT INTO apikeys.usage_entry (key_id, recorded_at, tokens, cost)"
-	" SELECT k.id, $2, $3, $4 FROM apikeys.key k"
-	" WHERE k.id OPERATOR(pg_catalog.=) $1",
+	.sql = "INSERT INTO apikeys.usage_entry (key_id, recorded_at, tokens, cost,"
+	" budget_id, budget_period)"
+	" SELECT k.id, $2, $3, $4, b.id, CASE WHEN b.id IS NOT NULL"
+	" THEN (apikeys.period_at(b.created_at, b.reset_every, $2)).started_at END"
+	" FROM apikeys.key k LEFT JOIN apikeys.budget b"
+	" ON b.id OPERATOR(pg_catalog.=) k.budget_id"
+	" AND $4 OPERATOR(pg_catalog.>) 0::pg_catalog.numeric"
+	" WHERE k.id OPERATOR(pg_catalog.=) $1"
+	" RETURNING budget_id, budget_period",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID)
 };
 
@@ -339,16 +355,37 @@ store_roll_up(RollUp *batch)
 
 	store_open(&scope);
 	write_silently(&roll_up, (Datum[]) {Int32GetDatum(batch->limit),
-									   Int64GetDatum(batch->skip)});
+									   Int64GetDatum(batch->skip),
+									   BoolGetDatum(batch->alone)});
 	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
 	batch->seen = DatumGetInt64(row[0]);
 	batch->taken = DatumGetInt64(row[1]);
 	store_close(&scope);
 }
 
-/* Appends a usage entry; false when there is no such key. */
+/* Reads what the entry that has just been appended was charged to. */
+static void
+read_charge(Charge *charge)
+{
+	Datum		row[2];
+	bool		nulls[2];
+
+	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
+	charge->is_charged = !nulls[0];
+	if (charge->is_charged)
+	{
+		charge->budget_id = *DatumGetUUIDP(row[0]);
+		charge->period = DatumGetTimestampTz(row[1]);
+	}
+}
+
+/*
+ * Appends a usage entry, and tells what it was charged to; false when there
+ * is no such key.
+ */
 bool
-store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost, TimestampTz now)
+store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost, TimestampTz now,
+				Charge *charge)
 {
 	StoreScope	scope;
 	bool		added;
@@ -358,6 +395,8 @@ store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost, TimestampTz now
 	added = write_silently(&add_usage,
 						   (Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now),
 									 Int64GetDatum(tokens), NumericGetDatum(cost)}) > 0;
+	if (added)
+		read_charge(charge);
 	store_close(&scope);
 
 	return added;

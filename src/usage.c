@@ -19,39 +19,13 @@
 #include "errors.h"
 #include "flushqueue.h"
 #include "ratelimit.h"
+#include "spending.h"
 #include "store.h"
-
-#define COST_LIMIT	INT64CONST(1000000000000000000)	/* 10^18; also in the CHECK */
 
 PG_FUNCTION_INFO_V1(apikey_record_usage);
 PG_FUNCTION_INFO_V1(apikey_usage);
 PG_FUNCTION_INFO_V1(apikeys_last_use);
 PG_FUNCTION_INFO_V1(apikeys_utc_today);
-
-/*
- * Raises 22023 unless cost is a number that can be added up.  A numeric may
- * have 131,072 digits, and two such make a sum that overflows.
- */
-static void
-check_cost(Numeric cost)
-{
-	Datum		value = NumericGetDatum(cost);
-
-	if (numeric_is_nan(cost) || numeric_is_inf(cost))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("cost must be a finite number")));
-	if (DatumGetBool(DirectFunctionCall2(numeric_lt, value,
-										 NumericGetDatum(int64_to_numeric(0)))))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("cost must not be negative")));
-	if (DatumGetBool(DirectFunctionCall2(numeric_ge, value,
-										 NumericGetDatum(int64_to_numeric(COST_LIMIT)))))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("cost must be less than " INT64_FORMAT, COST_LIMIT)));
-}
 
 /*
  * Spends tokens of the key's limits, at once and for good: an application
@@ -77,6 +51,7 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 	int64		tokens;
 	Numeric		cost;
 	TimestampTz now = GetCurrentTimestamp();
+	Charge		charge;
 
 	require_argument(fcinfo, 0, "id");
 	require_argument(fcinfo, 1, "tokens");
@@ -89,11 +64,13 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("tokens must not be negative")));
-	check_cost(cost);
+	check_amount("cost", cost);
 
-	if (!store_add_usage(id, tokens, cost, now))
+	if (!store_add_usage(id, tokens, cost, now, &charge))
 		key_not_found(id);
 	spend_tokens(id, tokens, now);
+	if (charge.is_charged)
+		spending_note(&charge.budget_id, charge.period, cost);
 	flushqueue_note_usage();
 
 	PG_RETURN_VOID();

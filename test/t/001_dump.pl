@@ -50,7 +50,7 @@ sub make_source
 		my $arguments = $what ne 'full' ? '' : q{,
 			description => E'a ''quoted''\ttext\nof \\\\ two lines',
 			user_id => gen_random_uuid(), team_id => gen_random_uuid(),
-			budget_id => gen_random_uuid(),
+			budget_id => apikey_budget_create('pool', 10, '1 month'),
 			permissions => '{"allowed_models": ["gpt-*"], "is_admin": false}',
 			rate_limits => '{"requests_per_minute": 60}',
 			expires_at => now() + interval '1 year',
@@ -151,7 +151,7 @@ foreach my $source (sort keys %sources)
 	is(verify("from_$source", %raw), $expected_codes, "$source: keys in every state");
 	is( $node->safe_psql("from_$source",
 			'SELECT DISTINCT action FROM apikeys.event ORDER BY 1'),
-		join("\n", qw(delete generate import revoke rotate update)),
+		join("\n", qw(budget_create delete generate import revoke rotate update)),
 		"$source: events of every kind");
 
 	# Bring to the tables what is only noted yet.
@@ -160,6 +160,7 @@ foreach my $source (sort keys %sources)
 		SELECT apikey_flush()});
 	my $before = contents("from_$source");
 	isnt($before->{usage}, '', "$source: a last use");
+	isnt($before->{budget_period}, '', "$source: a budget that was spent from");
 
 	foreach my $way (sort keys %ways)
 	{

@@ -91,6 +91,16 @@ crash_after(qq{SELECT apikey_delete($key)});
 is(verify($raw_key), 'NOT_FOUND|', 'delete');
 is(count_events('delete'), 1, 'delete: its event');
 
+crash_after(q{SELECT apikey_budget_create('pool', 2)});
+is($node->safe_psql('postgres', 'SELECT name, max_cost FROM apikeys.budget_info'),
+	'pool|2', 'budget_create');
+crash_after(q{SELECT apikey_budget_update(id, '{"max_cost": 1}') FROM apikeys.budget});
+is($node->safe_psql('postgres', 'SELECT max_cost FROM apikeys.budget_info'),
+	'1', 'budget_update');
+crash_after(q{SELECT apikey_record_usage(apikey_import(sha256('spender'), 'spender', '...', budget_id => id), cost => 1) FROM apikeys.budget});
+is($node->safe_psql('postgres', q{SELECT code FROM apikey_verify('spender')}),
+	'BUDGET_EXCEEDED', 'record_usage');
+
 # A change among others in one transaction
 crash_after(q{
 	BEGIN;

@@ -1,0 +1,31 @@
+/*-------------------------------------------------------------------------
+ *
+ * budgetconfig.h
+ *	  What the owner of a budget decides about it: checked in one place.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_BUDGETCONFIG_H
+#define APIKEYS_BUDGETCONFIG_H
+
+#include "utils/jsonb.h"
+
+/* In the order of apikey_budget_create's arguments. */
+typedef enum BudgetMember
+{
+	BUDGET_NAME,
+	BUDGET_MAX_COST,
+	BUDGET_RESET_EVERY,
+	BUDGET_NMEMBERS
+} BudgetMember;
+
+typedef struct BudgetConfig
+{
+	Datum		values[BUDGET_NMEMBERS];
+	bool		nulls[BUDGET_NMEMBERS];
+} BudgetConfig;
+
+extern void budgetconfig_check(const BudgetConfig *config);
+extern void budgetconfig_change(BudgetConfig *config, Jsonb *changes);
+
+#endif							/* APIKEYS_BUDGETCONFIG_H */

@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * period.h
+ *	  The periods into which a budget's life is cut.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_PERIOD_H
+#define APIKEYS_PERIOD_H
+
+#include "datatype/timestamp.h"
+
+typedef struct Period
+{
+	TimestampTz started_at;
+	TimestampTz ends_at;		/* DT_NOEND: never */
+} Period;
+
+extern void period_check_length(const Interval *every);
+extern Period period_at(TimestampTz origin, const Interval *every, TimestampTz at);
+
+#endif							/* APIKEYS_PERIOD_H */

@@ -1,0 +1,233 @@
+# Budgets when many verify and record at once, through crashes, in prepared
+# transactions and on a standby: verify counts what has been recorded and
+# committed before it, and the ledger is the truth.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use ApikeysTest;
+
+my $clients = 16;
+my $max_cost = 5000;
+
+my $node = new_node('main', 'max_prepared_transactions = 2',
+	"apikeys.flush_interval = '200ms'");
+$node->append_conf('postgresql.conf', "wal_level = replica\nmax_wal_senders = 4");
+$node->start;
+add_extension($node, 'postgres');
+
+# A budget with a key of the same name.
+sub add_budget
+{
+	my ($name, $max_cost) = @_;
+
+	$node->safe_psql('postgres', qq{
+		SELECT apikey_import(digest('$name-key', 'sha256'), '$name', '...',
+			budget_id => apikey_budget_create('$name', $max_cost))});
+}
+
+sub spent
+{
+	my ($name) = @_;
+
+	return $node->safe_psql('postgres',
+		"SELECT spent FROM apikeys.budget_info WHERE name = '$name'");
+}
+
+sub spend
+{
+	my ($name, $cost) = @_;
+
+	return 'SELECT apikey_record_usage(' . id_of($name) . ", cost => $cost)";
+}
+
+# Each client asks and, if it may, records one unit; what is said is written
+# down with the times before and after, in microseconds.
+$node->safe_psql('postgres', q{
+	CREATE TABLE said (
+		name text, valid boolean,
+		asked_at bigint, answered_at bigint, recorded_at bigint);
+	CREATE FUNCTION micros() RETURNS bigint LANGUAGE sql VOLATILE AS
+		'SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint'});
+
+sub start_spending
+{
+	my ($name, $transactions) = @_;
+	my $id = $node->safe_psql('postgres', 'SELECT ' . id_of($name));
+
+	return start_load($node, 'postgres', qq{
+		SELECT micros() AS asked_at \\gset
+		SELECT valid::int AS valid FROM apikey_verify('$name-key') \\gset
+		SELECT micros() AS answered_at \\gset
+		\\if :valid
+		SELECT apikey_record_usage('$id', cost => 1);
+		INSERT INTO said VALUES ('$name', true, :asked_at, :answered_at, micros());
+		\\else
+		INSERT INTO said VALUES ('$name', false, :asked_at, :answered_at);
+		\\endif
+	}, '--client', $clients, '--jobs', 2, '--transactions', $transactions);
+}
+
+# What must hold in the end.  A client that a crash has cut off may have
+# recorded a unit without writing that down.
+sub check_books
+{
+	my ($test, $name, $crashed) = @_;
+	my $spent = spent($name);
+	my $said = $node->safe_psql('postgres',
+		"SELECT count(*) FROM said WHERE name = '$name' AND valid");
+	my $unsure = $crashed ? $clients : 0;
+
+	cmp_ok($spent, '>=', $max_cost, "$test: it is spent");
+	cmp_ok($spent, '<', $max_cost + $clients, "$test: each client is late by one unit at most");
+	cmp_ok($said, '<=', $spent, "$test: what was acknowledged is counted");
+	cmp_ok($said, '>=', $spent - $unsure, "$test: what is counted was allowed");
+
+	is($node->safe_psql('postgres', "SELECT total_requests, total_cost FROM apikeys.info WHERE name = '$name'"),
+		"$spent|$spent", "$test: the key's usage agrees");
+	is(verify($node, 'postgres', $name), 'BUDGET_EXCEEDED', "$test: verify agrees");
+	$node->safe_psql('postgres', 'SELECT apikey_flush()');
+	is(spent($name), $spent, "$test: rolled up");
+	is($node->safe_psql('postgres', qq{
+			SELECT sum(p.spent) FROM apikeys.budget_period p
+			JOIN apikeys.budget b ON b.id = p.budget_id WHERE b.name = '$name'}),
+		$spent, "$test: the ledger agrees");
+
+	is($node->safe_psql('postgres', qq{
+			SELECT count(*) FROM said WHERE name = '$name' AND valid AND asked_at >
+				(SELECT recorded_at FROM said WHERE name = '$name' AND valid
+				 ORDER BY recorded_at OFFSET $max_cost - 1 LIMIT 1)}),
+		0, "$test: nobody was let in once all was spent") unless $said < $max_cost;
+	is($node->safe_psql('postgres', qq{
+			SELECT count(*) FROM (
+				SELECT min(answered_at) AS refused_at FROM said WHERE name = '$name' AND NOT valid) r
+			WHERE (SELECT count(*) FROM said WHERE name = '$name' AND valid
+				   AND answered_at <= r.refused_at) < $max_cost - $unsure}),
+		0, "$test: nobody was refused before");
+}
+
+# All at once
+add_budget('calm', $max_cost);
+my $load = start_spending('calm', 400);
+ok(end_load($load), 'calm: the clients are through');
+is( stats($node, 'valid, budget_exceeded'),
+	$node->safe_psql('postgres',
+		'SELECT count(*) FILTER (WHERE valid), count(*) FILTER (WHERE NOT valid) FROM said'),
+	'calm: every answer is in the statistics');
+check_books('calm', 'calm', 0);
+
+# A process is killed in the middle.
+add_budget('crash', $max_cost);
+$load = start_spending('crash', 400);
+$node->poll_query_until('postgres',
+	"SELECT spent > 1000 FROM apikeys.budget_info WHERE name = 'crash'")
+  or die 'nothing is spent';
+my $victim = $node->safe_psql('postgres',
+	"SELECT pid FROM pg_stat_activity WHERE application_name = 'pgbench' LIMIT 1");
+kill 'KILL', $victim;
+end_load($load);
+$node->stop('immediate', fail_ok => 1);
+$node->start;
+cmp_ok(spent('crash'), '<', $max_cost, 'crash: it came in the middle');
+cmp_ok(
+	$node->safe_psql('postgres', "SELECT count(*) FROM said WHERE name = 'crash' AND valid"),
+	'<=', spent('crash'), 'crash: nothing acknowledged is lost');
+$load = start_spending('crash', 400);
+ok(end_load($load), 'crash: the clients are through');
+check_books('crash', 'crash', 1);
+
+# New sessions, which read the budget while others are spending it
+$max_cost = 300;
+foreach my $round (1 .. 4)
+{
+	add_budget("round $round", $max_cost);
+	$load = start_spending("round $round", 40);
+	ok(end_load($load), "round $round: the clients are through");
+	check_books("round $round", "round $round", 0);
+}
+
+# A session that has read the budget, with an old snapshot, and what others do
+my $session = $node->background_psql('postgres');
+sub session_says
+{
+	my ($name) = @_;
+
+	return $session->query_safe("SELECT code FROM apikey_verify('$name-key')");
+}
+
+add_budget($_, 10) foreach qw(many ring other digits prepared moved);
+$session->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
+is(session_says($_), 'VALID', "$_: before") foreach qw(many ring other digits prepared moved);
+
+# More budgets in one transaction than it can tell of one by one
+$node->safe_psql('postgres', q{
+	SELECT apikey_import(digest('budget ' || n, 'sha256'), 'budget ' || n, '...',
+		budget_id => apikey_budget_create('budget ' || n, 1))
+	FROM generate_series(1, 100) n});
+$node->safe_psql('postgres', "BEGIN; "
+	  . q{SELECT apikey_record_usage(id, cost => 1) FROM apikeys.key WHERE name LIKE 'budget %'; }
+	  . spend('many', 10) . '; COMMIT');
+is(session_says('many'), 'BUDGET_EXCEEDED', 'many budgets in one transaction');
+
+# More transactions than there is room for
+my $id = $node->safe_psql('postgres', 'SELECT ' . id_of('ring'));
+$load = start_load($node, 'postgres', "SELECT apikey_record_usage('$id', cost => 0.005);",
+	'--client', 2, '--transactions', 999);
+ok(end_load($load), 'ring: nearly all is spent');
+is(session_says('ring'), 'VALID', 'ring: nearly all is spent');
+is(session_says('other'), 'VALID', 'ring: another budget');
+$node->safe_psql('postgres', spend('ring', 0.01));
+is(session_says('ring'), 'BUDGET_EXCEEDED', 'ring: all is spent');
+is(spent('ring'), '10.000', 'ring: to the last digit');
+
+# A cost of many digits
+$node->safe_psql('postgres', spend('digits', '9.' . '9' x 1000));
+is(session_says('digits'), 'VALID', 'digits: nearly all is spent');
+$node->safe_psql('postgres', spend('digits', '0.' . '0' x 999 . '1'));
+is(session_says('digits'), 'BUDGET_EXCEEDED', 'digits: all is spent');
+
+# A prepared transaction counts from COMMIT PREPARED on.
+my $spend = spend('prepared', 10);
+$node->safe_psql('postgres', "BEGIN; $spend; PREPARE TRANSACTION 'spend'");
+is(session_says('prepared'), 'VALID', 'prepared');
+is(verify($node, 'postgres', 'prepared'), 'VALID', 'prepared: a new session');
+$node->safe_psql('postgres', q{ROLLBACK PREPARED 'spend'});
+is(session_says('prepared'), 'VALID', 'prepared and rolled back');
+$node->safe_psql('postgres', "BEGIN; $spend; PREPARE TRANSACTION 'spend'");
+is(session_says('prepared'), 'VALID', 'prepared again');
+$node->safe_psql('postgres', q{COMMIT PREPARED 'spend'});
+is(session_says('prepared'), 'BUDGET_EXCEEDED', 'prepared and committed');
+
+$session->query_safe('COMMIT');
+$session->quit;
+
+# On a standby, from the moment the commit is replayed
+$node->backup('backup');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'backup', has_streaming => 1);
+$standby->start;
+$session = $standby->background_psql('postgres');
+$session->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
+is(session_says('moved'), 'VALID', 'standby: before');
+is(session_says('prepared'), 'BUDGET_EXCEEDED', 'standby: spent');
+$node->safe_psql('postgres', spend('moved', 10));
+$node->wait_for_catchup($standby);
+is(session_says('moved'), 'BUDGET_EXCEEDED', 'standby: after');
+$session->query_safe('COMMIT');
+
+# ... and after it has been promoted, in the same session
+$standby->promote;
+is(session_says('other'), 'VALID', 'promoted: before');
+$standby->safe_psql('postgres', spend('other', 10));
+is(session_says('other'), 'BUDGET_EXCEEDED', 'promoted: after');
+$session->quit;
+$standby->stop;
+
+$node->stop;
+done_testing();
