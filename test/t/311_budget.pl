@@ -142,15 +142,26 @@ $load = start_spending('crash', 400);
 ok(end_load($load), 'crash: the clients are through');
 check_books('crash', 'crash', 1);
 
-# New sessions, which read the budget while others are spending it
-$max_cost = 300;
-foreach my $round (1 .. 4)
+# Sessions that read the budget while others are spending it, each unit of
+# which must count once: when all but one is spent, and when that is, too.
+add_budget('reading', 8 * 1000 + 1);
+my @sessions = map { $node->background_psql('postgres') } 1 .. 20;
+$load = start_load($node, 'postgres', spend('reading', 1) . ';',
+	'--client', 8, '--transactions', 1000);
+foreach my $reader (@sessions)
 {
-	add_budget("round $round", $max_cost);
-	$load = start_spending("round $round", 40);
-	ok(end_load($load), "round $round: the clients are through");
-	check_books("round $round", "round $round", 0);
+	my $before = spent('reading');
+	$node->poll_query_until('postgres',
+		"SELECT spent > $before OR spent = 8000 FROM apikeys.budget_info WHERE name = 'reading'");
+	$reader->query_safe("SELECT code FROM apikey_verify('reading-key')");
 }
+ok(end_load($load), 'reading: the clients are through');
+is( join(' ', map { $_->query_safe("SELECT code FROM apikey_verify('reading-key')") } @sessions),
+	join(' ', ('VALID') x @sessions), 'reading: one unit is left');
+$node->safe_psql('postgres', spend('reading', 1));
+is( join(' ', map { $_->query_safe("SELECT code FROM apikey_verify('reading-key')") } @sessions),
+	join(' ', ('BUDGET_EXCEEDED') x @sessions), 'reading: none is left');
+$_->quit foreach @sessions;
 
 # A session that has read the budget, with an old snapshot, and what others do
 my $session = $node->background_psql('postgres');
