@@ -148,7 +148,7 @@ CREATE TABLE apikeys.usage_entry (
     key_id uuid NOT NULL,
     recorded_at timestamptz NOT NULL,
     tokens bigint NOT NULL CHECK (tokens >= 0),
-    cost numeric NOT NULL CHECK (cost >= 0 AND cost < 'Infinity'),
+    cost numeric NOT NULL CHECK (cost >= 0 AND cost < 1e18),
     budget_id uuid,
     budget_period timestamptz,
     CHECK ((budget_id IS NULL) = (budget_period IS NULL))
@@ -444,7 +444,7 @@ IS 'True when a permissions document allows an endpoint.';
 CREATE FUNCTION apikey_limits(
     id uuid, OUT name text, OUT max numeric, OUT used numeric, OUT remaining numeric,
     OUT resets_in interval) RETURNS SETOF record
-LANGUAGE C VOLATILE ROWS 5
+LANGUAGE C VOLATILE ROWS 6
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_limits(uuid)
 IS 'Gives the limits of a key and how much of each is used now.';

@@ -21,24 +21,59 @@
 PG_FUNCTION_INFO_V1(apikey_limits);
 PG_FUNCTION_INFO_V1(apikey_release);
 
-/* Adds the row (name, max, used, remaining, resets_in) of a limit. */
+/* Adds the row (name, max, used, remaining, resets_in); resets_at 0: null. */
 static void
-put_limit(ReturnSetInfo *rsinfo, const char *name, int64 max,
-		  const RateLimitState *state, TimestampTz now)
+put_row(ReturnSetInfo *rsinfo, const char *name, Numeric max, Numeric used,
+		Numeric remaining, TimestampTz resets_at, TimestampTz now)
 {
 	Datum		values[LIMITS_NCOLUMNS];
 	bool		nulls[LIMITS_NCOLUMNS] = {0};
 
 	values[0] = CStringGetTextDatum(name);
-	values[1] = NumericGetDatum(int64_to_numeric(max));
-	values[2] = NumericGetDatum(int64_to_numeric(state->used));
-	values[3] = NumericGetDatum(int64_to_numeric(Max(max - state->used, 0)));
-	nulls[4] = (state->resets_at == 0);
-	if (state->resets_at != 0)
-		values[4] = DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(state->resets_at),
+	values[1] = NumericGetDatum(max);
+	values[2] = NumericGetDatum(used);
+	values[3] = NumericGetDatum(remaining);
+	nulls[4] = (resets_at == 0);
+	if (resets_at != 0)
+		values[4] = DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(resets_at),
 										TimestampTzGetDatum(now));
 
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/* Adds the rows of the rate limits that a key has. */
+static void
+put_rate_limits(ReturnSetInfo *rsinfo, const KeyLimits *key, TimestampTz now)
+{
+	RateLimitState states[RATE_NLIMITS];
+
+	if (!policy_is_limited(&key->limits))
+		return;
+
+	ratelimit_read(&key->root_id, now, states);
+	for (int i = 0; i < RATE_NLIMITS; i++)
+	{
+		int64		max = key->limits.max[i];
+		int64		used = states[i].used;
+
+		if (max > 0)
+			put_row(rsinfo, policy_limit_name(i), int64_to_numeric(max),
+					int64_to_numeric(used), int64_to_numeric(Max(max - used, 0)),
+					states[i].resets_at, now);
+	}
+}
+
+/* Adds the row of the budget that a key has, exact to what is committed. */
+static void
+put_budget(ReturnSetInfo *rsinfo, const KeyLimits *key, TimestampTz now)
+{
+	BudgetRow	budget;
+
+	if (!key->has_budget || !store_find_budget(&key->budget_id, &budget, NULL))
+		return;
+
+	put_row(rsinfo, "budget", budget.max_cost, budget.spent, budget.remaining,
+			budget.ends_at == DT_NOEND ? 0 : budget.ends_at, now);
 }
 
 /* apikey_limits(id uuid): a row for each limit that the key has. */
@@ -46,24 +81,16 @@ Datum
 apikey_limits(PG_FUNCTION_ARGS)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	KeyLimits	key;
-	RateLimitState states[RATE_NLIMITS];
 
 	require_argument(fcinfo, 0, "id");
 	if (!store_key_limits(PG_GETARG_UUID_P(0), &key))
 		key_not_found(PG_GETARG_UUID_P(0));
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (policy_is_limited(&key.limits))
-	{
-		ratelimit_read(&key.root_id, now, states);
-		for (int i = 0; i < RATE_NLIMITS; i++)
-		{
-			if (key.limits.max[i] > 0)
-				put_limit((ReturnSetInfo *) fcinfo->resultinfo, policy_limit_name(i),
-						  key.limits.max[i], &states[i], now);
-		}
-	}
+	put_rate_limits(rsinfo, &key, now);
+	put_budget(rsinfo, &key, now);
 
 	return (Datum) 0;
 }

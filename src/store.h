@@ -125,6 +125,8 @@ typedef struct KeyLimits
 {
 	pg_uuid_t	root_id;
 	RateLimits	limits;
+	bool		has_budget;		/* it points to one, which may not exist */
+	pg_uuid_t	budget_id;
 } KeyLimits;
 
 /* apikey_usage's row. */

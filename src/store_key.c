@@ -34,7 +34,7 @@ static Statement find_key = {
 };
 
 static Statement key_limits = {
-	.sql = "SELECT k.root_id, k.rate_limits FROM apikeys.key k"
+	.sql = "SELECT k.root_id, k.rate_limits, k.budget_id FROM apikeys.key k"
 	" WHERE k.id OPERATOR(pg_catalog.=) $1",
 	STATEMENT_ARGS(UUIDOID)
 };
@@ -167,8 +167,8 @@ bool
 store_key_limits(const pg_uuid_t *id, KeyLimits *limits)
 {
 	StoreScope	scope;
-	Datum		values[2];
-	bool		nulls[2];
+	Datum		values[3];
+	bool		nulls[3];
 	bool		found;
 
 	store_open(&scope);
@@ -178,6 +178,9 @@ store_key_limits(const pg_uuid_t *id, KeyLimits *limits)
 		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values, nulls);
 		limits->root_id = *DatumGetUUIDP(values[0]);
 		policy_parse_rate_limits(DatumGetJsonbP(values[1]), &limits->limits);
+		limits->has_budget = !nulls[2];
+		if (limits->has_budget)
+			limits->budget_id = *DatumGetUUIDP(values[2]);
 	}
 	store_close(&scope);
 
