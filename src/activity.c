@@ -66,11 +66,28 @@ note_first_use(KeyTable *table, const Place *place, TimestampTz now)
 }
 
 /*
- * Notes a use in the shared table.  Of the uses within one second only the
+ * Notes a use in the key's entry.  Of the uses within one second only the
  * first is written, so that backends with one hot key do not fight over its
  * cache line.  Returns true when there is something new to persist; where
  * no launcher watches, each such second, since a flusher may have been lost.
+ * Shared lock.
  */
+bool
+activity_note_in_entry(Entry *entry, TimestampTz now)
+{
+	TimestampTz seen = pg_atomic_read_u64(&entry->seen);
+	bool		news;
+
+	if (guc_last_used_throttle < 0 || now <= seen ||
+		now / USECS_PER_SEC == seen / USECS_PER_SEC)
+		return false;
+
+	news = !shmem_preloaded() || !keytable_is_pending(entry);
+	keytable_advance(&entry->seen, now);
+	return news;
+}
+
+/* Notes a use in the shared table; returns as activity_note_in_entry() does. */
 static bool
 note_in_table(KeyTable *table, const pg_uuid_t *id, TimestampTz now)
 {
@@ -81,15 +98,7 @@ note_in_table(KeyTable *table, const pg_uuid_t *id, TimestampTz now)
 	keytable_lock(place.partition, LW_SHARED);
 	entry = keytable_find(&place);
 	if (entry != NULL)
-	{
-		TimestampTz seen = pg_atomic_read_u64(&entry->seen);
-
-		if (now > seen && now / USECS_PER_SEC != seen / USECS_PER_SEC)
-		{
-			news = !shmem_preloaded() || !keytable_is_pending(entry);
-			keytable_advance(&entry->seen, now);
-		}
-	}
+		news = activity_note_in_entry(entry, now);
 	keytable_unlock(place.partition);
 
 	return entry != NULL ? news : note_first_use(table, &place, now);

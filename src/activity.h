@@ -8,6 +8,7 @@
 #ifndef APIKEYS_ACTIVITY_H
 #define APIKEYS_ACTIVITY_H
 
+#include "keytable.h"
 #include "store.h"
 
 /* A database that has uses to persist. */
@@ -26,6 +27,7 @@ typedef struct ActivityFill
 } ActivityFill;
 
 extern bool activity_note_use(const pg_uuid_t *id, TimestampTz now);
+extern bool activity_note_in_entry(Entry *entry, TimestampTz now);
 extern bool activity_is_shared(void);
 extern TimestampTz activity_last_use(const pg_uuid_t *id);
 extern int	activity_due_databases(DueDatabase *databases, int max);

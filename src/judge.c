@@ -168,7 +168,7 @@ judge_permissions(const NullableDatum *args, Judgement *judgement)
 		return true;
 
 	keycache_parse_policy(key);
-	reason = permit_why_forbidden(key->allowed_ips, &request);
+	reason = permit_why_forbidden(key->allowed_ips, key->nallowed_ips, &request);
 	if (reason != NULL)
 	{
 		settle(judgement, &forbidden, reason);
@@ -198,12 +198,16 @@ judge_limits(const NullableDatum *args, Judgement *judgement, bool spend)
 	if (!key->limited)
 		return true;
 
+	demand.root_id = DatumGetUUIDP(key->row.values[KEY_ROOT_ID]);
+	demand.id = DatumGetUUIDP(key->row.values[KEY_ID]);
+	demand.limits = &key->limits;
 	demand.tokens = args[JUDGE_TOKENS].isnull ? 0 : DatumGetInt32(args[JUDGE_TOKENS].value);
 	demand.slot = !args[JUDGE_ACQUIRE_SLOT].isnull && DatumGetBool(args[JUDGE_ACQUIRE_SLOT].value);
 	demand.spend = spend;
-	ratelimit_judge(DatumGetUUIDP(key->row.values[KEY_ROOT_ID]), &key->limits, &demand,
-					judgement->now, &answer);
+	ratelimit_judge(&demand, judgement->now, &answer);
 	judgement->slot = answer.slot;
+	judgement->use_noted = answer.use_noted;
+	judgement->use_is_news = answer.use_is_news;
 	if (answer.reason == NULL)
 		return true;
 
@@ -266,7 +270,10 @@ void
 judge_note_use(const Judgement *judgement)
 {
 	pg_uuid_t	id = *DatumGetUUIDP(judgement->key->row.values[KEY_ID]);
+	bool		news = judgement->use_is_news;
 
-	if (activity_note_use(&id, judgement->now))
+	if (!judgement->use_noted)
+		news = activity_note_use(&id, judgement->now);
+	if (news)
 		flushqueue_wake();
 }

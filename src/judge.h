@@ -32,6 +32,8 @@ typedef struct Judgement
 	TimestampTz now;			/* when it was judged */
 	TimestampTz retry_at;		/* 0: not known, or never */
 	int64		slot;			/* 0: none was taken */
+	bool		use_noted;		/* already; see ratelimit.h */
+	bool		use_is_news;
 } Judgement;
 
 extern void judge(const NullableDatum *args, Judgement *judgement);

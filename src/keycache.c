@@ -34,6 +34,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "utils/hsearch.h"
@@ -282,8 +283,11 @@ keycache_parse_policy(CachedKey *key)
 	old = MemoryContextSwitchTo(policy);
 	policy_parse_permissions(DatumGetJsonbP(key->row.values[KEY_PERMISSIONS]),
 							 &key->permissions);
-	key->allowed_ips = key->row.nulls[KEY_ALLOWED_IPS] ? NULL
-													   : DatumGetArrayTypePCopy(key->row.values[KEY_ALLOWED_IPS]);
+	key->nallowed_ips = 0;
+	if (!key->row.nulls[KEY_ALLOWED_IPS])
+		deconstruct_array(DatumGetArrayTypePCopy(key->row.values[KEY_ALLOWED_IPS]),
+						  INETOID, -1, false, TYPALIGN_INT,
+						  &key->allowed_ips, NULL, &key->nallowed_ips);
 	MemoryContextSwitchTo(old);
 	key->policy = policy;
 }

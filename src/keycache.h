@@ -8,8 +8,6 @@
 #ifndef APIKEYS_KEYCACHE_H
 #define APIKEYS_KEYCACHE_H
 
-#include "utils/array.h"
-
 #include "keyhash.h"
 #include "policy.h"
 #include "store.h"
@@ -22,7 +20,8 @@ typedef struct CachedKey
 	RateLimits	limits;			/* if so */
 	MemoryContext policy;		/* of the two below; NULL: not parsed yet */
 	Permissions permissions;
-	ArrayType  *allowed_ips;	/* NULL: no list */
+	Datum	   *allowed_ips;	/* of type inet */
+	int			nallowed_ips;	/* 0: no list */
 	HeapTuple	answer;			/* verify's, for as long as the row is; or NULL */
 	bool		cached;			/* else it is gone at the next look-up */
 	bool		used;			/* since the clock's hand was here */

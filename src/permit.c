@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/tupmacs.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
@@ -23,23 +24,18 @@
 
 /* Is the client's address in one of the networks of the list, if any? */
 char *
-permit_why_forbidden(ArrayType *allowed_ips, const Request *request)
+permit_why_forbidden(const Datum *allowed_ips, int nallowed_ips, const Request *request)
 {
-	ArrayIterator it;
-	Datum		network;
-	bool		isnull;
-
-	if (allowed_ips == NULL)
+	if (nallowed_ips == 0)
 		return NULL;
 	if (request->client_ip == NULL)
 		return pstrdup("client address is required");
 
-	it = array_create_iterator(allowed_ips, 0, NULL);
-	while (array_iterate(it, &network, &isnull))
+	for (int i = 0; i < nallowed_ips; i++)
 	{
 		if (DatumGetBool(DirectFunctionCall2(network_subeq,
 											 InetPGetDatum(request->client_ip),
-											 network)))
+											 allowed_ips[i])))
 			return NULL;
 	}
 
@@ -62,16 +58,21 @@ complain(const char *format, const text *name)
 static char *
 missing_permission(const Permissions *permissions, ArrayType *required)
 {
-	ArrayIterator it = array_create_iterator(required, 0, NULL);
-	Datum		name;
-	bool		isnull;
+	const char *next = ARR_DATA_PTR(required);
+	int			n = ArrayGetNItems(ARR_NDIM(required), ARR_DIMS(required));
 
-	while (array_iterate(it, &name, &isnull))
+	if (array_contains_nulls(required))
+		return pstrdup("permission null is missing");
+
+	/* Read where they lie: this is asked with every request. */
+	for (int i = 0; i < n; i++)
 	{
-		if (isnull)
-			return pstrdup("permission null is missing");
-		if (!policy_matches(permissions->custom_permissions, DatumGetTextPP(name)))
-			return complain("permission \"%.*s\" is missing", DatumGetTextPP(name));
+		const text *name = (const text *) next;
+
+		if (!policy_matches(permissions->custom_permissions, name))
+			return complain("permission \"%.*s\" is missing", name);
+		next = att_addlength_pointer(next, -1, next);
+		next = (const char *) att_align_nominal(next, TYPALIGN_INT);
 	}
 
 	return NULL;

@@ -25,7 +25,8 @@ typedef struct Request
 
 #define NO_TOKENS	(-1)
 
-extern char *permit_why_forbidden(ArrayType *allowed_ips, const Request *request);
+extern char *permit_why_forbidden(const Datum *allowed_ips, int nallowed_ips,
+								  const Request *request);
 extern char *permit_what_is_missing(const Permissions *permissions,
 									const Request *request);
 

@@ -18,6 +18,7 @@
 
 #include "miscadmin.h"
 
+#include "activity.h"
 #include "counters.h"
 #include "keytable.h"
 #include "ratelimit.h"
@@ -117,19 +118,23 @@ find_refusing(const Place *place, Entry *entry, const RateLimits *limits,
 	return RATE_SLOTS;
 }
 
-/* Spends a request and takes its slot, all or nothing; false: no room. */
+/*
+ * Spends a request and takes its slot, all or nothing; false: no room.  The
+ * entry of a line is that of its first key: the use of that key is noted in
+ * passing.
+ */
 static bool
-spend(KeyTable *table, const Place *place, const RateLimits *limits, bool slot,
+spend(KeyTable *table, const Place *place, const RateLimitDemand *demand, bool slot,
 	  uint64 random, TimestampTz now, RateLimitAnswer *answer, bool *evicted)
 {
 	static const int64 costs[WINDOW_NKINDS] = {
 		[WINDOW_REQUESTS_MINUTE] = 1,
 		[WINDOW_REQUESTS_DAY] = 1,
 	};
+	const int64 *max = demand->limits->max;
 	Entry	   *entry;
 
-	if (!slot && limits->max[WINDOW_REQUESTS_MINUTE] == 0 &&
-		limits->max[WINDOW_REQUESTS_DAY] == 0)
+	if (!slot && max[WINDOW_REQUESTS_MINUTE] == 0 && max[WINDOW_REQUESTS_DAY] == 0)
 		return true;
 
 	entry = get_entry(table, place, now, evicted);
@@ -141,7 +146,11 @@ spend(KeyTable *table, const Place *place, const RateLimits *limits, bool slot,
 		if (answer->slot == 0)
 			return false;
 	}
-	window_spend(entry->windows, limits->max, costs, now);
+	window_spend(entry->windows, max, costs, now);
+
+	answer->use_noted = memcmp(demand->id, demand->root_id, sizeof(pg_uuid_t)) == 0;
+	if (answer->use_noted)
+		answer->use_is_news = activity_note_in_entry(entry, now);
 
 	return true;
 }
@@ -164,11 +173,11 @@ explain(int limit, int64 max, int64 tokens)
  * done.
  */
 void
-ratelimit_judge(const pg_uuid_t *root_id, const RateLimits *limits,
-				const RateLimitDemand *demand, TimestampTz now, RateLimitAnswer *answer)
+ratelimit_judge(const RateLimitDemand *demand, TimestampTz now, RateLimitAnswer *answer)
 {
 	KeyTable   *table = require_table();
-	Place		place = keytable_place(table, MyDatabaseId, root_id);
+	Place		place = keytable_place(table, MyDatabaseId, demand->root_id);
+	const RateLimits *limits = demand->limits;
 	int64		tokens = Max(demand->tokens, 1);
 	const int64 costs[WINDOW_NKINDS] = {
 		[WINDOW_REQUESTS_MINUTE] = 1,
@@ -188,7 +197,7 @@ ratelimit_judge(const pg_uuid_t *root_id, const RateLimits *limits,
 	refusing = find_refusing(&place, keytable_find(&place), limits, costs, slot,
 							 now, &answer->retry_at);
 	if (refusing < 0 && demand->spend)
-		room = spend(table, &place, limits, slot, random, now, answer, &evicted);
+		room = spend(table, &place, demand, slot, random, now, answer, &evicted);
 	keytable_unlock(place.partition);
 
 	if (evicted)

@@ -16,6 +16,9 @@
 /* What a request wants of a key's limits. */
 typedef struct RateLimitDemand
 {
+	const pg_uuid_t *root_id;
+	const pg_uuid_t *id;
+	const RateLimits *limits;
 	int64		tokens;			/* to be checked, not spent */
 	bool		slot;
 	bool		spend;			/* else it is only asked whether it would pass */
@@ -26,6 +29,8 @@ typedef struct RateLimitAnswer
 	const char *reason;			/* palloc'd; NULL: it passes */
 	TimestampTz retry_at;		/* DT_NOEND: never */
 	int64		slot;			/* 0: none was taken */
+	bool		use_noted;		/* with what was spent, */
+	bool		use_is_news;	/* and there is something new to persist */
 } RateLimitAnswer;
 
 /* One limit as it stands. */
@@ -36,8 +41,7 @@ typedef struct RateLimitState
 } RateLimitState;
 
 extern bool ratelimit_available(void);
-extern void ratelimit_judge(const pg_uuid_t *root_id, const RateLimits *limits,
-							const RateLimitDemand *demand, TimestampTz now,
+extern void ratelimit_judge(const RateLimitDemand *demand, TimestampTz now,
 							RateLimitAnswer *answer);
 extern void ratelimit_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits,
 								   int64 tokens, TimestampTz now);

@@ -64,14 +64,24 @@ advance(Window *window, int64 length, TimestampTz now)
 		window->start = now;
 }
 
+/* Returns the part of a count that remaining is of length. */
+static int64
+part_of(int64 count, int64 remaining, int64 length)
+{
+	/* Division is dear, several times so in 128 bits, and seldom needed. */
+	if (count == 0)
+		return 0;
+	if (count <= PG_INT64_MAX / USECS_PER_DAY)
+		return count * remaining / length;
+	return (int64) ((int128) count * remaining / length);
+}
+
 /* What is used of a window whose current bucket is that of now. */
 static int64
 used(const Window *window, int64 length, TimestampTz now)
 {
-	int64		remaining = window->start + length - now;
-
 	return add_saturated(window->current,
-						 (int64) ((int128) window->previous * remaining / length));
+						 part_of(window->previous, window->start + length - now, length));
 }
 
 int64

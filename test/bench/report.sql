@@ -46,6 +46,8 @@ INSERT INTO target (measure, who, against, sense, bound) VALUES
     ('expression', 'hit', 'hmac()', 'at most', 2.5),
     ('expression', 'PL/pgSQL', 'hit', 'at least', 3),
     ('expression', 'hit', 'cache off', 'at most', 0.5),
+    ('expression', 'every check', 'hit', 'at most', 1.3),
+    ('expression', 'every check and a slot', 'hit', NULL, NULL),
     ('from', 'hit', 'floor', NULL, NULL),
     ('from', 'PL/pgSQL', 'hit', NULL, NULL),
     ('1 client', 'hit', 'floor', 'at least', 0.93),
