@@ -82,25 +82,25 @@ CALL test.roll_up();
 SELECT * FROM test.usage('revoked usage');
 
 -- It is part of the transaction.
-SELECT id FROM apikey_generate('undone') \gset
+SELECT id FROM apikey_generate('undone usage') \gset
 BEGIN;
 SELECT apikey_record_usage(:'id', 1, 1);
-SELECT requests FROM test.usage('undone');
+SELECT requests FROM test.usage('undone usage');
 SAVEPOINT s;
 SELECT apikey_record_usage(:'id', 1, 1);
-SELECT requests FROM test.usage('undone');
+SELECT requests FROM test.usage('undone usage');
 ROLLBACK TO s;
-SELECT requests FROM test.usage('undone');
+SELECT requests FROM test.usage('undone usage');
 SELECT apikey_flush() >= 0 AS flushed;
-SELECT requests FROM test.usage('undone');
+SELECT requests FROM test.usage('undone usage');
 ROLLBACK;
-SELECT requests FROM test.usage('undone');
+SELECT requests FROM test.usage('undone usage');
 BEGIN;
 SELECT apikey_record_usage(:'id', 2, 2);
 COMMIT;
-SELECT * FROM test.usage('undone');
+SELECT * FROM test.usage('undone usage');
 CALL test.roll_up();
-SELECT * FROM test.usage('undone');
+SELECT * FROM test.usage('undone usage');
 
 -- A key and its usage in one transaction
 BEGIN;
@@ -229,7 +229,7 @@ SELECT * FROM test.errors(
 );
 \set VERBOSITY sqlstate
 -- Two of these would be more than a numeric holds, and no sum would work.
-SELECT apikey_record_usage(test.id('undone'), 1, repeat('9', 131072)::numeric);
+SELECT apikey_record_usage(test.id('undone usage'), 1, repeat('9', 131072)::numeric);
 BEGIN READ ONLY;
 SELECT apikey_record_usage(:'id');
 ROLLBACK;

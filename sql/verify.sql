@@ -225,7 +225,7 @@ FROM apikey_generate('one statement 2') g,
 -- of one.  The first assertion ends the loop should the key never expire.
 BEGIN;
 SELECT set_config('test.key', raw_key, false) IS NULL AS none
-FROM apikey_generate('short', expires_at => clock_timestamp() + interval '2 seconds') \gset
+FROM apikey_generate('short-lived', expires_at => clock_timestamp() + interval '2 seconds') \gset
 DO $$
 DECLARE
   code text;
@@ -242,7 +242,7 @@ BEGIN
   END LOOP;
   RAISE NOTICE 'ended: %', code;
 END $$;
-SELECT status FROM apikey_get(test.id('short'));
+SELECT status FROM apikey_get(test.id('short-lived'));
 COMMIT;
 
 -- A use is noted for a good answer alone.

@@ -24,7 +24,8 @@ my $writes = q{SELECT coalesce(sum(n_tup_ins + n_tup_upd), 0)
 
 # Each write, as it happens
 $node->safe_psql('postgres', q{
-	CREATE TABLE history (n bigint GENERATED ALWAYS AS IDENTITY, key_id uuid, last_used_at timestamptz);
+	CREATE TABLE history (n bigint GENERATED ALWAYS AS IDENTITY, key_id uuid, last_used_at timestamptz,
+	  written_at timestamptz DEFAULT clock_timestamp());
 	CREATE FUNCTION note_write() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
 	  INSERT INTO public.history (key_id, last_used_at) VALUES (NEW.key_id, NEW.last_used_at);
@@ -78,8 +79,8 @@ wait_until('though later uses are seen', sub {
 		WHERE i.name = 'hot'}) eq 't';
 });
 
-# Intervals of three seconds, until four writes have been seen.  Uses are told
-# apart by the second, so an interval may look that much shorter.
+# Intervals of three seconds, until four writes have been seen.  An interval
+# begins with the use that was written and ends with the next write.
 set('last_used_throttle', '3s');
 my $verified = 100_000;
 wait_until('intervals have gone by', sub {
@@ -88,8 +89,8 @@ wait_until('intervals have gone by', sub {
 	return $node->safe_psql('postgres', "SELECT count(*) > 4 $of_hot") eq 't';
 });
 is($node->safe_psql('postgres', qq{
-		SELECT min(last_used_at - before) >= '2 seconds'
-		FROM (SELECT last_used_at, lag(last_used_at) OVER (ORDER BY n) AS before $of_hot) h}),
+		SELECT min(written_at - before) >= '3 seconds'
+		FROM (SELECT written_at, lag(last_used_at) OVER (ORDER BY n) AS before $of_hot) h}),
 	't', "$verified verifies: never two writes in one interval");
 set('last_used_throttle', '1h');
 wait_for($node, 'postgres', "SELECT count(*) = ($writes) FROM history", 'pg_stat_user_tables says the same');

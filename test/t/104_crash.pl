@@ -92,6 +92,7 @@ sub kill_one
 	my $log_before = -s $node->logfile;
 
 	wait_until('a process is killed', sub {
+		wait_for_server($node);
 		my ($ret, $pid) = $node->psql('postgres', $query);
 		kill 'KILL', $pid if $ret == 0 && $pid;
 		foreach (1 .. 20)
@@ -131,7 +132,7 @@ foreach my $round (1 .. $rounds)
 	$kill{$victim}->();
 	ok(!end_load($load), "round $round: killed the $victim, and the load ended");
 	$node->start unless defined $node->{_pid};
-	$node->poll_query_until('postgres', 'SELECT true') or die 'the server is gone';
+	wait_for_server($node);
 	cmp_ok(count_in_log($node, qr/database system was not properly shut down/, $log_before),
 		'>', 0, "round $round: it was a crash");
 

@@ -18,8 +18,8 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
   new_node start_node add_extension add_keys id_of verify last_use stored_use
-  stats wait_for wait_until wait_for_flusher kill_cluster count_in_log
-  start_load end_load within_5_seconds
+  stats wait_for wait_until wait_for_flusher wait_for_server kill_cluster
+  count_in_log start_load end_load within_5_seconds
 );
 
 my $nkeys = 0;
@@ -159,6 +159,18 @@ sub wait_for_flusher
 	add_keys($node, $dbname, $name);
 	verify($node, $dbname, $name);
 	wait_until('a flusher has come', sub { stored_use($node, $dbname, $name) ne '' });
+}
+
+# Returns once the server takes connections again.  Not with a query: a psql
+# that is turned away may be gone before it is sent, and then IPC::Run dies.
+sub wait_for_server
+{
+	my ($node) = @_;
+
+	wait_until('the server takes connections', sub {
+		return system($node->installed_command('pg_isready'), '--quiet',
+			'--host', $node->host, '--port', $node->port) == 0;
+	});
 }
 
 sub count_in_log
