@@ -47,6 +47,13 @@ int			guc_max_tracked_keys;
  */
 int			guc_cache_size;
 
+/*
+ * apikeys.redact_log: turn it off while you look for something in the log
+ * that it hides, or where its cost shows.  It holds for the whole server, and
+ * no session can change it: the log is everybody's.
+ */
+bool		guc_redact_log;
+
 static bool
 check_key_prefix(char **newval, void **extra, GucSource source)
 {
@@ -102,6 +109,14 @@ guc_init(void)
 							1024, 0, 1024 * 1024,
 							PGC_USERSET, 0,
 							NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("apikeys.redact_log",
+							 "Masks raw keys in the log and in pg_stat_activity.",
+							 NULL,
+							 &guc_redact_log,
+							 true,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("apikeys");
 }

@@ -15,6 +15,7 @@ extern int	guc_last_used_throttle;
 extern int	guc_flush_interval;
 extern int	guc_max_tracked_keys;
 extern int	guc_cache_size;
+extern bool guc_redact_log;
 
 extern void guc_init(void);
 

@@ -16,6 +16,7 @@
 #include "guc.h"
 #include "keytable.h"
 #include "launcher.h"
+#include "redact.h"
 #include "restart.h"
 
 PG_MODULE_MAGIC;
@@ -32,4 +33,5 @@ _PG_init(void)
 	launcher_init();
 	restart_init();
 	drop_init();
+	redact_init();
 }
