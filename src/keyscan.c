@@ -11,7 +11,8 @@
  * checksum over 51 characters does for all ends of one beginning.  There can
  * be such passes only where 32 letters and digits stand in a row; in other
  * text one character in 32 is looked at.  So the cost is linear in the
- * length of the text: at worst 51 steps of the checksum a character.
+ * length of the text: at worst 51 steps of the checksum a character, and
+ * twice that much where there are keys.
  *
  * What is found:
  * - every key of ours, whatever its prefix;
@@ -83,53 +84,33 @@ end_of_key(const char *text, Size start, Size min_end, Size max_end)
 /*
  * Looks for a key that begins at first or later, in a row of letters and
  * digits that begins at begin; what stands between the two may be part of a
- * prefix.  *end is how far the row is known to go.  It is followed no further
- * than needed: it may be long, and full of keys.
+ * prefix.  *row_end is how far the row is known to go.  It is followed no
+ * further than needed: it may be long, and full of keys.
  */
 static bool
-find_in_row(const char *text, Size len, Size first, Size begin, Size *end,
-			KeyMatch *match)
+find_in_row(const char *text, Size len, Size first, Size begin, Size *row_end,
+			Size *key_start, Size *key_end)
 {
-	bool		found = false;
-
-	for (Size start = first; !found || start < match->end; start++)
+	for (Size start = first;; start++)
 	{
-		Size		key_end;
+		while (*row_end < Min(len, start + RAW_KEY_MAX_LEN) &&
+			   is_body_char(text[*row_end]))
+			(*row_end)++;
+		if (start + 1 + KEY_BODY_LEN > *row_end)
+			return false;
 
-		while (*end < Min(len, start + RAW_KEY_MAX_LEN) && is_body_char(text[*end]))
-			(*end)++;
-		if (start + 1 + KEY_BODY_LEN > *end)
-			break;
-
-		key_end = end_of_key(text, start, begin + KEY_BODY_LEN, *end);
-		if (key_end == 0)
-			continue;
-
-		if (!found)
+		*key_end = end_of_key(text, start, begin + KEY_BODY_LEN, *row_end);
+		if (*key_end != 0)
 		{
-			found = true;
-			first = start;
-			match->end = key_end;
-			match->hide_from = key_end - KEY_BODY_LEN + 1;
-			match->hide_to = key_end - 4;
-		}
-		else
-		{
-			match->end = Max(match->end, key_end);
-			match->hide_from = first;
-			match->hide_to = match->end;
+			*key_start = start;
+			return true;
 		}
 	}
-
-	return found;
 }
 
-/*
- * Finds the first key in text[from..len).  What stands before is not looked
- * at.
- */
-bool
-keyscan_find(const char *text, Size len, Size from, KeyMatch *match)
+/* Finds the first key in text[from..len), as if nothing stood before. */
+static bool
+find_first(const char *text, Size len, Size from, Size *key_start, Size *key_end)
 {
 	/* Of any 32 characters in a row, one is probed. */
 	for (Size probe = from + KEY_BODY_LEN - 1; probe < len; probe += KEY_BODY_LEN)
@@ -152,7 +133,7 @@ keyscan_find(const char *text, Size len, Size from, KeyMatch *match)
 			while (first > from && begin - first < KEY_PREFIX_MAX_LEN &&
 				   is_prefix_char(text[first - 1]))
 				first--;
-			if (find_in_row(text, len, first, begin, &end, match))
+			if (find_in_row(text, len, first, begin, &end, key_start, key_end))
 				return true;
 		}
 
@@ -160,6 +141,36 @@ keyscan_find(const char *text, Size len, Size from, KeyMatch *match)
 	}
 
 	return false;
+}
+
+/*
+ * Finds the first key in text[from..len), as if nothing stood before, and all
+ * that overlap with it.
+ */
+bool
+keyscan_find(const char *text, Size len, Size from, KeyMatch *match)
+{
+	Size		start;
+	Size		end;
+
+	if (!find_first(text, len, from, &start, &end))
+		return false;
+
+	match->end = end;
+	match->hide_from = end - KEY_BODY_LEN + 1;
+	match->hide_to = end - 4;
+
+	from = start;
+	while (find_first(text, Min(len, match->end - 1 + RAW_KEY_MAX_LEN),
+					  start + 1, &start, &end) &&
+		   start < match->end)
+	{
+		match->end = Max(match->end, end);
+		match->hide_from = from;
+		match->hide_to = match->end;
+	}
+
+	return true;
 }
 
 /* Masks all keys in a text, in place.  Returns whether there were any. */
