@@ -203,9 +203,9 @@ redact_analyzed(ParseState *pstate, Query *query, JumbleState *jstate)
 static void
 redact_executor_run(EXECUTOR_RUN_PARAMETERS)
 {
-	/* Not of nested statements: it is the client's that is shown. */
-	if (guc_redact_log && queryDesc->sourceText == debug_query_string &&
-		debug_query_string != NULL)
+	/* Of a nested statement nothing is shown; most of them are told here. */
+	if (guc_redact_log && debug_query_string != NULL &&
+		strncmp(queryDesc->sourceText, debug_query_string, 32) == 0)
 		redact_activity(queryDesc->sourceText);
 
 	if (prev_ExecutorRun_hook)

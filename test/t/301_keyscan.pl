@@ -9,16 +9,14 @@
 use strict;
 use warnings;
 
-use Compress::Zlib ();
-use Cwd qw(abs_path);
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 
 use ApikeysTest;
+use LeakTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my @digits = ('0' .. '9', 'A' .. 'Z', 'a' .. 'z');
 my @word = (@digits, '_', '-');
 my $seed = $ENV{SEED} // 1;
 
@@ -26,19 +24,6 @@ srand($seed);
 
 sub pick { return $_[ rand @_ ]; }
 sub some { my ($n, @from) = @_; return join '', map { pick(@from) } 1 .. $n; }
-
-sub checksum
-{
-	my $crc = Compress::Zlib::crc32($_[0]);
-	my $result = '';
-
-	for (1 .. 5)
-	{
-		$result = $digits[ $crc % 62 ] . $result;
-		$crc = int($crc / 62);
-	}
-	return $result;
-}
 
 sub raw_key
 {
@@ -125,18 +110,12 @@ foreach my $prefix ('a', 'a-')
 	add(".$both.", '.' . '*' x length($both) . '.');
 }
 
-# Builds the module where this user may write.
-my $build = PostgreSQL::Test::Utils::tempdir();
-my $root = abs_path("$FindBin::RealBin/../..");
-system("cp $root/test/keyscan/* $build") == 0 or die 'cp';
-system_or_bail('make', '--silent', '-C', $build, "SRC=$root/src",
-	'PG_CONFIG=' . ($ENV{PG_CONFIG} // 'pg_config'), 'with_llvm=no');
-
+my $module = build_module();
 my $node = start_node('main');
 $node->safe_psql(
 	'postgres', qq{
-	CREATE FUNCTION test_mask(text) RETURNS text STRICT LANGUAGE C AS '$build/keyscan_test';
-	CREATE FUNCTION test_steps(text) RETURNS bigint STRICT LANGUAGE C AS '$build/keyscan_test'});
+	CREATE FUNCTION test_mask(text) RETURNS text STRICT LANGUAGE C AS '$module';
+	CREATE FUNCTION test_steps(text) RETURNS bigint STRICT LANGUAGE C AS '$module'});
 
 sub ask
 {
@@ -146,7 +125,7 @@ sub ask
 }
 
 my $copy = join '', map { s/([\\\n])/$1 eq "\n" ? '\n' : '\\\\'/ger . "\n" } @texts;
-my $file = "$build/texts";
+my $file = "$module.texts";
 open my $handle, '>', $file or die "$file: $!";
 print $handle $copy;
 close $handle;

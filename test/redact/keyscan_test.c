@@ -27,8 +27,6 @@ static int64 nsteps;
 
 #include "keyscan.c"
 
-PG_MODULE_MAGIC;
-
 PG_FUNCTION_INFO_V1(test_mask);
 PG_FUNCTION_INFO_V1(test_steps);
 
