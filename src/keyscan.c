@@ -12,13 +12,17 @@
  * be such passes only where 32 letters and digits stand in a row; in other
  * text one character in 32 is looked at.  So the cost is linear in the
  * length of the text: at worst 51 steps of the checksum a character, and
- * twice that much where there are keys.
+ * twice that much where there are keys.  In a row that goes on and on, as a
+ * large value in hexadecimal does, only the first 1024 characters after its
+ * beginning or the last key, and the last 1024, are tried.
  *
  * What is found:
  * - every key of ours, whatever its prefix;
  * - by chance one in 900 million other strings of that form.  Where two finds
  *   overlap, one of which must be chance, both are hidden.
  * What is not:
+ * - a key with more than 1024 letters and digits, and nothing else, directly
+ *   before it and directly after it;
  * - a key that has been cut or split, that is spelled in another way (hex,
  *   \u0041, percent signs), and an imported key: nothing tells these from
  *   other text.
@@ -34,6 +38,9 @@
 
 #include "keyformat.h"
 #include "keyscan.h"
+
+/* How far a key is looked for from both ends of a row of letters. */
+#define ROW_SEARCH_LEN	1024
 
 /* May it stand among the last 32 characters of a key? */
 static inline bool
@@ -93,6 +100,12 @@ find_in_row(const char *text, Size len, Size first, Size begin, Size *row_end,
 {
 	for (Size start = first;; start++)
 	{
+		if (start == begin + ROW_SEARCH_LEN)
+		{
+			while (*row_end < len && is_body_char(text[*row_end]))
+				(*row_end)++;
+			start = Max(start, *row_end - ROW_SEARCH_LEN);
+		}
 		while (*row_end < Min(len, start + RAW_KEY_MAX_LEN) &&
 			   is_body_char(text[*row_end]))
 			(*row_end)++;

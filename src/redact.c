@@ -194,10 +194,14 @@ redact_analyzed(ParseState *pstate, Query *query, JumbleState *jstate)
 {
 	const char *source = pstate->p_sourcetext;
 
-	pstate->p_sourcetext = redact_query(source);
 	if (prev_post_parse_analyze_hook)
+	{
+		pstate->p_sourcetext = redact_query(source);
 		prev_post_parse_analyze_hook(pstate, query, jstate);
-	pstate->p_sourcetext = source;
+		pstate->p_sourcetext = source;
+	}
+	else if (guc_redact_log && source != NULL)
+		redact_activity(source);
 }
 
 static void

@@ -110,6 +110,19 @@ foreach my $prefix ('a', 'a-')
 	add(".$both.", '.' . '*' x length($both) . '.');
 }
 
+# A row of letters that goes on and on is searched at both ends, and after
+# each key.
+{
+	my $letters = 'x' x 5000;
+	my $sk = raw_key('sk');
+	my $m = masked($sk);
+
+	add(substr($letters, 0, 1000) . $sk . $letters, substr($letters, 0, 1000) . $m . $letters);
+	add($letters . $sk . substr($letters, 0, 900), $letters . $m . substr($letters, 0, 900));
+	add($sk x 500 . $letters . $sk, $m x 500 . $letters . $m);
+	add($letters . $sk . $letters, $letters . $sk . $letters);
+}
+
 my $module = build_module();
 my $node = start_node('main');
 $node->safe_psql(
@@ -152,7 +165,8 @@ is( ask(q{
 # them, in one row of letters; nearly a key each time.  The best: prose.
 my $mb = 1 << 20;
 foreach my $case (
-	[ 'letters', q{repeat('Zz9', $ / 3)}, 51 ],
+	[ 'letters', q{repeat('Zz9', $ / 3)}, 0.2 ],
+	[ 'letters in rows', q{repeat(repeat('Zz9', 500) || ' ', $ / 1501)}, 51 ],
 	[ 'keys', q{repeat((SELECT raw_key FROM apikey_generate('k', prefix => 'sk')), $ / 34)}, 102 ],
 	[ 'keys cut short', q{repeat((SELECT left(raw_key, -1) || '-' FROM apikey_generate('k', prefix => 'sk')), $ / 34)}, 102 ],
 	[ 'hashes', q{repeat(md5('x') || ' ', $ / 33)}, 0 ],

@@ -19,6 +19,7 @@ my $node = new_node(
 	'main',
 	"shared_preload_libraries = '$module, apikeys'",
 	'restart_after_crash = on',
+	'log_min_error_statement = warning',
 	'track_activity_query_size = 200');
 $node->start;
 add_extension($node, 'postgres');
@@ -58,16 +59,25 @@ sub no_key
 	is(key_count($text), 0, "$name: no key") or diag substr $text, 0, 2000;
 }
 
-# The new lines of the log: no key, and what is expected of them.
+# The new lines of the log: no key, and what is expected of them, for which it
+# waits: a session that ends may still be writing.
 sub log_has
 {
 	my ($name, @patterns) = @_;
-	my $new = new_log();
+	my $text = '';
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	no_key($new, $name);
-	ok($new =~ $_, "$name: the log has " . $_ =~ s/\\//gr) || diag substr $new, 0, 2000 foreach @patterns;
-	return $new;
+	eval {
+		wait_until(
+			"log of $name",
+			sub {
+				$text .= new_log();
+				return !grep { $text !~ $_ } @patterns;
+			});
+	};
+	no_key($text, $name);
+	ok($text =~ $_, "$name: the log has " . $_ =~ s/\\//gr) || diag substr $text, 0, 2000 foreach @patterns;
+	return $text;
 }
 
 # What pg_stat_activity shows of all sessions that wait_here, and of the last
@@ -219,9 +229,9 @@ log_has('nested reports',
 close_gate();
 $session = start_waiting("SELECT wait_here(), '$key'");
 $node->safe_psql('postgres', "SELECT pg_terminate_backend(pid, 180000) FROM pg_stat_activity WHERE wait_event = 'advisory'");
-$session->quit;
+$session->{run}->kill_kill;
 open_gate();
-log_has('terminated', qr/FATAL:  terminating connection.*\n.*STATEMENT:  SELECT wait_here\(\), '\Q$masked\E'/);
+log_has('terminated', qr/FATAL:  terminating connection.*\n(?:.*\n)*?.*STATEMENT:  SELECT wait_here\(\), '\Q$masked\E'/);
 $node->psql('postgres', "SELECT test_report($fatal, '$key', false)");
 log_has('FATAL', qr/FATAL:  report: \Q$masked\E/, qr/STATEMENT:  SELECT test_report\(\d+, '\Q$masked\E'/);
 
@@ -262,7 +272,7 @@ close_gate();
 $session = start_waiting("SELECT wait_here(), '$key'");
 my $pid = $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE wait_event = 'advisory'");
 kill 'KILL', $pid;
-$_->{run}->finish foreach $session, $guard;
+$_->{run}->kill_kill foreach $session, $guard;
 crash_is_over();
 log_has('killed', qr/DETAIL:  Failed process was running: SELECT wait_here\(\), '\Q$masked\E'/);
 

@@ -93,7 +93,7 @@ sub key_count
 	my ($text) = @_;
 	my $count = 0;
 
-	while ($text =~ /(?=((?:gw-|zz_)[0-9A-Za-z]{27})([0-9A-Za-z]{5}))/g)
+	while ($text =~ /((?:gw-|zz_)[0-9A-Za-z]{27})([0-9A-Za-z]{5})/g)
 	{
 		$count++ if checksum($1) eq $2;
 	}
