@@ -110,7 +110,7 @@ test_report_without_memory(PG_FUNCTION_ARGS)
 
 	limited = unlimited;
 	limited.rlim_cur = (rlim_t) pages * sysconf(_SC_PAGESIZE) +
-		(rlim_t) PG_GETARG_INT32(0) * 1024 * 1024;
+					   (rlim_t) PG_GETARG_INT32(0) * 1024 * 1024;
 	setrlimit(RLIMIT_AS, &limited);
 	ereport(WARNING, (errmsg_internal("report: %s", message)));
 	setrlimit(RLIMIT_AS, &unlimited);
