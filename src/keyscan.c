@@ -202,3 +202,40 @@ keyscan_mask(char *text, Size len)
 
 	return found;
 }
+
+/* The length of what two texts have in common at their beginnings, but case. */
+static Size
+common_len(const char *a, Size a_len, const char *b, Size b_len)
+{
+	Size		len = 0;
+
+	while (len < a_len && len < b_len && is_body_char(a[len]) &&
+		   pg_tolower((unsigned char) a[len]) == pg_tolower((unsigned char) b[len]))
+		len++;
+
+	return len;
+}
+
+/*
+ * Masks what a text shows of the hidden part of a key that is known from
+ * elsewhere: eight characters of it or more, in any case.  The cost is the
+ * product of the two lengths.
+ */
+void
+keyscan_mask_pieces(char *text, Size len, const char *hidden, Size hidden_len)
+{
+	for (Size i = 0; i + KEY_PIECE_LEN <= len; i++)
+	{
+		for (Size j = 0; j + KEY_PIECE_LEN <= hidden_len; j++)
+		{
+			Size		common = common_len(text + i, len - i, hidden + j,
+											hidden_len - j);
+
+			if (common >= KEY_PIECE_LEN)
+			{
+				memset(text + i, KEY_HIDING_CHAR, common);
+				break;
+			}
+		}
+	}
+}

@@ -17,8 +17,12 @@ typedef struct KeyMatch
 } KeyMatch;
 
 #define KEY_HIDING_CHAR		'*'
+#define KEY_HIDDEN_LEN		27	/* all but the first and the last four */
+#define KEY_PIECE_LEN		8
 
 extern bool keyscan_find(const char *text, Size len, Size from, KeyMatch *match);
 extern bool keyscan_mask(char *text, Size len);
+extern void keyscan_mask_pieces(char *text, Size len, const char *hidden,
+								Size hidden_len);
 
 #endif							/* APIKEYS_KEYSCAN_H */

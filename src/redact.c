@@ -32,6 +32,14 @@
  * critical section, a process without clients), hide_stmt leaves the
  * statement out.
  *
+ * Pieces.  The server cuts keys: its scanner takes gw-7Ab... without quotes for
+ * gw minus a number with junk, names are folded to lower case, contexts are
+ * shortened.  No checksum finds these, but the statement shows the whole key.
+ * So the hidden parts of the first few keys of the statement are looked for
+ * in the message as well, if that is short.  They are kept while the masked
+ * statement is in place; should they be kept for too long, the worst is that
+ * a piece of another statement's key is masked.
+ *
  * pg_stat_activity, from which the postmaster takes "Failed process was
  * running" too.  Only the backend itself writes its entry, so keys are masked
  * there in place as well, under the protocol of backend_status.h.  The entry
@@ -61,6 +69,14 @@
 #include "keyformat.h"
 #include "keyscan.h"
 #include "redact.h"
+
+/* How many keys of a statement are known in pieces, and in what texts. */
+#define MAX_KNOWN_KEYS	8
+#define PIECES_MAX_TEXT	8192
+
+static char known[MAX_KNOWN_KEYS][KEY_HIDDEN_LEN];
+static int	nknown = 0;
+static const char *masked_statement = NULL;
 
 static emit_log_hook_type prev_emit_log_hook = NULL;
 static post_parse_analyze_hook_type prev_post_parse_analyze_hook = NULL;
@@ -103,6 +119,27 @@ redact_activity(const char *text)
 	}
 }
 
+/* Notes the keys of a statement down; match is the first of them. */
+static void
+know_keys(const char *query, Size len, KeyMatch match)
+{
+	nknown = 0;
+	do
+	{
+		if (match.hide_to - match.hide_from == KEY_HIDDEN_LEN)
+			memcpy(known[nknown++], query + match.hide_from, KEY_HIDDEN_LEN);
+	} while (nknown < MAX_KNOWN_KEYS &&
+			 keyscan_find(query, len, match.end, &match));
+}
+
+static void
+forget_keys(void)
+{
+	explicit_bzero(known, sizeof(known));
+	nknown = 0;
+	masked_statement = NULL;
+}
+
 /*
  * Has a masked copy of the statement logged, if there is a key in it.  Raises
  * no error.
@@ -113,14 +150,16 @@ redact_statement(ErrorData *edata)
 	const char *query = debug_query_string;
 	char	   *masked = NULL;
 	KeyMatch	match;
-	Size		len;
+	Size		len = query != NULL ? strlen(query) : 0;
 
-	if (query == NULL)
-		return;
-	len = strlen(query);
 	if (!keyscan_find(query, len, 0, &match))
+	{
+		if (nknown > 0 && (query == NULL || query != masked_statement))
+			forget_keys();
 		return;
+	}
 
+	know_keys(query, len, match);
 	redact_activity(query);
 
 	if (MessageContext != NULL && CritSectionCount == 0)
@@ -134,14 +173,20 @@ redact_statement(ErrorData *edata)
 
 	memcpy(masked, query, len + 1);
 	keyscan_mask(masked, len);
-	debug_query_string = masked;
+	debug_query_string = masked_statement = masked;
 }
 
 static void
 redact_field(char *field)
 {
-	if (field != NULL)
-		keyscan_mask(field, strlen(field));
+	Size		len = field != NULL ? strlen(field) : 0;
+
+	if (len == 0)
+		return;
+
+	keyscan_mask(field, len);
+	for (int i = 0; i < nknown && len <= PIECES_MAX_TEXT; i++)
+		keyscan_mask_pieces(field, len, known[i], KEY_HIDDEN_LEN);
 }
 
 /* emit_log_hook: masks the keys in what is logged. */
@@ -150,6 +195,7 @@ redact_log(ErrorData *edata)
 {
 	if (guc_redact_log)
 	{
+		redact_statement(edata);
 		redact_field(edata->message);
 		redact_field(edata->detail);
 		redact_field(edata->detail_log);
@@ -157,7 +203,6 @@ redact_log(ErrorData *edata)
 		redact_field(edata->context);
 		redact_field(edata->backtrace);
 		redact_field(edata->internalquery);
-		redact_statement(edata);
 	}
 
 	if (prev_emit_log_hook)

@@ -77,7 +77,8 @@ sub checksum
 }
 
 # Has search look for a text.  Twelve characters from its middle are enough:
-# a part of a secret gives it away.
+# a part of a secret gives it away.  A file of secrets that the server reads
+# must lie outside of its data directory, where search reads everything.
 sub add_secret
 {
 	my ($secret) = @_;
