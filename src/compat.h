@@ -47,4 +47,13 @@
 #define backend_index() (MyBackendId == InvalidBackendId ? -1 : MyBackendId - 1)
 #endif
 
+/* What an ExecutorRun_hook takes, and passes on. */
+#if PG_VERSION_NUM >= 180000
+#define EXECUTOR_RUN_PARAMETERS QueryDesc *queryDesc, ScanDirection direction, uint64 count
+#define EXECUTOR_RUN_ARGUMENTS queryDesc, direction, count
+#else
+#define EXECUTOR_RUN_PARAMETERS QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool execute_once
+#define EXECUTOR_RUN_ARGUMENTS queryDesc, direction, count, execute_once
+#endif
+
 #endif							/* APIKEYS_COMPAT_H */

@@ -54,6 +54,13 @@ int			guc_cache_size;
  */
 int			guc_slot_timeout;
 
+/*
+ * apikeys.redact_log: turn it off while you look for something in the log
+ * that it hides, or where its cost shows.  It holds for the whole server, and
+ * no session can change it: the log is everybody's.
+ */
+bool		guc_redact_log;
+
 static bool
 check_key_prefix(char **newval, void **extra, GucSource source)
 {
@@ -117,6 +124,14 @@ guc_init(void)
 							600000, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("apikeys.redact_log",
+							 "Masks raw keys in the log and in pg_stat_activity.",
+							 NULL,
+							 &guc_redact_log,
+							 true,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("apikeys");
 }

@@ -16,6 +16,7 @@
 #include "guc.h"
 #include "keytable.h"
 #include "launcher.h"
+#include "redact.h"
 #include "restart.h"
 #include "spending.h"
 
@@ -34,4 +35,5 @@ _PG_init(void)
 	launcher_init();
 	restart_init();
 	drop_init();
+	redact_init();
 }

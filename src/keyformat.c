@@ -19,8 +19,7 @@
 #include "keyformat.h"
 #include "secret.h"
 
-#define RANDOM_LEN		27
-#define CHECKSUM_LEN	(KEY_BODY_LEN - RANDOM_LEN)
+#define RANDOM_LEN		(KEY_BODY_LEN - KEY_CHECKSUM_LEN)
 
 static const char base62[] =
 	"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -74,11 +73,25 @@ put_checksum(char *raw, int len)
 	COMP_TRADITIONAL_CRC32(crc, raw, len);
 	FIN_TRADITIONAL_CRC32(crc);
 
-	for (int i = CHECKSUM_LEN - 1; i >= 0; i--)
+	for (int i = KEY_CHECKSUM_LEN - 1; i >= 0; i--)
 	{
 		raw[len + i] = base62[crc % 62];
 		crc /= 62;
 	}
+}
+
+/* Do five characters spell the checksum of a text with this CRC? */
+bool
+keyformat_is_checksum(const char *checksum, uint32 crc)
+{
+	for (int i = KEY_CHECKSUM_LEN - 1; i >= 0; i--)
+	{
+		if (checksum[i] != base62[crc % 62])
+			return false;
+		crc /= 62;
+	}
+
+	return true;
 }
 
 /*

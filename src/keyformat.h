@@ -10,6 +10,7 @@
 
 #define KEY_PREFIX_MAX_LEN	24	/* the part before the random characters */
 #define KEY_BODY_LEN		32	/* random characters and checksum */
+#define KEY_CHECKSUM_LEN	5
 #define RAW_KEY_MAX_LEN		(KEY_PREFIX_MAX_LEN + KEY_BODY_LEN)
 
 /*
@@ -20,6 +21,7 @@
 #define MASKED_KEY_MAX_LEN	(KEY_PREFIX_MAX_LEN + MASKED_KEY_TAIL_LEN)
 
 extern bool keyformat_prefix_is_valid(const char *prefix);
+extern bool keyformat_is_checksum(const char *checksum, uint32 crc);
 extern text *keyformat_compose(const char *prefix);
 extern char *keyformat_mask(const text *raw_key);
 extern char *keyformat_masked_prefix(const char *masked);
