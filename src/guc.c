@@ -54,6 +54,12 @@ int			guc_cache_size;
  */
 int			guc_slot_timeout;
 
+/*
+ * apikeys.request_header: where PostgREST's clients send the key, if it is
+ * not in x-api-key.  Empty: only "Authorization: Bearer" counts.
+ */
+char	   *guc_request_header;
+
 static bool
 check_key_prefix(char **newval, void **extra, GucSource source)
 {
@@ -62,6 +68,20 @@ check_key_prefix(char **newval, void **extra, GucSource source)
 
 	GUC_check_errdetail("A key prefix is 1 to %d characters of A-Z, a-z, 0-9, \"_\" and \"-\".",
 						KEY_PREFIX_MAX_LEN);
+	return false;
+}
+
+/* A header's name, as RFC 9110 has it. */
+static bool
+check_request_header(char **newval, void **extra, GucSource source)
+{
+	if (strspn(*newval,
+			   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+			   "0123456789!#$%&'*+-.^_`|~") == strlen(*newval) &&
+		pg_strcasecmp(*newval, "authorization") != 0)
+		return true;
+
+	GUC_check_errdetail("This is the name of an HTTP header other than \"Authorization\", which is looked at anyway.");
 	return false;
 }
 
@@ -117,6 +137,14 @@ guc_init(void)
 							600000, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
+
+	DefineCustomStringVariable("apikeys.request_header",
+							   "Sets the header of an HTTP request in which apikey_pre_request() looks for a key.",
+							   "If it is empty, only \"Authorization: Bearer\" is looked at.",
+							   &guc_request_header,
+							   "x-api-key",
+							   PGC_USERSET, 0,
+							   check_request_header, NULL, NULL);
 
 	MarkGUCPrefixReserved("apikeys");
 }
