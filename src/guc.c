@@ -81,7 +81,7 @@ check_request_header(char **newval, void **extra, GucSource source)
 		pg_strcasecmp(*newval, "authorization") != 0)
 		return true;
 
-	GUC_check_errdetail("This is the name of an HTTP header other than \"Authorization\", which is looked at anyway.");
+	GUC_check_errdetail("It must be the name of an HTTP header, and not \"Authorization\", which is looked at anyway.");
 	return false;
 }
 

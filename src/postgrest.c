@@ -43,7 +43,7 @@ enum
 typedef struct Headers
 {
 	JsonLexContext *lex;
-	int			field;			/* the header whose value comes next; or -1 */
+	int			field;			/* whose value comes next; -1: of no interest */
 	char	   *values[NHEADERS]; /* secrets; NULL: not there */
 } Headers;
 
@@ -112,6 +112,7 @@ read_headers(Headers *headers)
 	JsonParseErrorType error;
 
 	memset(headers, 0, sizeof(Headers));
+	headers->field = -1;
 	if (json == NULL || json[0] == '\0')
 		return;
 
