@@ -210,7 +210,9 @@ EXECUTE plan_bare;
 RESET plan_cache_mode;
 BEGIN;
 SELECT name FROM apikey_login(:'bob_raw_key');
+\set VERBOSITY terse
 PREPARE TRANSACTION 'of bob';
+\set VERBOSITY default
 SELECT tenants.seen() AS after_prepare_transaction;
 ROLLBACK;
 

@@ -25,8 +25,8 @@ $node->safe_psql(
 	SELECT apikey_import(digest(name || '-key', 'sha256'), name, name || '-...', external_id => name, rate_limits => limits)
 	FROM (VALUES ('alice', '{}'::jsonb), ('bob', '{}'), ('limited', '{"requests_per_minute": 1, "max_concurrent_requests": 1}')) k(name, limits);
 
-	CREATE ROLE tenant;
-	GRANT EXECUTE ON FUNCTION apikey_login, apikey_current_external_id, apikey_current_has_permission TO tenant;
+	CREATE ROLE reader;
+	GRANT EXECUTE ON FUNCTION apikey_login, apikey_current_external_id, apikey_current_has_permission TO reader;
 	CREATE TABLE bare AS
 	SELECT i, CASE WHEN i % 3 = 0 THEN 'alice' ELSE 'bob' END AS owner FROM generate_series(1, $nrows) i;
 	CREATE TABLE wrapped AS TABLE bare;
@@ -34,7 +34,7 @@ $node->safe_psql(
 	ALTER TABLE wrapped ENABLE ROW LEVEL SECURITY;
 	CREATE POLICY tenant ON bare USING (owner = apikey_current_external_id());
 	CREATE POLICY tenant ON wrapped USING (owner = (SELECT apikey_current_external_id()));
-	GRANT SELECT ON bare, wrapped TO tenant;
+	GRANT SELECT ON bare, wrapped TO reader;
 	ANALYZE bare, wrapped});
 
 # ------------------------------------------------------- parallel queries
@@ -46,7 +46,7 @@ my $parallel = q{
 	SET min_parallel_table_scan_size = 0;
 	SET parallel_setup_cost = 0;
 	SET parallel_tuple_cost = 0;
-	SET ROLE tenant;};
+	SET ROLE reader;};
 
 # Says what a query gives to who logs in: the lines of its answer.
 sub ask_as
@@ -115,7 +115,7 @@ is($session->query_safe($who), 'nobody', 'COMMIT PREPARED does not bring it back
 
 # The rows of a cursor WITH HOLD are those of who made it: they are kept at
 # the commit, with the identity still there.
-$session->query_safe('SET ROLE tenant; BEGIN');
+$session->query_safe('SET ROLE reader; BEGIN');
 $session->query_safe(q{SELECT external_id FROM apikey_login('alice-key')});
 $session->query_safe('DECLARE held CURSOR WITH HOLD FOR SELECT count(*), min(owner), max(owner) FROM bare');
 $session->query_safe('COMMIT');
@@ -150,6 +150,22 @@ is($node->safe_psql('postgres',
 	1, 'a login is a use');
 like($refused->(q(BEGIN; SET LOCAL "request.headers" = '{"x-api-key": "sesame'; SELECT apikey_pre_request())),
 	qr/ERROR:  22023: request\.headers is not valid JSON\n(?!.*sesame)/s, 'headers that are not JSON');
+
+# ------------------------------------------------- what the page says, runs
+
+my $page = slurp_file("$FindBin::RealBin/../../doc/row-level-security.md");
+my @blocks = map { /```sql\n(.*?)```/gs } $page =~ /^## An example\n(.*?)^## What to know/ms;
+
+$node->safe_psql('postgres', 'CREATE DATABASE page');
+add_extension($node, 'page');
+is($node->safe_psql('page', join "\n", @blocks),
+	"alice\na note of alice\nbob\na note of bob\n0", 'the example of row-level-security.md');
+
+my ($wrapper) = $page =~ /^(CREATE FUNCTION pre_request.*?)```/ms;
+$node->safe_psql('postgres', $wrapper);
+$error = $refused->(q(BEGIN; SET LOCAL "request.headers" = '{"x-api-key": "limited-key"}'; SELECT pre_request()));
+like($error, qr/ERROR:  PGRST: \{"code" : "RATE_LIMITED", .*\nDETAIL:  \{"status" : 429, "headers" : \{"Retry-After":"\d+"\}\}\n/,
+	'its wrapper for PostgREST');
 
 # ----------------------------------------------------------------- standby
 
