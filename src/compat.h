@@ -27,6 +27,23 @@
 #endif
 
 /*
+ * The JSON parser's callbacks; to be used with common/jsonapi.h.  A lexer that
+ * gives texts with their escapes resolved.
+ */
+#if PG_VERSION_NUM >= 160000
+#define json_action		JsonParseErrorType
+#define json_action_end() return JSON_SUCCESS
+#else
+#define json_action		void
+#define json_action_end() return
+#endif
+#if PG_VERSION_NUM >= 170000
+#define json_lexer(json, len, encoding) makeJsonLexContextCstringLen(NULL, json, len, encoding, true)
+#else
+#define json_lexer(json, len, encoding) makeJsonLexContextCstringLen(json, len, encoding, true)
+#endif
+
+/*
  * From 17 on, shared memory can be had without preloading, and a wait can
  * have a name of its own.
  */

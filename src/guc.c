@@ -61,6 +61,12 @@ int			guc_slot_timeout;
  */
 bool		guc_redact_log;
 
+/*
+ * apikeys.request_header: where PostgREST's clients send the key, if it is
+ * not in x-api-key.  Empty: only "Authorization: Bearer" counts.
+ */
+char	   *guc_request_header;
+
 static bool
 check_key_prefix(char **newval, void **extra, GucSource source)
 {
@@ -69,6 +75,20 @@ check_key_prefix(char **newval, void **extra, GucSource source)
 
 	GUC_check_errdetail("A key prefix is 1 to %d characters of A-Z, a-z, 0-9, \"_\" and \"-\".",
 						KEY_PREFIX_MAX_LEN);
+	return false;
+}
+
+/* A header's name, as RFC 9110 has it. */
+static bool
+check_request_header(char **newval, void **extra, GucSource source)
+{
+	if (strspn(*newval,
+			   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+			   "0123456789!#$%&'*+-.^_`|~") == strlen(*newval) &&
+		pg_strcasecmp(*newval, "authorization") != 0)
+		return true;
+
+	GUC_check_errdetail("It must be the name of an HTTP header, and not \"Authorization\", which is looked at anyway.");
 	return false;
 }
 
@@ -132,6 +152,14 @@ guc_init(void)
 							 true,
 							 PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
+
+	DefineCustomStringVariable("apikeys.request_header",
+							   "Sets the header of an HTTP request in which apikey_pre_request() looks for a key.",
+							   "If it is empty, only \"Authorization: Bearer\" is looked at.",
+							   &guc_request_header,
+							   "x-api-key",
+							   PGC_USERSET, 0,
+							   check_request_header, NULL, NULL);
 
 	MarkGUCPrefixReserved("apikeys");
 }

@@ -17,6 +17,7 @@ extern int	guc_max_tracked_keys;
 extern int	guc_cache_size;
 extern int	guc_slot_timeout;
 extern bool guc_redact_log;
+extern char *guc_request_header;
 
 extern void guc_init(void);
 

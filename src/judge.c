@@ -277,3 +277,15 @@ judge_note_use(const Judgement *judgement)
 	if (news)
 		flushqueue_wake();
 }
+
+/*
+ * Returns in how many whole seconds a request that was refused is worth
+ * another try; 0: not known, or never.
+ */
+int64
+judge_retry_after(const Judgement *judgement)
+{
+	if (judgement->retry_at <= judgement->now || judgement->retry_at == DT_NOEND)
+		return 0;
+	return (judgement->retry_at - judgement->now + USECS_PER_SEC - 1) / USECS_PER_SEC;
+}

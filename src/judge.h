@@ -38,5 +38,6 @@ typedef struct Judgement
 
 extern void judge(const NullableDatum *args, Judgement *judgement);
 extern void judge_note_use(const Judgement *judgement);
+extern int64 judge_retry_after(const Judgement *judgement);
 
 #endif							/* APIKEYS_JUDGE_H */

@@ -16,7 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "judge.h"
+#include "verify.h"
 
 /* The columns of apikey_verify's row; the key's own start at ANSWER_KEY. */
 enum
@@ -43,32 +43,29 @@ time_until(TimestampTz later, TimestampTz now)
 }
 
 /*
- * Returns the descriptor of apikey_verify's row.  It is looked up once a
- * backend; a function that is made anew has a new oid.
+ * Returns the descriptor of the row.  It is looked up once a backend; a
+ * function that is made anew has a new oid.
  */
 static TupleDesc
-answer_tupdesc(FunctionCallInfo fcinfo)
+answer_tupdesc(FunctionCallInfo fcinfo, AnswerType *type)
 {
-	static TupleDesc tupdesc = NULL;
-	static Oid	function = InvalidOid;
-
-	if (function != fcinfo->flinfo->fn_oid)
+	if (type->function != fcinfo->flinfo->fn_oid)
 	{
 		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
-		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		if (get_call_result_type(fcinfo, NULL, &type->tupdesc) != TYPEFUNC_COMPOSITE)
 			elog(ERROR, "return type must be a row type");
-		tupdesc = BlessTupleDesc(tupdesc);
-		function = fcinfo->flinfo->fn_oid;
+		type->tupdesc = BlessTupleDesc(type->tupdesc);
+		type->function = fcinfo->flinfo->fn_oid;
 		MemoryContextSwitchTo(old);
 	}
 
-	return tupdesc;
+	return type->tupdesc;
 }
 
 /* Makes apikey_verify's row. */
 static HeapTuple
-form_answer(FunctionCallInfo fcinfo, const Judgement *judgement)
+form_answer(FunctionCallInfo fcinfo, AnswerType *type, const Judgement *judgement)
 {
 	Datum		values[ANSWER_NCOLUMNS] = {0};
 	bool		nulls[ANSWER_NCOLUMNS];
@@ -101,24 +98,24 @@ form_answer(FunctionCallInfo fcinfo, const Judgement *judgement)
 		memcpy(&nulls[ANSWER_KEY], row->nulls, sizeof(bool) * KEY_NANSWER_COLUMNS);
 	}
 
-	return heap_form_tuple(answer_tupdesc(fcinfo), values, nulls);
+	return heap_form_tuple(answer_tupdesc(fcinfo, type), values, nulls);
 }
 
 /*
  * Returns the row that says a key is good, without a slot a copy of the one
  * that is kept with a cached key.
  */
-static HeapTuple
-valid_answer(FunctionCallInfo fcinfo, const Judgement *judgement)
+HeapTuple
+verify_valid_answer(FunctionCallInfo fcinfo, AnswerType *type, const Judgement *judgement)
 {
 	CachedKey  *key = judgement->key;
 
 	if (!key->cached || judgement->slot != 0)
-		return form_answer(fcinfo, judgement);
+		return form_answer(fcinfo, type, judgement);
 
 	if (key->answer == NULL)
 	{
-		HeapTuple	answer = form_answer(fcinfo, judgement);
+		HeapTuple	answer = form_answer(fcinfo, type, judgement);
 		MemoryContext old = MemoryContextSwitchTo(keycache_memory());
 
 		key->answer = heap_copytuple(answer);
@@ -133,17 +130,18 @@ valid_answer(FunctionCallInfo fcinfo, const Judgement *judgement)
 Datum
 apikey_verify(PG_FUNCTION_ARGS)
 {
+	static AnswerType type;
 	Judgement	judgement;
 	HeapTuple	answer;
 
 	judge(fcinfo->args, &judgement);
 	if (judgement.valid)
 	{
-		answer = valid_answer(fcinfo, &judgement);
+		answer = verify_valid_answer(fcinfo, &type, &judgement);
 		judge_note_use(&judgement);
 	}
 	else
-		answer = form_answer(fcinfo, &judgement);
+		answer = form_answer(fcinfo, &type, &judgement);
 
 	PG_RETURN_DATUM(HeapTupleGetDatum(answer));
 }
