@@ -54,6 +54,13 @@ int			guc_cache_size;
  */
 int			guc_slot_timeout;
 
+/*
+ * apikeys.notify_channel: set it to hear of each change of a key when it is
+ * committed.  For the whole server, so that nobody's session is left out; not
+ * shown to everybody, since whoever knows the name may listen.
+ */
+char	   *guc_notify_channel;
+
 static bool
 check_key_prefix(char **newval, void **extra, GucSource source)
 {
@@ -62,6 +69,17 @@ check_key_prefix(char **newval, void **extra, GucSource source)
 
 	GUC_check_errdetail("A key prefix is 1 to %d characters of A-Z, a-z, 0-9, \"_\" and \"-\".",
 						KEY_PREFIX_MAX_LEN);
+	return false;
+}
+
+/* NOTIFY takes no longer name than an identifier's. */
+static bool
+check_notify_channel(char **newval, void **extra, GucSource source)
+{
+	if (strlen(*newval) < NAMEDATALEN)
+		return true;
+
+	GUC_check_errdetail("The name of a channel has at most %d bytes.", NAMEDATALEN - 1);
 	return false;
 }
 
@@ -117,6 +135,14 @@ guc_init(void)
 							600000, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
+
+	DefineCustomStringVariable("apikeys.notify_channel",
+							   "Sets the channel on which events are sent with NOTIFY.",
+							   "An empty string sends none.",
+							   &guc_notify_channel,
+							   "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   check_notify_channel, NULL, NULL);
 
 	MarkGUCPrefixReserved("apikeys");
 }

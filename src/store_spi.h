@@ -61,4 +61,15 @@ extern void store_forget_orphans(void);
  */
 #define ADD_EVENT "INSERT INTO apikeys.event (at, acting_role, action, key_id, details)"
 
+/*
+ * What an update changed: {"member": {"from": value, "to": value}, ...}.
+ * was.document and became.document hold all members.
+ */
+#define CHANGED_MEMBERS \
+	"(SELECT COALESCE(pg_catalog.jsonb_object_agg(o.key," \
+	" pg_catalog.jsonb_build_object('from', o.value, 'to', n.value)), '{}')" \
+	" FROM pg_catalog.jsonb_each(was.document) o" \
+	" JOIN pg_catalog.jsonb_each(became.document) n ON n.key OPERATOR(pg_catalog.=) o.key" \
+	" WHERE o.value OPERATOR(pg_catalog.<>) n.value)"
+
 #endif							/* APIKEYS_STORE_SPI_H */
