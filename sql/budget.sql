@@ -83,13 +83,14 @@ SELECT max_cost FROM apikey_budget_update(:'pool', '{"max_cost": 0}');
 SELECT code FROM test.judge('budget 1');
 
 -- As does the pointing of a key elsewhere.
-SELECT apikey_budget_create('other', 1e20) AS other \gset
+SELECT apikey_budget_create('other', 1e17) AS other \gset
 SELECT name FROM apikey_update(test.id('budget 1'), jsonb_build_object('budget_id', :'other'));
 SELECT code FROM test.judge('budget 1');
-SELECT test.spend('budget 1', 1e19 + 0.1);
+SELECT test.spend('budget 1', 1e16 + 0.1);
 SELECT name FROM apikey_update(test.id('budget 1'), jsonb_build_object('budget_id', :'pool'));
 SELECT code FROM test.judge('budget 1');
 SELECT name, spent, remaining FROM apikeys.budget_info ORDER BY name;
+SELECT * FROM apikey_limits(test.id('budget 1'));
 
 -- A successor goes on spending its predecessor's budget.
 SELECT raw_key AS successor FROM apikey_rotate(test.id('budget 2'), '1 hour') \gset
@@ -114,6 +115,7 @@ SELECT test.make_key('budget x', 'dddddddd-dddd-4ddd-8ddd-dddddddddddd') IS NOT 
 SELECT test.spend('budget x', 1e9);
 SELECT code, budget_id FROM apikey_verify('budget x-key');
 SELECT total_cost FROM apikey_usage(test.id('budget x'));
+SELECT * FROM apikey_limits(test.id('budget x'));
 -- ... until it does.
 BEGIN;
 INSERT INTO apikeys.budget (id, name, max_cost) VALUES ('dddddddd-dddd-4ddd-8ddd-dddddddddddd', 'late', 3);
@@ -172,9 +174,9 @@ SELECT count(test.make_key('pool ' || n, id)) FROM pool;
 SELECT count(*) FROM pool, test.judge('pool ' || n) v WHERE v.code = 'VALID';
 SELECT count(test.spend('pool ' || n, 1)) FROM pool WHERE n <= 150;
 SELECT code, min(n), max(n), count(*) FROM pool, test.judge('pool ' || n) v GROUP BY code ORDER BY code;
-SELECT test.spend('pool 160', repeat('9', 2000)::numeric);
+SELECT test.spend('pool 160', ('1.' || repeat('9', 2000))::numeric);
 SELECT code FROM test.judge('pool 160');
-SELECT spent = repeat('9', 2000)::numeric AS spent, remaining FROM apikeys.budget_info WHERE name = 'pool 160';
+SELECT spent = ('1.' || repeat('9', 2000))::numeric AS spent, remaining FROM apikeys.budget_info WHERE name = 'pool 160';
 BEGIN;
 SELECT count(test.spend('pool 200', ('0.0001' || repeat('0', place) || '1')::numeric)) FROM generate_series(1, 1000) place;
 COMMIT;
@@ -319,6 +321,7 @@ SELECT * FROM test.errors(
   $$SELECT apikey_budget_create('bad', NULL)$$,
   $$SELECT apikey_budget_create('bad', -0.01)$$,
   $$SELECT apikey_budget_create('bad', 'NaN')$$,
+  $$SELECT apikey_budget_create('bad', 1e18)$$,
   $$SELECT apikey_budget_create('bad', 'Infinity')$$,
   $$SELECT apikey_budget_create('bad', '-Infinity')$$,
   $$SELECT apikey_budget_create('bad', 1, '0')$$,

@@ -112,6 +112,20 @@ SELECT code FROM apikey_verify('limits-rollback', 'o1');
 SELECT code FROM apikey_verify('limits-rollback', 'o2');
 SELECT code FROM apikey_verify('limits-rollback', 'o1');
 
+-- A limit comes before the budget, and what the budget refuses spends nothing.
+SELECT apikey_budget_create('limits', 10, '1 month') AS budget \gset
+SELECT test.limited('budget', '{"requests_per_day": 1, "max_concurrent_requests": 2}') IS NOT NULL AS made;
+SELECT name FROM apikey_update(test.id('limits budget'), jsonb_build_object('budget_id', :'budget'));
+SELECT * FROM test.standing('budget');
+SELECT apikey_record_usage(test.id('limits budget'), cost => 10.5);
+SELECT * FROM test.verify('budget', 2, NULL, true);
+SELECT * FROM test.standing('budget');
+SELECT max_cost FROM apikey_budget_update(:'budget', '{"max_cost": 11, "reset_every": null}');
+SELECT * FROM test.verify('budget', 1, NULL, true);
+SELECT max_cost FROM apikey_budget_update(:'budget', '{"max_cost": 10}');
+SELECT * FROM test.verify('budget', 1, NULL, true);
+SELECT * FROM test.standing('budget');
+
 -- Rotated keys share what their root has.
 SELECT test.limited('rotated', '{"requests_per_day": 3}') IS NOT NULL AS made;
 SELECT id AS new_id, raw_key FROM apikey_rotate(test.id('limits rotated'), '1 hour') \gset
