@@ -44,11 +44,13 @@ static Statement budget_keys = {
 };
 
 static Statement insert_budget = {
-	.sql = "WITH event AS (" ADD_EVENT
-	" VALUES ($5, $6, 'budget_create', NULL, pg_catalog.jsonb_build_object("
-	"'budget_id', $4, 'name', $1, 'max_cost', $2, 'reset_every', $3)))"
-	" INSERT INTO apikeys.budget (name, max_cost, reset_every, id, created_at, updated_at)"
-	" VALUES ($1, $2, $3, $4, $5, $5)",
+	.sql = "WITH new AS ("
+	"INSERT INTO apikeys.budget (name, max_cost, reset_every, id, created_at, updated_at)"
+	" VALUES ($1, $2, $3, $4, $5, $5)"
+	" RETURNING id)"
+	" " ADD_EVENT
+	" SELECT $5, $6, 'budget_create', NULL, pg_catalog.jsonb_build_object("
+	"'budget_id', new.id, 'name', $1, 'max_cost', $2, 'reset_every', $3) FROM new",
 	STATEMENT_ARGS(TEXTOID, NUMERICOID, INTERVALOID, UUIDOID, TIMESTAMPTZOID, NAMEOID)
 };
 

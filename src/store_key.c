@@ -121,10 +121,11 @@ static Statement update_key = {
 };
 
 static Statement revoke_key = {
-	.sql = "WITH event AS (" ADD_EVENT
-	" VALUES ($2, $3, 'revoke', $1, '{}'))"
-	" UPDATE ONLY apikeys.key SET revoked_at = $2, updated_at = $2"
-	" WHERE id OPERATOR(pg_catalog.=) $1",
+	.sql = "WITH revoked AS (UPDATE ONLY apikeys.key SET revoked_at = $2, updated_at = $2"
+	" WHERE id OPERATOR(pg_catalog.=) $1"
+	" RETURNING id)"
+	" " ADD_EVENT
+	" SELECT $2, $3, 'revoke', revoked.id, '{}' FROM revoked",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID)
 };
 
@@ -369,7 +370,9 @@ store_delete_expired(TimestampTz until, TimestampTz now)
 	if (!none)
 	{
 		ids = SPI_datumTransfer(ids, false, -1);
-		delete_keys_in_scope(&scope, ids, "cleanup", now);
+		if (delete_keys_in_scope(&scope, ids, "cleanup", now) !=
+			ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(ids)), ARR_DIMS(DatumGetArrayTypeP(ids))))
+			store_not_written("key");
 	}
 	store_forget_orphans();
 	store_close(&scope);
