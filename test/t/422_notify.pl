@@ -30,12 +30,15 @@ sub listen_on
 {
 	my ($channel) = @_;
 
+	(my $quoted = $channel) =~ s/"/""/g;
 	$node->append_conf('postgresql.conf', "apikeys.notify_channel = '$channel'");
 	$node->reload;
 	$node->poll_query_until('postgres', qq{SELECT current_setting('apikeys.notify_channel') = '$channel'})
 	  or die 'no reload';
-	$listener->query_safe(qq{LISTEN "$channel"}) if $channel ne '';
+	$listener->query_safe(qq{LISTEN "$quoted"}) if $channel ne '';
 }
+
+sub count_heard { return scalar(my @heard = heard(@_)) }
 
 # The payload, as the table has it.
 sub is_event
@@ -55,12 +58,12 @@ my $change = q{SET timezone = 'UTC'; SELECT id FROM apikey_generate('%s', metada
 # Off, by default.
 $listener->query_safe('LISTEN audit');
 my $id = $node->safe_psql('postgres', sprintf $change, 'one', 'x');
-is(scalar heard('.*'), undef, 'off: nothing is sent');
+is(count_heard('.*'), 0, 'off: nothing is sent');
 
 # On: at commit, all that happened, in order.
 listen_on('audit');
 my @events;
-foreach my $sql (sprintf($change, 'two', 'it\'\'s "quoted" \\\\ and ü'),
+foreach my $sql (sprintf($change, 'two', 'it\'\'s \\"quoted\\" \\\\ and ü'),
 	qq{SET timezone = 'UTC'; SELECT apikey_update('$id', '{"name": "three"}')},
 	qq{SET timezone = 'UTC'; SELECT id FROM apikey_rotate('$id')},
 	qq{SET timezone = 'UTC'; SELECT apikey_delete('$id')},
@@ -86,12 +89,12 @@ like((heard('audit'))[0], qr/"session_role":"app"/, 'another role');
 # Not what did not happen.
 $node->safe_psql('postgres', q{BEGIN; SELECT apikey_generate('undone'); ROLLBACK;
 	BEGIN; SAVEPOINT s; SELECT apikey_generate('undone'); ROLLBACK TO s; COMMIT});
-is(scalar heard('audit'), undef, 'nothing that was rolled back');
+is(count_heard('audit'), 0, 'nothing that was rolled back');
 my $writer = $node->background_psql('postgres');
 $writer->query_safe(q{BEGIN; SELECT id FROM apikey_generate('open')});
-is(scalar heard('audit'), undef, 'nothing before the commit');
+is(count_heard('audit'), 0, 'nothing before the commit');
 $writer->query_safe('COMMIT');
-is(scalar(my @one = heard('audit')), 1, 'but then');
+is(count_heard('audit'), 1, 'but then');
 $writer->quit;
 
 # No key, no hash.
@@ -110,16 +113,13 @@ like($heard[0], qr/"details":\{.*xxx/, 'the long one has its details');
 like($heard[1], qr/"action":"update".*"key_id":"$key".*"details":null/, 'the longer one has none');
 cmp_ok(length $heard[1], '<', 1000, 'and is short');
 
-# Around the greatest length there is no error.
-foreach my $length (7200 .. 7220, map { 7000 + 50 * $_ } 0 .. 15)
-{
-	$node->safe_psql('postgres', qq{SELECT apikey_update('$key', '{"metadata": null}'); SELECT apikey_update('$key', jsonb_build_object('metadata', jsonb_build_object('m', repeat('x', $length))))})
-	  if $length % 50 == 0 || $length == 7210;
-}
+# Around the greatest length that NOTIFY takes, 7,999 bytes, there is no error.
+$node->safe_psql('postgres', qq{SELECT apikey_update('$key', jsonb_build_object('metadata', jsonb_build_object('m', repeat('x', n))))
+	FROM generate_series(3700, 3900) n});
 @heard = heard('audit');
-my @with = grep { !/"details":null/ } @heard;
-cmp_ok(scalar @with, '>', 0, 'some have details');
-cmp_ok(scalar @with, '<', scalar @heard, 'some do not');
+is(scalar @heard, 201, 'all are sent');
+cmp_ok(scalar(grep { length >= 7998 } @heard), '==', 1, 'one has about the greatest length');
+cmp_ok(scalar(grep { /"details":null/ } @heard), '>', 10, 'longer ones have no details');
 
 # A transaction that has sent one cannot be prepared; the server says so.
 my ($ret, $stdout, $stderr) = $node->psql('postgres', q{BEGIN; SELECT apikey_generate('prepared'); PREPARE TRANSACTION 'p'});
@@ -130,12 +130,12 @@ $node->safe_psql('postgres', q{
 	CREATE TABLE saved AS SELECT * FROM apikeys.event;
 	DELETE FROM apikeys.event;
 	INSERT INTO apikeys.event OVERRIDING SYSTEM VALUE SELECT * FROM saved});
-is(scalar heard('audit'), undef, 'events that are restored are not sent');
+is(count_heard('audit'), 0, 'events that are restored are not sent');
 
 # Another name, an awkward one, and off again; no session decides.
 listen_on('Audit "channel"; é');
 $node->safe_psql('postgres', q{SELECT apikey_generate('elsewhere')});
-is(scalar(@one = heard('Audit ""?channel""?; é')), 1, 'an awkward name');
+is(count_heard('Audit "channel"; é'), 1, 'an awkward name');
 ($ret, $stdout, $stderr) = $node->psql('postgres', q{SET apikeys.notify_channel = ''}, extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
 like($stderr, qr/55P02/, 'not even a superuser changes it for a session');
 my $log = -s $node->logfile;
@@ -144,7 +144,7 @@ $node->reload;
 ok($node->wait_for_log(qr/invalid value for parameter "apikeys\.notify_channel"/, $log), 'a name that is too long is refused');
 listen_on('');
 $node->safe_psql('postgres', q{SELECT apikey_generate('off')});
-is(scalar heard('.*'), undef, 'off again');
+is(count_heard('.*'), 0, 'off again');
 
 $listener->quit;
 $node->stop;
