@@ -22,7 +22,7 @@ SET ROLE regress_apikeys_manager;
 SELECT id, raw_key FROM apikey_generate('audit', expires_at => '2100-01-01 00:00+00', metadata => '{"a": 1, "b": [1, 2]}') \gset
 SELECT apikey_import('\x0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdff', 'audit imported', 'x') AS imported \gset
 SELECT name FROM apikey_update(:'id', '{"name": "audit 2", "metadata": {"a": 1.0, "b": [2]}, "enabled": false, "allowed_ips": ["::1"],
-  "rate_limits": {"requests_per_day": 5}, "expires_at": null, "description": "d", "external_id": "e", "permissions": {},
+  "rate_limits": {"requests_per_day": 0}, "expires_at": null, "description": "d", "external_id": "e", "permissions": {},
   "user_id": "00000000-0000-0000-0000-000000000001"}');
 SELECT name FROM apikey_update(:'id', '{"enabled": true, "description": null, "external_id": "e"}');
 SELECT name FROM apikey_update(:'id', '{}');

@@ -59,7 +59,7 @@ SET test.id = :'id';
 SET ROLE regress_apikeys_read;
 SELECT name, status, total_tokens, requests_today > 0 AS today FROM apikeys.info WHERE id = :'id';
 SELECT name, spent, period_ends_at FROM apikeys.budget_info WHERE id = :'budget';
-SELECT since IS NOT NULL AS stats FROM apikeys.stats;
+SELECT shared_memory IS NOT NULL AS stats FROM apikeys.stats;
 SELECT name FROM apikey_list(row_limit => 1);
 SELECT action FROM apikey_events(:'id');
 SELECT code FROM apikey_verify(:'raw_key');
