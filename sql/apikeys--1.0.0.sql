@@ -169,7 +169,7 @@ CREATE TABLE apikeys.budget_period (
 COMMENT ON TABLE apikeys.budget_period IS 'One row a budget and period: what has been rolled up.';
 
 CREATE TABLE apikeys.event (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id bigint GENERATED ALWAYS AS IDENTITY,
     at timestamptz NOT NULL,
     action text NOT NULL,
     key_id uuid,
@@ -177,9 +177,24 @@ CREATE TABLE apikeys.event (
     acting_role name NOT NULL DEFAULT CURRENT_USER,
     client_addr inet DEFAULT inet_client_addr(),
     application_name text DEFAULT current_setting('application_name'),
-    details jsonb NOT NULL DEFAULT '{}'
+    details jsonb NOT NULL DEFAULT '{}',
+    PRIMARY KEY (at, id)
 );
 COMMENT ON TABLE apikeys.event IS 'Append-only audit log: every change of a key, written in the same transaction.';
+
+CREATE INDEX event_key_id_idx ON apikeys.event (key_id);
+
+CREATE FUNCTION apikeys.notify_event() RETURNS trigger
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'apikeys_notify_event';
+COMMENT ON FUNCTION apikeys.notify_event() IS 'Sends a new event to apikeys.notify_channel, where that is set.';
+
+CREATE TRIGGER notify AFTER INSERT ON apikeys.event
+FOR EACH ROW EXECUTE FUNCTION apikeys.notify_event();
+COMMENT ON TRIGGER notify ON apikeys.event IS 'Listeners hear of an event at its commit.';
+
+-- ALWAYS: also what a flush writes.
+ALTER TABLE apikeys.event ENABLE ALWAYS TRIGGER notify;
 
 -- These are the user's data: pg_dump takes their rows along.
 SELECT pg_extension_config_dump('apikeys.key', '');
@@ -618,15 +633,40 @@ AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_pre_request()
 IS 'For PostgREST''s db-pre-request: logs in with the key in the headers of the request, if there is one.';
 
-/* ---------------------------------------------------------------- rights */
+/* ------------------------------------------------------ rights and audit */
 
--- Nobody gets in by default.
+CREATE FUNCTION apikey_grant(role regrole, access text) RETURNS void
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_grant(regrole, text)
+IS 'Gives a role a level of access and those below it: verify, read, manage.';
+
+CREATE FUNCTION apikey_revoke_grant(role regrole, access text) RETURNS void
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_revoke_grant(regrole, text)
+IS 'Takes a level of access and those above it from a role.';
+
+CREATE FUNCTION apikey_events(
+    id uuid = NULL, since timestamptz = NULL, row_limit integer = 100,
+    OUT event_id bigint, OUT at timestamptz, OUT action text, OUT key_id uuid,
+    OUT session_role name, OUT acting_role name, OUT client_addr inet,
+    OUT application_name text, OUT details jsonb) RETURNS SETOF record
+LANGUAGE C STABLE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_events(uuid, timestamptz, integer)
+IS 'Gives events, of all keys or of one, newest first.';
+
+/* --------------------------------------------------- nobody, by default */
+
+-- Each function has its level in src/rights.c.
 REVOKE ALL ON FUNCTION
     apikeys.check_key(text, text, text, jsonb, jsonb, jsonb, inet[], timestamptz, bytea, text, text, timestamptz),
     apikeys.check_budget(text, numeric, interval, timestamptz),
     apikeys.period_at(timestamptz, interval, timestamptz),
     apikeys.effective_status(timestamptz, timestamptz, boolean),
     apikeys.raise_fence(),
+    apikeys.notify_event(),
     apikeys.try_lock_use(uuid),
     apikeys.last_use(uuid),
     apikeys.utc_today(),
@@ -663,5 +703,8 @@ REVOKE ALL ON FUNCTION
     apikey_current_team_id(),
     apikey_current_external_id(),
     apikey_current_has_permission(text),
-    apikey_pre_request()
+    apikey_pre_request(),
+    apikey_grant(regrole, text),
+    apikey_revoke_grant(regrole, text),
+    apikey_events(uuid, timestamptz, integer)
 FROM PUBLIC;

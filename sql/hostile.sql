@@ -53,7 +53,7 @@ BEGIN
     AND p.proname = ANY ('{now,clock_timestamp,statement_timestamp,transaction_timestamp,timezone,gen_random_uuid,jsonb_typeof,octet_length,
       char_length,character_length,length,isfinite,substr,substring,left,right,lower,upper,position,strpos,encode,decode,sha256,md5,
       inet_client_addr,current_setting,set_config,pg_try_advisory_xact_lock,uuid_hash,hashtext,date_trunc,extract,age,starts_with,
-      similar_to_escape,regexp_match,format,quote_ident,random,network,host,masklen}');
+      similar_to_escape,regexp_match,format,quote_ident,random,network,host,masklen,has_schema_privilege,pg_get_function_identity_arguments}');
   PERFORM test.plant_function(name, arguments, result, body) FROM (VALUES
     ('digest', 'text, text', 'bytea', '''\x'''),
     ('digest', 'bytea, text', 'bytea', '''\x'''),
@@ -67,6 +67,9 @@ BEGIN
     ('array_remove', 'inet[], inet', 'inet[]', '$1'),
     ('array_agg', 'uuid', 'uuid[]', 'ARRAY[$1]'),
     ('cardinality', 'inet[]', 'integer', '1'),
+    ('format', 'text, name, name', 'text', ''''''),
+    ('format', 'text, name, name, text', 'text', ''''''),
+    ('string_agg', 'text, text', 'text', '$1'),
     ('to_jsonb', 'text', 'jsonb', '''{}'''),
     ('jsonb_build_object', 'text, text', 'jsonb', '''{}'''),
     ('jsonb_build_object', 'text, text, text, text', 'jsonb', '''{}'''),
@@ -129,6 +132,8 @@ RESET search_path;
 -- with all that in front: nothing fires.
 \c -
 SET client_min_messages = warning;
+DROP ROLE IF EXISTS regress_apikeys_hostile;
+CREATE ROLE regress_apikeys_hostile;
 CREATE TEMPORARY TABLE key (id uuid);
 CREATE TEMPORARY TABLE usage (key_id uuid);
 CREATE TEMPORARY TABLE event (id bigint);
@@ -154,10 +159,16 @@ SELECT public.apikey_import('\x0123456789abcdef0123456789abcdef0123456789abcdef0
 SELECT public.apikey_cleanup_expired('1 day');
 SELECT public.apikey_permissions_preset('admin') IS NOT NULL AS permissions, public.apikey_rate_limits_preset('premium') IS NOT NULL AS rate_limits;
 SELECT public.apikey_model_allowed('{"allowed_models": ["a*"]}', 'abc') AS model, public.apikey_endpoint_allowed('{"allowed_endpoints": ["a*"]}', 'b') AS endpoint;
+SELECT action FROM public.apikey_events(:'id', '2000-01-01');
+SELECT public.apikey_grant('regress_apikeys_hostile', 'manage');
+SELECT pg_catalog.has_function_privilege('regress_apikeys_hostile', 'public.apikey_delete(pg_catalog.uuid)', 'EXECUTE') AS granted;
+SELECT public.apikey_revoke_grant('regress_apikeys_hostile', 'verify');
 SELECT public.apikey_delete(:'new_id');
 UPDATE apikeys.key SET permissions = '{}', rate_limits = '{}', allowed_ips = '{::3}', metadata = '{}', expires_at = '2100-01-03';
 SELECT name, status FROM apikeys.info ORDER BY name COLLATE "C";
 RESET search_path;
+
+DROP ROLE regress_apikeys_hostile;
 
 -- Nothing of the extension hangs on what was planted, which goes alone.
 SELECT count(*) AS members FROM pg_depend d JOIN pg_extension e ON refclassid = 'pg_extension'::pg_catalog.regclass AND refobjid = e.oid WHERE extname = 'apikeys' \gset before_

@@ -78,7 +78,10 @@ INSERT INTO test.call (function, call) VALUES
   ('apikey_permissions_preset', $$SELECT apikey_permissions_preset('admin')$$),
   ('apikey_rate_limits_preset', $$SELECT apikey_rate_limits_preset('unlimited')$$),
   ('apikey_model_allowed', $$SELECT apikey_model_allowed('{}', 'm')$$),
-  ('apikey_endpoint_allowed', $$SELECT apikey_endpoint_allowed('{}', 'e')$$);
+  ('apikey_endpoint_allowed', $$SELECT apikey_endpoint_allowed('{}', 'e')$$),
+  ('apikey_grant', $$SELECT apikey_grant('regress_apikeys_nobody', 'verify')$$),
+  ('apikey_revoke_grant', $$SELECT apikey_revoke_grant('regress_apikeys_nobody', 'verify')$$),
+  ('apikey_events', $$SELECT count(*) > 0 FROM apikey_events()$$);
 
 -- ... and none is missing here.
 SELECT p.proname FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND objid = p.oid

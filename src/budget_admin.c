@@ -68,7 +68,7 @@ apikey_budget_update(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 1, "changes");
 	id = lock_budget(fcinfo, &config);
 	budgetconfig_change(&config, PG_GETARG_JSONB_P(1));
-	store_update_budget(id, &config, PG_GETARG_JSONB_P(1), GetCurrentTimestamp());
+	store_update_budget(id, &config, GetCurrentTimestamp());
 
 	PG_RETURN_DATUM(store_budget_info(id));
 }

@@ -23,6 +23,16 @@ require_argument(FunctionCallInfo fcinfo, int argno, const char *name)
 				 errmsg("%s must not be null", name)));
 }
 
+/* Raises 22023 for a negative number of rows; null means all. */
+void
+check_row_count(FunctionCallInfo fcinfo, int argno, const char *name)
+{
+	if (!PG_ARGISNULL(argno) && PG_GETARG_INT32(argno) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be negative", name)));
+}
+
 /* Raises P0002 for a key that is not there. */
 void
 key_not_found(const pg_uuid_t *id)

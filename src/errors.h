@@ -15,6 +15,7 @@
 #include "compat.h"
 
 extern void require_argument(FunctionCallInfo fcinfo, int argno, const char *name);
+extern void check_row_count(FunctionCallInfo fcinfo, int argno, const char *name);
 extern void check_amount(const char *what, Numeric amount);
 pg_noreturn extern void key_not_found(const pg_uuid_t *id);
 

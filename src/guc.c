@@ -67,6 +67,13 @@ bool		guc_redact_log;
  */
 char	   *guc_request_header;
 
+/*
+ * apikeys.notify_channel: set it to hear of each change of a key when it is
+ * committed.  For the whole server, so that nobody's session is left out; not
+ * shown to everybody, since whoever knows the name may listen.
+ */
+char	   *guc_notify_channel;
+
 static bool
 check_key_prefix(char **newval, void **extra, GucSource source)
 {
@@ -89,6 +96,17 @@ check_request_header(char **newval, void **extra, GucSource source)
 		return true;
 
 	GUC_check_errdetail("It must be the name of an HTTP header, and not \"Authorization\", which is looked at anyway.");
+	return false;
+}
+
+/* NOTIFY takes no longer name than an identifier's. */
+static bool
+check_notify_channel(char **newval, void **extra, GucSource source)
+{
+	if (strlen(*newval) < NAMEDATALEN)
+		return true;
+
+	GUC_check_errdetail("The name of a channel has at most %d bytes.", NAMEDATALEN - 1);
 	return false;
 }
 
@@ -160,6 +178,14 @@ guc_init(void)
 							   "x-api-key",
 							   PGC_USERSET, 0,
 							   check_request_header, NULL, NULL);
+
+	DefineCustomStringVariable("apikeys.notify_channel",
+							   "Sets the channel on which events are sent with NOTIFY.",
+							   "An empty string sends none.",
+							   &guc_notify_channel,
+							   "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   check_notify_channel, NULL, NULL);
 
 	MarkGUCPrefixReserved("apikeys");
 }

@@ -18,6 +18,7 @@ extern int	guc_cache_size;
 extern int	guc_slot_timeout;
 extern bool guc_redact_log;
 extern char *guc_request_header;
+extern char *guc_notify_channel;
 
 extern void guc_init(void);
 

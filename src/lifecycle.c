@@ -415,7 +415,7 @@ apikey_update(PG_FUNCTION_ARGS)
 	keyconfig_change(&config, PG_GETARG_JSONB_P(1), now);
 	if (!key.nulls[KEY_ROTATED_AT] && config_expires_at(&config) > key_expires_at(&key))
 		wrong_state("cannot extend the life of a key that has been rotated");
-	store_update_key(id, &config, PG_GETARG_JSONB_P(1), now);
+	store_update_key(id, &config, now);
 	warn_of_limits(&config);
 
 	PG_RETURN_DATUM(store_key_info(id));

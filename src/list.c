@@ -20,16 +20,6 @@
 
 PG_FUNCTION_INFO_V1(apikey_list);
 
-/* Raises 22023 for a negative number of rows. */
-static void
-check_row_count(const ListFilter *filter, ListArgument argument, const char *name)
-{
-	if (!filter->nulls[argument] && DatumGetInt32(filter->values[argument]) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not be negative", name)));
-}
-
 /* Completes a filter that names the key after which the page starts. */
 static void
 find_page_start(ListFilter *filter)
@@ -60,8 +50,8 @@ apikey_list(PG_FUNCTION_ARGS)
 	}
 	filter.nulls[LIST_AFTER_CREATED_AT] = true;
 
-	check_row_count(&filter, LIST_ROW_LIMIT, "row_limit");
-	check_row_count(&filter, LIST_ROW_OFFSET, "row_offset");
+	check_row_count(fcinfo, LIST_ROW_LIMIT, "row_limit");
+	check_row_count(fcinfo, LIST_ROW_OFFSET, "row_offset");
 	if (!filter.nulls[LIST_STATUS])
 		filter.values[LIST_STATUS] =
 			CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(enum_out,

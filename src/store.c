@@ -197,17 +197,25 @@ store_write_durably(Statement *statement, Datum *values, const bool *nulls)
 }
 
 /*
- * Runs a statement that has to change one row of a table, durably.  A trigger
- * of somebody's may have prevented it: what is acknowledged must be true.
+ * Raises 09000 for a row that was not written, or not its event: a trigger of
+ * somebody's has prevented it, and what is acknowledged must be true.
  */
+void
+store_not_written(const char *table)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("%s was not written", table),
+			 errhint("Look for a trigger on apikeys.%s or apikeys.event that prevents it.",
+					 table)));
+}
+
+/* Runs a statement that has to change one row of a table, durably. */
 void
 store_write_one(Statement *statement, const char *table, Datum *values, const bool *nulls)
 {
 	if (store_write_durably(statement, values, nulls) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-				 errmsg("%s was not written", table),
-				 errhint("Look for a trigger on apikeys.%s that prevents it.", table)));
+		store_not_written(table);
 }
 
 /*

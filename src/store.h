@@ -95,6 +95,31 @@ typedef struct ListFilter
 	bool		nulls[LIST_NARGUMENTS];
 } ListFilter;
 
+/* apikey_events's arguments in their order. */
+typedef enum EventArgument
+{
+	EVENT_KEY_ID,
+	EVENT_SINCE,
+	EVENT_ROW_LIMIT,
+	EVENT_NARGUMENTS
+} EventArgument;
+
+typedef struct EventFilter
+{
+	Datum		values[EVENT_NARGUMENTS];
+	bool		nulls[EVENT_NARGUMENTS];
+} EventFilter;
+
+/* What a role is to have, or to have no longer. */
+typedef struct Grant
+{
+	Oid			role;
+	const char *access;			/* level, for the event */
+	ArrayType  *functions;		/* text[]: names of those to call */
+	ArrayType  *views;			/* text[]: names of those to read */
+	bool		revoke;
+} Grant;
+
 /* When a key was used last. */
 typedef struct KeyUse
 {
@@ -172,7 +197,7 @@ extern void store_rotate_key(const pg_uuid_t *id, const Retirement *retirement,
 							 const NewKey *successor, text *name,
 							 TimestampTz expires_at);
 extern void store_update_key(const pg_uuid_t *id, const KeyConfig *config,
-							 Jsonb *changes, TimestampTz now);
+							 TimestampTz now);
 extern void store_revoke_key(const pg_uuid_t *id, TimestampTz now);
 extern bool store_delete_key(ArrayType *id, TimestampTz now);
 extern ArrayType *store_delete_expired(TimestampTz until, TimestampTz now);
@@ -181,6 +206,10 @@ extern ArrayType *store_delete_expired(TimestampTz until, TimestampTz now);
 extern Datum store_key_info(const pg_uuid_t *id);
 extern bool store_page_start(const pg_uuid_t *id, TimestampTz *created_at);
 extern void store_list_keys(ListFilter *filter, ReturnSetInfo *rsinfo);
+extern void store_list_events(EventFilter *filter, ReturnSetInfo *rsinfo);
+
+/* store_grant.c */
+extern void store_change_grant(const Grant *grant, TimestampTz now);
 
 /* store_usage.c */
 extern void store_last_use(const pg_uuid_t *id, TimestampTz used_at,
@@ -200,7 +229,7 @@ extern bool store_budget_has_keys(const pg_uuid_t *id);
 extern void store_insert_budget(const pg_uuid_t *id, const BudgetConfig *config,
 								TimestampTz now);
 extern void store_update_budget(const pg_uuid_t *id, const BudgetConfig *config,
-								Jsonb *changes, TimestampTz now);
+								TimestampTz now);
 extern void store_delete_budget(const pg_uuid_t *id, TimestampTz now);
 
 #endif							/* APIKEYS_STORE_H */

@@ -44,22 +44,33 @@ static Statement budget_keys = {
 };
 
 static Statement insert_budget = {
-	.sql = "WITH event AS (" ADD_EVENT
-	" VALUES ($5, $6, 'budget_create', NULL, pg_catalog.jsonb_build_object("
-	"'budget_id', $4, 'name', $1, 'max_cost', $2, 'reset_every', $3)))"
-	" INSERT INTO apikeys.budget (name, max_cost, reset_every, id, created_at, updated_at)"
-	" VALUES ($1, $2, $3, $4, $5, $5)",
+	.sql = "WITH new AS ("
+	"INSERT INTO apikeys.budget (name, max_cost, reset_every, id, created_at, updated_at)"
+	" VALUES ($1, $2, $3, $4, $5, $5)"
+	" RETURNING id)"
+	" " ADD_EVENT
+	" SELECT $5, $6, 'budget_create', NULL, pg_catalog.jsonb_build_object("
+	"'budget_id', new.id, 'name', $1, 'max_cost', $2, 'reset_every', $3) FROM new",
 	STATEMENT_ARGS(TEXTOID, NUMERICOID, INTERVALOID, UUIDOID, TIMESTAMPTZOID, NAMEOID)
 };
 
+/* What apikey_budget_update may change, as a document. */
+#define BUDGET_DOCUMENT \
+	"pg_catalog.jsonb_build_object('name', name, 'max_cost', max_cost," \
+	" 'reset_every', reset_every) AS document"
+
 static Statement update_budget = {
-	.sql = "WITH event AS (" ADD_EVENT
-	" VALUES ($5, $6, 'budget_update', NULL,"
-	" pg_catalog.jsonb_build_object('budget_id', $4) OPERATOR(pg_catalog.||) $7))"
-	" UPDATE apikeys.budget SET name = $1, max_cost = $2, reset_every = $3, updated_at = $5"
-	" WHERE id OPERATOR(pg_catalog.=) $4",
-	STATEMENT_ARGS(TEXTOID, NUMERICOID, INTERVALOID, UUIDOID, TIMESTAMPTZOID, NAMEOID,
-				   JSONBOID)
+	.sql = "WITH was AS (SELECT " BUDGET_DOCUMENT " FROM apikeys.budget"
+	" WHERE id OPERATOR(pg_catalog.=) $4),"
+	" became AS (UPDATE apikeys.budget SET name = $1, max_cost = $2,"
+	" reset_every = $3, updated_at = $5"
+	" WHERE id OPERATOR(pg_catalog.=) $4"
+	" RETURNING " BUDGET_DOCUMENT ")"
+	" " ADD_EVENT
+	" SELECT $5, $6, 'budget_update', NULL,"
+	" pg_catalog.jsonb_build_object('budget_id', $4)"
+	" OPERATOR(pg_catalog.||) " CHANGED_MEMBERS " FROM was, became",
+	STATEMENT_ARGS(TEXTOID, NUMERICOID, INTERVALOID, UUIDOID, TIMESTAMPTZOID, NAMEOID)
 };
 
 /* What is in the ledger still goes when it is rolled up. */
@@ -163,17 +174,14 @@ store_budget_has_keys(const pg_uuid_t *id)
 	return found;
 }
 
-/*
- * Runs a statement whose arguments are the configuration, id, now, role and,
- * where there are any, changes.
- */
+/* Runs a statement whose arguments are the configuration, id, now and role. */
 static void
 write_budget(Statement *statement, const pg_uuid_t *id, const BudgetConfig *config,
-			 Jsonb *changes, TimestampTz now)
+			 TimestampTz now)
 {
 	StoreScope	scope;
-	Datum		values[BUDGET_NMEMBERS + 4];
-	bool		nulls[BUDGET_NMEMBERS + 4] = {0};
+	Datum		values[BUDGET_NMEMBERS + 3];
+	bool		nulls[BUDGET_NMEMBERS + 3] = {0};
 
 	store_open(&scope);
 	memcpy(values, config->values, sizeof(config->values));
@@ -181,7 +189,6 @@ write_budget(Statement *statement, const pg_uuid_t *id, const BudgetConfig *conf
 	values[BUDGET_NMEMBERS] = UUIDPGetDatum(id);
 	values[BUDGET_NMEMBERS + 1] = TimestampTzGetDatum(now);
 	values[BUDGET_NMEMBERS + 2] = store_acting_role(&scope);
-	values[BUDGET_NMEMBERS + 3] = JsonbPGetDatum(changes);
 	store_write_one(statement, "budget", values, nulls);
 	store_close(&scope);
 }
@@ -190,15 +197,14 @@ write_budget(Statement *statement, const pg_uuid_t *id, const BudgetConfig *conf
 void
 store_insert_budget(const pg_uuid_t *id, const BudgetConfig *config, TimestampTz now)
 {
-	write_budget(&insert_budget, id, config, NULL, now);
+	write_budget(&insert_budget, id, config, now);
 }
 
-/* Stores the configuration of a locked budget; changes go to the event. */
+/* Stores the configuration of a locked budget; the event says what changed. */
 void
-store_update_budget(const pg_uuid_t *id, const BudgetConfig *config, Jsonb *changes,
-					TimestampTz now)
+store_update_budget(const pg_uuid_t *id, const BudgetConfig *config, TimestampTz now)
 {
-	write_budget(&update_budget, id, config, changes, now);
+	write_budget(&update_budget, id, config, now);
 }
 
 /* Deletes a locked budget with what was spent of it. */

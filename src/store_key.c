@@ -94,25 +94,38 @@ static Statement rotate_key = {
 				   UUIDOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID)
 };
 
+/* What apikey_update may change, as a document. */
+#define KEY_DOCUMENT \
+	"pg_catalog.jsonb_build_object('name', name, 'description', description," \
+	" 'user_id', user_id, 'team_id', team_id, 'budget_id', budget_id," \
+	" 'permissions', permissions, 'rate_limits', rate_limits," \
+	" 'expires_at', expires_at, 'metadata', metadata," \
+	" 'external_id', external_id, 'allowed_ips', allowed_ips," \
+	" 'enabled', enabled) AS document"
+
 /* $1 to $12 are KeyConfig's members. */
 static Statement update_key = {
-	.sql = "WITH event AS (" ADD_EVENT
-	" VALUES ($13, $15, 'update', $14, $16))"
-	" UPDATE ONLY apikeys.key SET name = $1, description = $2, user_id = $3,"
-	" team_id = $4, budget_id = $5, permissions = $6, rate_limits = $7,"
-	" expires_at = $8, metadata = $9, external_id = $10, allowed_ips = $11,"
-	" enabled = $12, updated_at = $13"
-	" WHERE id OPERATOR(pg_catalog.=) $14",
+	.sql = "WITH was AS (SELECT " KEY_DOCUMENT " FROM ONLY apikeys.key"
+	" WHERE id OPERATOR(pg_catalog.=) $14),"
+	" became AS (UPDATE ONLY apikeys.key SET name = $1, description = $2,"
+	" user_id = $3, team_id = $4, budget_id = $5, permissions = $6,"
+	" rate_limits = $7, expires_at = $8, metadata = $9, external_id = $10,"
+	" allowed_ips = $11, enabled = $12, updated_at = $13"
+	" WHERE id OPERATOR(pg_catalog.=) $14"
+	" RETURNING " KEY_DOCUMENT ")"
+	" " ADD_EVENT
+	" SELECT $13, $15, 'update', $14, " CHANGED_MEMBERS " FROM was, became",
 	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID,
 				   JSONBOID, JSONBOID, TIMESTAMPTZOID, JSONBOID, TEXTOID,
-				   INETARRAYOID, BOOLOID, TIMESTAMPTZOID, UUIDOID, NAMEOID, JSONBOID)
+				   INETARRAYOID, BOOLOID, TIMESTAMPTZOID, UUIDOID, NAMEOID)
 };
 
 static Statement revoke_key = {
-	.sql = "WITH event AS (" ADD_EVENT
-	" VALUES ($2, $3, 'revoke', $1, '{}'))"
-	" UPDATE ONLY apikeys.key SET revoked_at = $2, updated_at = $2"
-	" WHERE id OPERATOR(pg_catalog.=) $1",
+	.sql = "WITH revoked AS (UPDATE ONLY apikeys.key SET revoked_at = $2, updated_at = $2"
+	" WHERE id OPERATOR(pg_catalog.=) $1"
+	" RETURNING id)"
+	" " ADD_EVENT
+	" SELECT $2, $3, 'revoke', revoked.id, '{}' FROM revoked",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID)
 };
 
@@ -275,14 +288,13 @@ store_rotate_key(const pg_uuid_t *id, const Retirement *retirement,
 	store_close(&scope);
 }
 
-/* Stores the configuration of a locked key; changes go to the event. */
+/* Stores the configuration of a locked key; the event says what changed. */
 void
-store_update_key(const pg_uuid_t *id, const KeyConfig *config, Jsonb *changes,
-				 TimestampTz now)
+store_update_key(const pg_uuid_t *id, const KeyConfig *config, TimestampTz now)
 {
 	StoreScope	scope;
-	Datum		values[CONFIG_NMEMBERS + 4];
-	bool		nulls[CONFIG_NMEMBERS + 4] = {0};
+	Datum		values[CONFIG_NMEMBERS + 3];
+	bool		nulls[CONFIG_NMEMBERS + 3] = {0};
 
 	store_open(&scope);
 	memcpy(values, config->values, sizeof(config->values));
@@ -290,7 +302,6 @@ store_update_key(const pg_uuid_t *id, const KeyConfig *config, Jsonb *changes,
 	values[CONFIG_NMEMBERS] = TimestampTzGetDatum(now);
 	values[CONFIG_NMEMBERS + 1] = UUIDPGetDatum(id);
 	values[CONFIG_NMEMBERS + 2] = store_acting_role(&scope);
-	values[CONFIG_NMEMBERS + 3] = JsonbPGetDatum(changes);
 	store_write_one(&update_key, "key", values, nulls);
 	store_close(&scope);
 }
@@ -359,7 +370,9 @@ store_delete_expired(TimestampTz until, TimestampTz now)
 	if (!none)
 	{
 		ids = SPI_datumTransfer(ids, false, -1);
-		delete_keys_in_scope(&scope, ids, "cleanup", now);
+		if (delete_keys_in_scope(&scope, ids, "cleanup", now) !=
+			ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(ids)), ARR_DIMS(DatumGetArrayTypeP(ids))))
+			store_not_written("key");
 	}
 	store_forget_orphans();
 	store_close(&scope);

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * store_read.c
- *	  The statements on apikeys.info.
+ *	  The statements on apikeys.info, and those that read apikeys.event.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,6 +37,18 @@ static Statement list_keys = {
 	" ORDER BY i.created_at DESC, i.id DESC LIMIT $5 OFFSET $6",
 	STATEMENT_ARGS(TEXTOID, UUIDOID, UUIDOID, TEXTOID, INT4OID, INT4OID, UUIDOID,
 				   TIMESTAMPTZOID),
+	.cursor_options = CURSOR_OPT_CUSTOM_PLAN
+};
+
+/* Planned anew likewise. */
+static Statement list_events = {
+	.sql = "SELECT e.id, e.at, e.action, e.key_id, e.session_role, e.acting_role,"
+	" e.client_addr, e.application_name, e.details"
+	" FROM apikeys.event e"
+	" WHERE ($1 IS NULL OR e.key_id OPERATOR(pg_catalog.=) $1)"
+	" AND ($2 IS NULL OR e.at OPERATOR(pg_catalog.>=) $2)"
+	" ORDER BY e.at DESC, e.id DESC LIMIT $3",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT4OID),
 	.cursor_options = CURSOR_OPT_CUSTOM_PLAN
 };
 
@@ -88,5 +100,16 @@ store_list_keys(ListFilter *filter, ReturnSetInfo *rsinfo)
 
 	store_open(&scope);
 	store_read_all(&list_keys, filter->values, filter->nulls, rsinfo->setResult);
+	store_close(&scope);
+}
+
+/* Puts the events that pass the filter into rsinfo's store. */
+void
+store_list_events(EventFilter *filter, ReturnSetInfo *rsinfo)
+{
+	StoreScope	scope;
+
+	store_open(&scope);
+	store_read_all(&list_events, filter->values, filter->nulls, rsinfo->setResult);
 	store_close(&scope);
 }

@@ -10,6 +10,8 @@
 
 #include "executor/spi.h"
 
+#include "compat.h"
+
 /*
  * A statement with its kept plan, made on first use in a backend.  The text
  * is constant and all names in it are qualified, operators included.
@@ -46,6 +48,7 @@ extern uint64 store_read_at(Statement *statement, Datum *values, const bool *nul
 extern uint64 store_write(Statement *statement, Datum *values, const bool *nulls);
 extern uint64 store_write_durably(Statement *statement, Datum *values, const bool *nulls);
 
+pg_noreturn extern void store_not_written(const char *table);
 extern void store_write_one(Statement *statement, const char *table, Datum *values,
 							const bool *nulls);
 
@@ -56,9 +59,20 @@ extern void store_forget_use(Datum ids);
 extern void store_forget_orphans(void);
 
 /*
- * Every statement that changes keys or budgets writes its events itself, so
- * that there is no change without its event.
+ * Every statement that changes keys or budgets writes its events itself, and
+ * counts them as its rows, so that there is no change without its event.
  */
 #define ADD_EVENT "INSERT INTO apikeys.event (at, acting_role, action, key_id, details)"
+
+/*
+ * What an update changed: {"member": {"from": value, "to": value}, ...}.
+ * was.document and became.document hold all members.
+ */
+#define CHANGED_MEMBERS \
+	"(SELECT COALESCE(pg_catalog.jsonb_object_agg(o.key," \
+	" pg_catalog.jsonb_build_object('from', o.value, 'to', n.value)), '{}')" \
+	" FROM pg_catalog.jsonb_each(was.document) o" \
+	" JOIN pg_catalog.jsonb_each(became.document) n ON n.key OPERATOR(pg_catalog.=) o.key" \
+	" WHERE o.value OPERATOR(pg_catalog.<>) n.value)"
 
 #endif							/* APIKEYS_STORE_SPI_H */

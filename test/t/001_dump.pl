@@ -74,7 +74,7 @@ sub make_source
 		sprintf("SELECT apikey_delete($id)", 'deleted'),
 		"SELECT apikey_import(digest('made-elsewhere', 'sha256'), 'imported', 'made...here', created_at => '2001-02-03')",
 		"UPDATE apikeys.key SET created_at = now() - interval '2 days', expires_at = now() - interval '1 day' WHERE name = 'expired'",
-		"GRANT EXECUTE ON FUNCTION apikey_verify TO app");
+		"SELECT apikey_grant('app', 'read')");
 
 	return %raw;
 }
@@ -106,6 +106,9 @@ sub contents
 	}
 	$contents{sequences} = $node->safe_psql($dbname,
 		"SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'apikeys' ORDER BY 1"
+	);
+	$contents{rights} = $node->safe_psql($dbname,
+		"SELECT oid::regprocedure::text COLLATE \"C\" FROM pg_proc WHERE proacl::text LIKE '%app=X/%' ORDER BY 1"
 	);
 	$contents{statuses} =
 	  $node->safe_psql($dbname, 'SELECT id, status FROM apikeys.info ORDER BY id');
@@ -151,7 +154,7 @@ foreach my $source (sort keys %sources)
 	is(verify("from_$source", %raw), $expected_codes, "$source: keys in every state");
 	is( $node->safe_psql("from_$source",
 			'SELECT DISTINCT action FROM apikeys.event ORDER BY 1'),
-		join("\n", qw(budget_create delete generate import revoke rotate update)),
+		join("\n", qw(budget_create delete generate grant import revoke rotate update)),
 		"$source: events of every kind");
 
 	# Bring to the tables what is only noted yet.
@@ -160,6 +163,7 @@ foreach my $source (sort keys %sources)
 		SELECT apikey_flush()});
 	my $before = contents("from_$source");
 	isnt($before->{usage}, '', "$source: a last use");
+	isnt($before->{rights}, '', "$source: a role with a level of access");
 	isnt($before->{budget_period}, '', "$source: a budget that was spent from");
 
 	foreach my $way (sort keys %ways)

@@ -1,0 +1,155 @@
+-- Every change writes an event, in the same transaction, and only the owner may take one away.
+SET application_name = 'audit test';
+SET client_min_messages = warning;
+DROP ROLE IF EXISTS regress_apikeys_auditor, regress_apikeys_manager;
+RESET client_min_messages;
+CREATE ROLE regress_apikeys_auditor;
+CREATE ROLE regress_apikeys_manager;
+SELECT apikey_grant('regress_apikeys_auditor', 'read');
+SELECT apikey_grant('regress_apikeys_manager', 'manage');
+GRANT USAGE ON SCHEMA test TO PUBLIC;
+SELECT max(id) AS last FROM apikeys.event \gset event_
+
+-- Ids, which differ from run to run, by the name of the key.
+CREATE FUNCTION test.masked(details jsonb) RETURNS text LANGUAGE sql AS $$
+  SELECT regexp_replace(regexp_replace(details::text, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', 'ID', 'g'),
+    '\d{4}-\d\d-\d\dT[0-9:.]+\+00:00|gw-[0-9A-Za-z]\.\.\.[0-9A-Za-z]{4}', '...', 'g')
+$$;
+SET timezone = 'UTC';
+
+-- Each action once.
+SET ROLE regress_apikeys_manager;
+SELECT id, raw_key FROM apikey_generate('audit', expires_at => '2100-01-01 00:00+00', metadata => '{"a": 1, "b": [1, 2]}') \gset
+SELECT apikey_import('\x0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdff', 'audit imported', 'x') AS imported \gset
+SELECT name FROM apikey_update(:'id', '{"name": "audit 2", "metadata": {"a": 1.0, "b": [2]}, "enabled": false, "allowed_ips": ["::1"],
+  "rate_limits": {"requests_per_day": 0}, "expires_at": null, "description": "d", "external_id": "e", "permissions": {},
+  "user_id": "00000000-0000-0000-0000-000000000001"}');
+SELECT name FROM apikey_update(:'id', '{"enabled": true, "description": null, "external_id": "e"}');
+SELECT name FROM apikey_update(:'id', '{}');
+SELECT id AS successor, raw_key AS successor_raw_key FROM apikey_rotate(:'id', '1 hour') \gset
+SELECT apikey_revoke(:'id');
+SELECT apikey_budget_create('audit', 10) AS budget \gset
+SELECT name FROM apikey_budget_update(:'budget', '{"max_cost": 10.00, "reset_every": "1 mon"}');
+SELECT name FROM apikey_budget_update(:'budget', '{"max_cost": 11, "name": "audit 2", "reset_every": null}');
+SELECT apikey_budget_delete(:'budget');
+SELECT apikey_delete(:'id');
+RESET ROLE;
+UPDATE apikeys.key SET created_at = '2000-01-01', expires_at = '2000-01-02' WHERE id = :'imported';
+SET ROLE regress_apikeys_manager;
+SELECT apikey_cleanup_expired('20 years');
+RESET ROLE;
+SELECT apikey_grant('regress_apikeys_auditor', 'verify');
+SELECT apikey_revoke_grant('regress_apikeys_auditor', 'manage');
+SELECT action, CASE key_id WHEN :'id' THEN 'id' WHEN :'imported' THEN 'imported' ELSE key_id::text END AS key, acting_role = 'regress_apikeys_manager' AS manager,
+  test.masked(details) AS details
+FROM apikeys.event WHERE id > :event_last ORDER BY id;
+SELECT bool_and(session_role = session_user) AS session_role, bool_and(client_addr IS NOT DISTINCT FROM inet_client_addr()) AS client_addr,
+  bool_and(application_name = 'audit test') AS application_name,
+  bool_and(at BETWEEN clock_timestamp() - interval '10 min' AND clock_timestamp()) AS at
+FROM apikeys.event WHERE id > :event_last;
+
+-- No key and no hash in any.
+SELECT count(*) FILTER (WHERE strpos(e::text, substr(:'raw_key', 4)) > 0 OR strpos(e::text, substr(:'successor_raw_key', 4)) > 0) AS raw_keys,
+  count(*) FILTER (WHERE e::text ~ '\\x|[0-9a-f]{64}') AS hashes, count(*) > 10 AS events
+FROM apikeys.event e;
+
+-- What did not happen has no event.
+SELECT max(id) AS last FROM apikeys.event \gset event_
+SET test.id = :'id';
+SET test.successor = :'successor';
+SELECT * FROM test.errors(
+  $$SELECT apikey_update(current_setting('test.successor')::uuid, '{"name": ""}')$$,
+  $$SELECT apikey_rotate(current_setting('test.id')::uuid)$$,
+  'SELECT apikey_budget_create(''x'', -1)',
+  'SELECT apikey_generate(''x'', expires_at => ''2000-01-01'')');
+BEGIN;
+SELECT name FROM apikey_update(:'successor', '{"name": "audit 3"}');
+ROLLBACK;
+SELECT count(*) FROM apikeys.event WHERE id > :event_last;
+
+-- In a transaction that has an old snapshot, from what was there.
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT name FROM apikey_update(:'successor', '{"name": "audit 3"}');
+SELECT name FROM apikey_update(:'successor', '{"name": "audit 4"}');
+COMMIT;
+SELECT action, details FROM apikey_events(:'successor');
+
+-- apikey_events: newest first, of all keys or of one, since when, so many.
+SET ROLE regress_apikeys_auditor;
+SELECT action, acting_role, client_addr IS NOT DISTINCT FROM inet_client_addr() AS client_addr, application_name FROM apikey_events(:'id');
+SELECT action FROM apikey_events(:'id', row_limit => 2);
+SELECT count(*) FROM apikey_events(:'id', row_limit => 0);
+SELECT at AS revoked_at FROM apikey_events(:'id') WHERE action = 'revoke' \gset
+SELECT action FROM apikey_events(:'id', :'revoked_at');
+SELECT action FROM apikey_events(since => :'revoked_at', row_limit => 3);
+SELECT count(*) FROM apikey_events(since => 'infinity');
+SELECT count(*) > 0 FROM apikey_events(since => '-infinity');
+SELECT count(*) FROM apikey_events('00000000-0000-0000-0000-00000000dead');
+SELECT bool_and(at <= before) AS newest_first FROM (SELECT at, lag(at) OVER () AS before FROM apikey_events(row_limit => NULL)) e;
+SELECT * FROM test.errors('SELECT apikey_events(row_limit => -1)');
+RESET ROLE;
+SELECT count(*) = (SELECT count(*) FROM apikeys.event) AS "all" FROM apikey_events(row_limit => NULL);
+SELECT event_id = max(e.id) AS newest FROM apikey_events(row_limit => 1), apikeys.event e GROUP BY event_id;
+
+-- A large log is not read through for a few events.
+INSERT INTO apikeys.event (at, action, key_id) SELECT '2000-01-01'::timestamptz + n * interval '1 s', 'filler', gen_random_uuid() FROM generate_series(1, 20000) n;
+ANALYZE apikeys.event;
+BEGIN;
+SELECT seq_scan AS scans, seq_tup_read AS rows FROM pg_stat_xact_all_tables WHERE relid = 'apikeys.event'::regclass \gset before_
+SELECT count(*) FROM apikey_events(:'id');
+SELECT count(*) FROM apikey_events(row_limit => 5);
+SELECT count(*) FROM apikey_events(since => '2000-01-01 05:33:00', row_limit => 5);
+SELECT count(*) FROM apikey_events(since => '2020-01-01', row_limit => 5);
+SELECT seq_scan - :before_scans AS scans, seq_tup_read - :before_rows AS rows FROM pg_stat_xact_all_tables WHERE relid = 'apikeys.event'::regclass;
+COMMIT;
+DELETE FROM apikeys.event WHERE action = 'filler';
+
+-- Nobody but the owner takes an event away, changes one or invents one.
+SET ROLE regress_apikeys_manager;
+SELECT * FROM test.errors(
+  'DELETE FROM apikeys.event',
+  'UPDATE apikeys.event SET details = ''{}''',
+  'TRUNCATE apikeys.event',
+  'INSERT INTO apikeys.event (at, action) VALUES (clock_timestamp(), ''invented'')',
+  'SELECT nextval(''apikeys.event_id_seq'')',
+  'SELECT setval(''apikeys.event_id_seq'', 1)',
+  'DROP TABLE apikeys.event',
+  'ALTER TABLE apikeys.event DISABLE TRIGGER ALL',
+  'ALTER TABLE apikeys.event ALTER COLUMN acting_role SET DEFAULT ''somebody''',
+  'CREATE RULE nothing AS ON INSERT TO apikeys.event DO INSTEAD NOTHING',
+  'SET session_replication_role = replica');
+RESET ROLE;
+SELECT apikey_delete(:'successor');
+
+-- What a trigger keeps out of the log is not done without it.
+CREATE FUNCTION test.prevent_event() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+SELECT id AS prevented FROM apikey_generate('audit prevented', expires_at => '2100-01-01') \gset
+SET test.id = :'prevented';
+SELECT apikey_budget_create('audit prevented', 1) AS budget \gset
+SET test.budget = :'budget';
+CREATE TRIGGER prevent BEFORE INSERT ON apikeys.event FOR EACH ROW EXECUTE FUNCTION test.prevent_event();
+SELECT * FROM test.errors(
+  $$SELECT apikey_generate('prevented')$$,
+  $$SELECT apikey_import('\x0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdff', 'prevented', 'x')$$,
+  $$SELECT apikey_update(current_setting('test.id')::uuid, '{"description": "prevented"}')$$,
+  $$SELECT apikey_rotate(current_setting('test.id')::uuid)$$,
+  $$SELECT apikey_revoke(current_setting('test.id')::uuid)$$,
+  $$SELECT apikey_delete(current_setting('test.id')::uuid)$$,
+  $$SELECT apikey_budget_create('prevented', 1)$$,
+  $$SELECT apikey_budget_update(current_setting('test.budget')::uuid, '{"max_cost": 2}')$$,
+  $$SELECT apikey_budget_delete(current_setting('test.budget')::uuid)$$,
+  $$SELECT apikey_grant('regress_apikeys_auditor', 'manage')$$);
+UPDATE apikeys.key SET created_at = '2000-01-01', expires_at = '2000-01-02' WHERE id = :'prevented';
+SELECT * FROM test.errors($$SELECT apikey_cleanup_expired('20 years')$$);
+SELECT count(*) FROM apikeys.key WHERE id = :'prevented' AND revoked_at IS NULL;
+DROP TRIGGER prevent ON apikeys.event;
+SELECT apikey_delete(:'prevented');
+SELECT apikey_budget_delete(:'budget');
+
+DROP FUNCTION test.masked, test.prevent_event;
+REVOKE ALL ON SCHEMA test FROM PUBLIC;
+RESET timezone;
+RESET application_name;
+SELECT apikey_revoke_grant('regress_apikeys_auditor', 'verify');
+SELECT apikey_revoke_grant('regress_apikeys_manager', 'verify');
+DROP ROLE regress_apikeys_auditor, regress_apikeys_manager;

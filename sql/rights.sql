@@ -1,0 +1,218 @@
+-- Three levels of access, each with all of the last: verify, read, manage.
+SET client_min_messages = warning;
+DROP ROLE IF EXISTS regress_apikeys_none, regress_apikeys_verify, regress_apikeys_read, regress_apikeys_manage,
+  regress_apikeys_other, regress_apikeys_delegate, "regress_apikeys""; DROP TABLE apikeys.key; --";
+RESET client_min_messages;
+CREATE ROLE regress_apikeys_none;
+CREATE ROLE regress_apikeys_verify;
+CREATE ROLE regress_apikeys_read;
+CREATE ROLE regress_apikeys_manage;
+CREATE ROLE regress_apikeys_other;
+SELECT apikey_grant('regress_apikeys_verify', 'verify');
+SELECT apikey_grant('regress_apikeys_read', 'read');
+SELECT apikey_grant('regress_apikeys_manage', 'manage');
+
+CREATE TEMPORARY VIEW member AS
+SELECT d.classid, d.objid
+FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+WHERE e.extname = 'apikeys' AND d.deptype = 'e';
+CREATE TEMPORARY TABLE level AS
+SELECT level, 'regress_apikeys_' || level AS role, n FROM unnest('{none,verify,read,manage}'::text[]) WITH ORDINALITY l(level, n);
+
+-- The access matrix: each function, and who may call it.
+SELECT p.oid::regprocedure::text AS function,
+       string_agg(level, ' ' ORDER BY n) FILTER (WHERE has_function_privilege(role, p.oid, 'EXECUTE')) AS levels
+FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND objid = p.oid CROSS JOIN level
+GROUP BY p.oid ORDER BY count(*) FILTER (WHERE has_function_privilege(role, p.oid, 'EXECUTE')) DESC, (p.oid::regprocedure::text) COLLATE "C";
+
+-- A function of the interface has a level, or is one of those that say who has: none is forgotten.
+SELECT p.oid::regprocedure AS forgotten
+FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND objid = p.oid
+WHERE p.proname LIKE 'apikey\_%' AND p.proname NOT IN ('apikey_grant', 'apikey_revoke_grant')
+  AND NOT has_function_privilege('regress_apikeys_manage', p.oid, 'EXECUTE');
+
+-- Relations: some may read the views, and that is all that anybody may.
+SELECT c.oid::regclass::text AS relation, c.relkind, privilege,
+       string_agg(level, ' ' ORDER BY n) FILTER (WHERE CASE c.relkind
+         WHEN 'S' THEN has_sequence_privilege(role, c.oid, privilege) ELSE has_table_privilege(role, c.oid, privilege) END) AS levels
+FROM member JOIN pg_class c ON classid = 'pg_class'::regclass AND objid = c.oid CROSS JOIN level
+JOIN unnest('{SELECT,INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES,TRIGGER,USAGE}'::text[]) privilege
+  ON CASE c.relkind WHEN 'S' THEN privilege IN ('USAGE', 'SELECT', 'UPDATE') ELSE privilege <> 'USAGE' END
+WHERE CASE c.relkind
+  WHEN 'S' THEN has_sequence_privilege(role, c.oid, privilege) ELSE has_table_privilege(role, c.oid, privilege) END
+GROUP BY c.oid, c.relkind, privilege ORDER BY (c.oid::regclass::text) COLLATE "C", privilege;
+SELECT c.oid::regclass AS forgotten FROM member JOIN pg_class c ON classid = 'pg_class'::regclass AND objid = c.oid
+WHERE relkind = 'v' AND NOT has_table_privilege('regress_apikeys_read', c.oid, 'SELECT');
+SELECT level, has_schema_privilege(role, 'apikeys', 'USAGE') AS usage, has_schema_privilege(role, 'apikeys', 'CREATE') AS "create"
+FROM level ORDER BY n;
+SELECT count(*) AS grant_options FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND objid = p.oid, aclexplode(proacl) acl
+WHERE acl.is_grantable AND acl.grantee <> proowner;
+
+-- They can do their work with that.
+GRANT USAGE ON SCHEMA test TO PUBLIC;
+SET ROLE regress_apikeys_manage;
+SELECT id, raw_key FROM apikey_generate('rights', rate_limits => '{}', metadata => '{"a": 1}') \gset
+SELECT apikey_record_usage(:'id', 2, 0.5);
+SELECT apikey_budget_create('rights', 10) AS budget \gset
+SELECT name FROM apikey_update(:'id', jsonb_build_object('budget_id', :'budget'));
+SET test.id = :'id';
+SET ROLE regress_apikeys_read;
+SELECT name, status, total_tokens, requests_today > 0 AS today FROM apikeys.info WHERE id = :'id';
+SELECT name, spent, period_ends_at FROM apikeys.budget_info WHERE id = :'budget';
+SELECT shared_memory IS NOT NULL AS stats FROM apikeys.stats;
+SELECT name FROM apikey_list(row_limit => 1);
+SELECT action FROM apikey_events(:'id');
+SELECT code FROM apikey_verify(:'raw_key');
+SELECT * FROM test.errors(
+  $$SELECT apikey_record_usage(current_setting('test.id')::uuid)$$,
+  $$SELECT apikey_update(current_setting('test.id')::uuid, '{"name": "mine"}')$$,
+  'SELECT apikey_generate(''mine'')',
+  'SELECT FROM apikeys.info FOR UPDATE',
+  'SELECT FROM apikeys.key',
+  'DELETE FROM apikeys.event');
+SET ROLE regress_apikeys_verify;
+SELECT code, name, metadata FROM apikey_verify(:'raw_key');
+SELECT apikey_release(1), apikey_model_allowed('{}', 'm'), apikey_endpoint_allowed('{}', 'e');
+SELECT * FROM test.errors(
+  $$SELECT apikey_record_usage(current_setting('test.id')::uuid)$$,
+  $$SELECT apikey_get(current_setting('test.id')::uuid)$$,
+  'SELECT apikey_count()',
+  'SELECT FROM apikeys.info',
+  'SELECT FROM apikeys.stats',
+  'SELECT apikey_events()');
+RESET ROLE;
+
+-- Nobody hands out what he has, not even who may manage.
+SET ROLE regress_apikeys_manage;
+SELECT * FROM test.errors(
+  $$SELECT apikey_grant('regress_apikeys_other', 'verify')$$,
+  $$SELECT apikey_revoke_grant('regress_apikeys_read', 'read')$$);
+GRANT EXECUTE ON FUNCTION apikey_verify TO regress_apikeys_other;
+RESET ROLE;
+SELECT has_function_privilege('regress_apikeys_other', 'apikey_verify(text,text,text,text[],integer,inet,boolean)', 'EXECUTE') AS handed_out;
+
+-- A level goes with those above it, and those below it stay.
+CREATE FUNCTION test.levels(role regrole) RETURNS text LANGUAGE sql AS $$
+  SELECT concat_ws(' ',
+    CASE WHEN has_function_privilege(role, 'apikey_verify(text,text,text,text[],integer,inet,boolean)', 'EXECUTE') THEN 'verify' END,
+    CASE WHEN has_function_privilege(role, 'apikey_count(apikeys.key_status)', 'EXECUTE') THEN 'read' END,
+    CASE WHEN has_table_privilege(role, 'apikeys.info', 'SELECT') THEN 'view' END,
+    CASE WHEN has_schema_privilege(role, 'apikeys', 'USAGE') THEN 'schema' END,
+    CASE WHEN has_function_privilege(role, 'apikey_revoke(uuid)', 'EXECUTE') THEN 'manage' END)
+$$;
+CREATE TEMPORARY TABLE step (n integer GENERATED ALWAYS AS IDENTITY, revoke boolean, access text);
+INSERT INTO step (revoke, access) VALUES (false, 'manage'), (true, 'manage'), (true, 'manage'), (false, 'verify'), (true, 'read'),
+  (false, 'read'), (false, 'verify'), (false, 'manage'), (true, 'read'), (false, 'manage'), (true, 'verify'), (true, 'verify');
+DO $$
+DECLARE
+  s record;
+BEGIN
+  FOR s IN SELECT * FROM step ORDER BY n LOOP
+    IF s.revoke THEN
+      PERFORM apikey_revoke_grant('regress_apikeys_other', s.access);
+    ELSE
+      PERFORM apikey_grant('regress_apikeys_other', s.access);
+    END IF;
+    RAISE NOTICE '% %: %', CASE WHEN s.revoke THEN 'revoke' ELSE 'grant' END, s.access, test.levels('regress_apikeys_other');
+  END LOOP;
+END $$;
+-- Then nothing of ours keeps the role.
+DROP ROLE regress_apikeys_other;
+CREATE ROLE regress_apikeys_other;
+
+-- What it has passed on goes as well.
+GRANT EXECUTE ON FUNCTION apikey_revoke(uuid) TO regress_apikeys_other WITH GRANT OPTION;
+SET ROLE regress_apikeys_other;
+GRANT EXECUTE ON FUNCTION apikey_revoke(uuid) TO regress_apikeys_none;
+RESET ROLE;
+SELECT apikey_revoke_grant('regress_apikeys_other', 'manage');
+SELECT test.levels('regress_apikeys_other') AS other, test.levels('regress_apikeys_none') AS "none";
+
+-- An event for each, with who did it; none when it is rolled back.
+SELECT action, key_id, session_role = session_user AS session_role, acting_role = current_user AS acting_role, details
+FROM apikeys.event ORDER BY id DESC LIMIT 2;
+SELECT max(id) AS last FROM apikeys.event \gset event_
+BEGIN;
+SELECT apikey_grant('regress_apikeys_other', 'manage');
+ROLLBACK;
+SELECT test.levels('regress_apikeys_other'), count(*) AS events FROM apikeys.event WHERE id > :event_last;
+
+-- Whoever may call apikey_grant has the owner's rights for it.
+CREATE ROLE regress_apikeys_delegate;
+GRANT EXECUTE ON FUNCTION apikey_grant TO regress_apikeys_delegate;
+SET ROLE regress_apikeys_delegate;
+SELECT apikey_grant('regress_apikeys_other', 'verify');
+SELECT current_user;
+RESET ROLE;
+SELECT test.levels('regress_apikeys_other'), acting_role, details FROM apikeys.event ORDER BY id DESC LIMIT 1;
+
+-- Any role, whatever its name; but it must be one, and not the owner.
+CREATE ROLE "regress_apikeys""; DROP TABLE apikeys.key; --";
+SELECT apikey_grant('"regress_apikeys""; DROP TABLE apikeys.key; --"', 'read');
+SELECT test.levels('"regress_apikeys""; DROP TABLE apikeys.key; --"');
+SELECT apikey_revoke_grant('"regress_apikeys""; DROP TABLE apikeys.key; --"', 'verify');
+DROP ROLE "regress_apikeys""; DROP TABLE apikeys.key; --";
+SELECT * FROM test.errors(
+  $$SELECT apikey_grant('regress_apikeys_other', 'all')$$,
+  $$SELECT apikey_grant('regress_apikeys_other', 'Read')$$,
+  $$SELECT apikey_grant('regress_apikeys_other', '')$$,
+  $$SELECT apikey_grant('regress_apikeys_other', NULL)$$,
+  $$SELECT apikey_grant(NULL, 'read')$$,
+  $$SELECT apikey_grant('regress_apikeys_nobody_at_all', 'read')$$,
+  $$SELECT apikey_grant('public', 'read')$$,
+  $$SELECT apikey_grant('-', 'read')$$,
+  $$SELECT apikey_grant(0::regrole, 'read')$$,
+  $$SELECT apikey_grant(4294967295::regrole, 'read')$$,
+  format('SELECT apikey_grant(%L, %L)', current_user, 'read'),
+  format('SELECT apikey_revoke_grant(%L, %L)', current_user, 'verify'),
+  $$SELECT apikey_revoke_grant('regress_apikeys_other', 'execute')$$,
+  $$SELECT apikey_revoke_grant(NULL, 'read')$$,
+  $$SELECT apikey_revoke_grant('-', 'read')$$,
+  $$SELECT apikey_revoke_grant('regress_apikeys_other', NULL)$$);
+SELECT test.levels('regress_apikeys_other');
+BEGIN READ ONLY;
+SELECT * FROM test.errors($$SELECT apikey_grant('regress_apikeys_other', 'read')$$);
+ROLLBACK;
+
+-- A warning where the role could put a function of its own in the place of ours.
+GRANT CREATE ON SCHEMA public TO regress_apikeys_other;
+SELECT apikey_grant('regress_apikeys_other', 'verify');
+REVOKE CREATE ON SCHEMA public FROM regress_apikeys_other;
+SELECT apikey_grant('regress_apikeys_other', 'verify');
+
+-- The schema of the functions is opened to a role that is not let in yet, and stays open.
+REVOKE USAGE ON SCHEMA public FROM PUBLIC;
+SELECT apikey_grant('regress_apikeys_other', 'verify');
+SELECT apikey_revoke_grant('regress_apikeys_other', 'verify');
+SELECT role, has_schema_privilege(role, 'public', 'USAGE') FROM unnest('{regress_apikeys_other,regress_apikeys_none}'::text[]) role;
+GRANT USAGE ON SCHEMA public TO PUBLIC;
+
+-- Functions of the same names that are not the extension's are left alone.
+CREATE SCHEMA regress_apikeys_mine;
+CREATE FUNCTION regress_apikeys_mine.apikey_verify(text) RETURNS text LANGUAGE sql AS 'SELECT $1';
+REVOKE EXECUTE ON FUNCTION regress_apikeys_mine.apikey_verify FROM PUBLIC;
+SET search_path = regress_apikeys_mine, public;
+SELECT apikey_grant('regress_apikeys_other', 'manage');
+RESET search_path;
+SELECT test.levels('regress_apikeys_other'),
+  has_function_privilege('regress_apikeys_other', 'regress_apikeys_mine.apikey_verify(text)', 'EXECUTE') AS mine;
+DROP SCHEMA regress_apikeys_mine CASCADE;
+
+-- A view on keys with a function of the reader's that tells what it sees: no more than he may read.
+CREATE TEMPORARY TABLE seen (what text);
+GRANT ALL ON seen TO PUBLIC;
+SET ROLE regress_apikeys_read;
+CREATE FUNCTION pg_temp.tell(what text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS 'BEGIN INSERT INTO seen VALUES (what); RETURN true; END';
+SELECT count(*) > 0 AS keys FROM apikeys.info i WHERE pg_temp.tell(i::text);
+RESET ROLE;
+SELECT count(*) > 0 AS seen, count(*) FILTER (WHERE what LIKE '%\\x%' OR strpos(what, encode(k.key_hash, 'hex')) > 0) AS hashes
+FROM seen LEFT JOIN apikeys.key k ON k.id = :'id';
+
+SELECT apikey_delete(:'id');
+SELECT apikey_budget_delete(:'budget');
+DROP FUNCTION pg_temp.tell, test.levels;
+REVOKE ALL ON SCHEMA test FROM PUBLIC;
+SET client_min_messages = warning;
+DROP OWNED BY regress_apikeys_none, regress_apikeys_verify, regress_apikeys_read, regress_apikeys_manage, regress_apikeys_other, regress_apikeys_delegate CASCADE;
+DROP ROLE regress_apikeys_none, regress_apikeys_verify, regress_apikeys_read, regress_apikeys_manage, regress_apikeys_other, regress_apikeys_delegate;
+RESET client_min_messages;
