@@ -26,6 +26,11 @@
 #define pg_noreturn pg_attribute_noreturn()
 #endif
 
+/* From 16 on, what a setting's check hook passes on is allocated like this. */
+#if PG_VERSION_NUM < 160000
+#define guc_malloc(elevel, size) malloc(size)
+#endif
+
 /*
  * From 17 on, shared memory can be had without preloading, and a wait can
  * have a name of its own.

@@ -16,6 +16,7 @@ extern int	guc_flush_interval;
 extern int	guc_max_tracked_keys;
 extern int	guc_cache_size;
 extern int	guc_slot_timeout;
+extern char *guc_hmac_secret_file;
 
 extern void guc_init(void);
 

@@ -16,6 +16,7 @@
 #include "guc.h"
 #include "keytable.h"
 #include "launcher.h"
+#include "resign.h"
 #include "restart.h"
 #include "spending.h"
 
@@ -31,6 +32,7 @@ _PG_init(void)
 	keytable_init();
 	flushqueue_init();
 	spending_init();
+	resign_init();
 	launcher_init();
 	restart_init();
 	drop_init();
