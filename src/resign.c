@@ -121,27 +121,29 @@ find_note(Board *board, const pg_uuid_t *id)
 	return spare;
 }
 
-/* Notes a key of this database; true when there was no note of it yet. */
+/*
+ * Notes a key of this database; false when there is no room.  It does not
+ * matter whether there was a note of it: who should have seen to that one may
+ * have been lost.
+ */
 bool
 resign_note(const ResignRequest *request)
 {
 	Board	   *board = shmem_attach(&segment);
 	Note	   *note;
-	bool		news = false;
 
 	LWLockAcquire(&board->lock, LW_EXCLUSIVE);
 	note = find_note(board, &request->id);
 	if (note != NULL)
 	{
-		news = !OidIsValid(note->database);
+		if (!OidIsValid(note->database))
+			pg_atomic_fetch_add_u32(&board->nnotes, 1);
 		note->database = MyDatabaseId;
 		note->request = *request;
-		if (news)
-			pg_atomic_fetch_add_u32(&board->nnotes, 1);
 	}
 	LWLockRelease(&board->lock);
 
-	return news;
+	return note != NULL;
 }
 
 /* Takes notes of a database, at most max; returns how many. */
