@@ -23,6 +23,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "postmaster/interrupt.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -44,14 +45,29 @@
 PG_FUNCTION_INFO_V1(apikeys_loaded_secrets);
 
 /*
+ * In the middle of a statement, does what the reload will do that is pending.
+ * The secret that is the first by now may be gone from the file soon, and no
+ * key must be signed with it that apikeys.secret_usage has not shown.
+ */
+static void
+reload_early(void)
+{
+	if (ConfigReloadPending && guc_hmac_secret_file[0] != '\0' &&
+		secrets_stage(guc_hmac_secret_file) == NULL)
+		secrets_adopt();
+}
+
+/*
  * Signs a new key.  Raises 55000 where it should be signed with a secret and
  * there is none: it must not be weaker than the administrator thinks.
  */
 void
 signing_sign(const text *raw_key, NewKey *key)
 {
-	const HmacSecret *secret = secrets_first();
+	const HmacSecret *secret;
 
+	reload_early();
+	secret = secrets_first();
 	if (secret == NULL && guc_hmac_secret_file[0] != '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

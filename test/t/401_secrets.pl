@@ -180,7 +180,7 @@ like($err, qr/cannot be changed now/, 'nobody sets it for a session');
 
 # --- a backend in the middle of a statement
 
-# It verifies, waits until the world has changed, and verifies again.
+# It verifies, waits until the world has changed, makes a key, and verifies again.
 ask(q{CREATE FUNCTION twice(key_name text, other_key text) RETURNS text LANGUAGE plpgsql AS $$
 	DECLARE
 	  first text;
@@ -188,7 +188,8 @@ ask(q{CREATE FUNCTION twice(key_name text, other_key text) RETURNS text LANGUAGE
 	  first := code(key_name);
 	  PERFORM pg_advisory_lock(1);
 	  PERFORM pg_advisory_unlock(1);
-	  RETURN concat_ws(' ', first, code(key_name), code(other_key));
+	  PERFORM make(other_key || ' late');
+	  RETURN concat_ws(' ', first, code(key_name), code(other_key), code(other_key || ' late'));
 	END $$});
 
 sub meanwhile
@@ -202,7 +203,7 @@ sub meanwhile
 	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted");
 	$change->();
 	$holder->quit;
-	like($waiter->query_until(qr/ended/, ''), qr/^VALID VALID VALID$/m, $test_name);
+	like($waiter->query_until(qr/ended/, ''), qr/^VALID VALID VALID VALID$/m, $test_name);
 	$waiter->quit;
 }
 
@@ -215,6 +216,7 @@ meanwhile('first', 'third', sub {
 	ask('SELECT apikey_flush()');
 	is(ask("SELECT signed('first'), signed('third')"), 'three|three', 'there is a new secret, and keys have it');
 }, 'a backend that has not reloaded yet knows it all the same');
+is(ask("SELECT signed('third late')"), 'three', 'and signs with it');
 
 meanwhile('first', 'fourth', sub {
 	rename $file, "$file.moved";
