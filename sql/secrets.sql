@@ -1,4 +1,5 @@
 -- HMAC secrets where no file is set; with one: test/t/401_secrets.pl.
+LOAD 'apikeys';
 \set VERBOSITY sqlstate
 SHOW apikeys.hmac_secret_file;
 SET apikeys.hmac_secret_file = '/nowhere';
