@@ -66,6 +66,8 @@ CREATE INDEX key_team_id_idx ON apikeys.key (team_id, created_at, id) WHERE team
 CREATE INDEX key_external_id_idx ON apikeys.key (external_id, created_at, id) WHERE external_id IS NOT NULL;
 CREATE INDEX key_budget_id_idx ON apikeys.key (budget_id) WHERE budget_id IS NOT NULL;
 CREATE INDEX key_expires_at_idx ON apikeys.key (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX key_hash_secret_idx ON apikeys.key (hash_secret, expires_at)
+    WHERE hash_secret IS NOT NULL AND revoked_at IS NULL;
 
 -- Caches of keys depend on this: see src/keycache.c.
 CREATE TABLE apikeys.fence ();
@@ -349,6 +351,27 @@ SELECT s.since,
        s.workers_started
 FROM apikeys.read_stats() s;
 COMMENT ON VIEW apikeys.stats IS 'What operators read: verifies by outcome, table fill, flushes, of the whole server.';
+
+CREATE FUNCTION apikeys.loaded_secrets(OUT secret text, OUT signs boolean) RETURNS SETOF record
+LANGUAGE C VOLATILE ROWS 3
+AS 'MODULE_PATHNAME', 'apikeys_loaded_secrets';
+COMMENT ON FUNCTION apikeys.loaded_secrets()
+IS 'Names of the HMAC secrets that this session has loaded, and null for plain SHA-256.';
+
+CREATE VIEW apikeys.secret_usage AS
+SELECT u.secret,
+       sum(u.live_keys)::bigint AS live_keys,
+       bool_or(u.loaded) AS loaded,
+       bool_or(u.signs) AS signs
+FROM (SELECT l.secret, 0 AS live_keys, true AS loaded, l.signs
+      FROM apikeys.loaded_secrets() l
+      UNION ALL
+      SELECT k.hash_secret, count(*), false, false
+      FROM apikeys.key k
+      WHERE apikeys.effective_status(k.revoked_at, k.expires_at, k.enabled) IN ('active', 'disabled')
+      GROUP BY k.hash_secret) u
+GROUP BY u.secret;
+COMMENT ON VIEW apikeys.secret_usage IS 'How many keys that are neither revoked nor expired each HMAC secret still signs; null is plain SHA-256.';
 
 SELECT set_config('search_path', current_setting('apikeys_install.search_path'), true);
 
@@ -671,6 +694,7 @@ REVOKE ALL ON FUNCTION
     apikeys.last_use(uuid),
     apikeys.utc_today(),
     apikeys.read_stats(),
+    apikeys.loaded_secrets(),
     apikey_generate(text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text),
     apikey_rotate(uuid, interval, timestamptz),
     apikey_revoke(uuid),

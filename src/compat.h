@@ -26,6 +26,11 @@
 #define pg_noreturn pg_attribute_noreturn()
 #endif
 
+/* From 16 on, what a setting's check hook passes on is allocated like this. */
+#if PG_VERSION_NUM < 160000
+#define guc_malloc(elevel, size) malloc(size)
+#endif
+
 /*
  * The JSON parser's callbacks; to be used with common/jsonapi.h.  A lexer that
  * gives texts with their escapes resolved.

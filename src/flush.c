@@ -20,6 +20,8 @@
 #include "activity.h"
 #include "counters.h"
 #include "flush.h"
+#include "resign.h"
+#include "secrets.h"
 #include "store.h"
 
 #define GONE_AFTER_MS	60000	/* unseen for so long after its last use */
@@ -201,6 +203,54 @@ flush_usage(RollUp *batch)
 	note_rows(batch->taken);
 }
 
+/*
+ * Signs up to FLUSH_BATCH keys anew; returns how many rows were written.  Not
+ * with a secret that has meanwhile been replaced by another: it may no longer
+ * be in the file.
+ */
+int64
+flush_resign(const ResignRequest *requests, int nrequests)
+{
+	const HmacSecret *first = secrets_first();
+	ResignRequest *good = palloc(nrequests * sizeof(ResignRequest));
+	int			ngood = 0;
+	int64		written;
+
+	for (int i = 0; i < nrequests && first != NULL; i++)
+	{
+		if (strcmp(requests[i].secret, first->name) == 0)
+			good[ngood++] = requests[i];
+	}
+	written = ngood > 0 ? store_resign_keys(good, ngood) : 0;
+	note_rows(written);
+	pfree(good);
+
+	return written;
+}
+
+/*
+ * Signs all keys anew that are noted to be.  With a snapshot of its own a
+ * transaction would fail for a row that somebody has changed since: it leaves
+ * them to others.
+ */
+static int64
+resign_all(void)
+{
+	ResignRequest *requests;
+	int64		written = 0;
+	int			n;
+
+	if (IsolationUsesXactSnapshot())
+		return 0;
+
+	requests = palloc(FLUSH_BATCH * sizeof(ResignRequest));
+	while ((n = resign_take(MyDatabaseId, requests, FLUSH_BATCH)) > 0)
+		written += flush_resign(requests, n);
+	pfree(requests);
+
+	return written;
+}
+
 /* apikey_flush(): bigint, how many rows were written. */
 Datum
 apikey_flush(PG_FUNCTION_ARGS)
@@ -216,6 +266,7 @@ apikey_flush(PG_FUNCTION_ARGS)
 	for (int i = 0; i < nuses; i += FLUSH_BATCH)
 		written += flush_uses(&uses[i], Min(FLUSH_BATCH, nuses - i));
 
+	written += resign_all();
 	do
 	{
 		CHECK_FOR_INTERRUPTS();

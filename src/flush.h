@@ -16,6 +16,7 @@
 
 extern int64 flush_uses(const KeyUse *uses, int nuses);
 extern void flush_usage(RollUp *batch);
+extern int64 flush_resign(const ResignRequest *requests, int nrequests);
 extern void flush_forget_keys(ArrayType *ids);
 
 #endif							/* APIKEYS_FLUSH_H */

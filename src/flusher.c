@@ -30,6 +30,7 @@
 #include "flush.h"
 #include "flusher.h"
 #include "flushqueue.h"
+#include "resign.h"
 #include "shmem.h"
 #include "store.h"
 
@@ -210,6 +211,56 @@ flush_noted_usage(TimestampTz leave_at)
 		usage_left = false;
 }
 
+/* Signs keys anew in a transaction of its own; false when that fails. */
+static bool
+try_resign(const ResignRequest *requests, int n)
+{
+	volatile bool done = false;
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		begin_work();
+		if (may_flush())
+			flush_resign(requests, n);
+		end_work();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		note_error();
+		MemoryContextSwitchTo(context);
+	}
+	PG_END_TRY();
+
+	return done;
+}
+
+/*
+ * Signs keys anew, a batch a transaction.  The keys of a batch that fails are
+ * taken one by one, so that one stops no other.
+ */
+static void
+resign_noted_keys(TimestampTz leave_at)
+{
+	ResignRequest *requests = palloc(FLUSH_BATCH * sizeof(ResignRequest));
+	int			n;
+
+	while (GetCurrentTimestamp() < leave_at &&
+		   (n = resign_take(MyDatabaseId, requests, FLUSH_BATCH)) > 0)
+	{
+		if (!try_resign(requests, n) && n > 1)
+		{
+			for (int i = 0; i < n && GetCurrentTimestamp() < leave_at; i++)
+				try_resign(&requests[i], 1);
+		}
+	}
+	pfree(requests);
+
+	if (resign_is_due(MyDatabaseId))
+		flushqueue_swap_usage(MyDatabaseId, true);
+}
+
 /* Does the work. */
 static void
 flush_database(void)
@@ -229,6 +280,7 @@ flush_database(void)
 
 	/* With or without a note: COMMIT PREPARED, for one, leaves none. */
 	usage_left = flushqueue_swap_usage(MyDatabaseId, false);
+	resign_noted_keys(leave_at);
 	flush_noted_usage(leave_at);
 }
 

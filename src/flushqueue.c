@@ -28,6 +28,7 @@
 #include "counters.h"
 #include "flushqueue.h"
 #include "guc.h"
+#include "resign.h"
 #include "shmem.h"
 
 #define MAX_PAUSE_MS		300000	/* after failures */
@@ -272,6 +273,7 @@ flushqueue_forget(Oid database)
 	DatabaseSlot *slot;
 
 	activity_forget_database(database);
+	resign_forget_database(database);
 
 	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	slot = find_slot(queue, database, false);

@@ -9,11 +9,14 @@
 
 #include <limits.h>
 
+#include "access/parallel.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 
+#include "compat.h"
 #include "guc.h"
 #include "keyformat.h"
+#include "secrets.h"
 
 /*
  * apikeys.key_prefix: set it to tell your keys from other people's, so that
@@ -74,6 +77,12 @@ char	   *guc_request_header;
  */
 char	   *guc_notify_channel;
 
+/*
+ * apikeys.hmac_secret_file: set it so that whoever gets hold of the table,
+ * a backup for example, cannot even check a guess at a key.
+ */
+char	   *guc_hmac_secret_file;
+
 static bool
 check_key_prefix(char **newval, void **extra, GucSource source)
 {
@@ -110,10 +119,63 @@ check_notify_channel(char **newval, void **extra, GucSource source)
 	return false;
 }
 
+/* True while the library is loaded. */
+static bool loading = false;
+static bool preloaded = false;
+
+/*
+ * Reads the file of secrets.  This is called at each reload, also when the
+ * setting has not changed.  A file that is refused leaves the setting and the
+ * secrets as they are; the server logs that in the postmaster alone, and
+ * where the postmaster does not know us, we do.
+ *
+ * When the library is loaded there is nothing to be left as it is: then the
+ * setting says what it should, there are no secrets, and no keys are made.
+ * Nor may a parallel worker fail; it has what the postmaster has.
+ */
+static bool
+check_hmac_secret_file(char **newval, void **extra, GucSource source)
+{
+	const char *fault;
+
+	if (**newval == '\0' || (InitializingParallelWorker && secrets_count() > 0))
+		return true;
+
+	fault = secrets_stage(*newval);
+	if (fault == NULL)
+	{
+		*extra = guc_malloc(LOG, 1); /* says that there is a set to adopt */
+		return *extra != NULL;
+	}
+
+	if (loading || !preloaded)
+		ereport(LOG,
+				(errmsg("HMAC secret file \"%s\" was refused", *newval),
+				 errdetail("%s", fault)));
+	if (loading || InitializingParallelWorker)
+		return true;
+
+	GUC_check_errmsg("HMAC secret file \"%s\" was refused", *newval);
+	GUC_check_errdetail("%s", fault);
+	return false;
+}
+
+static void
+assign_hmac_secret_file(const char *newval, void *extra)
+{
+	if (extra != NULL)
+		secrets_adopt();
+	else if (*newval == '\0' && !InitializingParallelWorker)
+		secrets_clear();
+}
+
 /* Defines the settings; called once, when the library is loaded. */
 void
 guc_init(void)
 {
+	preloaded = process_shared_preload_libraries_in_progress;
+	loading = true;
+
 	DefineCustomStringVariable("apikeys.key_prefix",
 							   "Sets the prefix of newly generated keys.",
 							   NULL,
@@ -187,5 +249,14 @@ guc_init(void)
 							   PGC_SIGHUP, GUC_SUPERUSER_ONLY,
 							   check_notify_channel, NULL, NULL);
 
+	DefineCustomStringVariable("apikeys.hmac_secret_file",
+							   "Sets the file of the secrets with which keys are hashed.",
+							   "A relative path starts at the data directory.",
+							   &guc_hmac_secret_file,
+							   "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   check_hmac_secret_file, assign_hmac_secret_file, NULL);
+
 	MarkGUCPrefixReserved("apikeys");
+	loading = false;
 }

@@ -19,6 +19,7 @@ extern int	guc_slot_timeout;
 extern bool guc_redact_log;
 extern char *guc_request_header;
 extern char *guc_notify_channel;
+extern char *guc_hmac_secret_file;
 
 extern void guc_init(void);
 

@@ -17,6 +17,7 @@
 #include "keytable.h"
 #include "launcher.h"
 #include "redact.h"
+#include "resign.h"
 #include "restart.h"
 #include "spending.h"
 
@@ -32,6 +33,7 @@ _PG_init(void)
 	keytable_init();
 	flushqueue_init();
 	spending_init();
+	resign_init();
 	launcher_init();
 	restart_init();
 	drop_init();

@@ -14,7 +14,6 @@
  */
 #include "postgres.h"
 
-#include "access/detoast.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -25,13 +24,10 @@
 #include "counters.h"
 #include "flushqueue.h"
 #include "judge.h"
-#include "keyhash.h"
 #include "permit.h"
 #include "ratelimit.h"
+#include "signing.h"
 #include "status.h"
-
-/* Longer texts are no keys, our own or imported, and are not even read. */
-#define KEY_TEXT_MAX_LEN	256
 
 typedef struct Outcome
 {
@@ -61,52 +57,6 @@ settle(Judgement *judgement, const Outcome *outcome, const char *reason)
 	judgement->reason = reason != NULL ? reason : outcome->reason;
 	judgement->valid = (outcome->counter == COUNT_VALID);
 	counters_add(outcome->counter, 1);
-}
-
-/* Does a text consist of printable ASCII, as every key does? */
-static bool
-is_printable(const text *txt)
-{
-	const char *data = VARDATA_ANY(txt);
-	int			len = VARSIZE_ANY_EXHDR(txt);
-
-	for (int i = 0; i < len; i++)
-	{
-		if (data[i] < ' ' || data[i] > '~')
-			return false;
-	}
-
-	return true;
-}
-
-/*
- * Finds the key that a text names, or NULL.  A toasted text is measured
- * before it is unpacked, and our copy of it is wiped.
- */
-static CachedKey *
-find_key(struct varlena *raw_key)
-{
-	Size		len = toast_raw_datum_size(PointerGetDatum(raw_key)) - VARHDRSZ;
-	text	   *plain;
-	bytea	   *hash = NULL;
-
-	if (len < 1 || len > KEY_TEXT_MAX_LEN)
-		return NULL;
-
-	plain = (text *) pg_detoast_datum_packed(raw_key);
-	PG_TRY();
-	{
-		if (is_printable(plain))
-			hash = keyhash_compute(plain);
-	}
-	PG_FINALLY();
-	{
-		if (plain != (text *) raw_key)
-			explicit_bzero(VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain));
-	}
-	PG_END_TRY();
-
-	return hash != NULL ? keycache_find(hash) : NULL;
 }
 
 /* Judges the key itself. */
@@ -252,7 +202,7 @@ judge(const NullableDatum *args, Judgement *judgement)
 
 	memset(judgement, 0, sizeof(Judgement));
 	if (!args[JUDGE_RAW_KEY].isnull)
-		judgement->key = find_key((struct varlena *) DatumGetPointer(args[JUDGE_RAW_KEY].value));
+		judgement->key = signing_find((struct varlena *) DatumGetPointer(args[JUDGE_RAW_KEY].value));
 	judgement->now = GetCurrentTimestamp();
 	if (judgement->key != NULL)
 		outcome = judge_status(&judgement->key->row, judgement->now);

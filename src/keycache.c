@@ -23,7 +23,13 @@
  * - Nothing is kept while the triggers are not there or not ENABLE ALWAYS.
  * - What was not found is not kept: a key made a moment later must be good.
  *
- * An entry is looked up by the key's hash; the raw key is not kept.  When the
+ * An entry is looked up by the key's hash; the raw key is not kept.  A text
+ * has a hash under each HMAC secret and a plain one: the candidates.  The
+ * cache is asked for each, and on a miss one statement, with one snapshot,
+ * looks for all of them; so a key that is signed anew meanwhile is found, be
+ * it under the old hash or under the new one.  Other secrets, other cache.
+ *
+ * When the
  * cache is full a clock sweeps out an entry that was not used since its hand
  * last came by.
  *
@@ -46,6 +52,7 @@
 #include "counters.h"
 #include "guc.h"
 #include "keycache.h"
+#include "secrets.h"
 
 #define MAX_ROW_SIZE	8192	/* bytes; a larger row is read each time */
 
@@ -59,6 +66,7 @@ static int	ring_size;			/* apikeys.cache_size when it was made */
 static int	nentries;
 static int	hand;
 static uint64 cache_generation; /* of all entries */
+static uint64 cache_secrets;	/* the secrets of their candidates */
 static Oid	fence_oid;			/* as it was when the cache was made */
 static Oid	key_oid;
 static bool fence_up;			/* no change escapes it */
@@ -138,6 +146,7 @@ reset_cache(void)
 	nentries = 0;
 	hand = 0;
 	cache_generation = generation;
+	cache_secrets = secrets_version();
 	cache = hash_create("apikeys cache", Min(ring_size, 128), &ctl,
 						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
@@ -172,11 +181,13 @@ sweep(void)
 
 /* Adds the row found last to the cache, which takes it over. */
 static CachedKey *
-keep_transient(const bytea *hash)
+keep_transient(void)
 {
 	int			place = nentries < ring_size ? nentries : sweep();
-	CachedKey  *key = hash_search(cache, VARDATA_ANY(hash), HASH_ENTER, NULL);
+	CachedKey  *key = hash_search(cache, transient.hash, HASH_ENTER, NULL);
 
+	key->noted_at = 0;
+	key->candidate = transient.candidate;
 	key->row = transient.row;
 	key->limited = transient.limited;
 	key->limits = transient.limits;
@@ -217,53 +228,67 @@ parse_limits(CachedKey *key)
 	}
 }
 
-/* Reads a key from the table, and keeps it if it may. */
-static CachedKey *
-read_key(const bytea *hash)
+/*
+ * Takes in what has changed.  To be called before the first probe of a
+ * look-up.
+ */
+void
+keycache_begin(void)
+{
+	AcceptInvalidationMessages();
+	if (cache == NULL || generation != cache_generation ||
+		cache_secrets != secrets_version() || ring_size != guc_cache_size)
+		reset_cache();
+}
+
+/*
+ * Returns the key with a hash if it is in the cache, or NULL.  The result is
+ * good until the next look-up.
+ */
+CachedKey *
+keycache_probe(const bytea *hash)
+{
+	CachedKey  *key = NULL;
+
+	if (ring_size > 0)
+		key = hash_search(cache, VARDATA_ANY(hash), HASH_FIND, NULL);
+	if (key != NULL)
+	{
+		key->used = true;
+		counters_add(COUNT_CACHE_HITS, 1);
+	}
+
+	return key;
+}
+
+/*
+ * Reads the key with one of these hashes from the table as it is committed
+ * now, and keeps it if it may; NULL if there is none.  The result is good
+ * until the next look-up.
+ */
+CachedKey *
+keycache_read(const KeyCandidate *candidates, int ncandidates)
 {
 	MemoryContext old;
 	bool		found;
 
+	if (ring_size > 0)
+		counters_add(COUNT_CACHE_MISSES, 1);
 	free_contents(&transient);
 	old = MemoryContextSwitchTo(memory);
-	found = store_find_key(hash, &transient.row);
+	found = store_find_key(candidates, ncandidates, &transient.row, &transient.candidate);
 	MemoryContextSwitchTo(old);
 
 	if (!found)
 		return NULL;
+	transient.noted_at = 0;
+	memcpy(transient.hash, VARDATA_ANY(candidates[transient.candidate].hash), KEY_HASH_LEN);
 	parse_limits(&transient);
 	if (ring_size > 0 && fence_up && generation == cache_generation &&
 		!transient.row.own && !is_writer() &&
 		transient.row.tuple->t_len <= MAX_ROW_SIZE)
-		return keep_transient(hash);
+		return keep_transient();
 	return &transient;
-}
-
-/*
- * Returns the key with a hash as it is committed now, or NULL.  The result
- * is good until the next call.
- */
-CachedKey *
-keycache_find(const bytea *hash)
-{
-	CachedKey  *key;
-
-	AcceptInvalidationMessages();
-	if (cache == NULL || generation != cache_generation || ring_size != guc_cache_size)
-		reset_cache();
-
-	if (ring_size > 0)
-	{
-		key = hash_search(cache, VARDATA_ANY(hash), HASH_FIND, NULL);
-		counters_add(key != NULL ? COUNT_CACHE_HITS : COUNT_CACHE_MISSES, 1);
-		if (key != NULL)
-		{
-			key->used = true;
-			return key;
-		}
-	}
-
-	return read_key(hash);
 }
 
 /*

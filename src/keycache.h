@@ -15,6 +15,8 @@
 typedef struct CachedKey
 {
 	uint8		hash[KEY_HASH_LEN]; /* the hash table's key: first */
+	TimestampTz noted_at;		/* to be signed anew; 0: never */
+	int			candidate;		/* which of the hashes of the text it was */
 	KeyRow		row;
 	bool		limited;		/* has it limits? */
 	RateLimits	limits;			/* if so */
@@ -27,7 +29,9 @@ typedef struct CachedKey
 	bool		used;			/* since the clock's hand was here */
 } CachedKey;
 
-extern CachedKey *keycache_find(const bytea *hash);
+extern void keycache_begin(void);
+extern CachedKey *keycache_probe(const bytea *hash);
+extern CachedKey *keycache_read(const KeyCandidate *candidates, int ncandidates);
 extern void keycache_parse_policy(CachedKey *key);
 extern MemoryContext keycache_memory(void);
 extern uint64 keycache_generation(void);

@@ -3,10 +3,12 @@
  * keyhash.c
  *	  The hash under which a raw key is stored and looked up.
  *
- * The cryptography is pgcrypto's: its digest(bytea, text), found among the
- * members of that extension, never by name and search_path, and it must be
- * the C function that pgcrypto brings: whoever owns the extension can make
- * another function a member of it.  The hash equals digest(raw_key, 'sha256') in SQL.
+ * The cryptography is pgcrypto's: its digest(bytea, text) and hmac(bytea,
+ * bytea, text), found among the members of that extension, never by name and
+ * search_path, and they must be the C functions that pgcrypto brings: whoever
+ * owns the extension can make another function a member of it.  The hash
+ * equals hmac(raw_key, secret, 'sha256') in SQL, and without a secret
+ * digest(raw_key, 'sha256').
  *
  *-------------------------------------------------------------------------
  */
@@ -27,10 +29,34 @@
 #include "keyhash.h"
 
 /*
- * pgcrypto's digest(), looked up once a backend.  It stays callable should
+ * A function of pgcrypto, looked up once a backend.  It stays callable should
  * pgcrypto be dropped and made again: a library is never unloaded.
  */
-static FmgrInfo digest_fn;
+typedef struct Cryptor
+{
+	const char *name;
+	const char *prosrc;
+	const char *signature;
+	int			nargs;
+	Oid			argtypes[3];
+	FmgrInfo	fn;				/* fn_oid is invalid: not looked up yet */
+} Cryptor;
+
+static Cryptor digest = {
+	.name = "digest",
+	.prosrc = "pg_digest",
+	.signature = "digest(bytea, text)",
+	.nargs = 2,
+	.argtypes = {BYTEAOID, TEXTOID},
+};
+
+static Cryptor hmac = {
+	.name = "hmac",
+	.prosrc = "pg_hmac",
+	.signature = "hmac(bytea, bytea, text)",
+	.nargs = 3,
+	.argtypes = {BYTEAOID, BYTEAOID, TEXTOID},
+};
 
 /* Is a column of pg_proc that text? */
 static bool
@@ -42,35 +68,34 @@ proc_text_is(HeapTuple tuple, AttrNumber column, const char *expected)
 	return !isnull && strcmp(TextDatumGetCString(value), expected) == 0;
 }
 
-/* Is a function pgcrypto's digest(bytea, text)? */
+/* Is a function the one that pgcrypto brings? */
 static bool
-is_digest(HeapTuple tuple, Oid pgcrypto)
+is_cryptor(HeapTuple tuple, const Cryptor *cryptor, Oid pgcrypto)
 {
-	const Oid	argtypes[] = {BYTEAOID, TEXTOID};
 	Form_pg_proc proc = (Form_pg_proc) GETSTRUCT(tuple);
 
-	return proc->pronargs == lengthof(argtypes) &&
-		   memcmp(proc->proargtypes.values, argtypes, sizeof(argtypes)) == 0 &&
+	return proc->pronargs == cryptor->nargs &&
+		   memcmp(proc->proargtypes.values, cryptor->argtypes, cryptor->nargs * sizeof(Oid)) == 0 &&
 		   proc->prolang == ClanguageId &&
-		   proc_text_is(tuple, Anum_pg_proc_prosrc, "pg_digest") &&
+		   proc_text_is(tuple, Anum_pg_proc_prosrc, cryptor->prosrc) &&
 		   proc_text_is(tuple, Anum_pg_proc_probin, "$libdir/pgcrypto") &&
 		   getExtensionOfObject(ProcedureRelationId, proc->oid) == pgcrypto;
 }
 
-/* Returns the oid of digest(bytea, text), a member of pgcrypto. */
+/* Returns the oid of a function that is a member of pgcrypto. */
 static Oid
-find_digest(void)
+find_cryptor(const Cryptor *cryptor)
 {
 	Oid			pgcrypto = get_extension_oid("pgcrypto", false);
 	CatCList   *candidates = SearchSysCacheList1(PROCNAMEARGSNSP,
-												 CStringGetDatum("digest"));
+												 CStringGetDatum(cryptor->name));
 	Oid			found = InvalidOid;
 
 	for (int i = 0; i < candidates->n_members; i++)
 	{
 		HeapTuple	tuple = &candidates->members[i]->tuple;
 
-		if (is_digest(tuple, pgcrypto))
+		if (is_cryptor(tuple, cryptor, pgcrypto))
 			found = ((Form_pg_proc) GETSTRUCT(tuple))->oid;
 	}
 	ReleaseSysCacheList(candidates);
@@ -78,31 +103,47 @@ find_digest(void)
 	if (!OidIsValid(found))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("extension \"pgcrypto\" has no function digest(bytea, text)")));
+				 errmsg("extension \"pgcrypto\" has no function %s", cryptor->signature)));
 
 	return found;
 }
 
+/* Returns a function that can be called. */
+static FmgrInfo *
+look_up(Cryptor *cryptor)
+{
+	if (!OidIsValid(cryptor->fn.fn_oid))
+		fmgr_info_cxt(find_cryptor(cryptor), &cryptor->fn, TopMemoryContext);
+
+	return &cryptor->fn;
+}
+
 /*
- * Returns the hash of a raw key, KEY_HASH_LEN bytes, palloc'd.  The key must
- * not be toasted; it is read where it lies, no copy of it is made here.
+ * Returns the hash of a raw key, KEY_HASH_LEN bytes, palloc'd; a secret of
+ * NULL stands for plain SHA-256.  The key must not be toasted; it is read
+ * where it lies, no copy of it is made here, nor of the secret.
  */
 bytea *
-keyhash_compute(const text *raw_key)
+keyhash_compute(const text *raw_key, const bytea *secret)
 {
 	static text *algorithm = NULL;
+	Datum		hash;
 
 	if (algorithm == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
-		fmgr_info_cxt(find_digest(), &digest_fn, TopMemoryContext);
 		algorithm = cstring_to_text("sha256");
 		MemoryContextSwitchTo(old);
 	}
 
 	/* A text and a bytea are laid out alike. */
-	return DatumGetByteaPP(FunctionCall2(&digest_fn,
-										 PointerGetDatum(raw_key),
-										 PointerGetDatum(algorithm)));
+	if (secret == NULL)
+		hash = FunctionCall2(look_up(&digest), PointerGetDatum(raw_key),
+							 PointerGetDatum(algorithm));
+	else
+		hash = FunctionCall3(look_up(&hmac), PointerGetDatum(raw_key),
+							 PointerGetDatum(secret), PointerGetDatum(algorithm));
+
+	return DatumGetByteaPP(hash);
 }

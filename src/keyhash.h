@@ -10,6 +10,6 @@
 
 #define KEY_HASH_LEN 32			/* SHA-256 */
 
-extern bytea *keyhash_compute(const text *raw_key);
+extern bytea *keyhash_compute(const text *raw_key, const bytea *secret);
 
 #endif							/* APIKEYS_KEYHASH_H */

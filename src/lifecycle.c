@@ -25,9 +25,9 @@
 #include "guc.h"
 #include "keyconfig.h"
 #include "keyformat.h"
-#include "keyhash.h"
 #include "ratelimit.h"
 #include "secret.h"
+#include "signing.h"
 #include "status.h"
 #include "store.h"
 
@@ -129,8 +129,7 @@ make_key(const char *prefix, TimestampTz now, NewKey *key)
 	text	   *raw_key = keyformat_compose(prefix);
 
 	key->id = make_id();
-	key->hash = keyhash_compute(raw_key);
-	key->hash_secret = NULL;
+	signing_sign(raw_key, key);
 	key->key_prefix = keyformat_mask(raw_key);
 	key->created_at = now;
 

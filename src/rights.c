@@ -81,6 +81,7 @@ static const Right functions[] = {
 	{"utc_today", ACCESS_READ},
 	{"period_at", ACCESS_READ},
 	{"read_stats", ACCESS_READ},
+	{"loaded_secrets", ACCESS_READ},
 
 	{"apikey_generate", ACCESS_MANAGE},
 	{"apikey_rotate", ACCESS_MANAGE},

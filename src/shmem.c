@@ -24,7 +24,7 @@
 #include "compat.h"
 #include "shmem.h"
 
-#define MAX_SEGMENTS	8
+#define MAX_SEGMENTS	12
 
 static ShmemSegment *segments[MAX_SEGMENTS];
 static int	nsegments = 0;

@@ -22,7 +22,9 @@
 #include "budgetconfig.h"
 #include "horizon.h"
 #include "keyconfig.h"
+#include "keyhash.h"
 #include "policy.h"
+#include "secrets.h"
 
 /* The first columns are those of apikey_verify's answer, in its order. */
 typedef enum KeyColumn
@@ -57,6 +59,22 @@ typedef struct KeyRow
 	HeapTuple	tuple;			/* what the values point to */
 	bool		own;			/* written by this transaction */
 } KeyRow;
+
+/* A hash under which a key may be stored, and the secret that makes it so. */
+typedef struct KeyCandidate
+{
+	bytea	   *hash;
+	const char *secret;			/* its name; NULL: plain SHA-256 */
+} KeyCandidate;
+
+/* A key that is to be signed anew. */
+typedef struct ResignRequest
+{
+	pg_uuid_t	id;
+	uint8		old_hash[KEY_HASH_LEN];
+	uint8		new_hash[KEY_HASH_LEN];
+	char		secret[SECRET_NAME_MAX_LEN + 1]; /* of the new hash */
+} ResignRequest;
 
 /* What a new key consists of, apart from its configuration. */
 typedef struct NewKey
@@ -188,7 +206,8 @@ typedef struct Charge
 extern Oid	store_relation_oid(const char *name);
 
 /* store_key.c */
-extern bool store_find_key(const bytea *hash, KeyRow *row);
+extern bool store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row,
+						   int *candidate);
 extern bool store_key_limits(const pg_uuid_t *id, KeyLimits *limits);
 extern bool store_lock_key(const pg_uuid_t *id, KeyRow *row);
 extern bool store_insert_key(const NewKey *key, bool imported,
@@ -201,6 +220,11 @@ extern void store_update_key(const pg_uuid_t *id, const KeyConfig *config,
 extern void store_revoke_key(const pg_uuid_t *id, TimestampTz now);
 extern bool store_delete_key(ArrayType *id, TimestampTz now);
 extern ArrayType *store_delete_expired(TimestampTz until, TimestampTz now);
+
+/* store_secret.c */
+extern int64 store_resign_keys(const ResignRequest *requests, int nrequests);
+extern int	store_missing_secrets(const char *const *known, int nknown, char **missing,
+								  int max);
 
 /* store_read.c */
 extern Datum store_key_info(const pg_uuid_t *id);

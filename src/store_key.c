@@ -33,6 +33,14 @@ static Statement find_key = {
 	STATEMENT_ARGS(BYTEAOID)
 };
 
+/* The same for a text with several hashes; the last two columns tell them apart. */
+static Statement find_candidates = {
+	.sql = "SELECT " KEY_ROW_COLUMNS ", k.key_hash, k.hash_secret"
+	" FROM ONLY apikeys.key k"
+	" WHERE k.key_hash OPERATOR(pg_catalog.=) ANY ($1)",
+	STATEMENT_ARGS(BYTEAARRAYOID)
+};
+
 static Statement key_limits = {
 	.sql = "SELECT k.root_id, k.rate_limits, k.budget_id FROM apikeys.key k"
 	" WHERE k.id OPERATOR(pg_catalog.=) $1",
@@ -151,23 +159,93 @@ static Statement delete_keys = {
 static void
 copy_key_row(KeyRow *row)
 {
+	Datum		values[KEY_NCOLUMNS + 2];
+	bool		nulls[KEY_NCOLUMNS + 2];
+
 	row->tuple = store_copy_row();
-	heap_deform_tuple(row->tuple, SPI_tuptable->tupdesc, row->values, row->nulls);
+	heap_deform_tuple(row->tuple, SPI_tuptable->tupdesc, values, nulls);
+	memcpy(row->values, values, sizeof(row->values));
+	memcpy(row->nulls, nulls, sizeof(row->nulls));
 	row->own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(row->values[KEY_XMIN]));
 }
 
 /*
- * Finds a key by its hash, as it is committed now: an old snapshot of the
- * transaction does not bring a revoked key back.  Takes no lock.
+ * Which of the candidates is a row of the result?  Its hash and its secret
+ * must be the candidate's; ncandidates if none is.
+ */
+static int
+match_candidate(HeapTuple tuple, const KeyCandidate *candidates, int ncandidates)
+{
+	TupleDesc	tupdesc = SPI_tuptable->tupdesc;
+	bool		isnull;
+	bool		plain;
+	Datum		value = SPI_getbinval(tuple, tupdesc, KEY_NCOLUMNS + 1, &isnull);
+	const char *hash = VARDATA_ANY(DatumGetByteaPP(value));
+	const char *secret = NULL;
+	int			i;
+
+	value = SPI_getbinval(tuple, tupdesc, KEY_NCOLUMNS + 2, &plain);
+	if (!plain)
+		secret = TextDatumGetCString(value);
+
+	for (i = 0; i < ncandidates; i++)
+	{
+		const char *name = candidates[i].secret;
+
+		if (memcmp(VARDATA_ANY(candidates[i].hash), hash, KEY_HASH_LEN) == 0 &&
+			(name == NULL || secret == NULL ? name == secret : strcmp(name, secret) == 0))
+			break;
+	}
+	return i;
+}
+
+/* Finds the first of several candidates that there is, by one snapshot. */
+static bool
+find_one_of(const KeyCandidate *candidates, int ncandidates, int *candidate)
+{
+	Datum		hashes[SECRETS_MAX * 2 + 1];
+	ArrayType  *array;
+	uint64		nrows;
+
+	for (int i = 0; i < ncandidates; i++)
+		hashes[i] = PointerGetDatum(candidates[i].hash);
+	array = construct_array(hashes, ncandidates, BYTEAOID, -1, false, TYPALIGN_INT);
+	nrows = store_read_latest(&find_candidates, (Datum[]) {PointerGetDatum(array)}, NULL);
+
+	*candidate = ncandidates;
+	for (uint64 r = 0; r < nrows; r++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[r];
+		int			match = match_candidate(tuple, candidates, ncandidates);
+
+		if (match >= *candidate)
+			continue;
+		*candidate = match;
+		SPI_tuptable->vals[r] = SPI_tuptable->vals[0];
+		SPI_tuptable->vals[0] = tuple;
+	}
+	return *candidate < ncandidates;
+}
+
+/*
+ * Finds a key by the hashes that it may have, the plain one last, as it is
+ * committed now: an old snapshot of the transaction does not bring a revoked
+ * key back.  Takes no lock.
  */
 bool
-store_find_key(const bytea *hash, KeyRow *row)
+store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row, int *candidate)
 {
 	StoreScope	scope;
 	bool		found;
 
 	store_open(&scope);
-	found = store_read_latest(&find_key, (Datum[]) {PointerGetDatum(hash)}, NULL) > 0;
+	if (ncandidates > 1)
+		found = find_one_of(candidates, ncandidates, candidate);
+	else
+	{
+		*candidate = 0;
+		found = store_read_latest(&find_key, (Datum[]) {PointerGetDatum(candidates[0].hash)}, NULL) > 0;
+	}
 	if (found)
 		copy_key_row(row);
 	store_close(&scope);

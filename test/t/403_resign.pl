@@ -1,0 +1,156 @@
+# Keys are signed anew: by the flusher, which waits for nobody and is stopped
+# by no key; not on a standby; and without preloading as far as it goes.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use ApikeysTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use SecretsTest;
+use Test::More;
+
+my $node = new_node('main', "apikeys.flush_interval = '50ms'", 'wal_level = replica', 'max_wal_senders = 2', 'hot_standby = on');
+my $setting = "apikeys.hmac_secret_file = '" . secret_file($node) . "'";
+
+write_secrets($node, 'new', 'old');
+$node->append_conf('postgresql.conf', $setting);
+$node->append_conf('postgresql.conf', "wal_keep_size = '128MB'");
+$node->start;
+add_extension($node, 'postgres');
+
+# Imports keys that are signed with a secret, or with none.
+sub import_keys
+{
+	my ($to, $secret, @names) = @_;
+	my ($hash, $name) = $secret ? (sprintf("hmac(name || '-key', '%s', 'sha256')", secret_of($secret)), "'$secret'")
+	  : ("digest(name || '-key', 'sha256')", 'NULL');
+
+	$to->safe_psql('postgres', sprintf q{
+		SELECT apikey_import(%s, name, 'x', hash_secret => %s) FROM unnest('{%s}'::text[]) name}, $hash, $name, join ',', @names);
+}
+
+sub codes
+{
+	my ($to, @names) = @_;
+
+	return $to->safe_psql('postgres', sprintf q{
+		SELECT string_agg(code, ' ' ORDER BY n) FROM unnest('{%s}'::text[]) WITH ORDINALITY t(name, n), LATERAL apikey_verify(t.name || '-key')},
+		join ',', @names);
+}
+
+# Passes once keys are signed with these secrets.
+sub wait_for_signed
+{
+	my ($to, $test_name, %signed) = @_;
+	my @conditions = map { "(SELECT array_agg(coalesce(hash_secret, 'plain') ORDER BY hash_secret NULLS FIRST) = '{$signed{$_}}' FROM apikeys.key WHERE name = '$_')" } keys %signed;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	wait_for($to, 'postgres', 'SELECT ' . join(' AND ', @conditions), $test_name);
+}
+
+# --- nobody is stopped
+
+import_keys($node, 'old', qw(a b c locked guarded twice));
+import_keys($node, undef, qw(d twice));
+$node->safe_psql('postgres', q{
+	CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'guarded'; END$$;
+	CREATE TRIGGER guard BEFORE UPDATE ON apikeys.key FOR EACH ROW WHEN (OLD.name = 'guarded') EXECUTE FUNCTION guard()});
+my $holder = $node->background_psql('postgres');
+$holder->query_safe("BEGIN; SELECT FROM apikeys.key WHERE name = 'locked' FOR UPDATE");
+
+my $all = 'VALID VALID VALID VALID VALID VALID VALID';
+my @names = qw(a b c d locked guarded twice);
+is(codes($node, @names), $all, 'all are good');
+wait_for_signed($node, 'the flusher signs all but those that somebody holds', a => 'new', b => 'new', c => 'new', d => 'new',
+	locked => 'old', guarded => 'old', twice => 'plain,new');
+is(codes($node, @names), $all, 'all are good still');
+$holder->query_safe('COMMIT');
+$holder->quit;
+wait_until('a key that was held is verified until it is signed', sub {
+	codes($node, 'locked');
+	$node->safe_psql('postgres', "SELECT hash_secret FROM apikeys.key WHERE name = 'locked'") eq 'new' });
+is($node->safe_psql('postgres', q{
+	SELECT count(*), count(DISTINCT key_id) FROM apikeys.event WHERE action = 'resign'}),
+	'6|6', 'each with an event');
+$node->safe_psql('postgres', 'DROP TRIGGER guard ON apikeys.key');
+
+# --- what is rolled back is done again
+
+$node->append_conf('postgresql.conf', "apikeys.flush_interval = '1h'");
+reload_secrets($node);
+import_keys($node, 'old', 'e');
+codes($node, 'e');
+$node->safe_psql('postgres', 'BEGIN; SELECT apikey_flush(); ROLLBACK');
+is($node->safe_psql('postgres', "SELECT hash_secret FROM apikeys.key WHERE name = 'e'"), 'old', 'a flush is rolled back');
+$node->safe_psql('postgres', q{
+	BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT apikey_verify('e-key'), apikey_flush(); COMMIT});
+is($node->safe_psql('postgres', "SELECT hash_secret FROM apikeys.key WHERE name = 'e'"), 'old', 'a transaction with a snapshot of its own signs nothing');
+$node->safe_psql('postgres', 'SELECT apikey_flush()');
+wait_for_signed($node, 'the next one does', e => 'new');
+
+# A note that is older than a change of the first secret signs nothing.
+import_keys($node, 'old', 'f');
+codes($node, 'f');
+write_secrets($node, 'newest', 'new', 'old');
+$node->append_conf('postgresql.conf', "apikeys.flush_interval = '50ms'");
+reload_secrets($node);
+wait_for_flusher($node, 'postgres');
+codes($node, 'f');
+wait_for_signed($node, 'a key gets the secret that is the first by then', f => 'newest');
+is($node->safe_psql('postgres', q{SELECT details->>'to' FROM apikeys.event JOIN apikeys.key k ON k.id = key_id WHERE action = 'resign' AND name = 'f'}),
+	'newest', 'and no other before');
+
+# --- a standby verifies, and signs nothing
+
+import_keys($node, 'old', 'g');
+import_keys($node, undef, 'h');
+$node->backup('b');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'b', has_streaming => 1);
+$standby->append_conf('postgresql.conf', "apikeys.hmac_secret_file = '" . secret_file($standby) . "'");
+write_secrets($standby, 'newest');
+$standby->start;
+$node->wait_for_catchup($standby);
+is(codes($standby, qw(g h f)), 'NOT_FOUND VALID VALID', 'a standby has its own file');
+is(count_in_log($standby, qr/API keys are signed with HMAC secret "old", which is not loaded/), 1, 'what is missing there is logged there');
+write_secrets($standby, 'newest', 'new', 'old');
+reload_secrets($standby);
+is(codes($standby, qw(g h f)), 'VALID VALID VALID', 'with the whole file all are good');
+is(codes($node, 'g'), 'VALID', 'the primary signs it anew');
+wait_for_signed($node, 'soon', g => 'newest', h => 'plain');
+$node->wait_for_catchup($standby);
+is(codes($standby, qw(g h f)), 'VALID VALID VALID', 'and the standby sees that');
+$standby->promote;
+codes($standby, 'h');
+wait_for_signed($standby, 'a standby that is promoted signs', h => 'newest');
+$standby->stop;
+
+# --- not preloaded
+
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+$node->restart;
+import_keys($node, 'old', 'i');
+is(codes($node, 'i'), 'VALID', 'without preloading a key is good');
+$node->safe_psql('postgres', "SELECT apikey_generate('j')");
+wait_for_signed($node, 'a new one has the first secret', j => 'newest');
+my $preloads = $node->safe_psql('postgres', "SELECT current_setting('server_version_num')::int < 170000") eq 't';
+if ($preloads)
+{
+	is($node->safe_psql('postgres', "SELECT code, apikey_flush() FROM apikey_verify('i-key')"), 'VALID|0', 'without shared memory nothing is signed anew');
+}
+else
+{
+	wait_for_signed($node, 'a flusher comes all the same', i => 'newest');
+}
+chmod 0644, secret_file($node);
+is(codes($node, 'i'), 'NOT_FOUND', 'a session that finds a bad file has no secrets');
+is(count_in_log($node, qr/was refused\n.*DETAIL:  Others may read it/) > 0, 1, 'and says so');
+chmod 0600, secret_file($node);
+is(codes($node, 'i'), 'VALID', 'the next one has');
+
+$node->stop;
+done_testing();
