@@ -276,9 +276,10 @@ refused('CREATE FOREIGN DATA WRAPPER', 'mallory', $denied, 'CREATE FOREIGN DATA 
 refused('SHOW notify_channel', 'mallory', $denied, 'SHOW apikeys.notify_channel');
 refused('current_setting', 'mallory', $denied, q{SELECT current_setting('apikeys.notify_channel')});
 in_vain('pg_settings', 'mallory', '0', q{SELECT count(*) FROM pg_settings WHERE name IN ('apikeys.notify_channel', 'apikeys.hmac_secret_file')});
-refused("SHOW $_", 'mallory', '42501|42704', "SHOW apikeys.$_") foreach qw(hmac_secret_file hmac_secret hmac_secrets);
-refused("SET apikeys.$_", 'mallory', '42501|55P02|42602|42704', "SET apikeys.$_ = 'off'")
-  foreach qw(notify_channel hmac_secret_file redact_log request_header flush_interval slot_timeout);
+refused('SHOW hmac_secret_file', 'mallory', '42501', 'SHOW apikeys.hmac_secret_file');
+refused("SHOW $_", 'mallory', '42704', "SHOW apikeys.$_") foreach qw(hmac_secret hmac_secrets);
+refused("SET apikeys.$_", 'mallory', '55P02', "SET apikeys.$_ = 'off'")
+  foreach qw(notify_channel hmac_secret_file redact_log flush_interval slot_timeout);
 refused('set_config for one transaction', 'mallory', '55P02', q{SELECT set_config('apikeys.notify_channel', '', true)});
 refused('ALTER ROLE SET', 'mallory', '42501|55P02', q{ALTER ROLE mallory SET apikeys.notify_channel = ''});
 refused('ALTER DATABASE SET', 'mallory', $denied, q{ALTER DATABASE postgres SET apikeys.cache_size = 0});
@@ -310,8 +311,8 @@ refused('default privileges of the owner', 'mallory', $denied, 'ALTER DEFAULT PR
 in_vain('default privileges of his own', 'mallory', '', 'ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO mallory');
 refused('DROP OWNED', 'mallory', $denied, 'DROP OWNED BY postgres');
 refused('REASSIGN OWNED', 'mallory', $denied, 'REASSIGN OWNED BY postgres TO mallory');
-refused('an identity by set_config', 'mallory', '42602|42501|42704|55P02', q{SELECT set_config('apikeys.current_id', '1', false)});
-refused('an identity by SET', 'mallory', '42602|42501|42704|55P02', q{SET apikeys.user_id = '00000000-0000-0000-0000-000000000001'});
+refused('an identity by set_config', 'mallory', '42602', q{SELECT set_config('apikeys.current_id', '1', false)});
+refused('an identity by SET', 'mallory', '42602', q{SET apikeys.user_id = '00000000-0000-0000-0000-000000000001'});
 
 # No identity before a login; where there are no such functions yet, that is an answer as well.
 foreach my $function (qw(apikey_current_id apikey_current_root_id apikey_current_user_id apikey_current_team_id apikey_current_external_id))
@@ -320,9 +321,9 @@ foreach my $function (qw(apikey_current_id apikey_current_root_id apikey_current
 		SELECT set_config('request.headers', '{"x-api-key": "theirs"}', false) \\g /dev/null
 		SELECT set_config('request.jwt.claims', '{"sub": "$id"}', false) \\g /dev/null
 		SELECT coalesce($function()::text, 'nobody')});
-	ok(($stdout eq 'nobody' || $stderr =~ /42883/) && harmless('mallory', $stdout, $stderr), "mallory: $function by request.*");
+	ok($stdout eq 'nobody' && harmless('mallory', $stdout, $stderr), "mallory: $function by request.*");
 }
-refused('apikey_login with what is known of a key', 'mallory', '28000|42883', qq{SELECT apikey_login('theirs')});
+refused('apikey_login with what is known of a key', 'mallory', '28000', qq{SELECT apikey_login('theirs')});
 
 # Code of his own.
 refused('our C under his own name', 'mallory', $denied, q{

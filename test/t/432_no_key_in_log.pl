@@ -13,6 +13,7 @@ use lib "$FindBin::RealBin/lib";
 
 use ApikeysTest;
 use LeakTest;
+use SecretsTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -120,6 +121,12 @@ sub setup
 	my ($name, @settings) = @_;
 	my $node = new_node($name, @talkative, @settings);
 
+	# Keys are signed with one secret, and later with another.
+	write_secrets($node, 'first');
+	add_secret(secret_of($_)) foreach 'first', 'second';
+	$node->append_conf('postgresql.conf',
+		"apikeys.hmac_secret_file = '" . secret_file($node) . "'");
+
 	# PostgreSQL 16 and later
 	$node->append_conf('postgresql.conf', 'auto_explain.log_parameter_max_length = -1')
 	  if $node->pg_version >= 16;
@@ -128,6 +135,7 @@ sub setup
 	$node->safe_psql(
 		'postgres', q{
 		CREATE EXTENSION pg_stat_statements;
+		CREATE ROLE postgres_reader;
 		CREATE PROCEDURE leak_call(key text) LANGUAGE plpgsql AS $$
 		BEGIN
 			PERFORM code FROM apikey_verify(key);
@@ -258,6 +266,14 @@ sub run
 	cmp_ok(scalar(() = $errors =~ /^psql.*ERROR:/mg), '>=', 2 * @calls, "$name: enough of it fails");
 	is_deeply([ as_parameters($node, $_) ], [], "$name: calls with bind parameters, $_") foreach @$modes;
 
+	write_secrets($node, 'second', 'first');
+	$node->reload;
+	wait_until('the second secret signs', sub {
+		$node->safe_psql('postgres', q{SELECT secret FROM apikeys.secret_usage WHERE signs}) eq 'second' });
+	($key) = make_keys($node, 1);
+	is($node->safe_psql('postgres', "SELECT code FROM apikey_verify('$key->[1]')"), 'VALID', "$name: two secrets");
+	$node->safe_psql('postgres', 'SELECT apikey_flush()');
+
 	return ($node, search($node));
 }
 
@@ -274,12 +290,13 @@ is_deeply([ grep !$called{$_}, @functions ], [], 'every function is called');
 
 is(leaks($count), '', 'no key in any place');
 
-# That search can read tables and WAL: two keys that are in them.  The server
+# That search can read tables and WAL: two keys and a secret that are in them.  The server
 # puts each together, so the text of the statement is none.
 $node->safe_psql('postgres', sprintf q{CREATE TABLE decoy AS SELECT left(k, 9) || substr(k, 10) AS key FROM %s},
-	q{(SELECT raw_key FROM apikey_generate('decoy 1') UNION ALL SELECT raw_key FROM apikey_generate('decoy 2', prefix => 'zz_')) d(k)});
+	q{(SELECT raw_key FROM apikey_generate('decoy 1') UNION ALL SELECT raw_key FROM apikey_generate('decoy 2', prefix => 'zz_')
+		UNION ALL SELECT 's3cr3t-of-fi' || 'rst-0123456789') d(k)});
 $count = search($node);
-is(leaks({ map { $_ => $count->{$_} } 'WAL', 'pages' }), 'WAL: 2, pages: 2', 'keys in a table would be found');
+is(leaks({ map { $_ => $count->{$_} } 'WAL', 'pages' }), 'WAL: 3, pages: 3', 'keys and secrets in a table would be found');
 
 # What was masked is there: the log is no less talkative.
 foreach my $format ([ log => qr/STATEMENT:  / ], [ csv => qr/,"/ ], [ json => qr/"statement":"/ ])
