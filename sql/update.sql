@@ -206,3 +206,15 @@ SELECT * FROM test.errors(
 SELECT k::text = :'before_key' AS unchanged FROM apikeys.key k WHERE id = :'id';
 SELECT code FROM apikey_verify(:'raw_key');
 DROP FUNCTION test.changed;
+
+-- A raw key is not stored, wherever it is pasted.
+SELECT v.member, btrim(x.e) AS error
+FROM (VALUES (1, 'name', to_jsonb(:'raw_key'::text)),
+             (2, 'description', to_jsonb('the key is ' || :'raw_key' || '.')),
+             (3, 'external_id', to_jsonb('x' || :'raw_key')),
+             (4, 'metadata', jsonb_build_object('key', :'raw_key')),
+             (5, 'metadata', jsonb_build_object(:'raw_key', 1)),
+             (6, 'permissions', jsonb_build_object('custom_permissions', jsonb_build_array(:'raw_key')))) AS v(n, member, value),
+     LATERAL test.errors(format('SELECT apikey_update(%L, %L)', :'id', jsonb_build_object(v.member, v.value))) WITH ORDINALITY AS x(e, n)
+WHERE x.n = 2 ORDER BY v.n;
+SELECT count(*) FROM apikeys.key k WHERE to_jsonb(k)::text LIKE '%' || :'raw_key' || '%';

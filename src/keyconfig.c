@@ -27,6 +27,7 @@
 #include "keyconfig.h"
 #include "keyformat.h"
 #include "keyhash.h"
+#include "keyscan.h"
 #include "policy.h"
 
 #define DESCRIPTION_MAX_CHARS	1000
@@ -179,6 +180,36 @@ check_document_size(ConfigMember member, Datum document)
 			 errdetail("It may have %d bytes as jsonb.", DOCUMENT_MAX_BYTES)));
 }
 
+/*
+ * Raises 22023 for a text with a raw key in it, pasted into the wrong place:
+ * what is stored here is for many to read.
+ */
+static void
+check_no_raw_key(ConfigMember member, Datum value)
+{
+	KeyMatch	match;
+	bool		found;
+
+	if (members[member].type == TEXTOID)
+	{
+		text	   *txt = DatumGetTextPP(value);
+
+		found = keyscan_find(VARDATA_ANY(txt), VARSIZE_ANY_EXHDR(txt), 0, &match);
+	}
+	else
+	{
+		Jsonb	   *document = DatumGetJsonbP(value);
+		char	   *json = JsonbToCString(NULL, &document->root, VARSIZE(document));
+
+		found = keyscan_find(json, strlen(json), 0, &match);
+	}
+
+	if (found)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not contain a raw API key", members[member].name)));
+}
+
 /* Checks a value in the form in which it is stored.  Raises 22023. */
 static void
 check_value(ConfigMember member, Datum value, bool isnull)
@@ -190,6 +221,8 @@ check_value(ConfigMember member, Datum value, bool isnull)
 
 	if (members[member].type == JSONBOID)
 		check_document_size(member, value);
+	if (members[member].type == TEXTOID || members[member].type == JSONBOID)
+		check_no_raw_key(member, value);
 
 	switch (member)
 	{
