@@ -177,6 +177,13 @@ else
 chmod 0644, secret_file($node);
 is(codes($node, 'i'), 'NOT_FOUND', 'a session that finds a bad file has no secrets');
 is(count_in_log($node, qr/was refused\n.*DETAIL:  Others may read it/) > 0, 1, 'and says so');
+$node->safe_psql('postgres', 'CREATE TABLE numbers AS SELECT generate_series(1, 10000) AS i');
+my $offset = -s $node->logfile;
+like($node->safe_psql('postgres', q{
+	SELECT code FROM apikey_verify('i-key');
+	SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+	EXPLAIN (ANALYZE, COSTS OFF) SELECT count(*) FROM numbers}), qr/Workers Launched: [1-9]/, 'a session has parallel workers');
+is(count_in_log($node, qr/HMAC secret file .* was refused/, $offset), 1, 'which do not say it again');
 chmod 0600, secret_file($node);
 is(codes($node, 'i'), 'VALID', 'the next one has');
 
