@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "postmaster/interrupt.h"
 #include "utils/memutils.h"
 
 #include "activity.h"
@@ -206,12 +207,12 @@ flush_usage(RollUp *batch)
 /*
  * Signs up to FLUSH_BATCH keys anew; returns how many rows were written.  Not
  * with a secret that has meanwhile been replaced by another: it may no longer
- * be in the file.
+ * be in the file.  While a reload is pending nobody knows which that is.
  */
 int64
 flush_resign(const ResignRequest *requests, int nrequests)
 {
-	const HmacSecret *first = secrets_first();
+	const HmacSecret *first = ConfigReloadPending ? NULL : secrets_first();
 	ResignRequest *good = palloc(nrequests * sizeof(ResignRequest));
 	int			ngood = 0;
 	int64		written;

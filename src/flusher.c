@@ -6,8 +6,11 @@
  * It connects, persists in short transactions, and leaves within seconds, so
  * that it never stands in the way of DROP DATABASE and the like.  It leaves
  * rows that are locked alone and waits a second at most for anything else;
- * what it does not get to is left for the next one.  An error is logged when it is the first in a row, and costs
- * nothing that was pending.
+ * what it does not get to is left for the next one.  An error is logged when
+ * it is the first in a row, and costs nothing that was pending.
+ *
+ * It follows a reload: a key must not be signed anew with a secret that was
+ * the first when it started, and that may be gone from the file by now.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,6 +21,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
@@ -62,6 +66,11 @@ begin_work(void)
 	int			sec_context;
 
 	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -310,6 +319,7 @@ apikeys_flusher_main(Datum database)
 	memcpy(&delay_ms, MyBgworkerEntry->bgw_extra, sizeof(delay_ms));
 
 	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 
 	sleep_unconnected(delay_ms);

@@ -131,7 +131,8 @@ static bool preloaded = false;
  *
  * When the library is loaded there is nothing to be left as it is: then the
  * setting says what it should, there are no secrets, and no keys are made.
- * Nor may a parallel worker fail; it has what the postmaster has.
+ * Nor may a parallel worker fail; it has what the postmaster has, and its
+ * leader has said what there is to say.
  */
 static bool
 check_hmac_secret_file(char **newval, void **extra, GucSource source)
@@ -148,11 +149,13 @@ check_hmac_secret_file(char **newval, void **extra, GucSource source)
 		return *extra != NULL;
 	}
 
+	if (InitializingParallelWorker)
+		return true;
 	if (loading || !preloaded)
 		ereport(LOG,
 				(errmsg("HMAC secret file \"%s\" was refused", *newval),
 				 errdetail("%s", fault)));
-	if (loading || InitializingParallelWorker)
+	if (loading)
 		return true;
 
 	GUC_check_errmsg("HMAC secret file \"%s\" was refused", *newval);
@@ -160,6 +163,10 @@ check_hmac_secret_file(char **newval, void **extra, GucSource source)
 	return false;
 }
 
+/*
+ * Adopts what the check before has read.  There always was one: the setting
+ * follows the configuration file alone, so no old value is ever restored.
+ */
 static void
 assign_hmac_secret_file(const char *newval, void *extra)
 {

@@ -29,9 +29,8 @@
  * looks for all of them; so a key that is signed anew meanwhile is found, be
  * it under the old hash or under the new one.  Other secrets, other cache.
  *
- * When the
- * cache is full a clock sweeps out an entry that was not used since its hand
- * last came by.
+ * When the cache is full a clock sweeps out an entry that was not used since
+ * its hand last came by.
  *
  *-------------------------------------------------------------------------
  */
@@ -134,6 +133,8 @@ reset_cache(void)
 	memset(&transient, 0, sizeof(transient));
 	MemoryContextReset(memory);
 
+	/* First: a message that comes during the look-ups makes it old at once. */
+	cache_generation = generation;
 	fence_oid = store_relation_oid("fence");
 	key_oid = store_relation_oid("key");
 	fence_up = check_fence();
@@ -145,7 +146,6 @@ reset_cache(void)
 	ring = MemoryContextAlloc(memory, ring_size * sizeof(CachedKey *));
 	nentries = 0;
 	hand = 0;
-	cache_generation = generation;
 	cache_secrets = secrets_version();
 	cache = hash_create("apikeys cache", Min(ring_size, 128), &ctl,
 						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);

@@ -198,7 +198,7 @@ request_path(void)
  * succeeds; how to have it send Retry-After with an error is in
  * doc/row-level-security.md.
  */
-static void
+pg_noreturn static void
 refuse_request(const Judgement *judgement)
 {
 	const Refusal *refusal = refusals;

@@ -78,6 +78,9 @@ static char known[MAX_KNOWN_KEYS][KEY_HIDDEN_LEN];
 static int	nknown = 0;
 static const char *masked_statement = NULL;
 
+/* What the client has sent, when it has been searched and holds no key. */
+static const char *clean_query = NULL;
+
 static emit_log_hook_type prev_emit_log_hook = NULL;
 static post_parse_analyze_hook_type prev_post_parse_analyze_hook = NULL;
 static ExecutorRun_hook_type prev_ExecutorRun_hook = NULL;
@@ -209,6 +212,29 @@ redact_log(ErrorData *edata)
 		prev_emit_log_hook(edata);
 }
 
+/* Callback of MessageContext: the text is gone. */
+static void
+forget_clean_query(void *arg)
+{
+	clean_query = NULL;
+}
+
+/*
+ * Notes a text without keys.  One of many statements comes by with each of
+ * them; to search it each time would take the square of its length.
+ */
+static void
+note_clean_query(const char *query)
+{
+	static MemoryContextCallback callback = {.func = forget_clean_query};
+
+	if (query != debug_query_string || MessageContext == NULL || clean_query != NULL)
+		return;
+
+	MemoryContextRegisterResetCallback(MessageContext, &callback);
+	clean_query = query;
+}
+
 /*
  * Returns the text to show to others: a masked copy, palloc'd, if there is a
  * key in it.
@@ -220,11 +246,14 @@ redact_query(const char *query)
 	char	   *masked;
 	Size		len;
 
-	if (!guc_redact_log || query == NULL)
+	if (!guc_redact_log || query == NULL || query == clean_query)
 		return query;
 	len = strlen(query);
 	if (!keyscan_find(query, len, 0, &match))
+	{
+		note_clean_query(query);
 		return query;
+	}
 
 	redact_activity(query);
 

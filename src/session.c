@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/uuid.h"
 
+#include "compat.h"
 #include "identity.h"
 #include "verify.h"
 
@@ -24,7 +25,7 @@ PG_FUNCTION_INFO_V1(apikey_current_external_id);
 PG_FUNCTION_INFO_V1(apikey_current_has_permission);
 
 /* Raises 28000 for a key that is not good; says what verify would say. */
-static void
+pg_noreturn static void
 refuse_login(const Judgement *judgement)
 {
 	int64		seconds = judge_retry_after(judgement);

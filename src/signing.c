@@ -38,8 +38,6 @@
 /* Longer texts are no keys, our own or imported, and are not even read. */
 #define KEY_TEXT_MAX_LEN	256
 
-#define MAX_CANDIDATES	(SECRETS_MAX * 2 + 1)
-
 #define LOOK_FOR_MISSING_MS 60000	/* between two looks of a backend */
 
 PG_FUNCTION_INFO_V1(apikeys_loaded_secrets);
@@ -94,7 +92,7 @@ look_for_missing(void)
 	static TimestampTz looked_at = 0;
 	static uint64 looked_with = 0;
 	TimestampTz now = GetCurrentTimestamp();
-	const char *known[MAX_CANDIDATES];
+	const char *known[KEY_MAX_CANDIDATES];
 	char	   *missing[RESIGN_MAX_MISSING];
 	bool		news[RESIGN_MAX_MISSING];
 	int			n;
@@ -186,7 +184,7 @@ note_if_outdated(CachedKey *key, const KeyCandidate *candidates)
 static CachedKey *
 find_by_known_secrets(const text *raw_key)
 {
-	KeyCandidate candidates[MAX_CANDIDATES];
+	KeyCandidate candidates[KEY_MAX_CANDIDATES];
 	int			ncandidates = secrets_count() + 1;
 	CachedKey  *key = NULL;
 

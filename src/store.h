@@ -67,6 +67,9 @@ typedef struct KeyCandidate
 	const char *secret;			/* its name; NULL: plain SHA-256 */
 } KeyCandidate;
 
+/* The secrets in use, those that are yet to be loaded, and none. */
+#define KEY_MAX_CANDIDATES	(SECRETS_MAX * 2 + 1)
+
 /* A key that is to be signed anew. */
 typedef struct ResignRequest
 {

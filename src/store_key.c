@@ -203,7 +203,7 @@ match_candidate(HeapTuple tuple, const KeyCandidate *candidates, int ncandidates
 static bool
 find_one_of(const KeyCandidate *candidates, int ncandidates, int *candidate)
 {
-	Datum		hashes[SECRETS_MAX * 2 + 1];
+	Datum		hashes[KEY_MAX_CANDIDATES];
 	ArrayType  *array;
 	uint64		nrows;
 

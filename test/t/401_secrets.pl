@@ -192,21 +192,46 @@ ask(q{CREATE FUNCTION twice(key_name text, other_key text) RETURNS text LANGUAGE
 	  RETURN concat_ws(' ', first, code(key_name), code(other_key), code(other_key || ' late'));
 	END $$});
 
-sub meanwhile
+# Returns what a statement gives that waits for lock 1 while there is a change.
+sub run_during
 {
-	my ($key, $other, $change, $test_name) = @_;
+	my ($sql, $change) = @_;
 	my $holder = $node->background_psql('postgres');
 	my $waiter = $node->background_psql('postgres');
 
 	$holder->query_safe('SELECT pg_advisory_lock(1)');
-	$waiter->query_until(qr/started/, "\\echo started\nSELECT twice('$key', '$other');\n\\echo ended\n");
+	$waiter->query_until(qr/started/, "\\echo started\n$sql;\n\\echo ended\n");
 	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted");
 	$change->();
 	$holder->quit;
-	like($waiter->query_until(qr/ended/, ''), qr/^VALID VALID VALID VALID$/m, $test_name);
+	my $output = $waiter->query_until(qr/ended/, '');
 	$waiter->quit;
+	return $output;
 }
 
+sub meanwhile
+{
+	my ($key, $other, $change, $test_name) = @_;
+
+	like(run_during("SELECT twice('$key', '$other')", $change), qr/^VALID VALID VALID VALID$/m, $test_name);
+}
+
+write_secrets($node, 'two', 'one');
+reload_secrets($node);
+
+# It does not sign anew with a secret that may be gone from the file by now.
+ask("INSERT INTO kept VALUES ('late', 'late-key')");
+ask(sprintf "SELECT apikey_import(hmac('late-key', '%s', 'sha256'), 'late', 'x', hash_secret => 'one')", secret_of('one'));
+ask(q{CREATE FUNCTION flush_late() RETURNS text LANGUAGE plpgsql AS $$
+	BEGIN
+	  PERFORM pg_advisory_lock(1);
+	  PERFORM pg_advisory_unlock(1);
+	  RETURN concat_ws(' ', code('late'), apikey_flush() IS NOT NULL, signed('late'));
+	END $$});
+like(run_during('SELECT flush_late()', sub {
+	write_secrets($node, 'three', 'two', 'one');
+	reload_secrets($node);
+}), qr/^VALID t one$/m, 'a backend that has not reloaded yet signs no key anew');
 write_secrets($node, 'two', 'one');
 reload_secrets($node);
 meanwhile('first', 'third', sub {

@@ -104,6 +104,34 @@ wait_for_signed($node, 'a key gets the secret that is the first by then', f => '
 is($node->safe_psql('postgres', q{SELECT details->>'to' FROM apikeys.event JOIN apikeys.key k ON k.id = key_id WHERE action = 'resign' AND name = 'f'}),
 	'newest', 'and no other before');
 
+# Nor does a flusher that was started before the change, and that has been
+# kept waiting: here by somebody who renames its database.
+$node->append_conf('postgresql.conf', "apikeys.flush_interval = '1h'");
+reload_secrets($node);
+$node->safe_psql('postgres', 'CREATE DATABASE other');
+add_extension($node, 'other');
+$node->safe_psql('other', sprintf q{
+	SELECT apikey_import(hmac('k-key', '%s', 'sha256'), 'k', 'x', hash_secret => 'old')}, secret_of('old'));
+my $verify_k = "SELECT code FROM apikey_verify('k-key')";
+my $events_of_k = q{SELECT string_agg(details->>'to', ' ' ORDER BY id) FROM apikeys.event WHERE action = 'resign'};
+$node->safe_psql('other', $verify_k);
+my $renamer = $node->background_psql('postgres');
+$renamer->query_safe('BEGIN; ALTER DATABASE other RENAME TO another');
+$node->append_conf('postgresql.conf', "apikeys.flush_interval = '50ms'");
+reload_secrets($node);
+wait_for($node, 'postgres', q{
+	SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND classid = 'pg_database'::regclass}, 'a flusher waits for its database');
+write_secrets($node, 'last', 'newest', 'new', 'old');
+reload_secrets($node);
+$renamer->query_safe('ROLLBACK');
+$renamer->quit;
+wait_until('the key is signed', sub {
+	$node->safe_psql('other', $verify_k);
+	$node->safe_psql('other', $events_of_k) ne '' });
+is($node->safe_psql('other', $events_of_k), 'last', 'a flusher that has waited knows of the reload');
+write_secrets($node, 'newest', 'new', 'old');
+reload_secrets($node);
+
 # --- a standby verifies, and signs nothing
 
 import_keys($node, 'old', 'g');
@@ -149,6 +177,13 @@ else
 chmod 0644, secret_file($node);
 is(codes($node, 'i'), 'NOT_FOUND', 'a session that finds a bad file has no secrets');
 is(count_in_log($node, qr/was refused\n.*DETAIL:  Others may read it/) > 0, 1, 'and says so');
+$node->safe_psql('postgres', 'CREATE TABLE numbers AS SELECT generate_series(1, 10000) AS i');
+my $offset = -s $node->logfile;
+like($node->safe_psql('postgres', q{
+	SELECT code FROM apikey_verify('i-key');
+	SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+	EXPLAIN (ANALYZE, COSTS OFF) SELECT count(*) FROM numbers}), qr/Workers Launched: [1-9]/, 'a session has parallel workers');
+is(count_in_log($node, qr/HMAC secret file .* was refused/, $offset), 1, 'which do not say it again');
 chmod 0600, secret_file($node);
 is(codes($node, 'i'), 'VALID', 'the next one has');
 

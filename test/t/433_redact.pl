@@ -302,6 +302,11 @@ foreach my $sql (
 }
 new_log();
 
+# That a text holds no key is said of no other in its place.
+my $clean = 'x' x length $key;
+is($node->safe_psql('postgres', "PREPARE a AS SELECT '$clean';\nPREPARE a2 AS SELECT '$clean';\nPREPARE b AS SELECT '$key';\nSELECT statement FROM pg_prepared_statements WHERE name = 'b'"),
+	"PREPARE b AS SELECT '$masked';", 'a statement after another of the same length');
+
 # A reload can, and on again.
 $node->append_conf('postgresql.conf', 'apikeys.redact_log = off');
 $node->reload;
