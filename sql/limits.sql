@@ -157,6 +157,22 @@ SELECT apikey_release(:second);
 ROLLBACK;
 SELECT apikey_release(:second);
 
+-- A DROP EXTENSION that is undone has forgotten nothing, be it by ROLLBACK or
+-- with a savepoint.
+SET client_min_messages = error;
+BEGIN;
+DROP EXTENSION apikeys CASCADE;
+ROLLBACK;
+BEGIN;
+SAVEPOINT here;
+SAVEPOINT there;
+DROP EXTENSION apikeys CASCADE;
+RELEASE there;
+ROLLBACK TO here;
+COMMIT;
+RESET client_min_messages;
+SELECT * FROM test.standing('both');
+
 -- A slot that is not given back frees itself.
 ALTER SYSTEM SET apikeys.slot_timeout = '1ms';
 SELECT pg_reload_conf();
