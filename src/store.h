@@ -194,10 +194,12 @@ typedef struct BudgetRow
 	bool		own;			/* written by this transaction */
 } BudgetRow;
 
-/* What a usage entry was charged to. */
+/* What the usage of a key is charged to. */
 typedef struct Charge
 {
-	bool		is_charged;
+	pg_uuid_t	root_id;		/* whose windows */
+	RateLimits	limits;
+	bool		has_budget;		/* if so, and if there is a cost: */
 	pg_uuid_t	budget_id;
 	TimestampTz period;			/* when it started */
 } Charge;
