@@ -227,35 +227,39 @@ keep(const pg_uuid_t *id, const Budget *budget)
 	MemoryContextSetParent(budget->memory, memory);
 }
 
-/* Finds a budget as it is now; false when there is none. */
+/*
+ * Finds a budget as it is now; false when there is none.  Moves now on when
+ * it had to be read, which may have had to wait.
+ */
 static bool
-find_budget(const pg_uuid_t *id, TimestampTz now, Budget *budget)
+find_budget(const pg_uuid_t *id, TimestampTz *now, Budget *budget)
 {
 	CachedBudget *cached = find_cached(id);
 	bool		may_keep;
+	bool		found;
 
 	if (cached != NULL && guc_cache_size > 0 && !spending_is_open() &&
-		is_current(&cached->budget, now) && catch_up(cached))
+		is_current(&cached->budget, *now) && catch_up(cached))
 	{
 		*budget = cached->budget;
 		return true;
 	}
 
 	drop_cached(id);
-	if (!read_budget(id, now, budget, &may_keep))
-		return false;
-	if (may_keep)
+	found = read_budget(id, *now, budget, &may_keep);
+	if (found && may_keep)
 		keep(id, budget);
-	return true;
+	*now = GetCurrentTimestamp();
+	return found;
 }
 
 /*
  * Is the budget with this id spent at this time?  Then says so, and when its
  * next period starts: DT_NOEND, never.  An id that names no budget has no
- * limit.
+ * limit.  now is moved on when it is no longer the present.
  */
 bool
-budget_is_spent(const pg_uuid_t *budget_id, TimestampTz now,
+budget_is_spent(const pg_uuid_t *budget_id, TimestampTz *now,
 				char **reason, TimestampTz *retry_at)
 {
 	Budget		budget;

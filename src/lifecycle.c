@@ -195,7 +195,7 @@ warn_of_limits(const KeyConfig *config)
 		ereport(WARNING,
 				(errmsg("apikey_verify will not accept this key"),
 				 errdetail("Its rate limits need shared memory, which this server does not give."),
-				 errhint("Add \"apikeys\" to shared_preload_libraries and restart the server.")));
+				 hint_preload()));
 }
 
 /*

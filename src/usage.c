@@ -57,8 +57,7 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 
 	if (!store_add_usage(id, tokens, cost, now, &charge))
 		key_not_found(id);
-	ratelimit_spend_tokens(&charge.root_id, &charge.limits, tokens,
-						   GetCurrentTimestamp());
+	ratelimit_spend_tokens(&charge.root_id, &charge.limits, tokens);
 	if (charge.has_budget)
 		spending_note(&charge.budget_id, charge.period, cost);
 	flushqueue_note_usage();
