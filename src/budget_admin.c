@@ -45,12 +45,7 @@ apikey_budget_create(PG_FUNCTION_ARGS)
 	BudgetConfig config;
 	pg_uuid_t  *id;
 
-	for (int i = 0; i < BUDGET_NMEMBERS; i++)
-	{
-		config.values[i] = PG_GETARG_DATUM(i);
-		config.nulls[i] = PG_ARGISNULL(i);
-	}
-	budgetconfig_check(&config);
+	budgetconfig_from_arguments(&config, fcinfo);
 
 	id = DatumGetUUIDP(DirectFunctionCall1(gen_random_uuid, (Datum) 0));
 	store_insert_budget(id, &config, GetCurrentTimestamp());
