@@ -80,7 +80,7 @@ apikey_budget_delete(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot delete budget \"%s\" because keys point to it",
 						TextDatumGetCString(config.values[BUDGET_NAME])),
-				 errhint("Give them another budget_id, or null.")));
+				 errhint("Give them another budget_id, or null; delete those that are revoked.")));
 	store_delete_budget(id, GetCurrentTimestamp());
 
 	PG_RETURN_VOID();

@@ -250,6 +250,7 @@ extern bool store_usage(const pg_uuid_t *id, UsageRow *row);
 /* store_budget.c */
 extern bool store_find_budget(const pg_uuid_t *id, BudgetRow *row, Horizon *horizon);
 extern bool store_lock_budget(const pg_uuid_t *id, BudgetConfig *config);
+extern void store_hold_budget(const pg_uuid_t *id);
 extern Datum store_budget_info(const pg_uuid_t *id);
 extern bool store_budget_has_keys(const pg_uuid_t *id);
 extern void store_insert_budget(const pg_uuid_t *id, const BudgetConfig *config,

@@ -196,7 +196,10 @@ static Statement forget_days = {
 static Statement forget_orphans = {
 	.sql = "WITH days AS (DELETE FROM apikeys.usage_day d"
 	" WHERE NOT EXISTS (SELECT FROM apikeys.key k"
-	" WHERE k.id OPERATOR(pg_catalog.=) d.key_id))"
+	" WHERE k.id OPERATOR(pg_catalog.=) d.key_id)),"
+	" periods AS (DELETE FROM apikeys.budget_period p"
+	" WHERE NOT EXISTS (SELECT FROM apikeys.budget b"
+	" WHERE b.id OPERATOR(pg_catalog.=) p.budget_id))"
 	" DELETE FROM apikeys.usage WHERE key_id OPERATOR(pg_catalog.=) ANY ("
 	"SELECT u.key_id FROM apikeys.usage u"
 	" WHERE NOT EXISTS (SELECT FROM apikeys.key k"
@@ -259,7 +262,7 @@ store_forget_use(Datum ids)
 	write_silently(&forget_days, &ids, NULL);
 }
 
-/* Deletes what is left of the use of keys that are gone.  In an open scope. */
+/* Deletes what is left of keys and budgets that are gone.  In an open scope. */
 void
 store_forget_orphans(void)
 {
