@@ -53,7 +53,7 @@ foreach my $mode ('fast', 'smart')
 	ok(-s $file, "$mode shutdown: there is a file");
 	is((stat $file)[2] & 077, 0, "$mode shutdown: nobody else can read it");
 	$node->start;
-	ok(!-e $file, "$mode shutdown: it is gone once it is read");
+	wait_until("$mode shutdown: the launcher has removed it", sub { !-e $file });
 	is($node->safe_psql('postgres', $seen), $uses, "$mode shutdown: the uses are seen");
 	wait_for($node, 'postgres', "SELECT 100 = ($newly_stored)", "$mode shutdown: they are written");
 	is($node->safe_psql('postgres', q{
@@ -193,7 +193,7 @@ $node->restart;
 stop_with_uses();
 $node->append_conf('postgresql.conf', 'apikeys.last_used_throttle = -1');
 ok($node->start(fail_ok => 1), 'last use turned off: the server starts');
-ok(!-e $file, 'last use turned off: the file is gone');
+wait_until('last use turned off: the launcher has removed the file', sub { !-e $file });
 $node->append_conf('postgresql.conf', 'apikeys.last_used_throttle = 0');
 $node->restart;
 
