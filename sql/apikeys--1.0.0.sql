@@ -108,7 +108,8 @@ CREATE TABLE apikeys.budget (
 );
 COMMENT ON TABLE apikeys.budget IS 'Spending pools that keys point to with budget_id.';
 
-CREATE TRIGGER fence_row BEFORE UPDATE OR DELETE ON apikeys.budget
+-- INSERT, too: that there is no budget with an id is kept as well.
+CREATE TRIGGER fence_row BEFORE INSERT OR UPDATE OR DELETE ON apikeys.budget
 FOR EACH ROW EXECUTE FUNCTION apikeys.raise_fence();
 COMMENT ON TRIGGER fence_row ON apikeys.budget IS 'A changed budget empties the caches.';
 

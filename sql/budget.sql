@@ -306,11 +306,11 @@ SELECT * FROM test.errors($$SELECT apikey_budget_delete(id) FROM apikeys.budget 
 SELECT name FROM apikey_update(test.id('budget daily'), '{"budget_id": null}');
 SELECT apikey_budget_delete(:'daily');
 SELECT count(*) FROM apikeys.budget_info WHERE id = :'daily';
-SELECT count(*) FROM apikeys.budget_period WHERE budget_id = :'daily';
 SELECT action, details - 'budget_id' AS details, details->>'budget_id' = :'daily' AS budget_id FROM apikeys.event ORDER BY id DESC LIMIT 1;
--- What the ledger still has of it goes.
+-- What the ledger still has of it goes, and with a clean-up the rest.
 SELECT apikey_flush() >= 0 AS flushed;
 SELECT count(*) FROM apikeys.usage_entry WHERE budget_id = :'daily';
+SELECT apikey_cleanup_expired(older_than => '100 years');
 SELECT count(*) FROM apikeys.budget_period WHERE budget_id = :'daily';
 
 -- Bad input

@@ -126,6 +126,18 @@ SELECT max_cost FROM apikey_budget_update(:'budget', '{"max_cost": 10}');
 SELECT * FROM test.verify('budget', 1, NULL, true);
 SELECT * FROM test.standing('budget');
 
+-- When several refuse, it is worth another try when the last of them does not.
+SELECT max_cost FROM apikey_budget_update(:'budget', '{"reset_every": "1 month"}');
+SELECT rate_limits FROM apikey_update(test.id('limits budget'), '{"rate_limits": {"requests_per_minute": 1}}');
+SELECT * FROM test.verify('budget', 1);
+SELECT max_cost FROM apikey_budget_update(:'budget', '{"max_cost": 11}');
+SELECT * FROM test.verify('budget', 2);
+SELECT max_cost FROM apikey_budget_update(:'budget', '{"max_cost": 10}');
+SELECT * FROM test.verify('budget', 1);
+SELECT test.limited('several', '{"requests_per_minute": 1, "max_concurrent_requests": 1}') IS NOT NULL AS made;
+SELECT * FROM test.verify('several', 2, NULL, true);
+SELECT * FROM test.verify('several', 1);
+
 -- Rotated keys share what their root has.
 SELECT test.limited('rotated', '{"requests_per_day": 3}') IS NOT NULL AS made;
 SELECT id AS new_id, raw_key FROM apikey_rotate(test.id('limits rotated'), '1 hour') \gset
@@ -156,6 +168,35 @@ BEGIN;
 SELECT apikey_release(:second);
 ROLLBACK;
 SELECT apikey_release(:second);
+
+-- When the limit is lowered, a slot is free when enough of them have been.
+SELECT test.limited('lowered', '{"max_concurrent_requests": 3}') IS NOT NULL AS made;
+DO $$
+BEGIN
+  FOR i IN 1 .. 3 LOOP
+    PERFORM apikey_verify('limits-lowered', acquire_slot => true);
+    PERFORM pg_sleep(1.1) WHERE i = 1;
+  END LOOP;
+END $$;
+SELECT rate_limits FROM apikey_update(test.id('limits lowered'), '{"rate_limits": {"max_concurrent_requests": 1}}');
+SELECT v.code, v.retry_after >= l.resets_in - interval '0.05' AS as_late_as_the_last
+FROM apikey_verify('limits-lowered', acquire_slot => true) v, apikey_limits(test.id('limits lowered')) l;
+
+-- A DROP EXTENSION that is undone has forgotten nothing, be it by ROLLBACK or
+-- with a savepoint.
+SET client_min_messages = error;
+BEGIN;
+DROP EXTENSION apikeys CASCADE;
+ROLLBACK;
+BEGIN;
+SAVEPOINT here;
+SAVEPOINT there;
+DROP EXTENSION apikeys CASCADE;
+RELEASE there;
+ROLLBACK TO here;
+COMMIT;
+RESET client_min_messages;
+SELECT * FROM test.standing('both');
 
 -- A slot that is not given back frees itself.
 ALTER SYSTEM SET apikeys.slot_timeout = '1ms';

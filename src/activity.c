@@ -42,10 +42,14 @@ due_at(Entry *entry)
 
 /* --------------------------------------------------------- noting a use */
 
-/* Notes a use of a key that has no entry yet; true unless it is dropped. */
+/*
+ * Notes a use of a key that has no entry yet; true unless it is dropped.
+ * What makes room is chosen by the time as it is, whenever the use was.
+ */
 static bool
-note_first_use(KeyTable *table, const Place *place, TimestampTz now)
+note_first_use(KeyTable *table, const Place *place, TimestampTz used_at)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	Entry	   *entry;
 	bool		evicted = false;
 
@@ -54,7 +58,7 @@ note_first_use(KeyTable *table, const Place *place, TimestampTz now)
 	if (entry == NULL)
 		entry = keytable_add(table, place, now, &evicted);
 	if (entry != NULL)
-		keytable_advance(&entry->seen, now);
+		keytable_advance(&entry->seen, used_at);
 	keytable_unlock(place->partition);
 
 	if (evicted)

@@ -7,11 +7,13 @@
  * question.  A backend keeps the budgets it has read, with what is spent in
  * the present period, and adds what has been spent since: see spending.c.  A
  * change of the budget itself raises the fence, as a change of a key does.
+ * That there is no budget with an id is kept as well: to make one raises the
+ * fence, too.
  *
  * A budget is read from the ledger each time where none can be kept: without
  * shared memory, on a standby, with the cache turned off, and in a
  * transaction that has itself spent or changed budgets and may yet be rolled
- * back.  What names no budget is not kept either.
+ * back.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,6 +41,7 @@
 typedef struct Budget
 {
 	MemoryContext memory;		/* of what this points to */
+	bool		exists;			/* else it has no name, cost or horizon */
 	char	   *name;
 	Numeric		max_cost;
 	Numeric		spent;
@@ -63,7 +66,7 @@ static MemoryContext memory = NULL; /* of all that is kept */
 static HTAB *cache = NULL;		/* of CachedBudget */
 
 static void
-judge(Budget *budget)
+note_if_spent(Budget *budget)
 {
 	budget->is_spent = DatumGetBool(DirectFunctionCall2(numeric_ge,
 														NumericGetDatum(budget->spent),
@@ -155,6 +158,8 @@ catch_up(CachedBudget *cached)
 	Spent		news[CHUNK];
 	int			nnews;
 
+	if (!budget->exists)
+		return true;			/* whoever has spent it, before it was deleted */
 	do
 	{
 		nnews = spending_read(&budget->position, &cached->id, news, CHUNK);
@@ -170,22 +175,44 @@ catch_up(CachedBudget *cached)
 		}
 		if (nnews < 0)
 			return false;
-		judge(budget);
+		note_if_spent(budget);
 		budget->in_order = true;
 	} while (nnews == CHUNK);
 
 	return true;
 }
 
+/* Takes over what the ledger has; row is NULL where there is no budget. */
+static void
+set_budget(Budget *budget, const BudgetRow *row, TimestampTz now)
+{
+	budget->exists = (row != NULL);
+	budget->read_at = now;
+	budget->in_order = true;
+	budget->started_at = DT_NOBEGIN;
+	budget->ends_at = DT_NOEND;
+	if (row == NULL)
+		return;
+
+	budget->name = row->name;
+	budget->max_cost = row->max_cost;
+	budget->spent = row->spent;
+	budget->is_first = row->started_at == row->created_at;
+	budget->started_at = row->started_at;
+	budget->ends_at = row->ends_at;
+	note_if_spent(budget);
+}
+
 /*
- * Reads a budget from the ledger, in a memory context of its own; false when
- * there is none.  may_keep tells whether it can be brought up to date later.
+ * Reads a budget from the ledger, in a memory context of its own.  Returns
+ * whether it may be kept, to be brought up to date later.
  */
 static bool
-read_budget(const pg_uuid_t *id, TimestampTz now, Budget *budget, bool *may_keep)
+read_budget(const pg_uuid_t *id, TimestampTz now, Budget *budget)
 {
 	BudgetRow	row;
 	MemoryContext old;
+	bool		may_keep;
 	bool		found;
 
 	memset(budget, 0, sizeof(Budget));
@@ -193,26 +220,14 @@ read_budget(const pg_uuid_t *id, TimestampTz now, Budget *budget, bool *may_keep
 										   ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(budget->memory);
 
-	*may_keep = guc_cache_size > 0 && !RecoveryInProgress() && !spending_is_open() &&
-				spending_now(&budget->position);
+	may_keep = guc_cache_size > 0 && !RecoveryInProgress() && !spending_is_open() &&
+			   keycache_may_keep() && spending_now(&budget->position);
 	budget->generation = keycache_generation();
 	found = store_find_budget(id, &row, &budget->horizon);
-	if (found)
-	{
-		budget->name = row.name;
-		budget->max_cost = row.max_cost;
-		budget->spent = row.spent;
-		budget->is_first = row.started_at == row.created_at;
-		budget->started_at = row.started_at;
-		budget->ends_at = row.ends_at;
-		budget->read_at = now;
-		budget->in_order = true;
-		judge(budget);
-		*may_keep = *may_keep && !row.own;
-	}
+	set_budget(budget, found ? &row : NULL, now);
 	MemoryContextSwitchTo(old);
 
-	return found;
+	return may_keep && !(found && row.own);
 }
 
 /* Keeps a budget. */
@@ -227,40 +242,41 @@ keep(const pg_uuid_t *id, const Budget *budget)
 	MemoryContextSetParent(budget->memory, memory);
 }
 
-/* Finds a budget as it is now; false when there is none. */
-static bool
-find_budget(const pg_uuid_t *id, TimestampTz now, Budget *budget)
+/*
+ * Finds a budget, or that there is none, as it is now.  Moves now on when it
+ * had to be read, which may have had to wait.
+ */
+static void
+find_budget(const pg_uuid_t *id, TimestampTz *now, Budget *budget)
 {
 	CachedBudget *cached = find_cached(id);
-	bool		may_keep;
 
 	if (cached != NULL && guc_cache_size > 0 && !spending_is_open() &&
-		is_current(&cached->budget, now) && catch_up(cached))
+		is_current(&cached->budget, *now) && catch_up(cached))
 	{
 		*budget = cached->budget;
-		return true;
+		return;
 	}
 
 	drop_cached(id);
-	if (!read_budget(id, now, budget, &may_keep))
-		return false;
-	if (may_keep)
+	if (read_budget(id, *now, budget))
 		keep(id, budget);
-	return true;
+	*now = GetCurrentTimestamp();
 }
 
 /*
  * Is the budget with this id spent at this time?  Then says so, and when its
  * next period starts: DT_NOEND, never.  An id that names no budget has no
- * limit.
+ * limit.  now is moved on when it is no longer the present.
  */
 bool
-budget_is_spent(const pg_uuid_t *budget_id, TimestampTz now,
+budget_is_spent(const pg_uuid_t *budget_id, TimestampTz *now,
 				char **reason, TimestampTz *retry_at)
 {
 	Budget		budget;
 
-	if (!find_budget(budget_id, now, &budget) || !budget.is_spent)
+	find_budget(budget_id, now, &budget);
+	if (!budget.is_spent)
 		return false;
 
 	*reason = psprintf("budget \"%s\" is spent", budget.name);

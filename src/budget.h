@@ -11,7 +11,7 @@
 #include "datatype/timestamp.h"
 #include "utils/uuid.h"
 
-extern bool budget_is_spent(const pg_uuid_t *budget_id, TimestampTz now,
+extern bool budget_is_spent(const pg_uuid_t *budget_id, TimestampTz *now,
 							char **reason, TimestampTz *retry_at);
 
 #endif							/* APIKEYS_BUDGET_H */

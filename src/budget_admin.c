@@ -45,12 +45,7 @@ apikey_budget_create(PG_FUNCTION_ARGS)
 	BudgetConfig config;
 	pg_uuid_t  *id;
 
-	for (int i = 0; i < BUDGET_NMEMBERS; i++)
-	{
-		config.values[i] = PG_GETARG_DATUM(i);
-		config.nulls[i] = PG_ARGISNULL(i);
-	}
-	budgetconfig_check(&config);
+	budgetconfig_from_arguments(&config, fcinfo);
 
 	id = DatumGetUUIDP(DirectFunctionCall1(gen_random_uuid, (Datum) 0));
 	store_insert_budget(id, &config, GetCurrentTimestamp());
@@ -85,7 +80,7 @@ apikey_budget_delete(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot delete budget \"%s\" because keys point to it",
 						TextDatumGetCString(config.values[BUDGET_NAME])),
-				 errhint("Give them another budget_id, or null.")));
+				 errhint("Give them another budget_id, or null; delete those that are revoked.")));
 	store_delete_budget(id, GetCurrentTimestamp());
 
 	PG_RETURN_VOID();

@@ -37,8 +37,8 @@ static const Document changes_document = {
 };
 
 /* Raises 22023 unless the values make a budget. */
-void
-budgetconfig_check(const BudgetConfig *config)
+static void
+check(const BudgetConfig *config)
 {
 	keyconfig_check_text("name", config->values[BUDGET_NAME],
 						 config->nulls[BUDGET_NAME], NAME_MAX_CHARS);
@@ -51,6 +51,18 @@ budgetconfig_check(const BudgetConfig *config)
 
 	if (!config->nulls[BUDGET_RESET_EVERY])
 		period_check_length(DatumGetIntervalP(config->values[BUDGET_RESET_EVERY]));
+}
+
+/* Takes a budget from the first arguments of a function.  Raises 22023. */
+void
+budgetconfig_from_arguments(BudgetConfig *config, FunctionCallInfo fcinfo)
+{
+	for (int i = 0; i < BUDGET_NMEMBERS; i++)
+	{
+		config->values[i] = PG_GETARG_DATUM(i);
+		config->nulls[i] = PG_ARGISNULL(i);
+	}
+	check(config);
 }
 
 /* Visitor: applies the change of one member. */
@@ -86,7 +98,7 @@ void
 budgetconfig_change(BudgetConfig *config, Jsonb *changes)
 {
 	document_visit(&changes_document, changes, change_member, config);
-	budgetconfig_check(config);
+	check(config);
 }
 
 /*
@@ -98,12 +110,7 @@ apikeys_check_budget(PG_FUNCTION_ARGS)
 {
 	BudgetConfig config;
 
-	for (int i = 0; i < BUDGET_NMEMBERS; i++)
-	{
-		config.values[i] = PG_GETARG_DATUM(i);
-		config.nulls[i] = PG_ARGISNULL(i);
-	}
-	budgetconfig_check(&config);
+	budgetconfig_from_arguments(&config, fcinfo);
 
 	if (!PG_ARGISNULL(BUDGET_NMEMBERS) &&
 		TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(BUDGET_NMEMBERS)))

@@ -8,6 +8,7 @@
 #ifndef APIKEYS_BUDGETCONFIG_H
 #define APIKEYS_BUDGETCONFIG_H
 
+#include "fmgr.h"
 #include "utils/jsonb.h"
 
 /* In the order of apikey_budget_create's arguments. */
@@ -25,7 +26,7 @@ typedef struct BudgetConfig
 	bool		nulls[BUDGET_NMEMBERS];
 } BudgetConfig;
 
-extern void budgetconfig_check(const BudgetConfig *config);
+extern void budgetconfig_from_arguments(BudgetConfig *config, FunctionCallInfo fcinfo);
 extern void budgetconfig_change(BudgetConfig *config, Jsonb *changes);
 
 #endif							/* APIKEYS_BUDGETCONFIG_H */

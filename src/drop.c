@@ -26,6 +26,18 @@ static object_access_hook_type prev_object_access_hook = NULL;
 /* The database to forget when this transaction commits. */
 static Oid	forget_at_commit = InvalidOid;
 
+/* Where it was dropped; of several times the first, which lasts longest. */
+static SubTransactionId dropped_in;
+
+static void
+note_database(Oid database)
+{
+	if (OidIsValid(forget_at_commit))
+		return;
+	forget_at_commit = database;
+	dropped_in = GetCurrentSubTransactionId();
+}
+
 static void
 note_drop(ObjectAccessType access, Oid classId, Oid objectId, int subId, void *arg)
 {
@@ -38,9 +50,9 @@ note_drop(ObjectAccessType access, Oid classId, Oid objectId, int subId, void *a
 		return;
 
 	if (classId == DatabaseRelationId)
-		forget_at_commit = objectId;
+		note_database(objectId);
 	else if (objectId == get_extension_oid("apikeys", true))
-		forget_at_commit = MyDatabaseId;
+		note_database(MyDatabaseId);
 }
 
 static void
@@ -53,10 +65,23 @@ at_transaction_end(XactEvent event, void *arg)
 		forget_at_commit = InvalidOid;
 }
 
+/*
+ * What is rolled back with a savepoint is not dropped.  Subtransactions that
+ * began after the one that aborts were within it.
+ */
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId mySubid,
+					  SubTransactionId parentSubid, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB && dropped_in >= mySubid)
+		forget_at_commit = InvalidOid;
+}
+
 void
 drop_init(void)
 {
 	prev_object_access_hook = object_access_hook;
 	object_access_hook = note_drop;
 	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterSubXactCallback(at_subtransaction_end, NULL);
 }

@@ -33,6 +33,13 @@ check_row_count(FunctionCallInfo fcinfo, int argno, const char *name)
 				 errmsg("%s must not be negative", name)));
 }
 
+/* The hint, within ereport(), where shared memory is missing. */
+int
+hint_preload(void)
+{
+	return errhint("Add \"apikeys\" to shared_preload_libraries and restart the server.");
+}
+
 /* Raises P0002 for a key that is not there. */
 void
 key_not_found(const pg_uuid_t *id)

@@ -168,7 +168,10 @@ judge_limits(const NullableDatum *args, Judgement *judgement, bool spend)
 
 /*
  * Judges what is counted: limits come first in the answer, but are spent
- * only when the budget is not.
+ * only when the budget is not.  When both refuse, it is worth another try
+ * when neither does.  To read the budget may have taken long, so the time is
+ * then another: with an old one, limits would look as after a clock that was
+ * set back, and age what others have spent.
  */
 static bool
 judge_allowance(const NullableDatum *args, Judgement *judgement)
@@ -178,7 +181,7 @@ judge_allowance(const NullableDatum *args, Judgement *judgement)
 	char	   *reason;
 
 	if (row->nulls[KEY_BUDGET_ID] ||
-		!budget_is_spent(DatumGetUUIDP(row->values[KEY_BUDGET_ID]), judgement->now,
+		!budget_is_spent(DatumGetUUIDP(row->values[KEY_BUDGET_ID]), &judgement->now,
 						 &reason, &retry_at))
 		return judge_limits(args, judgement, true);
 
@@ -187,6 +190,8 @@ judge_allowance(const NullableDatum *args, Judgement *judgement)
 		judgement->retry_at = retry_at;
 		settle(judgement, &budget_exceeded, reason);
 	}
+	else
+		judgement->retry_at = Max(judgement->retry_at, retry_at);
 	return false;
 }
 

@@ -8,7 +8,7 @@
  *
  * - A row trigger on apikeys.key, ENABLE ALWAYS, has every UPDATE, DELETE and
  *   TRUNCATE invalidate the relcache entry of apikeys.fence, a table that
- *   nobody reads.  The server sends such a message after the commit has
+ *   nobody reads.  So has one on apikeys.budget, for budget.c, also INSERT.  The server sends such a message after the commit has
  *   become visible and before it is acknowledged, also for COMMIT PREPARED
  *   and on a standby that replays the commit.
  * - A look-up first takes in the messages that have been sent.  One about
@@ -68,6 +68,7 @@ static uint64 cache_generation; /* of all entries */
 static uint64 cache_secrets;	/* the secrets of their candidates */
 static Oid	fence_oid;			/* as it was when the cache was made */
 static Oid	key_oid;
+static Oid	budget_oid;
 static bool fence_up;			/* no change escapes it */
 
 /* The transaction of this backend that last raised the fence. */
@@ -85,19 +86,19 @@ PG_FUNCTION_INFO_V1(apikeys_raise_fence);
 static void
 note_invalidation(Datum arg, Oid relid)
 {
-	if (relid == fence_oid || relid == key_oid || !OidIsValid(relid))
+	if (relid == fence_oid || relid == key_oid || relid == budget_oid || !OidIsValid(relid))
 		generation++;
 }
 
 /*
- * Does every change of a key raise the fence?  Not after ALTER TABLE ...
+ * Does every change of a table raise the fence?  Not after ALTER TABLE ...
  * ENABLE TRIGGER ALL, which turns ENABLE ALWAYS into ENABLE, and with which
  * pg_restore --disable-triggers ends.
  */
 static bool
-check_fence(void)
+check_fence(Oid relid)
 {
-	Relation	rel = table_open(key_oid, AccessShareLock);
+	Relation	rel = table_open(relid, AccessShareLock);
 	int			ntriggers = 0;
 
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
@@ -137,7 +138,8 @@ reset_cache(void)
 	cache_generation = generation;
 	fence_oid = store_relation_oid("fence");
 	key_oid = store_relation_oid("key");
-	fence_up = check_fence();
+	budget_oid = store_relation_oid("budget");
+	fence_up = check_fence(key_oid) && check_fence(budget_oid);
 
 	ctl.keysize = KEY_HASH_LEN;
 	ctl.entrysize = sizeof(CachedKey);
@@ -214,6 +216,16 @@ is_writer(void)
 		   FullTransactionIdEquals(writer, GetTopFullTransactionIdIfAny());
 }
 
+/*
+ * May what is read from the tables be kept, until there is a new generation?
+ * In a look-up.
+ */
+bool
+keycache_may_keep(void)
+{
+	return fence_up && !is_writer();
+}
+
 /* Decides once whether a key has limits: most have none, and pay nothing. */
 static void
 parse_limits(CachedKey *key)
@@ -284,8 +296,8 @@ keycache_read(const KeyCandidate *candidates, int ncandidates)
 	transient.noted_at = 0;
 	memcpy(transient.hash, VARDATA_ANY(candidates[transient.candidate].hash), KEY_HASH_LEN);
 	parse_limits(&transient);
-	if (ring_size > 0 && fence_up && generation == cache_generation &&
-		!transient.row.own && !is_writer() &&
+	if (ring_size > 0 && keycache_may_keep() && generation == cache_generation &&
+		!transient.row.own &&
 		transient.row.tuple->t_len <= MAX_ROW_SIZE)
 		return keep_transient();
 	return &transient;

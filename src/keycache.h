@@ -35,5 +35,6 @@ extern CachedKey *keycache_read(const KeyCandidate *candidates, int ncandidates)
 extern void keycache_parse_policy(CachedKey *key);
 extern MemoryContext keycache_memory(void);
 extern uint64 keycache_generation(void);
+extern bool keycache_may_keep(void);
 
 #endif							/* APIKEYS_KEYCACHE_H */

@@ -195,7 +195,24 @@ warn_of_limits(const KeyConfig *config)
 		ereport(WARNING,
 				(errmsg("apikey_verify will not accept this key"),
 				 errdetail("Its rate limits need shared memory, which this server does not give."),
-				 errhint("Add \"apikeys\" to shared_preload_libraries and restart the server.")));
+				 hint_preload()));
+}
+
+/* Has the budget that a key is to point to stay, if there is one. */
+static void
+hold_budget(const KeyConfig *config)
+{
+	if (!config->nulls[CONFIG_BUDGET_ID])
+		store_hold_budget(DatumGetUUIDP(config->values[CONFIG_BUDGET_ID]));
+}
+
+/* Is the budget_id that a key is to have the one that it has? */
+static bool
+keeps_budget(const KeyConfig *config, const KeyRow *key)
+{
+	return !config->nulls[CONFIG_BUDGET_ID] && !key->nulls[KEY_BUDGET_ID] &&
+		   memcmp(DatumGetUUIDP(config->values[CONFIG_BUDGET_ID]),
+				  DatumGetUUIDP(key->values[KEY_BUDGET_ID]), UUID_LEN) == 0;
 }
 
 /*
@@ -215,6 +232,7 @@ apikey_generate(PG_FUNCTION_ARGS)
 	keyconfig_check(&config, now);
 
 	raw_key = make_key(prefix_argument(fcinfo, CONFIG_ENABLED), now, &key);
+	hold_budget(&config);
 	store_insert_key(&key, false, &config, now);
 	warn_of_limits(&config);
 
@@ -272,6 +290,7 @@ apikey_import(PG_FUNCTION_ARGS)
 	config.nulls[CONFIG_ENABLED] = false;
 	keyconfig_check(&config, now);
 
+	hold_budget(&config);
 	if (!store_insert_key(&key, true, &config, now))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
@@ -414,6 +433,8 @@ apikey_update(PG_FUNCTION_ARGS)
 	keyconfig_change(&config, PG_GETARG_JSONB_P(1), now);
 	if (!key.nulls[KEY_ROTATED_AT] && config_expires_at(&config) > key_expires_at(&key))
 		wrong_state("cannot extend the life of a key that has been rotated");
+	if (!keeps_budget(&config, &key))
+		hold_budget(&config);
 	store_update_key(id, &config, now);
 	warn_of_limits(&config);
 

@@ -43,14 +43,15 @@ put_row(ReturnSetInfo *rsinfo, const char *name, Numeric max, Numeric used,
 
 /* Adds the rows of the rate limits that a key has. */
 static void
-put_rate_limits(ReturnSetInfo *rsinfo, const KeyLimits *key, TimestampTz now)
+put_rate_limits(ReturnSetInfo *rsinfo, const KeyLimits *key)
 {
 	RateLimitState states[RATE_NLIMITS];
+	TimestampTz now;
 
 	if (!policy_is_limited(&key->limits))
 		return;
 
-	ratelimit_read(&key->root_id, now, states);
+	now = ratelimit_read(&key->root_id, states);
 	for (int i = 0; i < RATE_NLIMITS; i++)
 	{
 		int64		max = key->limits.max[i];
@@ -65,7 +66,7 @@ put_rate_limits(ReturnSetInfo *rsinfo, const KeyLimits *key, TimestampTz now)
 
 /* Adds the row of the budget that a key has, exact to what is committed. */
 static void
-put_budget(ReturnSetInfo *rsinfo, const KeyLimits *key, TimestampTz now)
+put_budget(ReturnSetInfo *rsinfo, const KeyLimits *key)
 {
 	BudgetRow	budget;
 
@@ -73,14 +74,13 @@ put_budget(ReturnSetInfo *rsinfo, const KeyLimits *key, TimestampTz now)
 		return;
 
 	put_row(rsinfo, "budget", budget.max_cost, budget.spent, budget.remaining,
-			budget.ends_at == DT_NOEND ? 0 : budget.ends_at, now);
+			budget.ends_at == DT_NOEND ? 0 : budget.ends_at, GetCurrentTimestamp());
 }
 
 /* apikey_limits(id uuid): a row for each limit that the key has. */
 Datum
 apikey_limits(PG_FUNCTION_ARGS)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	KeyLimits	key;
 
@@ -89,8 +89,8 @@ apikey_limits(PG_FUNCTION_ARGS)
 		key_not_found(PG_GETARG_UUID_P(0));
 
 	InitMaterializedSRF(fcinfo, 0);
-	put_rate_limits(rsinfo, &key, now);
-	put_budget(rsinfo, &key, now);
+	put_rate_limits(rsinfo, &key);
+	put_budget(rsinfo, &key);
 
 	return (Datum) 0;
 }
@@ -102,6 +102,5 @@ apikey_limits(PG_FUNCTION_ARGS)
 Datum
 apikey_release(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(!PG_ARGISNULL(0) &&
-				   ratelimit_release(PG_GETARG_INT64(0), GetCurrentTimestamp()));
+	PG_RETURN_BOOL(!PG_ARGISNULL(0) && ratelimit_release(PG_GETARG_INT64(0)));
 }

@@ -9,6 +9,10 @@
  * and gets its slot, and all of it is spent, or nothing is.  What was spent
  * stays spent when the transaction is rolled back.
  *
+ * Whoever looks with a time that lies behind ages what others have spent, as
+ * after a clock that was set back.  So the time is taken here, right before
+ * the lock, save where the hot path has just taken it.
+ *
  * Limits fail closed: where there is no shared memory, or no room in it, a
  * key with limits is an error and not a key without limits.
  *
@@ -20,8 +24,10 @@
 
 #include "activity.h"
 #include "counters.h"
+#include "errors.h"
 #include "keytable.h"
 #include "ratelimit.h"
+#include "shmem.h"
 
 /* Can limits be enforced here? */
 bool
@@ -39,17 +45,20 @@ require_table(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("rate limits need shared memory"),
-				 errhint("Add \"apikeys\" to shared_preload_libraries and restart the server.")));
+				 hint_preload()));
 	return table;
 }
 
+/* Complains that shared memory is too small. */
 static void
-no_room(void)
+no_room(int elevel)
 {
-	ereport(ERROR,
+	ereport(elevel,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("there is no room to enforce the limits of this API key"),
-			 errhint("Raise apikeys.max_tracked_keys and restart the server.")));
+			 shmem_preloaded()
+				 ? errhint("Raise apikeys.max_tracked_keys, at least to 128 times the largest max_concurrent_requests, and restart the server.")
+				 : errhint("Add \"apikeys\" to shared_preload_libraries, raise apikeys.max_tracked_keys and restart the server.")));
 }
 
 /* Drawn before the lock is taken, since it may fail. */
@@ -65,18 +74,10 @@ draw_random(void)
 	return random;
 }
 
-/* Finds or adds the entry of a line; NULL when there is no room. */
-static Entry *
-get_entry(KeyTable *table, const Place *place, TimestampTz now, bool *evicted)
-{
-	Entry	   *entry = keytable_find(place);
-
-	return entry != NULL ? entry : keytable_add(table, place, now, evicted);
-}
-
 /*
- * Takes a slot.  When the pool is empty, those that have timed out with
- * other holders come back first.
+ * Takes a slot; 0: no room.  A line has half of the partition's slots at
+ * most, so that none can lock all others out.  When the pool is empty, slots
+ * that have timed out with other holders come back first.
  */
 static int64
 take_slot(KeyTable *table, const Place *place, Entry *entry, uint64 random,
@@ -84,8 +85,11 @@ take_slot(KeyTable *table, const Place *place, Entry *entry, uint64 random,
 {
 	int64		timeout = keytable_slot_timeout();
 	int			holder = entry - place->entries;
-	int64		slot = slots_take(&place->pool, &entry->held, holder, random, now);
+	int64		slot;
 
+	if (entry->held.count >= table->nentries / 2)
+		return 0;
+	slot = slots_take(&place->pool, &entry->held, holder, random, now);
 	if (slot != 0)
 		return slot;
 
@@ -95,9 +99,23 @@ take_slot(KeyTable *table, const Place *place, Entry *entry, uint64 random,
 }
 
 /*
+ * When may a holder of max slots or more have another?  When so many have
+ * timed out that less than max are left: if max was lowered, more than one.
+ */
+static TimestampTz
+slots_wait(const SlotPool *pool, const HeldSlots *held, int64 max)
+{
+	int			last = held->oldest;
+
+	for (int64 excess = held->count - max; excess > 0; excess--)
+		last = pool->slots[last].newer;
+	return pool->slots[last].taken_at + keytable_slot_timeout();
+}
+
+/*
  * Finds the limit that refuses a request, or returns a negative number.  A
- * full window comes before a lack of slots, whose end nobody knows: the
- * oldest slot times out at retry_at, at the latest.
+ * full window comes before a lack of slots, whose end nobody knows: they time
+ * out at the latest.  At retry_at neither refuses any more.
  */
 static int
 find_refusing(const Place *place, Entry *entry, const RateLimits *limits,
@@ -107,37 +125,49 @@ find_refusing(const Place *place, Entry *entry, const RateLimits *limits,
 	int			refusing = window_find_full(entry != NULL ? entry->windows : none,
 											limits->max, costs, now, retry_at);
 
-	if (refusing != NO_WINDOW || !slot || entry == NULL)
+	if (!slot || entry == NULL)
 		return refusing;
 
 	slots_expire(&place->pool, &entry->held, keytable_slot_timeout(), now);
 	if (entry->held.count < limits->max[RATE_SLOTS])
 		return refusing;
 
-	*retry_at = place->pool.slots[entry->held.oldest].taken_at + keytable_slot_timeout();
-	return RATE_SLOTS;
+	*retry_at = Max(*retry_at, slots_wait(&place->pool, &entry->held, limits->max[RATE_SLOTS]));
+	return refusing != NO_WINDOW ? refusing : RATE_SLOTS;
+}
+
+/* Is there a limit on what passes in a window? */
+static bool
+has_windows(const RateLimits *limits)
+{
+	for (int kind = 0; kind < WINDOW_NKINDS; kind++)
+	{
+		if (limits->max[kind] > 0)
+			return true;
+	}
+
+	return false;
 }
 
 /*
- * Spends a request and takes its slot, all or nothing; false: no room.  The
- * entry of a line is that of its first key: the use of that key is noted in
- * passing.
+ * Spends a request and takes its slot, all or nothing; false: no room.  A key
+ * with limits on tokens alone needs an entry as well: those that are recorded
+ * later must find room.  The entry of a line, NULL if it has none yet, is that
+ * of its first key: the use of that key is noted in passing.
  */
 static bool
-spend(KeyTable *table, const Place *place, const RateLimitDemand *demand, bool slot,
-	  uint64 random, TimestampTz now, RateLimitAnswer *answer, bool *evicted)
+spend(KeyTable *table, const Place *place, Entry *entry, const RateLimitDemand *demand,
+	  bool slot, uint64 random, TimestampTz now, RateLimitAnswer *answer, bool *evicted)
 {
 	static const int64 costs[WINDOW_NKINDS] = {
 		[WINDOW_REQUESTS_MINUTE] = 1,
 		[WINDOW_REQUESTS_DAY] = 1,
 	};
-	const int64 *max = demand->limits->max;
-	Entry	   *entry;
 
-	if (!slot && max[WINDOW_REQUESTS_MINUTE] == 0 && max[WINDOW_REQUESTS_DAY] == 0)
+	if (entry == NULL && !slot && !has_windows(demand->limits))
 		return true;
-
-	entry = get_entry(table, place, now, evicted);
+	if (entry == NULL)
+		entry = keytable_add(table, place, now, evicted);
 	if (entry == NULL)
 		return false;
 	if (slot)
@@ -146,7 +176,7 @@ spend(KeyTable *table, const Place *place, const RateLimitDemand *demand, bool s
 		if (answer->slot == 0)
 			return false;
 	}
-	window_spend(entry->windows, max, costs, now);
+	window_spend(entry->windows, demand->limits->max, costs, now);
 
 	answer->use_noted = memcmp(demand->id, demand->root_id, sizeof(pg_uuid_t)) == 0;
 	if (answer->use_noted)
@@ -170,7 +200,7 @@ explain(int limit, int64 max, int64 tokens)
 /*
  * Judges whether a request passes now, and spends it if so.  Tokens are only
  * checked, at least one: how many it will be is known when the request is
- * done.
+ * done.  now must be now: see judge.c.
  */
 void
 ratelimit_judge(const RateLimitDemand *demand, TimestampTz now, RateLimitAnswer *answer)
@@ -187,6 +217,7 @@ ratelimit_judge(const RateLimitDemand *demand, TimestampTz now, RateLimitAnswer 
 	};
 	bool		slot = demand->slot && limits->max[RATE_SLOTS] > 0;
 	uint64		random = slot && demand->spend ? draw_random() : 0;
+	Entry	   *entry;
 	int			refusing;
 	bool		room = true;
 	bool		evicted = false;
@@ -194,16 +225,16 @@ ratelimit_judge(const RateLimitDemand *demand, TimestampTz now, RateLimitAnswer 
 	memset(answer, 0, sizeof(RateLimitAnswer));
 
 	keytable_lock(place.partition, LW_EXCLUSIVE);
-	refusing = find_refusing(&place, keytable_find(&place), limits, costs, slot,
-							 now, &answer->retry_at);
+	entry = keytable_find(&place);
+	refusing = find_refusing(&place, entry, limits, costs, slot, now, &answer->retry_at);
 	if (refusing < 0 && demand->spend)
-		room = spend(table, &place, demand, slot, random, now, answer, &evicted);
+		room = spend(table, &place, entry, demand, slot, random, now, answer, &evicted);
 	keytable_unlock(place.partition);
 
 	if (evicted)
 		counters_add(COUNT_EVICTIONS, 1);
 	if (!room)
-		no_room();
+		no_room(ERROR);
 	if (refusing >= 0)
 		answer->reason = explain(refusing, limits->max[refusing], tokens);
 }
@@ -211,12 +242,14 @@ ratelimit_judge(const RateLimitDemand *demand, TimestampTz now, RateLimitAnswer 
 /*
  * Spends tokens that have been used, even if they are more than was left.
  * Where there is no shared memory nothing is spent: the key does not pass.
+ * Where there is no room it does not pass either, and what has been used is
+ * to be recorded all the same: a warning has to do.
  */
 void
-ratelimit_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits,
-					   int64 tokens, TimestampTz now)
+ratelimit_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits, int64 tokens)
 {
 	KeyTable   *table = keytable_attach();
+	TimestampTz now;
 	const int64 costs[WINDOW_NKINDS] = {
 		[WINDOW_TOKENS_MINUTE] = tokens,
 		[WINDOW_TOKENS_DAY] = tokens,
@@ -230,8 +263,11 @@ ratelimit_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits,
 		return;
 
 	place = keytable_place(table, MyDatabaseId, root_id);
+	now = GetCurrentTimestamp();
 	keytable_lock(place.partition, LW_EXCLUSIVE);
-	entry = get_entry(table, &place, now, &evicted);
+	entry = keytable_find(&place);
+	if (entry == NULL)
+		entry = keytable_add(table, &place, now, &evicted);
 	if (entry != NULL)
 		window_spend(entry->windows, limits->max, costs, now);
 	keytable_unlock(place.partition);
@@ -239,14 +275,18 @@ ratelimit_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits,
 	if (evicted)
 		counters_add(COUNT_EVICTIONS, 1);
 	if (entry == NULL)
-		no_room();
+	{
+		counters_add(COUNT_DROPPED, 1);
+		no_room(WARNING);
+	}
 }
 
 /* Gives a slot back; false when this database does not hold it. */
 bool
-ratelimit_release(int64 slot, TimestampTz now)
+ratelimit_release(int64 slot)
 {
 	KeyTable   *table = keytable_attach();
+	TimestampTz now = GetCurrentTimestamp();
 	Place		place;
 	bool		held = false;
 	int			i;
@@ -270,11 +310,12 @@ ratelimit_release(int64 slot, TimestampTz now)
 	return held;
 }
 
-/* Reads how the RATE_NLIMITS limits of a line stand. */
-void
-ratelimit_read(const pg_uuid_t *root_id, TimestampTz now, RateLimitState *states)
+/* Reads how the RATE_NLIMITS limits of a line stand, and tells the time. */
+TimestampTz
+ratelimit_read(const pg_uuid_t *root_id, RateLimitState *states)
 {
 	KeyTable   *table = require_table();
+	TimestampTz now = GetCurrentTimestamp();
 	Place		place = keytable_place(table, MyDatabaseId, root_id);
 	Entry	   *entry;
 
@@ -300,4 +341,6 @@ ratelimit_read(const pg_uuid_t *root_id, TimestampTz now, RateLimitState *states
 				place.pool.slots[held->newest].taken_at + keytable_slot_timeout();
 	}
 	keytable_unlock(place.partition);
+
+	return now;
 }

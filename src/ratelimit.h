@@ -44,8 +44,8 @@ extern bool ratelimit_available(void);
 extern void ratelimit_judge(const RateLimitDemand *demand, TimestampTz now,
 							RateLimitAnswer *answer);
 extern void ratelimit_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits,
-								   int64 tokens, TimestampTz now);
-extern bool ratelimit_release(int64 slot, TimestampTz now);
-extern void ratelimit_read(const pg_uuid_t *root_id, TimestampTz now, RateLimitState *states);
+								   int64 tokens);
+extern bool ratelimit_release(int64 slot);
+extern TimestampTz ratelimit_read(const pg_uuid_t *root_id, RateLimitState *states);
 
 #endif							/* APIKEYS_RATELIMIT_H */

@@ -169,6 +169,25 @@ save_entries(int code, Datum arg)
 	pfree(image);
 }
 
+/* Can it be that we have written this record?  Arithmetic relies on it. */
+static bool
+record_is_sound(const RestartRecord *record)
+{
+	if (!OidIsValid(record->key.database) || !IS_VALID_TIMESTAMP(record->seen))
+		return false;
+
+	for (int kind = 0; kind < WINDOW_NKINDS; kind++)
+	{
+		const Window *window = &record->windows[kind];
+
+		if (!IS_VALID_TIMESTAMP(window->start) ||
+			window->current < 0 || window->previous < 0)
+			return false;
+	}
+
+	return true;
+}
+
 /* Says why an image cannot be used, or NULL when it can. */
 static const char *
 image_fault(const RestartImage *image, Size file_size)
@@ -190,6 +209,11 @@ image_fault(const RestartImage *image, Size file_size)
 		return "Its checksum is wrong.";
 	if (header->system_identifier != GetSystemIdentifier())
 		return "It belongs to another cluster.";
+	for (uint64 i = 0; i < header->nrecords; i++)
+	{
+		if (!record_is_sound(&image->records[i]))
+			return "It has values that cannot be.";
+	}
 
 	return NULL;
 }
@@ -227,7 +251,9 @@ restore_image(const RestartImage *image)
 		bool		evicted;
 
 		keytable_lock(place.partition, LW_EXCLUSIVE);
-		entry = keytable_add(table, &place, now, &evicted);
+		entry = keytable_find(&place);
+		if (entry == NULL)
+			entry = keytable_add(table, &place, now, &evicted);
 		if (entry != NULL)
 		{
 			keytable_advance(&entry->seen, record->seen);

@@ -197,10 +197,12 @@ typedef struct BudgetRow
 	bool		own;			/* written by this transaction */
 } BudgetRow;
 
-/* What a usage entry was charged to. */
+/* What the usage of a key is charged to. */
 typedef struct Charge
 {
-	bool		is_charged;
+	pg_uuid_t	root_id;		/* whose windows */
+	RateLimits	limits;
+	bool		has_budget;		/* if so, and if there is a cost: */
 	pg_uuid_t	budget_id;
 	TimestampTz period;			/* when it started */
 } Charge;
@@ -251,6 +253,7 @@ extern bool store_usage(const pg_uuid_t *id, UsageRow *row);
 /* store_budget.c */
 extern bool store_find_budget(const pg_uuid_t *id, BudgetRow *row, Horizon *horizon);
 extern bool store_lock_budget(const pg_uuid_t *id, BudgetConfig *config);
+extern void store_hold_budget(const pg_uuid_t *id);
 extern Datum store_budget_info(const pg_uuid_t *id);
 extern bool store_budget_has_keys(const pg_uuid_t *id);
 extern void store_insert_budget(const pg_uuid_t *id, const BudgetConfig *config,

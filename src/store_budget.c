@@ -32,6 +32,14 @@ static Statement lock_budget = {
 	STATEMENT_ARGS(UUIDOID)
 };
 
+/* Against its deletion, not against a change. */
+static Statement hold_budget = {
+	.sql = "SELECT FROM apikeys.budget b"
+	" WHERE b.id OPERATOR(pg_catalog.=) $1"
+	" FOR KEY SHARE",
+	STATEMENT_ARGS(UUIDOID)
+};
+
 static Statement budget_info = {
 	.sql = "SELECT i FROM apikeys.budget_info i WHERE i.id OPERATOR(pg_catalog.=) $1",
 	STATEMENT_ARGS(UUIDOID)
@@ -73,13 +81,14 @@ static Statement update_budget = {
 	STATEMENT_ARGS(TEXTOID, NUMERICOID, INTERVALOID, UUIDOID, TIMESTAMPTZOID, NAMEOID)
 };
 
-/* What is in the ledger still goes when it is rolled up. */
+/*
+ * What has been spent is left to the clean-up: a flush that adds to it must
+ * not have to wait.  What is in the ledger still goes when it is rolled up.
+ */
 static Statement delete_budget = {
 	.sql = "WITH gone AS (DELETE FROM apikeys.budget"
 	" WHERE id OPERATOR(pg_catalog.=) $1"
-	" RETURNING id, name),"
-	" periods AS (DELETE FROM apikeys.budget_period"
-	" WHERE budget_id OPERATOR(pg_catalog.=) $1)"
+	" RETURNING id, name)"
 	" " ADD_EVENT
 	" SELECT $2, $3, 'budget_delete', NULL, pg_catalog.jsonb_build_object("
 	"'budget_id', gone.id, 'name', gone.name) FROM gone",
@@ -139,6 +148,21 @@ store_lock_budget(const pg_uuid_t *id, BudgetConfig *config)
 	store_close(&scope);
 
 	return found;
+}
+
+/*
+ * Has a budget stay, if there is one with this id, until the transaction ends.
+ * To be called before a key is made to point to it: who deletes the budget
+ * looks for keys, and cannot see ours yet.
+ */
+void
+store_hold_budget(const pg_uuid_t *id)
+{
+	StoreScope	scope;
+
+	store_open(&scope);
+	store_write(&hold_budget, (Datum[]) {UUIDPGetDatum(id)}, NULL);
+	store_close(&scope);
 }
 
 /* Returns the row of apikeys.budget_info of a budget that exists. */
@@ -207,7 +231,7 @@ store_update_budget(const pg_uuid_t *id, const BudgetConfig *config, TimestampTz
 	write_budget(&update_budget, id, config, now);
 }
 
-/* Deletes a locked budget with what was spent of it. */
+/* Deletes a locked budget. */
 void
 store_delete_budget(const pg_uuid_t *id, TimestampTz now)
 {

@@ -4,12 +4,12 @@
  *	  The statements on apikeys.usage, usage_day, usage_entry and
  *	  budget_period.
  *
- * Hardly anybody waits here.  usage_entry is only appended to, and what is appended
- * is rolled up by one flush at a time.  There is no foreign key to apikeys.key, since its
- * check would lock the row of a hot key; a row of usage that somebody else
- * holds is left alone; and a first use, which inserts, takes an advisory
- * lock of the key first, because two inserts of one key would wait for each
- * other.
+ * Hardly anybody waits here.  usage_entry is only appended to, and what is
+ * appended is rolled up by one flush at a time.  There is no foreign key to
+ * apikeys.key, since its check would lock the row of a hot key; a row of
+ * usage that somebody else holds is left alone; and a first use, which
+ * inserts, takes an advisory lock of the key first, because two inserts of
+ * one key would wait for each other.
  *
  *-------------------------------------------------------------------------
  */
@@ -145,20 +145,25 @@ static Statement roll_up = {
 };
 
 /*
- * The key is looked up without a lock, which would write to its row, and so
- * is its budget.
+ * What a key's usage is charged to: its limits, and its budget if there is a
+ * cost ($3).  The key is looked up without a lock, which would write to its
+ * row, and so is its budget; both as verify sees them, however old the
+ * transaction's snapshot is.
  */
-static Statement add_usage = {
-	.sql = "INSERT INTO apikeys.usage_entry (key_id, recorded_at, tokens, cost,"
-	" budget_id, budget_period)"
-	" SELECT k.id, $2, $3, $4, b.id, CASE WHEN b.id IS NOT NULL"
+static Statement find_charge = {
+	.sql = "SELECT k.root_id, k.rate_limits, b.id, CASE WHEN b.id IS NOT NULL"
 	" THEN (apikeys.period_at(b.created_at, b.reset_every, $2)).started_at END"
 	" FROM apikeys.key k LEFT JOIN apikeys.budget b"
 	" ON b.id OPERATOR(pg_catalog.=) k.budget_id"
-	" AND $4 OPERATOR(pg_catalog.>) 0::pg_catalog.numeric"
-	" WHERE k.id OPERATOR(pg_catalog.=) $1"
-	" RETURNING budget_id, budget_period",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID)
+	" AND $3 OPERATOR(pg_catalog.>) 0::pg_catalog.numeric"
+	" WHERE k.id OPERATOR(pg_catalog.=) $1",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NUMERICOID)
+};
+
+static Statement add_usage = {
+	.sql = "INSERT INTO apikeys.usage_entry (key_id, recorded_at, tokens, cost,"
+	" budget_id, budget_period) VALUES ($1, $2, $3, $4, $5, $6)",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, UUIDOID, TIMESTAMPTZOID)
 };
 
 static Statement read_usage = {
@@ -191,7 +196,10 @@ static Statement forget_days = {
 static Statement forget_orphans = {
 	.sql = "WITH days AS (DELETE FROM apikeys.usage_day d"
 	" WHERE NOT EXISTS (SELECT FROM apikeys.key k"
-	" WHERE k.id OPERATOR(pg_catalog.=) d.key_id))"
+	" WHERE k.id OPERATOR(pg_catalog.=) d.key_id)),"
+	" periods AS (DELETE FROM apikeys.budget_period p"
+	" WHERE NOT EXISTS (SELECT FROM apikeys.budget b"
+	" WHERE b.id OPERATOR(pg_catalog.=) p.budget_id))"
 	" DELETE FROM apikeys.usage WHERE key_id OPERATOR(pg_catalog.=) ANY ("
 	"SELECT u.key_id FROM apikeys.usage u"
 	" WHERE NOT EXISTS (SELECT FROM apikeys.key k"
@@ -205,7 +213,7 @@ static Statement forget_orphans = {
  * time and with the owner's rights: nobody else's code may run then.
  */
 static uint64
-write_silently(Statement *statement, Datum *values)
+write_silently(Statement *statement, Datum *values, const bool *nulls)
 {
 	int			role = SessionReplicationRole;
 	uint64		processed;
@@ -213,7 +221,7 @@ write_silently(Statement *statement, Datum *values)
 	PG_TRY();
 	{
 		SessionReplicationRole = SESSION_REPLICATION_ROLE_REPLICA;
-		processed = store_write(statement, values, NULL);
+		processed = store_write(statement, values, nulls);
 	}
 	PG_FINALLY();
 	{
@@ -239,10 +247,10 @@ store_last_use(const pg_uuid_t *id, TimestampTz used_at, TimestampTz due_before)
 	if (store_read_latest(&last_use_is_due,
 						  (Datum[]) {use[0], TimestampTzGetDatum(due_before)},
 						  NULL) == 0)
-		write_silently(&insert_last_use, use);
+		write_silently(&insert_last_use, use, NULL);
 	else if (DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
 										SPI_tuptable->tupdesc, 1, &isnull)))
-		write_silently(&update_last_use, use);
+		write_silently(&update_last_use, use, NULL);
 	store_close(&scope);
 }
 
@@ -250,15 +258,15 @@ store_last_use(const pg_uuid_t *id, TimestampTz used_at, TimestampTz due_before)
 void
 store_forget_use(Datum ids)
 {
-	write_silently(&forget_use, &ids);
-	write_silently(&forget_days, &ids);
+	write_silently(&forget_use, &ids, NULL);
+	write_silently(&forget_days, &ids, NULL);
 }
 
-/* Deletes what is left of the use of keys that are gone.  In an open scope. */
+/* Deletes what is left of keys and budgets that are gone.  In an open scope. */
 void
 store_forget_orphans(void)
 {
-	write_silently(&forget_orphans, NULL);
+	write_silently(&forget_orphans, NULL, NULL);
 }
 
 /*
@@ -329,7 +337,7 @@ store_persist_uses(const KeyUse *uses, int nuses, UseOutcome *outcomes)
 
 	store_open(&scope);
 	uses_to_arrays(uses, nuses, arrays);
-	write_silently(&persist_uses, arrays);
+	write_silently(&persist_uses, arrays, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		Datum		row[3];
@@ -350,56 +358,76 @@ void
 store_roll_up(RollUp *batch)
 {
 	StoreScope	scope;
+	Datum		arguments[] = {
+		Int32GetDatum(batch->limit),
+		Int64GetDatum(batch->skip),
+		BoolGetDatum(batch->alone)
+	};
 	Datum		row[2];
 	bool		nulls[2];
 
 	store_open(&scope);
-	write_silently(&roll_up, (Datum[]) {Int32GetDatum(batch->limit),
-									   Int64GetDatum(batch->skip),
-									   BoolGetDatum(batch->alone)});
+	write_silently(&roll_up, arguments, NULL);
 	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
 	batch->seen = DatumGetInt64(row[0]);
 	batch->taken = DatumGetInt64(row[1]);
 	store_close(&scope);
 }
 
-/* Reads what the entry that has just been appended was charged to. */
-static void
-read_charge(Charge *charge)
+/* Finds what usage is charged to; false when there is no such key. */
+static bool
+read_charge(Datum id, Datum recorded_at, Datum cost, Charge *charge)
 {
-	Datum		row[2];
-	bool		nulls[2];
+	Datum		row[4];
+	bool		nulls[4];
+
+	if (store_read_latest(&find_charge, (Datum[]) {id, recorded_at, cost}, NULL) == 0)
+		return false;
 
 	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
-	charge->is_charged = !nulls[0];
-	if (charge->is_charged)
+	charge->root_id = *DatumGetUUIDP(row[0]);
+	policy_parse_rate_limits(DatumGetJsonbP(row[1]), &charge->limits);
+	charge->has_budget = !nulls[2];
+	if (charge->has_budget)
 	{
-		charge->budget_id = *DatumGetUUIDP(row[0]);
-		charge->period = DatumGetTimestampTz(row[1]);
+		charge->budget_id = *DatumGetUUIDP(row[2]);
+		charge->period = DatumGetTimestampTz(row[3]);
 	}
+	return true;
 }
 
 /*
- * Appends a usage entry, and tells what it was charged to; false when there
- * is no such key.
+ * Appends a usage entry, and tells what it is charged to; false when there is
+ * no such key.
  */
 bool
 store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost, TimestampTz now,
 				Charge *charge)
 {
 	StoreScope	scope;
-	bool		added;
+	bool		found;
+	Datum		entry[] = {
+		UUIDPGetDatum(id),
+		TimestampTzGetDatum(now),
+		Int64GetDatum(tokens),
+		NumericGetDatum(cost),
+		UUIDPGetDatum(&charge->budget_id),
+		(Datum) 0
+	};
 
 	store_open(&scope);
-	ForceSyncCommit();
-	added = write_silently(&add_usage,
-						   (Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now),
-									 Int64GetDatum(tokens), NumericGetDatum(cost)}) > 0;
-	if (added)
-		read_charge(charge);
+	found = read_charge(entry[0], entry[1], entry[3], charge);
+	if (found)
+	{
+		bool		nulls[6] = {[4] = !charge->has_budget, [5] = !charge->has_budget};
+
+		ForceSyncCommit();
+		entry[5] = TimestampTzGetDatum(charge->period);
+		write_silently(&add_usage, entry, nulls);
+	}
 	store_close(&scope);
 
-	return added;
+	return found;
 }
 
 /* Reads what a key has used; false when there is no such key. */

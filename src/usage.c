@@ -28,21 +28,10 @@ PG_FUNCTION_INFO_V1(apikeys_last_use);
 PG_FUNCTION_INFO_V1(apikeys_utc_today);
 
 /*
- * Spends tokens of the key's limits, at once and for good: an application
- * that rolls back has used them all the same.
- */
-static void
-spend_tokens(const pg_uuid_t *id, int64 tokens, TimestampTz now)
-{
-	KeyLimits	key;
-
-	if (tokens > 0 && ratelimit_available() && store_key_limits(id, &key))
-		ratelimit_spend_tokens(&key.root_id, &key.limits, tokens, now);
-}
-
-/*
  * apikey_record_usage(id uuid, tokens bigint, cost numeric): void.  One
- * request more.  A revoked key may still have used something.
+ * request more.  A revoked key may still have used something.  Tokens are
+ * spent at once and for good: an application that rolls back has used them
+ * all the same.
  */
 Datum
 apikey_record_usage(PG_FUNCTION_ARGS)
@@ -68,8 +57,8 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 
 	if (!store_add_usage(id, tokens, cost, now, &charge))
 		key_not_found(id);
-	spend_tokens(id, tokens, now);
-	if (charge.is_charged)
+	ratelimit_spend_tokens(&charge.root_id, &charge.limits, tokens);
+	if (charge.has_budget)
 		spending_note(&charge.budget_id, charge.period, cost);
 	flushqueue_note_usage();
 

@@ -100,5 +100,25 @@ foreach my $n (1 .. 20)
 		"k$n, one at a time: written");
 }
 
+# A key that takes slots and gives none back gets half of the pool's, and
+# leaves the others to others.
+$node->safe_psql('postgres', q{
+	SELECT apikey_import(digest(name || '-key', 'sha256'), name, name,
+		rate_limits => '{"max_concurrent_requests": 12}')
+	FROM unnest('{greedy,modest}'::text[]) name});
+my $take = q{
+	DO $$
+	BEGIN
+		FOR i IN 1 .. %d LOOP
+			PERFORM apikey_verify('%s-key', acquire_slot => true);
+		END LOOP;
+	END $$};
+my ($ret, $stdout, $stderr);
+is($node->psql('postgres', sprintf $take, 8, 'greedy'), 0, 'half of the slots');
+($ret, $stdout, $stderr) = $node->psql('postgres', sprintf($take, 1, 'greedy'),
+	extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+like($stderr, qr/53400:.*HINT:  .*max_tracked_keys.*max_concurrent_requests/s, 'not one more');
+is($node->psql('postgres', sprintf $take, 8, 'modest'), 0, 'the other half is there for another key');
+
 $node->stop;
 done_testing();

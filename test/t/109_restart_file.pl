@@ -53,7 +53,7 @@ foreach my $mode ('fast', 'smart')
 	ok(-s $file, "$mode shutdown: there is a file");
 	is((stat $file)[2] & 077, 0, "$mode shutdown: nobody else can read it");
 	$node->start;
-	ok(!-e $file, "$mode shutdown: it is gone once it is read");
+	wait_until("$mode shutdown: the launcher has removed it", sub { !-e $file });
 	is($node->safe_psql('postgres', $seen), $uses, "$mode shutdown: the uses are seen");
 	wait_for($node, 'postgres', "SELECT 100 = ($newly_stored)", "$mode shutdown: they are written");
 	is($node->safe_psql('postgres', q{
@@ -100,6 +100,17 @@ sub with_header
 	return $good;
 }
 
+# The same content with another first record.  It has a database, an id, a
+# use, and four windows, each a start and two counts.
+my ($header_size, $record_size) = (24, 128);
+
+sub with_record
+{
+	my ($good, $offset, $bytes) = @_;
+
+	return with_header($good, $header_size + $offset, $bytes);
+}
+
 # Of another cluster
 my $other = start_node('other', @settings);
 add_keys($other, 'postgres', @names);
@@ -123,6 +134,10 @@ my %damage = (
 	'much noise' => sub { "\xff" x 3_000_000 },
 	'of another cluster' => sub { $foreign },
 	'of another format' => sub { with_header($_[0], 4, pack 'L', 1 + unpack 'L', substr $_[0], 4, 4) },
+	'of no database' => sub { with_record($_[0], 0, pack 'L', 0) },
+	'with a use at no time' => sub { with_record($_[0], 24, pack 'q', 9223372036854775807) },
+	'with a window at no time' => sub { with_record($_[0], 32, pack 'q', -9e18) },
+	'with a negative count' => sub { with_record($_[0], 32 + 3 * 24 + 16, pack 'q', -1) },
 	'of another program' => sub { with_header($_[0], 0, 'APIK') });
 
 foreach my $what (sort keys %damage)
@@ -141,6 +156,15 @@ foreach my $what (sort keys %damage)
 	ok(!-e $file, "$what: and gone");
 	is(verify($node, 'postgres', 'k1'), 'VALID', "$what: verify works");
 }
+
+# One key twice has one entry, as it must.
+stop_with_uses();
+my $twice = slurp_file($file);
+is((length($twice) - $header_size - 4) % $record_size, 0, 'control: the size of a record');
+$twice = substr($twice, 0, -4) . substr($twice, $header_size, $record_size) . substr($twice, -4);
+spoil(with_header($twice, 16, pack 'Q', 1 + unpack 'Q', substr $twice, 16, 8));
+ok($node->start(fail_ok => 1), 'a key twice: the server starts');
+is(stats($node, 'entries_used'), 100, 'a key twice: it has one entry');
 
 # Something that is no file at all
 stop_with_uses();
@@ -169,7 +193,7 @@ $node->restart;
 stop_with_uses();
 $node->append_conf('postgresql.conf', 'apikeys.last_used_throttle = -1');
 ok($node->start(fail_ok => 1), 'last use turned off: the server starts');
-ok(!-e $file, 'last use turned off: the file is gone');
+wait_until('last use turned off: the launcher has removed the file', sub { !-e $file });
 $node->append_conf('postgresql.conf', 'apikeys.last_used_throttle = 0');
 $node->restart;
 

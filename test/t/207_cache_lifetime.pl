@@ -145,6 +145,21 @@ $node->safe_psql('postgres', q{
 	UPDATE apikeys.key SET enabled = true});
 warm_up('ENABLE ALWAYS TRIGGER');
 
+# Nor is a fence of budgets that does not stand.
+$node->safe_psql('postgres', q{
+	UPDATE apikeys.key SET budget_id = apikey_budget_create('test', 1) WHERE name = 'test'});
+warm_up('budgets, ENABLE TRIGGER ALL');
+$node->safe_psql('postgres', "ALTER TABLE apikeys.budget $_ TRIGGER ALL") foreach qw(DISABLE ENABLE);
+$session->query_safe($verify) foreach 1 .. 2;
+$node->safe_psql('postgres', 'SET session_replication_role = replica; UPDATE apikeys.budget SET max_cost = 0');
+is($session->query_safe($verify), 'BUDGET_EXCEEDED', 'budgets, ENABLE TRIGGER ALL: and a change as a replica');
+$node->safe_psql('postgres', q{
+	ALTER TABLE apikeys.budget ENABLE ALWAYS TRIGGER fence_row;
+	ALTER TABLE apikeys.budget ENABLE ALWAYS TRIGGER fence_truncate;
+	UPDATE apikeys.key SET budget_id = NULL;
+	DELETE FROM apikeys.budget});
+warm_up('budgets, ENABLE ALWAYS TRIGGER');
+
 # A table that inherits from the keys has no fence.
 $node->safe_psql('postgres', q{
 	CREATE TABLE heirs () INHERITS (apikeys.key);

@@ -183,6 +183,34 @@ is($node->safe_psql('postgres', 'SELECT count(*) > 10000 FROM turn'), 't', 'of m
 is($node->safe_psql('postgres', q{SELECT count(DISTINCT slot) = count(*) FROM turn}),
 	't', 'no number was given out twice');
 
+# A verify that has to wait while it reads a budget does not bring an old time
+# along, by which slots that others have taken since would be older than they are.
+add_limited('waiting', '"max_concurrent_requests": 2');
+$node->safe_psql('postgres', sprintf q{
+	SELECT apikey_update(%s, jsonb_build_object('budget_id', apikey_budget_create('waiting', 1)))}, id_of('waiting'));
+my ($freed, $freed_id) = split /\|/, $node->safe_psql('postgres', sprintf q{
+	SELECT raw_key, id FROM apikey_rotate(%s, '1 hour')}, id_of('waiting'));
+$node->safe_psql('postgres', qq{SELECT apikey_update('$freed_id', '{"budget_id": null}')});
+my $blocker = $node->background_psql('postgres');
+my $waiting = $node->background_psql('postgres');
+$blocker->query_safe('BEGIN; LOCK TABLE apikeys.budget_period');
+$waiting->query_until(qr/asked/, q{
+	\echo asked
+	SELECT code FROM apikey_verify('waiting-key', acquire_slot => true);
+});
+wait_for($node, 'postgres', q{SELECT count(*) = 1 FROM pg_locks WHERE NOT granted}, 'a verify waits');
+my $before = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
+is($node->safe_psql('postgres', qq{
+		SELECT string_agg(v.code, ' ') FROM generate_series(1, 2) n,
+		LATERAL apikey_verify('$freed' || left(n::text, 0), acquire_slot => true) v}),
+	'VALID VALID', '... while a successor without a budget takes the slots');
+$blocker->query_safe('COMMIT');
+like($waiting->query_safe('SELECT 1'), qr/RATE_LIMITED/, '... which it then finds taken');
+is($node->safe_psql('postgres', qq{
+		SELECT clock_timestamp() + resets_in - interval '10 min' >= '$before' FROM apikey_limits('$freed_id')}),
+	't', '... and leaves as they were');
+$_->quit foreach $blocker, $waiting;
+
 # Another database knows neither the slot nor the windows.
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 add_extension($node, 'other');
@@ -225,6 +253,36 @@ my $refused = $node->safe_psql('other', q{
 	END $$;
 	SELECT current_setting('test.result')});
 is($refused, 'true 0', '... and nobody passes who has no entry');
+
+# Nor does a key that spends nothing yet: what is recorded would find no room.
+# The ledger has it all the same.
+$node->safe_psql('other', q{
+	SELECT apikey_import(digest('tokens ' || n, 'sha256'), 'tokens ' || n, 'many', rate_limits => '{"tokens_per_day": 1}')
+	FROM generate_series(1, 100) n});
+my $passed = q{
+	DO $$
+	DECLARE passed integer = 0;
+	BEGIN
+		FOR i IN 1 .. 100 LOOP
+			BEGIN
+				passed = passed + (SELECT valid::integer FROM apikey_verify('tokens ' || i));
+			EXCEPTION WHEN configuration_limit_exceeded THEN NULL;
+			END;
+		END LOOP;
+		PERFORM set_config('test.result', passed::text, false);
+	END $$;
+	SELECT current_setting('test.result')};
+my $dropped = stats($node, 'dropped');
+is($node->safe_psql('other', $passed), 0, '... nor whose tokens could not be counted');
+($ret, $stdout, $stderr) = $node->psql('other', q{
+	SELECT count(*) FROM (SELECT apikey_record_usage(id, 5) FROM apikeys.key WHERE name LIKE 'tokens %') r});
+is("$ret $stdout", '0 100', 'usage is recorded');
+like($stderr, qr/WARNING:  there is no room.*HINT:  Raise apikeys.max_tracked_keys/s, '... with a warning');
+is($node->safe_psql('other', q{
+		SELECT count(*), sum(total_tokens) FROM apikeys.info WHERE name LIKE 'tokens %'}),
+	'100|500', '... and none of it is lost');
+wait_for($node, 'postgres', "SELECT dropped = $dropped + 100 FROM apikeys.stats", '... which is counted');
+is($node->safe_psql('other', $passed), 0, '... and opens no door');
 $node->safe_psql('postgres', 'DROP DATABASE other');
 is($node->safe_psql('postgres', 'SELECT apikey_flush() >= 0'), 't', 'flushed');
 

@@ -163,6 +163,34 @@ is( join(' ', map { $_->query_safe("SELECT code FROM apikey_verify('reading-key'
 	join(' ', ('BUDGET_EXCEEDED') x @sessions), 'reading: none is left');
 $_->quit foreach @sessions;
 
+# That a budget is not there is kept as well, until somebody makes it.
+my $no_budget = '00000000-0000-0000-0000-000000000001';
+my $make = "INSERT INTO apikeys.budget (id, name, max_cost) VALUES ('$no_budget', 'made', 0)";
+my $ask = "SELECT code FROM apikey_verify('nothing-key')";
+my $asker = $node->background_psql('postgres');
+my $maker = $node->background_psql('postgres');
+$node->safe_psql('postgres', qq{
+	SELECT apikey_import(digest('nothing-key', 'sha256'), 'nothing', '...', budget_id => '$no_budget')});
+$asker->query_safe(q{SET lock_timeout = '10s'});
+is($asker->query_safe($ask), 'VALID', 'no budget: read');
+$maker->query_safe('BEGIN; LOCK TABLE apikeys.budget');
+is($asker->query_safe($ask), 'VALID', 'no budget: from memory');
+$maker->query_safe($make);
+is($maker->query_safe($ask), 'BUDGET_EXCEEDED', 'no budget: one of its own');
+is($asker->query_safe($ask), 'VALID', 'no budget: one that is not committed');
+$maker->query_safe('ROLLBACK');
+is($maker->query_safe($ask), 'VALID', 'no budget: one that is rolled back');
+$maker->query_safe("BEGIN; SAVEPOINT here; $make; ROLLBACK TO here");
+is($maker->query_safe($ask), 'VALID', 'no budget: one that is rolled back with a savepoint');
+$maker->query_safe("COMMIT; BEGIN; $make; COMMIT");
+is($asker->query_safe($ask), 'BUDGET_EXCEEDED', 'no budget: now there is one');
+is($maker->query_safe($ask), 'BUDGET_EXCEEDED', 'no budget: for everybody');
+$maker->query_safe("BEGIN; DELETE FROM apikeys.budget WHERE id = '$no_budget'");
+is($maker->query_safe($ask), 'VALID', 'no budget: deleted');
+$maker->query_safe('ROLLBACK');
+is($maker->query_safe($ask), 'BUDGET_EXCEEDED', 'no budget: and yet not');
+$_->quit foreach $asker, $maker;
+
 # A session that has read the budget, with an old snapshot, and what others do
 my $session = $node->background_psql('postgres');
 sub session_says
