@@ -218,12 +218,12 @@ redact_fields(ErrorData *edata)
 	};
 	int			nstatement = nknown;
 
-	for (int i = 0; i < lengthof(fields); i++)
+	for (size_t i = 0; i < lengthof(fields); i++)
 	{
 		if (fields[i] != NULL)
 			mask_keys(fields[i]);
 	}
-	for (int i = 0; i < lengthof(fields); i++)
+	for (size_t i = 0; i < lengthof(fields); i++)
 	{
 		if (fields[i] != NULL)
 			mask_pieces(fields[i]);
