@@ -733,3 +733,40 @@ REVOKE ALL ON FUNCTION
     apikey_revoke_grant(regrole, text),
     apikey_events(uuid, timestamptz, integer)
 FROM PUBLIC;
+
+-- Nor anybody to whom ALTER DEFAULT PRIVILEGES gives rights on what the owner
+-- makes: it was not meant for keys.
+SET LOCAL search_path = pg_catalog, pg_temp;
+DO $$
+DECLARE
+    member record;
+BEGIN
+    FOR member IN
+        WITH extension AS (
+            SELECT d.classid, d.objid
+            FROM pg_depend d
+            JOIN pg_extension e ON e.oid = d.refobjid
+            WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'apikeys'
+        ), object AS (
+            SELECT format('FUNCTION %s', p.oid::regprocedure) AS name, p.proowner AS owner, p.proacl AS acl
+            FROM extension x
+            JOIN pg_proc p ON x.classid = 'pg_proc'::regclass AND p.oid = x.objid
+            UNION ALL
+            SELECT format(CASE c.relkind WHEN 'S' THEN 'SEQUENCE %s' ELSE 'TABLE %s' END, c.oid::regclass), c.relowner, c.relacl
+            FROM extension x
+            JOIN pg_class c ON x.classid = 'pg_class'::regclass AND c.oid = x.objid
+            UNION ALL
+            SELECT format('SCHEMA %I', n.nspname), n.nspowner, n.nspacl
+            FROM extension x
+            JOIN pg_namespace n ON x.classid = 'pg_namespace'::regclass AND n.oid = x.objid
+        )
+        SELECT DISTINCT o.name, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END AS grantee
+        FROM object o
+        CROSS JOIN aclexplode(o.acl) a
+        LEFT JOIN pg_roles r ON r.oid = a.grantee
+        WHERE a.grantee <> o.owner
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM %s', member.name, member.grantee);
+    END LOOP;
+END
+$$;

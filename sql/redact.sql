@@ -20,6 +20,9 @@ SELECT '["text text text text text text My_app-regress0redaction0test0key2WPvfH"
 SELECT gw-7Egress0redaction0test0key3FGm6B;
 SELECT skRegress0REDACTION0test0key4jwBVI;
 
+-- Pieces of a key that is in the message alone.
+DO $$ BEGIN EXECUTE 'SELECT skRegress0REDACTION0' || 'test0key4jwBVI'; END $$;
+
 -- Results are not messages.
 SELECT :'key' AS key;
 

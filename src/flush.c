@@ -232,7 +232,9 @@ flush_resign(const ResignRequest *requests, int nrequests)
 /*
  * Signs all keys anew that are noted to be.  With a snapshot of its own a
  * transaction would fail for a row that somebody has changed since: it leaves
- * them to others.
+ * them to others.  So does one with a reload before it: it does not know
+ * which secret is the first now, and the one that it knows may be gone from
+ * the file soon.
  */
 static int64
 resign_all(void)
@@ -245,7 +247,8 @@ resign_all(void)
 		return 0;
 
 	requests = palloc(FLUSH_BATCH * sizeof(ResignRequest));
-	while ((n = resign_take(MyDatabaseId, requests, FLUSH_BATCH)) > 0)
+	while (!ConfigReloadPending &&
+		   (n = resign_take(MyDatabaseId, requests, FLUSH_BATCH)) > 0)
 		written += flush_resign(requests, n);
 	pfree(requests);
 

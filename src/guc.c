@@ -240,12 +240,13 @@ guc_init(void)
 							 PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
 
+	/* A setting that a request could change would stay for the next one. */
 	DefineCustomStringVariable("apikeys.request_header",
 							   "Sets the header of an HTTP request in which apikey_pre_request() looks for a key.",
 							   "If it is empty, only \"Authorization: Bearer\" is looked at.",
 							   &guc_request_header,
 							   "x-api-key",
-							   PGC_USERSET, 0,
+							   PGC_SUSET, 0,
 							   check_request_header, NULL, NULL);
 
 	DefineCustomStringVariable("apikeys.notify_channel",

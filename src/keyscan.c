@@ -186,6 +186,14 @@ keyscan_find(const char *text, Size len, Size from, KeyMatch *match)
 	return true;
 }
 
+/* Masks what was found in a text, in place. */
+void
+keyscan_hide(char *text, const KeyMatch *match)
+{
+	memset(text + match->hide_from, KEY_HIDING_CHAR,
+		   match->hide_to - match->hide_from);
+}
+
 /* Masks all keys in a text, in place.  Returns whether there were any. */
 bool
 keyscan_mask(char *text, Size len)
@@ -195,8 +203,7 @@ keyscan_mask(char *text, Size len)
 
 	while (keyscan_find(text, len, match.end, &match))
 	{
-		memset(text + match.hide_from, KEY_HIDING_CHAR,
-			   match.hide_to - match.hide_from);
+		keyscan_hide(text, &match);
 		found = true;
 	}
 

@@ -21,6 +21,7 @@ typedef struct KeyMatch
 #define KEY_PIECE_LEN		8
 
 extern bool keyscan_find(const char *text, Size len, Size from, KeyMatch *match);
+extern void keyscan_hide(char *text, const KeyMatch *match);
 extern bool keyscan_mask(char *text, Size len);
 extern void keyscan_mask_pieces(char *text, Size len, const char *hidden,
 								Size hidden_len);

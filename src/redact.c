@@ -35,10 +35,11 @@
  * Pieces.  The server cuts keys: its scanner takes gw-7Ab... without quotes for
  * gw minus a number with junk, names are folded to lower case, contexts are
  * shortened.  No checksum finds these, but the statement shows the whole key.
- * So the hidden parts of the first few keys of the statement are looked for
- * in the message as well, if that is short.  They are kept while the masked
- * statement is in place; should they be kept for too long, the worst is that
- * a piece of another statement's key is masked.
+ * So the hidden parts of the first few keys of the statement, and of the
+ * message itself, which has the text of dynamic SQL, are looked for in the
+ * message as well, if that is short.  Those of the statement are kept while
+ * the masked statement is in place; should they be kept for too long, the
+ * worst is that a piece of another statement's key is masked.
  *
  * pg_stat_activity, from which the postmaster takes "Failed process was
  * running" too.  Only the backend itself writes its entry, so keys are masked
@@ -122,17 +123,24 @@ redact_activity(const char *text)
 	}
 }
 
+/* Notes a key down that was found in a text, if there is room. */
+static void
+know_key(const char *text, const KeyMatch *match)
+{
+	if (nknown < MAX_KNOWN_KEYS &&
+		match->hide_to - match->hide_from == KEY_HIDDEN_LEN)
+		memcpy(known[nknown++], text + match->hide_from, KEY_HIDDEN_LEN);
+}
+
 /* Notes the keys of a statement down; match is the first of them. */
 static void
 know_keys(const char *query, Size len, KeyMatch match)
 {
 	nknown = 0;
 	do
-	{
-		if (match.hide_to - match.hide_from == KEY_HIDDEN_LEN)
-			memcpy(known[nknown++], query + match.hide_from, KEY_HIDDEN_LEN);
-	} while (nknown < MAX_KNOWN_KEYS &&
-			 keyscan_find(query, len, match.end, &match));
+		know_key(query, &match);
+	while (nknown < MAX_KNOWN_KEYS &&
+		   keyscan_find(query, len, match.end, &match));
 }
 
 static void
@@ -179,17 +187,54 @@ redact_statement(ErrorData *edata)
 	debug_query_string = masked_statement = masked;
 }
 
+/* Masks the keys in a field, and notes them down. */
 static void
-redact_field(char *field)
+mask_keys(char *field)
 {
-	Size		len = field != NULL ? strlen(field) : 0;
+	Size		len = strlen(field);
+	KeyMatch	match = {0};
 
-	if (len == 0)
-		return;
+	while (keyscan_find(field, len, match.end, &match))
+	{
+		know_key(field, &match);
+		keyscan_hide(field, &match);
+	}
+}
 
-	keyscan_mask(field, len);
+/* Masks what a field shows of the keys that are known. */
+static void
+mask_pieces(char *field)
+{
+	Size		len = nknown > 0 ? strlen(field) : 0;
+
 	for (int i = 0; i < nknown && len <= PIECES_MAX_TEXT; i++)
 		keyscan_mask_pieces(field, len, known[i], KEY_HIDDEN_LEN);
+}
+
+/* Masks the keys in the fields of a message, then the pieces of all of them. */
+static void
+redact_fields(ErrorData *edata)
+{
+	char	   *fields[] = {
+		edata->message, edata->detail, edata->detail_log, edata->hint,
+		edata->context, edata->backtrace, edata->internalquery
+	};
+	int			nstatement = nknown;
+
+	for (size_t i = 0; i < lengthof(fields); i++)
+	{
+		if (fields[i] != NULL)
+			mask_keys(fields[i]);
+	}
+	for (size_t i = 0; i < lengthof(fields); i++)
+	{
+		if (fields[i] != NULL)
+			mask_pieces(fields[i]);
+	}
+
+	/* The next message may be of anything. */
+	explicit_bzero(known[nstatement], (nknown - nstatement) * KEY_HIDDEN_LEN);
+	nknown = nstatement;
 }
 
 /* emit_log_hook: masks the keys in what is logged. */
@@ -199,13 +244,7 @@ redact_log(ErrorData *edata)
 	if (guc_redact_log)
 	{
 		redact_statement(edata);
-		redact_field(edata->message);
-		redact_field(edata->detail);
-		redact_field(edata->detail_log);
-		redact_field(edata->hint);
-		redact_field(edata->context);
-		redact_field(edata->backtrace);
-		redact_field(edata->internalquery);
+		redact_fields(edata);
 	}
 
 	if (prev_emit_log_hook)

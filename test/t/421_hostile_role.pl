@@ -278,8 +278,8 @@ refused('current_setting', 'mallory', $denied, q{SELECT current_setting('apikeys
 in_vain('pg_settings', 'mallory', '0', q{SELECT count(*) FROM pg_settings WHERE name IN ('apikeys.notify_channel', 'apikeys.hmac_secret_file')});
 refused('SHOW hmac_secret_file', 'mallory', '42501', 'SHOW apikeys.hmac_secret_file');
 refused("SHOW $_", 'mallory', '42704', "SHOW apikeys.$_") foreach qw(hmac_secret hmac_secrets);
-refused("SET apikeys.$_", 'mallory', '55P02', "SET apikeys.$_ = 'off'")
-  foreach qw(notify_channel hmac_secret_file redact_log flush_interval slot_timeout);
+refused("SET apikeys.$_", 'mallory', '42501|55P02', "SET apikeys.$_ = 'off'")
+  foreach qw(notify_channel hmac_secret_file redact_log request_header flush_interval slot_timeout);
 refused('set_config for one transaction', 'mallory', '55P02', q{SELECT set_config('apikeys.notify_channel', '', true)});
 refused('ALTER ROLE SET', 'mallory', '42501|55P02', q{ALTER ROLE mallory SET apikeys.notify_channel = ''});
 refused('ALTER DATABASE SET', 'mallory', $denied, q{ALTER DATABASE postgres SET apikeys.cache_size = 0});
@@ -495,6 +495,35 @@ $before = fingerprint();
 }
 $before = fingerprint();
 in_vain('NOTIFY of his own makes no event', 'mallory', '', qq{NOTIFY "$channel", '{"action": "revoke"}'});
+
+# Default privileges of the owner, made for other things, give no rights here.
+{
+	my ($db, $gone) = ('defaults', 'apikeys_test_"defaults"');
+
+	$node->safe_psql('postgres', "CREATE DATABASE $db");
+	(my $role = $gone) =~ s/"/""/g;
+	$node->safe_psql($db, "CREATE ROLE \"$role\"");
+	foreach my $to ('PUBLIC', 'mallory WITH GRANT OPTION', "\"$role\"")
+	{
+		$node->safe_psql($db, join ';', map { "ALTER DEFAULT PRIVILEGES $_ TO $to" }
+			'GRANT EXECUTE ON FUNCTIONS', 'GRANT ALL ON TABLES', 'GRANT ALL ON SEQUENCES', 'GRANT ALL ON SCHEMAS',
+			'IN SCHEMA public GRANT EXECUTE ON FUNCTIONS');
+	}
+	add_extension($node, $db);
+	is($node->safe_psql($db, q{
+		WITH member AS (SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+						WHERE d.deptype = 'e' AND e.extname = 'apikeys'),
+			 object AS (SELECT p.oid::regprocedure::text AS name, coalesce(p.proacl, acldefault('f', p.proowner)) AS acl, p.proowner AS owner
+						FROM pg_proc p JOIN member m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
+						UNION ALL
+						SELECT c.relname, c.relacl, c.relowner FROM pg_class c WHERE c.relnamespace = 'apikeys'::regnamespace
+						UNION ALL
+						SELECT n.nspname, n.nspacl, n.nspowner FROM pg_namespace n WHERE n.nspname = 'apikeys')
+		SELECT count(DISTINCT o.name) > 60, string_agg(o.name, ' ') FILTER (WHERE a.grantee <> o.owner)
+		FROM object o LEFT JOIN LATERAL aclexplode(o.acl) a ON true}),
+		't|', 'default privileges of the owner give no right on what apikeys makes');
+	$node->safe_psql('postgres', "DROP DATABASE $db");
+}
 
 # After all this the rightful go on as before.
 is(verify($node, 'postgres', 'theirs'), 'VALID', 'the key of others is good');
