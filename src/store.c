@@ -233,6 +233,28 @@ store_copy_row(void)
 	return SPI_copytuple(tuple);
 }
 
+/*
+ * Returns the row of a view for what has an id and exists, as a composite in
+ * the caller's memory.  It opens a scope of its own.
+ */
+Datum
+store_read_info(Statement *statement, const char *view, const pg_uuid_t *id)
+{
+	StoreScope	scope;
+	Datum		info;
+	bool		isnull;
+
+	store_open(&scope);
+	if (store_read_latest(statement, (Datum[]) {UUIDPGetDatum(id)}, NULL) != 1)
+		elog(ERROR, "apikeys.%s has no row for what exists", view);
+	info = SPI_datumTransfer(SPI_getbinval(SPI_tuptable->vals[0],
+										   SPI_tuptable->tupdesc, 1, &isnull),
+							 false, -1);
+	store_close(&scope);
+
+	return info;
+}
+
 /* The role on whose behalf the store was called, for apikeys.event. */
 Datum
 store_acting_role(const StoreScope *scope)

@@ -169,19 +169,7 @@ store_hold_budget(const pg_uuid_t *id)
 Datum
 store_budget_info(const pg_uuid_t *id)
 {
-	StoreScope	scope;
-	Datum		info;
-	bool		isnull;
-
-	store_open(&scope);
-	if (store_read_latest(&budget_info, (Datum[]) {UUIDPGetDatum(id)}, NULL) != 1)
-		elog(ERROR, "budget has no row in apikeys.budget_info");
-	info = SPI_datumTransfer(SPI_getbinval(SPI_tuptable->vals[0],
-										   SPI_tuptable->tupdesc, 1, &isnull),
-							 false, -1);
-	store_close(&scope);
-
-	return info;
+	return store_read_info(&budget_info, "budget_info", id);
 }
 
 /* Does a key point to a budget, whatever the key's status? */

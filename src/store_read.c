@@ -56,19 +56,7 @@ static Statement list_events = {
 Datum
 store_key_info(const pg_uuid_t *id)
 {
-	StoreScope	scope;
-	Datum		info;
-	bool		isnull;
-
-	store_open(&scope);
-	if (store_read_latest(&key_info, (Datum[]) {UUIDPGetDatum(id)}, NULL) != 1)
-		elog(ERROR, "key has no row in apikeys.info");
-	info = SPI_datumTransfer(SPI_getbinval(SPI_tuptable->vals[0],
-										   SPI_tuptable->tupdesc, 1, &isnull),
-							 false, -1);
-	store_close(&scope);
-
-	return info;
+	return store_read_info(&key_info, "info", id);
 }
 
 /*

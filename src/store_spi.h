@@ -53,6 +53,7 @@ extern void store_write_one(Statement *statement, const char *table, Datum *valu
 							const bool *nulls);
 
 extern HeapTuple store_copy_row(void);
+extern Datum store_read_info(Statement *statement, const char *view, const pg_uuid_t *id);
 extern Datum store_acting_role(const StoreScope *scope);
 
 extern void store_forget_use(Datum ids);
