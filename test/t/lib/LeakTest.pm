@@ -106,6 +106,23 @@ sub key_count
 	return $count;
 }
 
+# A segment of the WAL without the headers of its pages, which stand in the
+# middle of a text that goes on from one page to the next: 40 bytes in the
+# first page, 24 in the others (XLogLongPageHeaderData and
+# XLogPageHeaderData, access/xlog_internal.h).
+sub without_page_headers
+{
+	my ($segment) = @_;
+	my ($page, $first, $later) = (8192, 40, 24);
+	my $result = substr $segment, $first, $page - $first;
+
+	for (my $at = $page; $at < length $segment; $at += $page)
+	{
+		$result .= substr $segment, $at + $later, $page - $later;
+	}
+	return $result;
+}
+
 # How many there are in each place where a server leaves something.
 sub search
 {
@@ -127,7 +144,8 @@ sub search
 				  : m{^\Q$data\E/pg_wal/} ? 'WAL'
 				  : m{^\Q$data\E/pg_stat_tmp/pgss} ? 'statements'
 				  : 'other files';
-				$count{$place} += key_count(slurp_file($_));
+				my $content = slurp_file($_);
+				$count{$place} += key_count($place eq 'WAL' ? without_page_headers($content) : $content);
 			}
 		},
 		$data);
