@@ -17,7 +17,7 @@
  * What is used only shrinks as time goes by with nothing spent, so there is
  * one moment from which on a request passes.
  *
- * Whoever looks at a window rolls it on to now.  A clock that was set back
+ * Whoever needs the time rolls a window on to now.  A clock that was set back
  * starts the current bucket afresh, with the counts of both; so it takes two
  * windows, and not as long as the clock was set back, until they are gone.
  *
@@ -136,6 +136,13 @@ window_wait(Window *windows, WindowKind kind, int64 limit, int64 cost,
 	return window->start + 2 * length - remaining_for(window->current, room, length);
 }
 
+/* Is there room whatever the time?  No more is used than both buckets have. */
+static inline bool
+has_room(const Window *window, int64 room)
+{
+	return window->previous <= room && window->current <= room - window->previous;
+}
+
 /*
  * Finds the window in which the costs do not pass now: of several the one
  * that takes longest, since then they pass in all.  limits of 0 are none.
@@ -149,10 +156,11 @@ window_find_full(Window *windows, const int64 *limits, const int64 *costs,
 	*until = 0;
 	for (int kind = 0; kind < WINDOW_NKINDS; kind++)
 	{
-		TimestampTz wait = 0;
+		TimestampTz wait;
 
-		if (limits[kind] > 0)
-			wait = window_wait(windows, kind, limits[kind], costs[kind], now);
+		if (limits[kind] == 0 || has_room(&windows[kind], limits[kind] - costs[kind]))
+			continue;
+		wait = window_wait(windows, kind, limits[kind], costs[kind], now);
 		if (wait > *until)
 		{
 			full = kind;
