@@ -313,6 +313,20 @@ SELECT count(*) FROM apikeys.usage_entry WHERE budget_id = :'daily';
 SELECT apikey_cleanup_expired(older_than => '100 years');
 SELECT count(*) FROM apikeys.budget_period WHERE budget_id = :'daily';
 
+-- More budgets than are kept: each key is judged by its own.
+CREATE TEMPORARY TABLE crowd AS
+SELECT 'budget crowd ' || i AS name, i % 2 = 0 AS spent,
+       test.make_key('budget crowd ' || i, apikey_budget_create('crowd ' || i, i % 2)) IS NOT NULL AS made
+FROM generate_series(1, 8) i;
+SET apikeys.cache_size = 5;
+SELECT v.code, c.spent, count(*)
+FROM generate_series(1, 4000) i
+CROSS JOIN LATERAL (SELECT 1 + floor(random() * 8 + 0 * i) AS pick) p
+JOIN crowd c ON c.name = 'budget crowd ' || p.pick
+CROSS JOIN LATERAL apikey_verify(c.name || '-key') v
+GROUP BY 1, 2 HAVING (v.code = 'BUDGET_EXCEEDED') <> c.spent OR count(*) < 100;
+RESET apikeys.cache_size;
+
 -- Bad input
 SELECT * FROM test.errors(
   $$SELECT apikey_budget_create(NULL, 1)$$,

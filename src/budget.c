@@ -29,7 +29,6 @@
 #include "budget.h"
 #include "guc.h"
 #include "horizon.h"
-#include "keycache.h"
 #include "spending.h"
 #include "store.h"
 
@@ -64,6 +63,7 @@ typedef struct CachedBudget
 
 static MemoryContext memory = NULL; /* of all that is kept */
 static HTAB *cache = NULL;		/* of CachedBudget */
+static uint64 nremovals = 0;	/* of budgets from it: hints go stale */
 
 static void
 note_if_spent(Budget *budget)
@@ -85,6 +85,7 @@ make_room(void)
 	if (cache != NULL && hash_get_num_entries(cache) >= guc_cache_size)
 	{
 		cache = NULL;
+		nremovals++;
 		MemoryContextReset(memory);
 	}
 	if (cache == NULL)
@@ -98,21 +99,22 @@ make_room(void)
 }
 
 static CachedBudget *
-find_cached(const pg_uuid_t *id)
+find_cached(const pg_uuid_t *id, BudgetHint *hint)
 {
-	return cache != NULL ? hash_search(cache, id, HASH_FIND, NULL) : NULL;
+	if (hint->cached == NULL || hint->nremovals != nremovals)
+	{
+		hint->cached = cache != NULL ? hash_search(cache, id, HASH_FIND, NULL) : NULL;
+		hint->nremovals = nremovals;
+	}
+	return hint->cached;
 }
 
 static void
-drop_cached(const pg_uuid_t *id)
+drop(CachedBudget *cached)
 {
-	CachedBudget *cached = find_cached(id);
-
-	if (cached != NULL)
-	{
-		MemoryContextDelete(cached->budget.memory);
-		hash_search(cache, id, HASH_REMOVE, NULL);
-	}
+	nremovals++;
+	MemoryContextDelete(cached->budget.memory);
+	hash_search(cache, &cached->id, HASH_REMOVE, NULL);
 }
 
 /* Has a kept budget the present period, definition, and age? */
@@ -230,8 +232,8 @@ read_budget(const pg_uuid_t *id, TimestampTz now, Budget *budget)
 	return may_keep && !(found && row.own);
 }
 
-/* Keeps a budget. */
-static void
+/* Keeps a budget, which moves there. */
+static Budget *
 keep(const pg_uuid_t *id, const Budget *budget)
 {
 	CachedBudget *cached;
@@ -240,46 +242,53 @@ keep(const pg_uuid_t *id, const Budget *budget)
 	cached = hash_search(cache, id, HASH_ENTER, NULL);
 	cached->budget = *budget;
 	MemoryContextSetParent(budget->memory, memory);
+
+	return &cached->budget;
 }
 
 /*
- * Finds a budget, or that there is none, as it is now.  Moves now on when it
- * had to be read, which may have had to wait.
+ * Finds a budget, or that there is none, as it is now; the result is good
+ * until the next one is looked for.  Moves now on when it had to be read,
+ * which may have had to wait.
  */
-static void
-find_budget(const pg_uuid_t *id, TimestampTz *now, Budget *budget)
+static const Budget *
+find_budget(const pg_uuid_t *id, BudgetHint *hint, TimestampTz *now)
 {
-	CachedBudget *cached = find_cached(id);
+	CachedBudget *cached = find_cached(id, hint);
+	Budget	   *budget;
 
 	if (cached != NULL && guc_cache_size > 0 && !spending_is_open() &&
 		is_current(&cached->budget, *now) && catch_up(cached))
-	{
-		*budget = cached->budget;
-		return;
-	}
+		return &cached->budget;
 
-	drop_cached(id);
+	if (cached != NULL)
+		drop(cached);
+	budget = palloc(sizeof(Budget));
 	if (read_budget(id, *now, budget))
-		keep(id, budget);
+		budget = keep(id, budget);
 	*now = GetCurrentTimestamp();
+
+	return budget;
 }
 
 /*
- * Is the budget with this id spent at this time?  Then says so, and when its
- * next period starts: DT_NOEND, never.  An id that names no budget has no
- * limit.  now is moved on when it is no longer the present.
+ * Is the budget of a key spent at this time?  Then says so, and when its next
+ * period starts: DT_NOEND, never.  A key without a budget has no limit, nor
+ * has one whose id names no budget.  now is moved on when it is no longer the
+ * present.
  */
 bool
-budget_is_spent(const pg_uuid_t *budget_id, TimestampTz *now,
-				char **reason, TimestampTz *retry_at)
+budget_is_spent(CachedKey *key, TimestampTz *now, char **reason, TimestampTz *retry_at)
 {
-	Budget		budget;
+	const Budget *budget;
 
-	find_budget(budget_id, now, &budget);
-	if (!budget.is_spent)
+	if (key->row.nulls[KEY_BUDGET_ID])
+		return false;
+	budget = find_budget(DatumGetUUIDP(key->row.values[KEY_BUDGET_ID]), &key->budget, now);
+	if (!budget->is_spent)
 		return false;
 
-	*reason = psprintf("budget \"%s\" is spent", budget.name);
-	*retry_at = budget.ends_at;
+	*reason = psprintf("budget \"%s\" is spent", budget->name);
+	*retry_at = budget->ends_at;
 	return true;
 }

@@ -8,10 +8,9 @@
 #ifndef APIKEYS_BUDGET_H
 #define APIKEYS_BUDGET_H
 
-#include "datatype/timestamp.h"
-#include "utils/uuid.h"
+#include "keycache.h"
 
-extern bool budget_is_spent(const pg_uuid_t *budget_id, TimestampTz *now,
+extern bool budget_is_spent(CachedKey *key, TimestampTz *now,
 							char **reason, TimestampTz *retry_at);
 
 #endif							/* APIKEYS_BUDGET_H */

@@ -117,14 +117,14 @@ judge_permissions(const NullableDatum *args, Judgement *judgement)
 	if (!get_request(args, &request) && key->row.nulls[KEY_ALLOWED_IPS])
 		return true;
 
-	keycache_parse_policy(key);
-	reason = permit_why_forbidden(key->allowed_ips, key->nallowed_ips, &request);
+	keycache_make_permit(key);
+	reason = permit_why_forbidden(key->permit, &request);
 	if (reason != NULL)
 	{
 		settle(judgement, &forbidden, reason);
 		return false;
 	}
-	reason = permit_what_is_missing(&key->permissions, &request);
+	reason = permit_what_is_missing(key->permit, &request);
 	if (reason != NULL)
 	{
 		settle(judgement, &insufficient, reason);
@@ -176,13 +176,10 @@ judge_limits(const NullableDatum *args, Judgement *judgement, bool spend)
 static bool
 judge_allowance(const NullableDatum *args, Judgement *judgement)
 {
-	const KeyRow *row = &judgement->key->row;
 	TimestampTz retry_at;
 	char	   *reason;
 
-	if (row->nulls[KEY_BUDGET_ID] ||
-		!budget_is_spent(DatumGetUUIDP(row->values[KEY_BUDGET_ID]), &judgement->now,
-						 &reason, &retry_at))
+	if (!budget_is_spent(judgement->key, &judgement->now, &reason, &retry_at))
 		return judge_limits(args, judgement, true);
 
 	if (judge_limits(args, judgement, false))

@@ -8,9 +8,10 @@
  *
  * - A row trigger on apikeys.key, ENABLE ALWAYS, has every UPDATE, DELETE and
  *   TRUNCATE invalidate the relcache entry of apikeys.fence, a table that
- *   nobody reads.  So has one on apikeys.budget, for budget.c, also INSERT.  The server sends such a message after the commit has
- *   become visible and before it is acknowledged, also for COMMIT PREPARED
- *   and on a standby that replays the commit.
+ *   nobody reads.  So has one on apikeys.budget, for budget.c, also INSERT.
+ *   The server sends such a message after the commit has become visible and
+ *   before it is acknowledged, also for COMMIT PREPARED and on a standby that
+ *   replays the commit.
  * - A look-up first takes in the messages that have been sent.  One about
  *   the fence, or one that says everything may have changed, starts a new
  *   generation, and with it an empty cache.
@@ -54,6 +55,8 @@
 #include "secrets.h"
 
 #define MAX_ROW_SIZE	8192	/* bytes; a larger row is read each time */
+#define PREFETCH_SIZE	256
+#define PREFETCH_LINE	64		/* a line of today's processors' caches */
 
 /* Counts messages that may concern us; compared, never acted upon. */
 static uint64 generation = 0;
@@ -160,11 +163,11 @@ free_contents(CachedKey *key)
 		heap_freetuple(key->row.tuple);
 	if (key->answer != NULL)
 		heap_freetuple(key->answer);
-	if (key->policy != NULL)
-		MemoryContextDelete(key->policy);
+	if (key->permit != NULL)
+		pfree(key->permit);
 	key->row.tuple = NULL;
 	key->answer = NULL;
-	key->policy = NULL;
+	key->permit = NULL;
 }
 
 /* Has the clock sweep out an entry; returns its place in the ring. */
@@ -189,11 +192,12 @@ keep_transient(void)
 	CachedKey  *key = hash_search(cache, transient.hash, HASH_ENTER, NULL);
 
 	key->noted_at = 0;
+	key->budget = transient.budget;
 	key->candidate = transient.candidate;
 	key->row = transient.row;
 	key->limited = transient.limited;
 	key->limits = transient.limits;
-	key->policy = NULL;
+	key->permit = NULL;
 	key->answer = NULL;
 	key->cached = true;
 	key->used = true;
@@ -254,6 +258,19 @@ keycache_begin(void)
 }
 
 /*
+ * Has the processor fetch what will be read of a key soon, while the key is
+ * being judged: a hit on one of many keys waits for memory more than for
+ * anything else.  Of what is longer than this, the processor fetches the rest
+ * by itself.  NULL does no harm, nor does memory past the end.
+ */
+static void
+prefetch(const void *start)
+{
+	for (int i = 0; i < PREFETCH_SIZE; i += PREFETCH_LINE)
+		__builtin_prefetch((const char *) start + i);
+}
+
+/*
  * Returns the key with a hash if it is in the cache, or NULL.  The result is
  * good until the next look-up.
  */
@@ -266,6 +283,8 @@ keycache_probe(const bytea *hash)
 		key = hash_search(cache, VARDATA_ANY(hash), HASH_FIND, NULL);
 	if (key != NULL)
 	{
+		prefetch(key->permit);
+		prefetch(key->answer);
 		key->used = true;
 		counters_add(COUNT_CACHE_HITS, 1);
 	}
@@ -294,6 +313,7 @@ keycache_read(const KeyCandidate *candidates, int ncandidates)
 	if (!found)
 		return NULL;
 	transient.noted_at = 0;
+	memset(&transient.budget, 0, sizeof(transient.budget));
 	memcpy(transient.hash, VARDATA_ANY(candidates[transient.candidate].hash), KEY_HASH_LEN);
 	parse_limits(&transient);
 	if (ring_size > 0 && keycache_may_keep() && generation == cache_generation &&
@@ -304,29 +324,21 @@ keycache_read(const KeyCandidate *candidates, int ncandidates)
 }
 
 /*
- * Parses what a key permits, once for as long as it is cached.  Not done for
+ * Makes what a key permits, once for as long as it is cached.  Not done for
  * every key that is read: most requests of most keys ask for nothing.
  */
 void
-keycache_parse_policy(CachedKey *key)
+keycache_make_permit(CachedKey *key)
 {
-	MemoryContext old;
-	MemoryContext policy;
+	ArrayType  *allowed_ips = NULL;
 
-	if (key->policy != NULL)
+	if (key->permit != NULL)
 		return;
 
-	policy = AllocSetContextCreate(memory, "apikeys policy", ALLOCSET_SMALL_SIZES);
-	old = MemoryContextSwitchTo(policy);
-	policy_parse_permissions(DatumGetJsonbP(key->row.values[KEY_PERMISSIONS]),
-							 &key->permissions);
-	key->nallowed_ips = 0;
 	if (!key->row.nulls[KEY_ALLOWED_IPS])
-		deconstruct_array(DatumGetArrayTypePCopy(key->row.values[KEY_ALLOWED_IPS]),
-						  INETOID, -1, false, TYPALIGN_INT,
-						  &key->allowed_ips, NULL, &key->nallowed_ips);
-	MemoryContextSwitchTo(old);
-	key->policy = policy;
+		allowed_ips = DatumGetArrayTypeP(key->row.values[KEY_ALLOWED_IPS]);
+	key->permit = permit_make(DatumGetJsonbP(key->row.values[KEY_PERMISSIONS]),
+							  allowed_ips, memory);
 }
 
 /* Where to put what a CachedKey points to. */

@@ -13,6 +13,13 @@
 
 #include "policy.h"
 
+/* What a key permits; what it points to lies in the same piece of memory. */
+typedef struct Permit
+{
+	Permissions permissions;
+	ArrayType  *allowed_ips;	/* of type inet; NULL: any */
+} Permit;
+
 /* What a caller of verify wants to do; NULL and NO_TOKENS: not said. */
 typedef struct Request
 {
@@ -25,9 +32,8 @@ typedef struct Request
 
 #define NO_TOKENS	(-1)
 
-extern char *permit_why_forbidden(const Datum *allowed_ips, int nallowed_ips,
-								  const Request *request);
-extern char *permit_what_is_missing(const Permissions *permissions,
-									const Request *request);
+extern Permit *permit_make(Jsonb *document, ArrayType *allowed_ips, MemoryContext memory);
+extern char *permit_why_forbidden(const Permit *permit, const Request *request);
+extern char *permit_what_is_missing(const Permit *permit, const Request *request);
 
 #endif							/* APIKEYS_PERMIT_H */

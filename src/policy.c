@@ -19,7 +19,9 @@
 #include "document.h"
 #include "policy.h"
 
-#define PATTERN_MAX_LEN		255
+#define PATTERN_MAX_LEN		255		/* fits a byte */
+#define PATTERN_WHOLE		'='
+#define PATTERN_PREFIX		'*'
 
 /* 2^53 - 1: the largest that every reader of JSON keeps exact */
 #define INTEGER_MAX			INT64CONST(9007199254740991)
@@ -29,7 +31,7 @@ typedef enum MemberType
 {
 	MEMBER_INTEGER,				/* int64 */
 	MEMBER_BOOLEAN,				/* bool */
-	MEMBER_PATTERNS				/* List of char * */
+	MEMBER_PATTERNS				/* Patterns * */
 } MemberType;
 
 static const DocumentMember permission_members[] = {
@@ -107,18 +109,33 @@ parse_integer(const Document *document, const DocumentMember *member, const Json
 	return result;
 }
 
-static List *
+/* Adds a pattern, of at least one byte, to a list. */
+static void
+add_pattern(StringInfo list, const char *pattern, int len)
+{
+	bool		is_prefix = (pattern[len - 1] == '*');
+
+	if (is_prefix)
+		len--;
+	appendStringInfoChar(list, is_prefix ? PATTERN_PREFIX : PATTERN_WHOLE);
+	appendStringInfoChar(list, (char) len);
+	appendBinaryStringInfo(list, pattern, len);
+}
+
+static Patterns *
 parse_patterns(const Document *document, const DocumentMember *member, const JsonbValue *value)
 {
 	const char *expected = "an array of strings of 1 to 255 bytes";
 	JsonbIterator *it;
 	JsonbIteratorToken token;
 	JsonbValue	element;
-	List	   *patterns = NIL;
+	StringInfoData list;
+	Patterns   *patterns;
 
 	if (value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data))
 		document_bad_value(document, member, expected);
 
+	initStringInfo(&list);
 	it = JsonbIteratorInit(value->val.binary.data);
 	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
 	{
@@ -127,10 +144,12 @@ parse_patterns(const Document *document, const DocumentMember *member, const Jso
 		if (element.type != jbvString || element.val.string.len < 1 ||
 			element.val.string.len > PATTERN_MAX_LEN)
 			document_bad_value(document, member, expected);
-		patterns = lappend(patterns, pnstrdup(element.val.string.val,
-											  element.val.string.len));
+		add_pattern(&list, element.val.string.val, element.val.string.len);
 	}
 
+	/* An empty list is none. */
+	patterns = list.len > 0 ? cstring_to_text_with_len(list.data, list.len) : NULL;
+	pfree(list.data);
 	return patterns;
 }
 
@@ -155,7 +174,7 @@ parse_member(const Document *document, const DocumentMember *member,
 			*(bool *) field = value->val.boolean;
 			break;
 		case MEMBER_PATTERNS:
-			*(List **) field = parse_patterns(document, member, value);
+			*(Patterns **) field = parse_patterns(document, member, value);
 			break;
 	}
 }
@@ -196,35 +215,39 @@ policy_limit_name(int limit)
 	return rate_limit_members[limit].name;
 }
 
-/* Does a pattern of the list match the subject? */
+/* Does a pattern of the list, if any, match the subject? */
 bool
-policy_matches(const List *patterns, const text *subject)
+policy_matches(const Patterns *patterns, const text *subject)
 {
 	const char *subject_data = VARDATA_ANY(subject);
 	Size		subject_len = VARSIZE_ANY_EXHDR(subject);
-	ListCell   *lc;
+	const char *next;
+	const char *end;
 
-	foreach(lc, patterns)
+	if (patterns == NULL)
+		return false;
+
+	next = VARDATA(patterns);
+	end = next + VARSIZE(patterns) - VARHDRSZ;
+	while (next < end)
 	{
-		const char *pattern = lfirst(lc);
-		Size		len = strlen(pattern);
-		bool		is_prefix = (pattern[len - 1] == '*');
+		bool		is_prefix = (*next++ == PATTERN_PREFIX);
+		Size		len = (unsigned char) *next++;
 
-		if (is_prefix)
-			len--;
 		if ((is_prefix ? subject_len >= len : subject_len == len) &&
-			memcmp(pattern, subject_data, len) == 0)
+			memcmp(next, subject_data, len) == 0)
 			return true;
+		next += len;
 	}
 
 	return false;
 }
 
-/* As policy_matches(), but an empty list allows all. */
+/* As policy_matches(), but without a list all is allowed. */
 bool
-policy_allows(const List *patterns, const text *subject)
+policy_allows(const Patterns *patterns, const text *subject)
 {
-	return patterns == NIL || policy_matches(patterns, subject);
+	return patterns == NULL || policy_matches(patterns, subject);
 }
 
 /* Returns the document of the preset with this name.  Raises 22023. */

@@ -8,17 +8,22 @@
 #ifndef APIKEYS_POLICY_H
 #define APIKEYS_POLICY_H
 
-#include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
 #include "window.h"
 
-/* A list of patterns is a List of C strings; NIL where there is none. */
+/*
+ * A list of patterns, laid out to be read with each request: for each a byte
+ * that tells whether it is a prefix, a byte with its length, and its text
+ * without the asterisk.
+ */
+typedef bytea Patterns;
+
 typedef struct Permissions
 {
-	List	   *allowed_models;
-	List	   *allowed_endpoints;
-	List	   *custom_permissions;
+	Patterns   *allowed_models; /* NULL: there is none */
+	Patterns   *allowed_endpoints;
+	Patterns   *custom_permissions;
 	int64		max_tokens_per_request; /* 0: unlimited */
 	bool		is_admin;
 } Permissions;
@@ -36,7 +41,7 @@ extern void policy_parse_permissions(Jsonb *document, Permissions *permissions);
 extern void policy_parse_rate_limits(Jsonb *document, RateLimits *limits);
 extern bool policy_is_limited(const RateLimits *limits);
 extern const char *policy_limit_name(int limit);
-extern bool policy_matches(const List *patterns, const text *subject);
-extern bool policy_allows(const List *patterns, const text *subject);
+extern bool policy_matches(const Patterns *patterns, const text *subject);
+extern bool policy_allows(const Patterns *patterns, const text *subject);
 
 #endif							/* APIKEYS_POLICY_H */
