@@ -6,7 +6,7 @@
  * Verify notes a use in a shared hash table of fixed size; the flusher
  * persists what is due and tells us so.  A use is pending when it is later
  * than what is known to be in the table apikeys.usage, and due when the last
- * one was persisted at least apikeys.last_used_throttle ago.
+ * one was written at least apikeys.last_used_throttle ago.
  *
  * The table and its locking protocol are keytable.c's.  When it is full of
  * pending uses, a use is dropped and counted; what is in the table is not
@@ -29,15 +29,13 @@
 #include "keytable.h"
 #include "store.h"
 
-/* When a pending use is due. */
+/* When a pending use is due: at once if it is not known to be written. */
 static TimestampTz
 due_at(Entry *entry)
 {
-	TimestampTz persisted = pg_atomic_read_u64(&entry->persisted);
+	TimestampTz written_at = pg_atomic_read_u64(&entry->written_at);
 
-	if (persisted == 0)
-		return 0;
-	return persisted + guc_last_used_throttle * USECS_PER_SEC;
+	return written_at != 0 ? written_at + guc_last_used_throttle * USECS_PER_SEC : 0;
 }
 
 /* --------------------------------------------------------- noting a use */
@@ -292,9 +290,9 @@ activity_collect(Oid database, TimestampTz due_by, KeyUse **uses)
 	return nuses;
 }
 
-/* Notes that uses are in the table and committed. */
+/* Notes that uses are in the table and committed, now. */
 void
-activity_mark_persisted(Oid database, const KeyUse *uses, int nuses)
+activity_mark_persisted(Oid database, const KeyUse *uses, int nuses, TimestampTz now)
 {
 	KeyTable   *table = keytable_attach();
 
@@ -306,7 +304,10 @@ activity_mark_persisted(Oid database, const KeyUse *uses, int nuses)
 		keytable_lock(place.partition, LW_SHARED);
 		entry = keytable_find(&place);
 		if (entry != NULL)
+		{
 			keytable_advance(&entry->persisted, uses[i].used_at);
+			keytable_advance(&entry->written_at, now);
+		}
 		keytable_unlock(place.partition);
 	}
 }

@@ -159,6 +159,7 @@ table_born(void *address)
 			entries[i].next = (i + 1 < table->nentries) ? i + 1 : NO_ENTRY;
 			pg_atomic_init_u64(&entries[i].seen, 0);
 			pg_atomic_init_u64(&entries[i].persisted, 0);
+			pg_atomic_init_u64(&entries[i].written_at, 0);
 			slots_hold_none(&entries[i].held);
 		}
 	}
@@ -290,6 +291,7 @@ keytable_remove(const Place *place, Entry *entry)
 	memset(&entry->key, 0, sizeof(EntryKey));
 	pg_atomic_write_u64(&entry->seen, 0);
 	pg_atomic_write_u64(&entry->persisted, 0);
+	pg_atomic_write_u64(&entry->written_at, 0);
 	entry->next = place->partition->first_free;
 	place->partition->first_free = entry - place->entries;
 	place->partition->nused--;

@@ -29,6 +29,7 @@ typedef struct Entry
 	int			next;			/* in its chain or the free list; lock */
 	pg_atomic_uint64 seen;		/* last use, a TimestampTz; grows */
 	pg_atomic_uint64 persisted; /* last use in the table, 0: unknown; grows */
+	pg_atomic_uint64 written_at; /* when that was written, likewise */
 	Window		windows[WINDOW_NKINDS]; /* exclusive lock */
 	HeldSlots	held;			/* exclusive lock */
 } Entry;

@@ -17,7 +17,7 @@ my $node = start_node(
 	'main',
 	"apikeys.flush_interval = '10ms'",
 	"apikeys.last_used_throttle = '1h'");
-add_keys($node, 'postgres', 'hot', 'off', 'zero', 'ahead', 'lowered');
+add_keys($node, 'postgres', 'hot', 'seldom', 'off', 'zero', 'ahead', 'lowered');
 
 my $writes = q{SELECT coalesce(sum(n_tup_ins + n_tup_upd), 0)
 	FROM pg_stat_user_tables WHERE schemaname = 'apikeys' AND relname = 'usage'};
@@ -79,19 +79,29 @@ wait_until('though later uses are seen', sub {
 		WHERE i.name = 'hot'}) eq 't';
 });
 
-# Intervals of three seconds, until four writes have been seen.  An interval
-# begins with the use that was written and ends with the next write.
+# Intervals of three seconds, from write to write, until five have been seen
+# of each key.  One is used all the time.  The other is used again a while
+# after each write, and then not until that use is written: long after it.
 set('last_used_throttle', '3s');
 my $verified = 100_000;
+my $of_seldom = 'FROM history WHERE key_id = ' . id_of('seldom');
 wait_until('intervals have gone by', sub {
 	verify_many(5_000);
 	$verified += 5_000;
-	return $node->safe_psql('postgres', "SELECT count(*) > 4 $of_hot") eq 't';
+	verify($node, 'postgres', 'seldom')
+	  if $node->safe_psql('postgres', qq{SELECT coalesce(max(written_at) < clock_timestamp() - interval '1 second', true)
+		  $of_seldom}) eq 't' && last_use($node, 'postgres', 'seldom') eq stored_use($node, 'postgres', 'seldom');
+	return $node->safe_psql('postgres', "SELECT (SELECT count(*) $of_hot) > 4 AND (SELECT count(*) $of_seldom) > 4") eq 't';
 });
-is($node->safe_psql('postgres', qq{
-		SELECT min(written_at - before) >= '3 seconds'
-		FROM (SELECT written_at, lag(last_used_at) OVER (ORDER BY n) AS before $of_hot) h}),
-	't', "$verified verifies: never two writes in one interval");
+foreach my $which ([ 'used all the time', $of_hot ], [ 'seldom used', $of_seldom ])
+{
+	my ($how, $writes_of) = @$which;
+
+	is($node->safe_psql('postgres', qq{
+			SELECT min(written_at - before) >= '3 seconds'
+			FROM (SELECT written_at, lag(written_at) OVER (ORDER BY n) AS before $writes_of) h}),
+		't', "$how, $verified verifies in all: never two writes in one interval");
+}
 set('last_used_throttle', '1h');
 wait_for($node, 'postgres', "SELECT count(*) = ($writes) FROM history", 'pg_stat_user_tables says the same');
 
