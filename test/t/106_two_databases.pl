@@ -95,6 +95,27 @@ wait_for($node, 'one', 'SELECT entries_used <= 50 AND pending = 0 FROM apikeys.s
 	'a dropped database forgets its entries');
 is(stats($node, 'flush_errors'), 0, 'which is no error');
 
+# An extension that somebody is dropping: flushers come, do not wait for him,
+# and leave it alone until it is certain.  A backend that has the key in its
+# cache goes on.
+my $user = $node->background_psql('one');
+my $dropper = $node->background_psql('one');
+$user->query_safe($all);
+wait_for($node, 'postgres', 'SELECT pending = 0 FROM apikeys.stats', 'one: used and flushed');
+$dropper->query_safe('BEGIN; DROP EXTENSION apikeys');
+wait_until('one: used while it is being dropped', sub {
+	$user->query_safe(q{SELECT code FROM apikey_verify('k3-key')});
+	return stats($node, 'pending') > 0;
+});
+my $started = stats($node, 'workers_started');
+wait_for($node, 'postgres', "SELECT workers_started > $started + 2 FROM apikeys.stats", 'flushers come');
+is(stats($node, 'pending > 0'), 't', 'the use is pending still');
+$dropper->query_safe('ROLLBACK');
+wait_for($node, 'postgres', 'SELECT pending = 0 FROM apikeys.stats', 'it is written when the drop is rolled back');
+is(stored_use($node, 'one', 'k3'), last_use($node, 'one', 'k3'), 'where it belongs');
+is(stats($node, 'flush_errors'), 0, 'no error');
+$_->quit foreach $user, $dropper;
+
 # An extension that is dropped, with uses pending
 is($node->safe_psql('one', $all), 48, 'one: all that are left are used');
 $node->safe_psql('one', 'DROP EXTENSION apikeys');
