@@ -136,11 +136,16 @@ window_wait(Window *windows, WindowKind kind, int64 limit, int64 cost,
 	return window->start + 2 * length - remaining_for(window->current, room, length);
 }
 
-/* Is there room whatever the time?  No more is used than both buckets have. */
+/*
+ * Is there room without a further look?  No more is used than both buckets
+ * have.  After a clock that was set back the window has to be rolled on, lest
+ * the buckets stay for as long as that.
+ */
 static inline bool
-has_room(const Window *window, int64 room)
+has_room(const Window *window, int64 room, TimestampTz now)
 {
-	return window->previous <= room && window->current <= room - window->previous;
+	return window->previous <= room && window->current <= room - window->previous &&
+		   now >= window->start;
 }
 
 /*
@@ -158,7 +163,7 @@ window_find_full(Window *windows, const int64 *limits, const int64 *costs,
 	{
 		TimestampTz wait;
 
-		if (limits[kind] == 0 || has_room(&windows[kind], limits[kind] - costs[kind]))
+		if (limits[kind] == 0 || has_room(&windows[kind], limits[kind] - costs[kind], now))
 			continue;
 		wait = window_wait(windows, kind, limits[kind], costs[kind], now);
 		if (wait > *until)

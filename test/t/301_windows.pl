@@ -226,6 +226,13 @@ is_deeply(
 			[ 'verify', 9 * HOUR + MINUTE, 1 ], [ 'verify', 9 * HOUR + MINUTE + 1, 1 ]) ],
 	[ -1, 0, 0, -1 ], 'set back by an hour');
 
+# The same with tokens, which requests only look at: there is always room, but
+# not for those that were used before the clock was set back.
+is_deeply(
+	[ map { [ @$_[ 0, 5 ] ] } play([ 'new', 0, 100, 0, 0 ], [ 'record', 10 * HOUR, 60 ], [ 'verify', 9 * HOUR, 40 ],
+			[ 'verify', 9 * HOUR + 2 * MINUTE, 40 ], [ 'verify', 9 * HOUR + 2 * MINUTE, 100 ]) ],
+	[ [ -1, 60 ], [ -1, 60 ], [ -1, 0 ], [ -1, 0 ] ], 'tokens, set back by an hour');
+
 # ------------------------------------------------------------------- edges
 
 my $t = 900_000_000_000_000;

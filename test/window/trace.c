@@ -55,6 +55,18 @@ verify(TimestampTz now, long tokens)
 	}
 }
 
+/* To ask rolls a window on, so a copy is asked: the windows stay as they are. */
+static void
+print_used(TimestampTz now)
+{
+	Window		copy[WINDOW_NKINDS];
+
+	memcpy(copy, windows, sizeof(windows));
+	for (int kind = 0; kind < WINDOW_NKINDS; kind++)
+		printf(" %lld", (long long) window_used(copy, kind, now));
+	printf("\n");
+}
+
 int
 main(void)
 {
@@ -87,9 +99,7 @@ main(void)
 			window_spend(windows, limits, costs, a[0]);
 			printf("-1 0 0 0");
 		}
-		for (int kind = 0; kind < WINDOW_NKINDS; kind++)
-			printf(" %lld", (long long) window_used(windows, kind, a[0]));
-		printf("\n");
+		print_used(a[0]);
 	}
 
 	return 0;
