@@ -304,12 +304,14 @@ is(leaks($count), '', 'no key in any place');
 
 # That search can read tables and WAL: two keys and a secret that are in both,
 # and so many keys in one message of the WAL that some go on from one page to
-# the next.  The server puts each together, so the text of the statement is
-# none.
+# the next, and one from one segment to the next.  The server puts each
+# together, so the text of the statement is none.
 $node->safe_psql('postgres', sprintf q{CREATE TABLE decoy AS SELECT left(k, 9) || substr(k, 10) AS key FROM %s},
 	q{(SELECT raw_key FROM apikey_generate('decoy 1') UNION ALL SELECT raw_key FROM apikey_generate('decoy 2', prefix => 'zz_')
 		UNION ALL SELECT 's3cr3t-of-fi' || 'rst-0123456789') d(k)});
-$node->safe_psql('postgres', q{SELECT pg_logical_emit_message(false, 'decoys', string_agg(left(k, 9) || substr(k, 10), ''))
+$node->safe_psql('postgres', q{SELECT pg_logical_emit_message(false, 'filler', repeat(' ',
+		(16777216 - (pg_walfile_name_offset(pg_current_wal_insert_lsn())).file_offset) / 8192 * 8168 - 16384)),
+	pg_logical_emit_message(false, 'decoys', string_agg(left(k, 9) || substr(k, 10), ''))
 	FROM (SELECT raw_key FROM generate_series(1, 1000) i, apikey_generate('decoy ' || i)) d(k)});
 $count = search($node);
 is(leaks({ map { $_ => $count->{$_} } 'WAL', 'pages' }), 'WAL: 1003, pages: 3', 'keys and secrets in a table would be found');

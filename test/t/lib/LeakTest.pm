@@ -129,6 +129,7 @@ sub search
 	my ($node) = @_;
 	my $data = $node->data_dir;
 	my %count = map { $_ => 0 } 'stderr', 'csvlog', 'jsonlog', 'pages', 'WAL', 'statements', 'other files';
+	my @segments;
 	my %format = (log => 'stderr', csv => 'csvlog', json => 'jsonlog');
 
 	$node->safe_psql('postgres', 'CHECKPOINT');
@@ -145,10 +146,18 @@ sub search
 				  : m{^\Q$data\E/pg_stat_tmp/pgss} ? 'statements'
 				  : 'other files';
 				my $content = slurp_file($_);
-				$count{$place} += key_count($place eq 'WAL' ? without_page_headers($content) : $content);
+
+				return push @segments, $content if $place eq 'WAL';
+				$count{$place} += key_count($content);
 			}
 		},
 		$data);
+
+	# A text may go on from one segment to the next as well.  A segment that is
+	# to be used again has a new name already; what it holds begins with the old
+	# address (xlp_pageaddr).
+	@segments = sort { unpack('x8 Q', $a) <=> unpack('x8 Q', $b) } @segments;
+	$count{WAL} = key_count(join '', map without_page_headers($_), @segments);
 	return \%count;
 }
 
