@@ -134,31 +134,30 @@ foreach my $ddl (
 
 # The fence that does not stand is not trusted: ENABLE TRIGGER ALL, which
 # pg_restore --disable-triggers ends with, turns ENABLE ALWAYS into ENABLE.
-warm_up('ENABLE TRIGGER ALL');
-$node->safe_psql('postgres', "ALTER TABLE apikeys.key $_ TRIGGER ALL") foreach qw(DISABLE ENABLE);
-$session->query_safe($verify) foreach 1 .. 2;
-$node->safe_psql('postgres', 'SET session_replication_role = replica; UPDATE apikeys.key SET enabled = false');
-is($session->query_safe($verify), 'DISABLED', 'ENABLE TRIGGER ALL: and a change as a replica');
-$node->safe_psql('postgres', q{
-	ALTER TABLE apikeys.key ENABLE ALWAYS TRIGGER fence_row;
-	ALTER TABLE apikeys.key ENABLE ALWAYS TRIGGER fence_truncate;
-	UPDATE apikeys.key SET enabled = true});
-warm_up('ENABLE ALWAYS TRIGGER');
+sub change_behind_the_fence
+{
+	my ($prefix, $table, $change, $code, $undo) = @_;
+
+	warm_up("${prefix}ENABLE TRIGGER ALL");
+	$node->safe_psql('postgres', "ALTER TABLE $table $_ TRIGGER ALL") foreach qw(DISABLE ENABLE);
+	$session->query_safe($verify) foreach 1 .. 2;
+	$node->safe_psql('postgres', "SET session_replication_role = replica; $change");
+	is($session->query_safe($verify), $code, "${prefix}ENABLE TRIGGER ALL: and a change as a replica");
+	$node->safe_psql('postgres', qq{
+		ALTER TABLE $table ENABLE ALWAYS TRIGGER fence_row;
+		ALTER TABLE $table ENABLE ALWAYS TRIGGER fence_truncate;
+		$undo});
+	warm_up("${prefix}ENABLE ALWAYS TRIGGER");
+	return;
+}
+change_behind_the_fence('', 'apikeys.key', 'UPDATE apikeys.key SET enabled = false', 'DISABLED',
+	'UPDATE apikeys.key SET enabled = true');
 
 # Nor is a fence of budgets that does not stand.
 $node->safe_psql('postgres', q{
 	UPDATE apikeys.key SET budget_id = apikey_budget_create('test', 1) WHERE name = 'test'});
-warm_up('budgets, ENABLE TRIGGER ALL');
-$node->safe_psql('postgres', "ALTER TABLE apikeys.budget $_ TRIGGER ALL") foreach qw(DISABLE ENABLE);
-$session->query_safe($verify) foreach 1 .. 2;
-$node->safe_psql('postgres', 'SET session_replication_role = replica; UPDATE apikeys.budget SET max_cost = 0');
-is($session->query_safe($verify), 'BUDGET_EXCEEDED', 'budgets, ENABLE TRIGGER ALL: and a change as a replica');
-$node->safe_psql('postgres', q{
-	ALTER TABLE apikeys.budget ENABLE ALWAYS TRIGGER fence_row;
-	ALTER TABLE apikeys.budget ENABLE ALWAYS TRIGGER fence_truncate;
-	UPDATE apikeys.key SET budget_id = NULL;
-	DELETE FROM apikeys.budget});
-warm_up('budgets, ENABLE ALWAYS TRIGGER');
+change_behind_the_fence('budgets, ', 'apikeys.budget', 'UPDATE apikeys.budget SET max_cost = 0', 'BUDGET_EXCEEDED',
+	'UPDATE apikeys.key SET budget_id = NULL; DELETE FROM apikeys.budget');
 
 # A table that inherits from the keys has no fence.
 $node->safe_psql('postgres', q{
