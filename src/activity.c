@@ -49,12 +49,10 @@ note_first_use(KeyTable *table, const Place *place, TimestampTz used_at)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	Entry	   *entry;
-	bool		evicted = false;
+	bool		evicted;
 
 	keytable_lock(place->partition, LW_EXCLUSIVE);
-	entry = keytable_find(place);
-	if (entry == NULL)
-		entry = keytable_add(table, place, now, &evicted);
+	entry = keytable_get(table, place, now, &evicted);
 	if (entry != NULL)
 		keytable_advance(&entry->seen, used_at);
 	keytable_unlock(place->partition);
@@ -290,26 +288,26 @@ activity_collect(Oid database, TimestampTz due_by, KeyUse **uses)
 	return nuses;
 }
 
-/* Notes that uses are in the table and committed, now. */
+/* Notes that a use is in the table and committed, now. */
 void
-activity_mark_persisted(Oid database, const KeyUse *uses, int nuses, TimestampTz now)
+activity_mark_persisted(Oid database, const KeyUse *use, TimestampTz now)
 {
 	KeyTable   *table = keytable_attach();
+	Place		place;
+	Entry	   *entry;
 
-	for (int i = 0; table != NULL && i < nuses; i++)
+	if (table == NULL)
+		return;
+
+	place = keytable_place(table, database, &use->id);
+	keytable_lock(place.partition, LW_SHARED);
+	entry = keytable_find(&place);
+	if (entry != NULL)
 	{
-		Place		place = keytable_place(table, database, &uses[i].id);
-		Entry	   *entry;
-
-		keytable_lock(place.partition, LW_SHARED);
-		entry = keytable_find(&place);
-		if (entry != NULL)
-		{
-			keytable_advance(&entry->persisted, uses[i].used_at);
-			keytable_advance(&entry->written_at, now);
-		}
-		keytable_unlock(place.partition);
+		keytable_advance(&entry->persisted, use->used_at);
+		keytable_advance(&entry->written_at, now);
 	}
+	keytable_unlock(place.partition);
 }
 
 /* Notes that a flush has committed. */

@@ -32,8 +32,7 @@ extern bool activity_is_shared(void);
 extern TimestampTz activity_last_use(const pg_uuid_t *id);
 extern int	activity_due_databases(DueDatabase *databases, int max);
 extern int	activity_collect(Oid database, TimestampTz due_by, KeyUse **uses);
-extern void activity_mark_persisted(Oid database, const KeyUse *uses, int nuses,
-									TimestampTz now);
+extern void activity_mark_persisted(Oid database, const KeyUse *use, TimestampTz now);
 extern void activity_note_flush(TimestampTz now);
 extern void activity_forget_key(Oid database, const pg_uuid_t *id, TimestampTz now);
 extern void activity_forget_database(Oid database);

@@ -60,7 +60,7 @@ note_outcomes(void)
 		if (at_commit[i].gone)
 			activity_forget_key(MyDatabaseId, &at_commit[i].use.id, now);
 		else
-			activity_mark_persisted(MyDatabaseId, &at_commit[i].use, 1, now);
+			activity_mark_persisted(MyDatabaseId, &at_commit[i].use, now);
 	}
 	if (flush_at_commit)
 	{

@@ -17,7 +17,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -25,10 +24,8 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/lock.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
-#include "utils/inval.h"
 #include "utils/snapmgr.h"
 
 #include "activity.h"
@@ -138,32 +135,18 @@ note_error(void)
 }
 
 /*
- * Keeps the extension from being dropped until the transaction ends; false
- * when somebody is at it.  DROP EXTENSION locks it first of all, as we do, so
- * there is no deadlock, and we never run into tables that are half gone.
+ * Is there something to work on, and nobody else at it?  An extension that
+ * somebody is dropping is left alone: we would run into tables that are half
+ * gone, or into a deadlock.
  */
-static bool
-lock_extension(Oid extension)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, extension, 0);
-	if (LockAcquire(&tag, AccessShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
-		return false;
-	AcceptInvalidationMessages();
-	return true;
-}
-
-/* Is there something to work on, and nobody else at it? */
 static bool
 may_flush(void)
 {
 	Oid			extension = get_extension_oid("apikeys", true);
 
-	if (OidIsValid(extension) && !lock_extension(extension))
-		return false;
-	if (OidIsValid(extension) && get_extension_oid("apikeys", true) == extension)
-		return store_lock_flush(false);
+	if (OidIsValid(extension))
+		return store_lock_extension(extension, AccessShareLock, false) &&
+			   store_lock_flush(false);
 
 	flushqueue_forget(MyDatabaseId);
 	usage_left = false;

@@ -191,14 +191,7 @@ keep_transient(void)
 	int			place = nentries < ring_size ? nentries : sweep();
 	CachedKey  *key = hash_search(cache, transient.hash, HASH_ENTER, NULL);
 
-	key->noted_at = 0;
-	key->budget = transient.budget;
-	key->candidate = transient.candidate;
-	key->row = transient.row;
-	key->limited = transient.limited;
-	key->limits = transient.limits;
-	key->permit = NULL;
-	key->answer = NULL;
+	*key = transient;
 	key->cached = true;
 	key->used = true;
 	ring[place] = key;

@@ -354,3 +354,13 @@ keytable_add(KeyTable *table, const Place *place, TimestampTz now, bool *evicted
 
 	return entry;
 }
+
+/* Returns the entry of a key, added if there was none; NULL as above. */
+Entry *
+keytable_get(KeyTable *table, const Place *place, TimestampTz now, bool *evicted)
+{
+	Entry	   *entry = keytable_find(place);
+
+	*evicted = false;
+	return entry != NULL ? entry : keytable_add(table, place, now, evicted);
+}

@@ -75,6 +75,8 @@ extern void keytable_unlock(Partition *partition);
 extern Entry *keytable_find(const Place *place);
 extern Entry *keytable_add(KeyTable *table, const Place *place, TimestampTz now,
 						   bool *evicted);
+extern Entry *keytable_get(KeyTable *table, const Place *place, TimestampTz now,
+						   bool *evicted);
 extern void keytable_remove(const Place *place, Entry *entry);
 
 extern void keytable_advance(pg_atomic_uint64 *time, TimestampTz to);

@@ -195,17 +195,24 @@ policy_parse_rate_limits(Jsonb *document, RateLimits *limits)
 	document_visit(&rate_limits_document, document, parse_member, limits);
 }
 
-/* Is there any limit? */
+/* Is there a limit on what passes in a window? */
 bool
-policy_is_limited(const RateLimits *limits)
+policy_has_windows(const RateLimits *limits)
 {
-	for (int i = 0; i < RATE_NLIMITS; i++)
+	for (int kind = 0; kind < WINDOW_NKINDS; kind++)
 	{
-		if (limits->max[i] > 0)
+		if (limits->max[kind] > 0)
 			return true;
 	}
 
 	return false;
+}
+
+/* Is there any limit? */
+bool
+policy_is_limited(const RateLimits *limits)
+{
+	return policy_has_windows(limits) || limits->max[RATE_SLOTS] > 0;
 }
 
 /* The name of a limit in the document. */

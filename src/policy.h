@@ -39,6 +39,7 @@ typedef struct RateLimits
 
 extern void policy_parse_permissions(Jsonb *document, Permissions *permissions);
 extern void policy_parse_rate_limits(Jsonb *document, RateLimits *limits);
+extern bool policy_has_windows(const RateLimits *limits);
 extern bool policy_is_limited(const RateLimits *limits);
 extern const char *policy_limit_name(int limit);
 extern bool policy_matches(const Patterns *patterns, const text *subject);

@@ -136,19 +136,6 @@ find_refusing(const Place *place, Entry *entry, const RateLimits *limits,
 	return refusing != NO_WINDOW ? refusing : RATE_SLOTS;
 }
 
-/* Is there a limit on what passes in a window? */
-static bool
-has_windows(const RateLimits *limits)
-{
-	for (int kind = 0; kind < WINDOW_NKINDS; kind++)
-	{
-		if (limits->max[kind] > 0)
-			return true;
-	}
-
-	return false;
-}
-
 /*
  * Spends a request and takes its slot, all or nothing; false: no room.  A key
  * with limits on tokens alone needs an entry as well: those that are recorded
@@ -164,7 +151,7 @@ spend(KeyTable *table, const Place *place, Entry *entry, const RateLimitDemand *
 		[WINDOW_REQUESTS_DAY] = 1,
 	};
 
-	if (entry == NULL && !slot && !has_windows(demand->limits))
+	if (entry == NULL && !slot && !policy_has_windows(demand->limits))
 		return true;
 	if (entry == NULL)
 		entry = keytable_add(table, place, now, evicted);
@@ -256,7 +243,7 @@ ratelimit_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits, int64
 	};
 	Place		place;
 	Entry	   *entry;
-	bool		evicted = false;
+	bool		evicted;
 
 	if (table == NULL || tokens == 0 ||
 		(limits->max[WINDOW_TOKENS_MINUTE] == 0 && limits->max[WINDOW_TOKENS_DAY] == 0))
@@ -265,9 +252,7 @@ ratelimit_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits, int64
 	place = keytable_place(table, MyDatabaseId, root_id);
 	now = GetCurrentTimestamp();
 	keytable_lock(place.partition, LW_EXCLUSIVE);
-	entry = keytable_find(&place);
-	if (entry == NULL)
-		entry = keytable_add(table, &place, now, &evicted);
+	entry = keytable_get(table, &place, now, &evicted);
 	if (entry != NULL)
 		window_spend(entry->windows, limits->max, costs, now);
 	keytable_unlock(place.partition);

@@ -251,9 +251,7 @@ restore_image(const RestartImage *image)
 		bool		evicted;
 
 		keytable_lock(place.partition, LW_EXCLUSIVE);
-		entry = keytable_find(&place);
-		if (entry == NULL)
-			entry = keytable_add(table, &place, now, &evicted);
+		entry = keytable_get(table, &place, now, &evicted);
 		if (entry != NULL)
 		{
 			keytable_advance(&entry->seen, record->seen);

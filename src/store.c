@@ -18,8 +18,12 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -40,6 +44,23 @@ store_relation_oid(const char *name)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation \"apikeys.%s\" does not exist", name)));
 	return relid;
+}
+
+/*
+ * Locks the extension until the transaction ends; false when it is gone by
+ * then, or remade under another oid, or when somebody has it locked and we do
+ * not wait.  DROP EXTENSION locks it first of all.
+ */
+bool
+store_lock_extension(Oid extension, LOCKMODE mode, bool wait)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, extension, 0);
+	if (LockAcquire(&tag, mode, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	AcceptInvalidationMessages();
+	return get_extension_oid("apikeys", true) == extension;
 }
 
 /* Returns the owner of apikeys.key, whose rights the store uses. */

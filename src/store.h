@@ -13,6 +13,7 @@
 #define APIKEYS_STORE_H
 
 #include "funcapi.h"
+#include "storage/lockdefs.h"
 #include "utils/array.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
@@ -200,15 +201,13 @@ typedef struct BudgetRow
 /* What the usage of a key is charged to. */
 typedef struct Charge
 {
-	pg_uuid_t	root_id;		/* whose windows */
-	RateLimits	limits;
-	bool		has_budget;		/* if so, and if there is a cost: */
-	pg_uuid_t	budget_id;
-	TimestampTz period;			/* when it started */
+	KeyLimits	key;			/* with a budget that exists, if there is a cost */
+	TimestampTz period;			/* when that one's started, if so */
 } Charge;
 
 /* store.c */
 extern Oid	store_relation_oid(const char *name);
+extern bool store_lock_extension(Oid extension, LOCKMODE mode, bool wait);
 
 /* store_key.c */
 extern bool store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row,

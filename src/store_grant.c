@@ -19,7 +19,6 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
 
 #include "store.h"
@@ -144,31 +143,21 @@ open_target_schema(const Grant *grant, Oid extension, const char *role)
 				 errhint("Revoke CREATE on the schema from it, or from PUBLIC.")));
 }
 
-/*
- * Locks the extension and returns its oid.  While we wait, it may be dropped,
- * and made again under another oid.
- */
-static Oid
-lock_extension(void)
-{
-	Oid			extension = get_extension_oid("apikeys", false);
-
-	LockDatabaseObject(ExtensionRelationId, extension, 0, ShareUpdateExclusiveLock);
-	if (get_extension_oid("apikeys", true) != extension)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("extension \"apikeys\" was concurrently dropped")));
-	return extension;
-}
-
 /* Gives a role what the grant says, or takes it away, and adds the event. */
 void
 store_change_grant(const Grant *grant, TimestampTz now)
 {
 	StoreScope	scope;
-	Oid			extension = lock_extension();
-	char	   *name = GetUserNameFromId(grant->role, false);
-	const char *role = quote_identifier(name);
+	Oid			extension = get_extension_oid("apikeys", false);
+	char	   *name;
+	const char *role;
+
+	if (!store_lock_extension(extension, ShareUpdateExclusiveLock, true))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"apikeys\" was concurrently dropped")));
+	name = GetUserNameFromId(grant->role, false);
+	role = quote_identifier(name);
 
 	store_open(&scope);
 	check_not_owner(name, grant->role);

@@ -253,6 +253,17 @@ store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row, int
 	return found;
 }
 
+/* Takes a key's limits from the first three columns of a row. */
+void
+store_copy_limits(const Datum *row, const bool *nulls, KeyLimits *limits)
+{
+	limits->root_id = *DatumGetUUIDP(row[0]);
+	policy_parse_rate_limits(DatumGetJsonbP(row[1]), &limits->limits);
+	limits->has_budget = !nulls[2];
+	if (limits->has_budget)
+		limits->budget_id = *DatumGetUUIDP(row[2]);
+}
+
 /* Reads the limits of a key as they are now; false when there is none. */
 bool
 store_key_limits(const pg_uuid_t *id, KeyLimits *limits)
@@ -267,11 +278,7 @@ store_key_limits(const pg_uuid_t *id, KeyLimits *limits)
 	if (found)
 	{
 		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values, nulls);
-		limits->root_id = *DatumGetUUIDP(values[0]);
-		policy_parse_rate_limits(DatumGetJsonbP(values[1]), &limits->limits);
-		limits->has_budget = !nulls[2];
-		if (limits->has_budget)
-			limits->budget_id = *DatumGetUUIDP(values[2]);
+		store_copy_limits(values, nulls, limits);
 	}
 	store_close(&scope);
 

@@ -56,6 +56,7 @@ extern HeapTuple store_copy_row(void);
 extern Datum store_read_info(Statement *statement, const char *view, const pg_uuid_t *id);
 extern Datum store_acting_role(const StoreScope *scope);
 
+extern void store_copy_limits(const Datum *row, const bool *nulls, KeyLimits *limits);
 extern void store_forget_use(Datum ids);
 extern void store_forget_orphans(void);
 

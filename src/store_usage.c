@@ -385,14 +385,8 @@ read_charge(Datum id, Datum recorded_at, Datum cost, Charge *charge)
 		return false;
 
 	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
-	charge->root_id = *DatumGetUUIDP(row[0]);
-	policy_parse_rate_limits(DatumGetJsonbP(row[1]), &charge->limits);
-	charge->has_budget = !nulls[2];
-	if (charge->has_budget)
-	{
-		charge->budget_id = *DatumGetUUIDP(row[2]);
-		charge->period = DatumGetTimestampTz(row[3]);
-	}
+	store_copy_limits(row, nulls, &charge->key);
+	charge->period = nulls[3] ? 0 : DatumGetTimestampTz(row[3]);
 	return true;
 }
 
@@ -411,7 +405,7 @@ store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost, TimestampTz now
 		TimestampTzGetDatum(now),
 		Int64GetDatum(tokens),
 		NumericGetDatum(cost),
-		UUIDPGetDatum(&charge->budget_id),
+		UUIDPGetDatum(&charge->key.budget_id),
 		(Datum) 0
 	};
 
@@ -419,7 +413,7 @@ store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost, TimestampTz now
 	found = read_charge(entry[0], entry[1], entry[3], charge);
 	if (found)
 	{
-		bool		nulls[6] = {[4] = !charge->has_budget, [5] = !charge->has_budget};
+		bool		nulls[6] = {[4] = !charge->key.has_budget, [5] = !charge->key.has_budget};
 
 		ForceSyncCommit();
 		entry[5] = TimestampTzGetDatum(charge->period);

@@ -57,9 +57,9 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 
 	if (!store_add_usage(id, tokens, cost, now, &charge))
 		key_not_found(id);
-	ratelimit_spend_tokens(&charge.root_id, &charge.limits, tokens);
-	if (charge.has_budget)
-		spending_note(&charge.budget_id, charge.period, cost);
+	ratelimit_spend_tokens(&charge.key.root_id, &charge.key.limits, tokens);
+	if (charge.key.has_budget)
+		spending_note(&charge.key.budget_id, charge.period, cost);
 	flushqueue_note_usage();
 
 	PG_RETURN_VOID();
