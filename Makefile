@@ -10,9 +10,10 @@
 
 EXTENSION = apikeys
 MODULE_big = apikeys
-OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c))
-DATA = $(wildcard sql/apikeys--*.sql)
-REGRESS = $(shell sed -n 's/^test: *//p' sql/schedule)
+OBJS = $(patsubst $(srcdir)/%.c,%.o,$(wildcard $(srcdir)/src/*.c $(srcdir)/src/*/*.c))
+DATA = $(patsubst $(srcdir)/%,%,$(wildcard $(srcdir)/sql/apikeys--*.sql))
+PG_CPPFLAGS = -I$(srcdir)/src
+REGRESS = $(shell sed -n 's/^test: *//p' $(srcdir)/sql/schedule)
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
@@ -20,6 +21,9 @@ PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 # make demo brings the server, so this file must parse where there is none.
 ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
+ifeq ($(wildcard $(srcdir)/src/*/*.c),)
+$(error there are no sources in $(srcdir)/src)
+endif
 else
 all install uninstall installcheck clean:
 	@echo "$@: the build files of PostgreSQL (PGXS) were not found with $(PG_CONFIG)." >&2
@@ -28,8 +32,12 @@ all install uninstall installcheck clean:
 	@exit 1
 endif
 
-# PGXS does not track headers.
-$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h)
+# PGXS does not track headers, and makes no folders for objects.  Their paths
+# are absolute, or make would find those of the sources by VPATH.
+folders = $(addprefix $(CURDIR)/,$(sort $(dir $(OBJS))))
+$(OBJS) $(OBJS:.o=.bc): $(wildcard $(srcdir)/src/*/*.h) | $(folders)
+$(folders):
+	@mkdir -p $@
 
 demo:
 	@test/demo

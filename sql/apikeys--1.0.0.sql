@@ -69,7 +69,7 @@ CREATE INDEX key_expires_at_idx ON apikeys.key (expires_at) WHERE expires_at IS 
 CREATE INDEX key_hash_secret_idx ON apikeys.key (hash_secret, expires_at)
     WHERE hash_secret IS NOT NULL AND revoked_at IS NULL;
 
--- Caches of keys depend on this: see src/keycache.c.
+-- Caches of keys depend on this: see src/cache/keycache.c.
 CREATE TABLE apikeys.fence ();
 COMMENT ON TABLE apikeys.fence IS 'Nobody reads it: its invalidation empties the caches of keys.';
 
@@ -683,7 +683,7 @@ IS 'Gives events, of all keys or of one, newest first.';
 
 /* --------------------------------------------------- nobody, by default */
 
--- Each function has its level in src/rights.c.
+-- Each function has its level in src/api/rights.c.
 REVOKE ALL ON FUNCTION
     apikeys.check_key(text, text, text, jsonb, jsonb, jsonb, inet[], timestamptz, bytea, text, text, timestamptz),
     apikeys.check_budget(text, numeric, interval, timestamptz),

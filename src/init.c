@@ -9,17 +9,17 @@
 
 #include "fmgr.h"
 
-#include "compat.h"
-#include "counters.h"
-#include "drop.h"
-#include "flushqueue.h"
-#include "guc.h"
-#include "keytable.h"
-#include "launcher.h"
-#include "redact.h"
-#include "resign.h"
-#include "restart.h"
-#include "spending.h"
+#include "base/compat.h"
+#include "flush/flushqueue.h"
+#include "flush/launcher.h"
+#include "hooks/drop.h"
+#include "hooks/redact.h"
+#include "live/counters.h"
+#include "live/keytable.h"
+#include "live/resign.h"
+#include "live/restart.h"
+#include "live/spending.h"
+#include "settings/guc.h"
 
 PG_MODULE_MAGIC;
 

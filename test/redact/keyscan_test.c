@@ -11,7 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/pg_crc.h"
 
-#include "compat.h"
+#include "base/compat.h"
 
 static int64 nsteps;
 
@@ -25,7 +25,7 @@ static int64 nsteps;
 		COMP_CRC32_NORMAL_TABLE(crc, data, len, pg_crc32_table); \
 	} while (0)
 
-#include "keyscan.c"
+#include "model/keyscan.c"
 
 PG_FUNCTION_INFO_V1(test_mask);
 PG_FUNCTION_INFO_V1(test_steps);

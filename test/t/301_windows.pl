@@ -1,5 +1,5 @@
 
-# The windows of src/window.c against a plain model, the log of all that has
+# The windows of src/model/window.c against a plain model, the log of all that has
 # passed: random traces with a clock of their own, which test/window/trace.c
 # plays.  The seed is printed; SEED=n plays the same traces again.
 
@@ -28,7 +28,7 @@ my $pg_config = $ENV{PG_CONFIG} || 'pg_config';
 my $program = PostgreSQL::Test::Utils::tempdir() . '/trace';
 chomp(my $cc = `$pg_config --cc`);
 chomp(my $includedir = `$pg_config --includedir-server`);
-system("$cc -O1 -I $includedir -I src -o $program test/window/trace.c src/window.c") == 0
+system("$cc -O1 -I $includedir -I src -o $program test/window/trace.c src/model/window.c") == 0
   or BAIL_OUT('could not compile test/window/trace.c');
 
 # Plays commands, lists of words; returns the answers, lists of words.

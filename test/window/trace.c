@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * trace.c
- *	  Plays traces of requests on src/window.c, with a clock of their own.
+ *	  Plays traces of requests on src/model/window.c, with a clock of their own.
  *
  * It reads commands and answers each with a line, for test/t/301_windows.pl:
  *
@@ -18,7 +18,7 @@
  */
 #include "postgres.h"
 
-#include "window.h"
+#include "model/window.h"
 
 /* The server's own is not linked. */
 #undef printf

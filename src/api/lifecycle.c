@@ -1,0 +1,487 @@
+/*-------------------------------------------------------------------------
+ *
+ * lifecycle.c
+ *	  A key is made, changed, replaced and retired.
+ *
+ * A change of a key that exists locks its row, judges what it finds there,
+ * and only then writes; so of two sessions that rotate or revoke one key at
+ * once, the second waits and then finds what the first has done.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "base/errors.h"
+#include "base/secret.h"
+#include "flush/flush.h"
+#include "live/ratelimit.h"
+#include "model/keyconfig.h"
+#include "model/keyformat.h"
+#include "model/status.h"
+#include "settings/guc.h"
+#include "store/store.h"
+#include "verify/signing.h"
+
+#define ROTATED_SUFFIX		" (rotated)"
+
+PG_FUNCTION_INFO_V1(apikey_generate);
+PG_FUNCTION_INFO_V1(apikey_import);
+PG_FUNCTION_INFO_V1(apikey_rotate);
+PG_FUNCTION_INFO_V1(apikey_revoke);
+PG_FUNCTION_INFO_V1(apikey_update);
+PG_FUNCTION_INFO_V1(apikey_delete);
+PG_FUNCTION_INFO_V1(apikey_cleanup_expired);
+
+/* Raises 55000 for a key whose state does not allow what is asked. */
+static void
+wrong_state(const char *message)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("%s", message)));
+}
+
+/* Returns the id in argument 0 of a key that is now locked, and its row. */
+static pg_uuid_t *
+lock_key(FunctionCallInfo fcinfo, KeyRow *key)
+{
+	pg_uuid_t  *id;
+
+	require_argument(fcinfo, 0, "id");
+	id = PG_GETARG_UUID_P(0);
+	if (!store_lock_key(id, key))
+		key_not_found(id);
+
+	return id;
+}
+
+static TimestampTz
+key_expires_at(const KeyRow *key)
+{
+	return key->nulls[KEY_EXPIRES_AT] ? DT_NOEND : DatumGetTimestampTz(key->values[KEY_EXPIRES_AT]);
+}
+
+static TimestampTz
+config_expires_at(const KeyConfig *config)
+{
+	return config->nulls[CONFIG_EXPIRES_AT] ? DT_NOEND : DatumGetTimestampTz(config->values[CONFIG_EXPIRES_AT]);
+}
+
+/* Copies n arguments from argno on into a configuration from member on. */
+static void
+config_from_arguments(KeyConfig *config, FunctionCallInfo fcinfo,
+					  int argno, ConfigMember member, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		config->values[member + i] = fcinfo->args[argno + i].value;
+		config->nulls[member + i] = fcinfo->args[argno + i].isnull;
+	}
+}
+
+static void
+config_from_row(KeyConfig *config, const KeyRow *row)
+{
+	static const KeyColumn columns[] = {
+		[CONFIG_NAME] = KEY_NAME,
+		[CONFIG_DESCRIPTION] = KEY_DESCRIPTION,
+		[CONFIG_USER_ID] = KEY_USER_ID,
+		[CONFIG_TEAM_ID] = KEY_TEAM_ID,
+		[CONFIG_BUDGET_ID] = KEY_BUDGET_ID,
+		[CONFIG_PERMISSIONS] = KEY_PERMISSIONS,
+		[CONFIG_RATE_LIMITS] = KEY_RATE_LIMITS,
+		[CONFIG_EXPIRES_AT] = KEY_EXPIRES_AT,
+		[CONFIG_METADATA] = KEY_METADATA,
+		[CONFIG_EXTERNAL_ID] = KEY_EXTERNAL_ID,
+		[CONFIG_ALLOWED_IPS] = KEY_ALLOWED_IPS,
+		[CONFIG_ENABLED] = KEY_ENABLED,
+	};
+
+	for (int member = 0; member < CONFIG_NMEMBERS; member++)
+	{
+		config->values[member] = row->values[columns[member]];
+		config->nulls[member] = row->nulls[columns[member]];
+	}
+}
+
+static pg_uuid_t *
+make_id(void)
+{
+	return DatumGetUUIDP(DirectFunctionCall1(gen_random_uuid, (Datum) 0));
+}
+
+/*
+ * Makes a raw key and what is stored of it.  The raw key is a secret of the
+ * current memory context: wiped when an error ends it, or by the caller.
+ */
+static text *
+make_key(const char *prefix, TimestampTz now, NewKey *key)
+{
+	text	   *raw_key = keyformat_compose(prefix);
+
+	key->id = make_id();
+	signing_sign(raw_key, key);
+	key->key_prefix = keyformat_mask(raw_key);
+	key->created_at = now;
+
+	return raw_key;
+}
+
+/*
+ * Returns the row (id, raw_key).  Of the raw key this leaves but one copy of
+ * ours, which is wiped with the memory context of the result.
+ */
+static Datum
+hand_out(FunctionCallInfo fcinfo, const pg_uuid_t *id, text *raw_key)
+{
+	TupleDesc	tupdesc;
+	HeapTuple	tuple;
+	void	   *result;
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	tuple = heap_form_tuple(BlessTupleDesc(tupdesc),
+							(Datum[]) {UUIDPGetDatum(id), PointerGetDatum(raw_key)},
+							(bool[]) {false, false});
+	secret_wipe(raw_key);
+
+	result = secret_alloc(tuple->t_len);
+	memcpy(result, tuple->t_data, tuple->t_len);
+	explicit_bzero(tuple->t_data, tuple->t_len);
+
+	return PointerGetDatum(result);
+}
+
+/* Returns the prefix argument or else the setting.  Raises 22023. */
+static char *
+prefix_argument(FunctionCallInfo fcinfo, int argno)
+{
+	char	   *prefix;
+
+	if (PG_ARGISNULL(argno))
+		return guc_key_prefix;
+
+	prefix = text_to_cstring(PG_GETARG_TEXT_PP(argno));
+	if (!keyformat_prefix_is_valid(prefix))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid key prefix"),
+				 errdetail("A key prefix is 1 to %d characters of A-Z, a-z, 0-9, \"_\" and \"-\".",
+						   KEY_PREFIX_MAX_LEN)));
+	return prefix;
+}
+
+/* Warns of limits on a server that cannot count what passes. */
+static void
+warn_of_limits(const KeyConfig *config)
+{
+	RateLimits	limits;
+
+	if (ratelimit_available())
+		return;
+
+	policy_parse_rate_limits(DatumGetJsonbP(config->values[CONFIG_RATE_LIMITS]), &limits);
+	if (policy_is_limited(&limits))
+		ereport(WARNING,
+				(errmsg("apikey_verify will not accept this key"),
+				 errdetail("Its rate limits need shared memory, which this server does not give."),
+				 hint_preload()));
+}
+
+/* Has the budget that a key is to point to stay, if there is one. */
+static void
+hold_budget(const KeyConfig *config)
+{
+	if (!config->nulls[CONFIG_BUDGET_ID])
+		store_hold_budget(DatumGetUUIDP(config->values[CONFIG_BUDGET_ID]));
+}
+
+/* Is the budget_id that a key is to have the one that it has? */
+static bool
+keeps_budget(const KeyConfig *config, const KeyRow *key)
+{
+	return !config->nulls[CONFIG_BUDGET_ID] && !key->nulls[KEY_BUDGET_ID] &&
+		   memcmp(DatumGetUUIDP(config->values[CONFIG_BUDGET_ID]),
+				  DatumGetUUIDP(key->values[KEY_BUDGET_ID]), UUID_LEN) == 0;
+}
+
+/*
+ * apikey_generate(name text, ..., prefix text): one row (id, raw_key).
+ */
+Datum
+apikey_generate(PG_FUNCTION_ARGS)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	KeyConfig	config;
+	NewKey		key;
+	text	   *raw_key;
+
+	config_from_arguments(&config, fcinfo, 0, CONFIG_NAME, CONFIG_ENABLED);
+	config.values[CONFIG_ENABLED] = BoolGetDatum(true);
+	config.nulls[CONFIG_ENABLED] = false;
+	keyconfig_check(&config, now);
+
+	raw_key = make_key(prefix_argument(fcinfo, CONFIG_ENABLED), now, &key);
+	hold_budget(&config);
+	store_insert_key(&key, false, &config, now);
+	warn_of_limits(&config);
+
+	return hand_out(fcinfo, key.id, raw_key);
+}
+
+/* Returns created_at of an imported key, by default now.  Raises 22023. */
+static TimestampTz
+created_at_argument(FunctionCallInfo fcinfo, int argno, TimestampTz now)
+{
+	TimestampTz created_at;
+
+	if (PG_ARGISNULL(argno))
+		return now;
+
+	created_at = PG_GETARG_TIMESTAMPTZ(argno);
+	if (TIMESTAMP_NOT_FINITE(created_at) || created_at > now)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("created_at must be in the past")));
+	return created_at;
+}
+
+/*
+ * apikey_import(key_hash bytea, name text, key_prefix text, ...): uuid.
+ */
+Datum
+apikey_import(PG_FUNCTION_ARGS)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	KeyConfig	config;
+	NewKey		key;
+
+	require_argument(fcinfo, 0, "key_hash");
+	require_argument(fcinfo, 2, "key_prefix");
+	keyconfig_check_hash(PG_GETARG_BYTEA_PP(0));
+	keyconfig_check_masked(PG_GETARG_TEXT_PP(2));
+
+	key.id = make_id();
+	key.hash = PG_GETARG_BYTEA_PP(0);
+	key.key_prefix = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	key.hash_secret = NULL;
+	if (!PG_ARGISNULL(13))
+	{
+		keyconfig_check_text("hash_secret", PG_GETARG_DATUM(13), false,
+							 SECRET_NAME_MAX_CHARS);
+		key.hash_secret = PG_GETARG_TEXT_PP(13);
+	}
+	key.created_at = created_at_argument(fcinfo, 14, now);
+
+	config_from_arguments(&config, fcinfo, 1, CONFIG_NAME, 1);
+	config_from_arguments(&config, fcinfo, 3, CONFIG_DESCRIPTION,
+						  CONFIG_ENABLED - CONFIG_DESCRIPTION);
+	config.values[CONFIG_ENABLED] = BoolGetDatum(true);
+	config.nulls[CONFIG_ENABLED] = false;
+	keyconfig_check(&config, now);
+
+	hold_budget(&config);
+	if (!store_insert_key(&key, true, &config, now))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("an API key with this hash exists already")));
+	warn_of_limits(&config);
+
+	PG_RETURN_UUID_P(key.id);
+}
+
+/* Returns "NAME (rotated)", once only and cut to fit. */
+static text *
+rotated_name(const text *name)
+{
+	const char *data = VARDATA_ANY(name);
+	int			len = VARSIZE_ANY_EXHDR(name);
+	int			suffix_len = strlen(ROTATED_SUFFIX);
+	int			kept = pg_mbcharcliplen(data, len, NAME_MAX_CHARS - suffix_len);
+
+	if (len >= suffix_len &&
+		memcmp(data + len - suffix_len, ROTATED_SUFFIX, suffix_len) == 0)
+		return cstring_to_text_with_len(data, len);
+
+	return cstring_to_text(psprintf("%.*s" ROTATED_SUFFIX, kept, data));
+}
+
+/* Returns now + grace.  Raises 22023 for a negative grace. */
+static TimestampTz
+grace_end(FunctionCallInfo fcinfo, int argno, TimestampTz now)
+{
+	TimestampTz end;
+
+	require_argument(fcinfo, argno, "grace");
+	end = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												  TimestampTzGetDatum(now),
+												  PG_GETARG_DATUM(argno)));
+	if (end < now)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("grace must not be negative")));
+	return end;
+}
+
+/* Raises 55000 unless the key may be rotated. */
+static void
+check_rotatable(const KeyRow *key, TimestampTz now)
+{
+	switch (status_at(now, !key->nulls[KEY_REVOKED_AT], key_expires_at(key), true))
+	{
+		case KEY_STATUS_REVOKED:
+			wrong_state("cannot rotate a revoked key");
+			break;
+		case KEY_STATUS_EXPIRED:
+			wrong_state("cannot rotate an expired key");
+			break;
+		default:
+			break;
+	}
+	if (!key->nulls[KEY_ROTATED_AT])
+		wrong_state("key has been rotated already");
+}
+
+/* Returns the prefix that the successor of a key takes over. */
+static char *
+successor_prefix(const KeyRow *key)
+{
+	char	   *prefix = keyformat_masked_prefix(TextDatumGetCString(key->values[KEY_PREFIX]));
+
+	return prefix != NULL ? prefix : guc_key_prefix;
+}
+
+/*
+ * apikey_rotate(id uuid, grace interval, expires_at timestamptz): one row
+ * (id, raw_key) of the new key.  With grace the old key lives on, but never
+ * longer than it would have.
+ */
+Datum
+apikey_rotate(PG_FUNCTION_ARGS)
+{
+	TimestampTz now;
+	TimestampTz end;
+	TimestampTz expires_at;
+	Retirement	retirement;
+	KeyRow		old;
+	NewKey		successor;
+	pg_uuid_t  *id;
+	text	   *raw_key;
+
+	id = lock_key(fcinfo, &old);
+	now = GetCurrentTimestamp();
+	end = grace_end(fcinfo, 1, now);
+	check_rotatable(&old, now);
+
+	expires_at = key_expires_at(&old);
+	retirement.revoke = (end == now);
+	retirement.expires_at = retirement.revoke ? expires_at : Min(end, expires_at);
+	if (!PG_ARGISNULL(2))
+	{
+		expires_at = PG_GETARG_TIMESTAMPTZ(2);
+		keyconfig_check_expires_at(expires_at, now);
+	}
+
+	raw_key = make_key(successor_prefix(&old), now, &successor);
+	store_rotate_key(id, &retirement, &successor,
+					 rotated_name(DatumGetTextPP(old.values[KEY_NAME])),
+					 expires_at);
+
+	return hand_out(fcinfo, successor.id, raw_key);
+}
+
+/* apikey_revoke(id uuid): void */
+Datum
+apikey_revoke(PG_FUNCTION_ARGS)
+{
+	KeyRow		key;
+	pg_uuid_t  *id = lock_key(fcinfo, &key);
+
+	if (!key.nulls[KEY_REVOKED_AT])
+		wrong_state("API key is already revoked");
+
+	store_revoke_key(id, GetCurrentTimestamp());
+	PG_RETURN_VOID();
+}
+
+/* apikey_update(id uuid, changes jsonb): the row of apikeys.info */
+Datum
+apikey_update(PG_FUNCTION_ARGS)
+{
+	KeyRow		key;
+	KeyConfig	config;
+	TimestampTz now;
+	pg_uuid_t  *id;
+
+	require_argument(fcinfo, 1, "changes");
+	id = lock_key(fcinfo, &key);
+	if (!key.nulls[KEY_REVOKED_AT])
+		wrong_state("cannot update a revoked key");
+
+	now = GetCurrentTimestamp();
+	config_from_row(&config, &key);
+	keyconfig_change(&config, PG_GETARG_JSONB_P(1), now);
+	if (!key.nulls[KEY_ROTATED_AT] && config_expires_at(&config) > key_expires_at(&key))
+		wrong_state("cannot extend the life of a key that has been rotated");
+	if (!keeps_budget(&config, &key))
+		hold_budget(&config);
+	store_update_key(id, &config, now);
+	warn_of_limits(&config);
+
+	PG_RETURN_DATUM(store_key_info(id));
+}
+
+/* apikey_delete(id uuid): void */
+Datum
+apikey_delete(PG_FUNCTION_ARGS)
+{
+	Datum		id;
+	ArrayType  *ids;
+
+	require_argument(fcinfo, 0, "id");
+	id = PG_GETARG_DATUM(0);
+	ids = construct_array(&id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+	if (!store_delete_key(ids, GetCurrentTimestamp()))
+		key_not_found(DatumGetUUIDP(id));
+	flush_forget_keys(ids);
+
+	PG_RETURN_VOID();
+}
+
+/*
+ * apikey_cleanup_expired(older_than interval): bigint, how many keys were
+ * deleted.  A key without an expiry is never among them.
+ */
+Datum
+apikey_cleanup_expired(PG_FUNCTION_ARGS)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz until;
+	ArrayType  *ids;
+
+	require_argument(fcinfo, 0, "older_than");
+	until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
+													TimestampTzGetDatum(now),
+													PG_GETARG_DATUM(0)));
+	if (until > now)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("older_than must not be negative")));
+
+	ids = store_delete_expired(until, now);
+	if (ids == NULL)
+		PG_RETURN_INT64(0);
+	flush_forget_keys(ids);
+
+	PG_RETURN_INT64(ArrayGetNItems(ARR_NDIM(ids), ARR_DIMS(ids)));
+}

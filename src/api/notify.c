@@ -1,0 +1,79 @@
+/*-------------------------------------------------------------------------
+ *
+ * notify.c
+ *	  NOTIFY for each event of the audit log.
+ *
+ * A trigger on apikeys.event, so that no event goes without: what the store
+ * writes in a session and in a flush passes here.  What comes by COPY from a
+ * dump or by logical replication is old news and is not sent; it is told from
+ * the store's by the rights, which the store has switched to the owner's.
+ *
+ * The server delivers what a transaction sent when it commits, and nothing
+ * when it rolls back.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "commands/async.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "parser/parse_relation.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/rel.h"
+
+#include "settings/guc.h"
+
+/* The longest payload that NOTIFY takes; async.c keeps the figure to itself. */
+#define PAYLOAD_MAX_LEN	(BLCKSZ - NAMEDATALEN - 128 - 1)
+
+PG_FUNCTION_INFO_V1(apikeys_notify_event);
+
+static char *
+row_as_json(HeapTuple row, TupleDesc desc)
+{
+	Datum		composite = heap_copy_tuple_as_datum(row, desc);
+
+	return TextDatumGetCString(DirectFunctionCall1(row_to_json, composite));
+}
+
+/* Returns the event as JSON, without its details where they are too long. */
+static char *
+event_payload(HeapTuple event, Relation table)
+{
+	TupleDesc	desc = RelationGetDescr(table);
+	char	   *payload = row_as_json(event, desc);
+	int			details = attnameAttNum(table, "details", false);
+	Datum		nothing = (Datum) 0;
+	bool		isnull = true;
+
+	if (strlen(payload) <= PAYLOAD_MAX_LEN)
+		return payload;
+
+	return row_as_json(heap_modify_tuple_by_cols(event, desc, 1, &details,
+												 &nothing, &isnull),
+					   desc);
+}
+
+/* Row trigger AFTER INSERT on apikeys.event. */
+Datum
+apikeys_notify_event(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("apikeys.notify_event() is the trigger of apikeys.event")));
+
+	if (guc_notify_channel[0] != '\0' && InLocalUserIdChange())
+		Async_Notify(guc_notify_channel,
+					 event_payload(trigger->tg_trigtuple, trigger->tg_relation));
+
+	return PointerGetDatum(NULL);
+}

@@ -1,0 +1,277 @@
+/*-------------------------------------------------------------------------
+ *
+ * postgrest.c
+ *	  apikey_pre_request: what PostgREST calls before each request.
+ *
+ * PostgREST puts the headers of a request into the setting request.headers, a
+ * JSON object with lower-case names, and calls the function of db-pre-request
+ * in the same transaction.  An error with SQLSTATE PTnnn ends the request with
+ * HTTP status nnn.
+ *
+ * Anybody who can run SQL can set request.headers, which is as good as
+ * calling apikey_login: it takes a key.  So nothing here depends on who has
+ * set it.
+ *
+ * The message of a PTnnn error becomes a part of the HTTP status line, so it
+ * is a constant.  No error repeats a part of the headers, and what we copy of
+ * them is wiped.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/jsonapi.h"
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+
+#include "base/compat.h"
+#include "base/secret.h"
+#include "settings/guc.h"
+#include "verify/identity.h"
+#include "verify/judge.h"
+
+/* The headers that may have a key, the first that has one first. */
+enum
+{
+	HEADER_KEY,					/* apikeys.request_header */
+	HEADER_AUTHORIZATION,
+	NHEADERS
+};
+
+typedef struct Headers
+{
+	JsonLexContext *lex;
+	int			field;			/* whose value comes next; -1: of no interest */
+	char	   *values[NHEADERS]; /* secrets; NULL: not there */
+} Headers;
+
+/* What HTTP says of a request that is refused. */
+typedef struct Refusal
+{
+	const char *code;
+	int			sqlstate;
+	const char *phrase;
+} Refusal;
+
+static const Refusal refusals[] = {
+	{"FORBIDDEN", MAKE_SQLSTATE('P', 'T', '4', '0', '3'), "Forbidden"},
+	{"INSUFFICIENT_PERMISSIONS", MAKE_SQLSTATE('P', 'T', '4', '0', '3'), "Forbidden"},
+	{"RATE_LIMITED", MAKE_SQLSTATE('P', 'T', '4', '2', '9'), "Too Many Requests"},
+	{"BUDGET_EXCEEDED", MAKE_SQLSTATE('P', 'T', '4', '2', '9'), "Too Many Requests"},
+	{NULL, MAKE_SQLSTATE('P', 'T', '4', '0', '1'), "Unauthorized"} /* any other */
+};
+
+PG_FUNCTION_INFO_V1(apikey_pre_request);
+
+/* ------------------------------------------------------------ the headers */
+
+/* Called with the name of each member, before its value. */
+static json_action
+take_name(void *state, char *name, bool isnull)
+{
+	Headers	   *headers = state;
+
+	if (headers->lex->lex_level == 1)
+	{
+		headers->field = -1;
+		if (strcmp(name, "authorization") == 0)
+			headers->field = HEADER_AUTHORIZATION;
+		else if (pg_strcasecmp(name, guc_request_header) == 0)
+			headers->field = HEADER_KEY;
+	}
+	json_action_end();
+}
+
+/* Called with each value that is neither object nor array: a copy, ours. */
+static json_action
+take_value(void *state, char *token, JsonTokenType type)
+{
+	Headers	   *headers = state;
+	Size		size = strlen(token) + 1;
+
+	if (headers->lex->lex_level == 1 && headers->field >= 0 && type == JSON_TOKEN_STRING)
+	{
+		headers->values[headers->field] = secret_alloc(size);
+		memcpy(headers->values[headers->field], token, size);
+	}
+	explicit_bzero(token, size);
+	json_action_end();
+}
+
+/*
+ * Reads the headers of the request.  jsonb_in() would do, but for an error
+ * that repeats its input, and for the copies that it makes.
+ */
+static void
+read_headers(Headers *headers)
+{
+	const char *json = GetConfigOption("request.headers", true, false);
+	JsonSemAction actions = {0};
+	JsonParseErrorType error;
+
+	memset(headers, 0, sizeof(Headers));
+	headers->field = -1;
+	if (json == NULL || json[0] == '\0')
+		return;
+
+	headers->lex = json_lexer((char *) json, strlen(json), GetDatabaseEncoding());
+	actions.semstate = headers;
+	actions.object_field_start = take_name;
+	actions.scalar = take_value;
+	error = pg_parse_json(headers->lex, &actions);
+	explicit_bzero(headers->lex->strval->data, headers->lex->strval->maxlen);
+	if (error != JSON_SUCCESS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("request.headers is not valid JSON")));
+}
+
+/*
+ * Is it a JSON web token, three texts in base64url with dots between, the
+ * first of them a JSON object?  Those are for PostgREST itself.
+ */
+static bool
+is_jwt(const char *token)
+{
+	int			ndots = 0;
+
+	for (const char *c = token; *c != '\0'; c++)
+		ndots += (*c == '.');
+
+	return ndots == 2 && strncmp(token, "eyJ", 3) == 0 &&
+		   strspn(token, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.") == strlen(token);
+}
+
+/* Returns the key in "Bearer KEY", or NULL. */
+static const char *
+bearer_key(const char *authorization)
+{
+	static const char scheme[] = "Bearer ";
+	const char *token;
+
+	if (pg_strncasecmp(authorization, scheme, strlen(scheme)) != 0)
+		return NULL;
+	token = authorization + strlen(scheme);
+	token += strspn(token, " ");
+
+	return is_jwt(token) ? NULL : token;
+}
+
+/* Returns the key of the request, or NULL; an empty one is none. */
+static const char *
+find_key(const Headers *headers)
+{
+	const char *key = headers->values[HEADER_KEY];
+
+	if ((key == NULL || key[0] == '\0') && headers->values[HEADER_AUTHORIZATION] != NULL)
+		key = bearer_key(headers->values[HEADER_AUTHORIZATION]);
+
+	return key != NULL && key[0] != '\0' ? key : NULL;
+}
+
+/* Wipes what was copied of the headers. */
+static void
+wipe_headers(Headers *headers)
+{
+	for (int i = 0; i < NHEADERS; i++)
+	{
+		if (headers->values[i] != NULL)
+			secret_wipe(headers->values[i]);
+	}
+}
+
+/* ------------------------------------------------------------ the request */
+
+/* Returns the path of the request as text, or NULL. */
+static text *
+request_path(void)
+{
+	const char *path = GetConfigOption("request.path", true, false);
+
+	return path != NULL && path[0] != '\0' ? cstring_to_text(path) : NULL;
+}
+
+/*
+ * Ends the request.  PostgREST sends response.headers of a request that
+ * succeeds; how to have it send Retry-After with an error is in
+ * doc/row-level-security.md.
+ */
+pg_noreturn static void
+refuse_request(const Judgement *judgement)
+{
+	const Refusal *refusal = refusals;
+	int64		seconds = judge_retry_after(judgement);
+
+	while (refusal->code != NULL && strcmp(refusal->code, judgement->code) != 0)
+		refusal++;
+
+	if (seconds > 0)
+		(void) set_config_option("response.headers",
+								 psprintf("[{\"Retry-After\": \"" INT64_FORMAT "\"}]", seconds),
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	ereport(ERROR,
+			(errcode(refusal->sqlstate),
+			 errmsg_internal("%s", refusal->phrase),
+			 errdetail_internal("%s", judgement->code),
+			 seconds > 0 ? errhint("%s; retry after " INT64_FORMAT " seconds", judgement->reason, seconds)
+						 : errhint("%s", judgement->reason)));
+}
+
+/* Returns a key as a text that is a secret of the current memory context. */
+static text *
+secret_text(const char *key)
+{
+	Size		len = strlen(key);
+	text	   *result = secret_alloc(VARHDRSZ + len);
+
+	SET_VARSIZE(result, VARHDRSZ + len);
+	memcpy(VARDATA(result), key, len);
+
+	return result;
+}
+
+/* Judges a request with a key, which is wiped. */
+static void
+judge_request(text *raw_key, Judgement *judgement)
+{
+	NullableDatum args[JUDGE_NARGUMENTS];
+	text	   *path = request_path();
+
+	for (int i = 0; i < JUDGE_NARGUMENTS; i++)
+		args[i] = (NullableDatum){.isnull = true};
+	args[JUDGE_RAW_KEY] = (NullableDatum){.value = PointerGetDatum(raw_key)};
+	if (path != NULL)
+		args[JUDGE_ENDPOINT] = (NullableDatum){.value = PointerGetDatum(path)};
+
+	judge(args, judgement);
+	secret_wipe(raw_key);
+}
+
+/*
+ * apikey_pre_request(): void.  Makes the key of the request the identity;
+ * without a key there is none.
+ */
+Datum
+apikey_pre_request(PG_FUNCTION_ARGS)
+{
+	Headers		headers;
+	Judgement	judgement;
+	const char *key;
+
+	identity_clear();
+	read_headers(&headers);
+	key = find_key(&headers);
+	if (key != NULL)
+	{
+		judge_request(secret_text(key), &judgement);
+		if (!judgement.valid)
+			refuse_request(&judgement);
+		identity_set(&judgement.key->row);
+		judge_note_use(&judgement);
+	}
+	wipe_headers(&headers);
+
+	PG_RETURN_VOID();
+}

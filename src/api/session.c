@@ -1,0 +1,133 @@
+/*-------------------------------------------------------------------------
+ *
+ * session.c
+ *	  What SQL calls to log in with a key, and to ask who has.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/uuid.h"
+
+#include "base/compat.h"
+#include "verify/identity.h"
+#include "verify/verify.h"
+
+PG_FUNCTION_INFO_V1(apikey_login);
+PG_FUNCTION_INFO_V1(apikey_logout);
+PG_FUNCTION_INFO_V1(apikey_current_id);
+PG_FUNCTION_INFO_V1(apikey_current_root_id);
+PG_FUNCTION_INFO_V1(apikey_current_user_id);
+PG_FUNCTION_INFO_V1(apikey_current_team_id);
+PG_FUNCTION_INFO_V1(apikey_current_external_id);
+PG_FUNCTION_INFO_V1(apikey_current_has_permission);
+
+/* Raises 28000 for a key that is not good; says what verify would say. */
+pg_noreturn static void
+refuse_login(const Judgement *judgement)
+{
+	int64		seconds = judge_retry_after(judgement);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+			 errmsg("login refused: %s", judgement->reason),
+			 errdetail_internal("%s", judgement->code),
+			 seconds > 0 ? errhint("Retry after " INT64_FORMAT " seconds.", seconds) : 0));
+}
+
+/*
+ * apikey_login(raw_key text, ...): verify's row.  Whoever swallows its error
+ * without rolling back is nobody, so what was there goes first.
+ */
+Datum
+apikey_login(PG_FUNCTION_ARGS)
+{
+	static AnswerType type;
+	Judgement	judgement;
+	HeapTuple	answer;
+
+	identity_clear();
+	judge(fcinfo->args, &judgement);
+	if (!judgement.valid)
+		refuse_login(&judgement);
+
+	identity_set(&judgement.key->row);
+	answer = verify_valid_answer(fcinfo, &type, &judgement);
+	judge_note_use(&judgement);
+
+	PG_RETURN_DATUM(HeapTupleGetDatum(answer));
+}
+
+/* apikey_logout(): void. */
+Datum
+apikey_logout(PG_FUNCTION_ARGS)
+{
+	identity_clear();
+	PG_RETURN_VOID();
+}
+
+/*
+ * The result is a copy: a later call in the same row may log in anew, and
+ * free what we point to.
+ */
+static Datum
+return_uuid(FunctionCallInfo fcinfo, IdentityUuid which)
+{
+	const pg_uuid_t *uuid = identity_uuid(which);
+	pg_uuid_t  *result;
+
+	if (uuid == NULL)
+		PG_RETURN_NULL();
+
+	result = palloc(sizeof(pg_uuid_t));
+	*result = *uuid;
+	PG_RETURN_UUID_P(result);
+}
+
+/* apikey_current_id(): uuid. */
+Datum
+apikey_current_id(PG_FUNCTION_ARGS)
+{
+	return return_uuid(fcinfo, IDENTITY_ID);
+}
+
+/* apikey_current_root_id(): uuid. */
+Datum
+apikey_current_root_id(PG_FUNCTION_ARGS)
+{
+	return return_uuid(fcinfo, IDENTITY_ROOT_ID);
+}
+
+/* apikey_current_user_id(): uuid. */
+Datum
+apikey_current_user_id(PG_FUNCTION_ARGS)
+{
+	return return_uuid(fcinfo, IDENTITY_USER_ID);
+}
+
+/* apikey_current_team_id(): uuid. */
+Datum
+apikey_current_team_id(PG_FUNCTION_ARGS)
+{
+	return return_uuid(fcinfo, IDENTITY_TEAM_ID);
+}
+
+/* apikey_current_external_id(): text. */
+Datum
+apikey_current_external_id(PG_FUNCTION_ARGS)
+{
+	const text *external_id = identity_external_id();
+
+	if (external_id == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(DatumGetTextPCopy(PointerGetDatum(external_id)));
+}
+
+/* apikey_current_has_permission(permission text): boolean, never null. */
+Datum
+apikey_current_has_permission(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(!PG_ARGISNULL(0) && identity_has_permission(PG_GETARG_TEXT_PP(0)));
+}

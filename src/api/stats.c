@@ -1,0 +1,72 @@
+/*-------------------------------------------------------------------------
+ *
+ * stats.c
+ *	  The figures behind the view apikeys.stats.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/timestamp.h"
+
+#include "live/activity.h"
+#include "live/counters.h"
+
+/* The columns of apikeys.stats. */
+enum
+{
+	STATS_SINCE,
+	STATS_SHARED_MEMORY,
+	STATS_OUTCOMES,				/* the first counter of verify's */
+	STATS_ENTRIES_USED = STATS_OUTCOMES + COUNT_EVICTIONS,
+	STATS_ENTRIES_FREE,
+	STATS_PENDING,
+	STATS_EVICTIONS,			/* the first of the other counters */
+	STATS_LAST_FLUSH_AT = STATS_EVICTIONS + COUNT_NCOUNTERS - COUNT_EVICTIONS,
+	STATS_NCOLUMNS
+};
+
+PG_FUNCTION_INFO_V1(apikeys_read_stats);
+
+/* apikeys.read_stats(): one row; nulls where there is no shared memory. */
+Datum
+apikeys_read_stats(PG_FUNCTION_ARGS)
+{
+	TupleDesc	tupdesc;
+	Datum		values[STATS_NCOLUMNS] = {0};
+	bool		nulls[STATS_NCOLUMNS];
+	uint64		totals[COUNT_NCOUNTERS];
+	ActivityFill fill;
+	TimestampTz since;
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	memset(nulls, true, sizeof(nulls));
+	nulls[STATS_SHARED_MEMORY] = false;
+
+	if (counters_read(totals, &since) && activity_fill(&fill))
+	{
+		memset(nulls, false, sizeof(nulls));
+		values[STATS_SHARED_MEMORY] = BoolGetDatum(true);
+		values[STATS_SINCE] = TimestampTzGetDatum(since);
+		for (int c = 0; c < COUNT_NCOUNTERS; c++)
+		{
+			int			column = c < COUNT_EVICTIONS ? STATS_OUTCOMES + c : STATS_EVICTIONS + c - COUNT_EVICTIONS;
+
+			values[column] = Int64GetDatum((int64) totals[c]);
+		}
+		values[STATS_ENTRIES_USED] = Int64GetDatum(fill.used);
+		values[STATS_ENTRIES_FREE] = Int64GetDatum(fill.free);
+		values[STATS_PENDING] = Int64GetDatum(fill.pending);
+
+		values[STATS_LAST_FLUSH_AT] = TimestampTzGetDatum(fill.last_flush);
+		nulls[STATS_LAST_FLUSH_AT] = (fill.last_flush == 0);
+	}
+
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
+													  values, nulls)));
+}

@@ -1,0 +1,107 @@
+/*-------------------------------------------------------------------------
+ *
+ * usage.c
+ *	  What keys use: recorded, and read.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "base/errors.h"
+#include "flush/flushqueue.h"
+#include "live/activity.h"
+#include "live/ratelimit.h"
+#include "live/spending.h"
+#include "store/store.h"
+
+PG_FUNCTION_INFO_V1(apikey_record_usage);
+PG_FUNCTION_INFO_V1(apikey_usage);
+PG_FUNCTION_INFO_V1(apikeys_last_use);
+PG_FUNCTION_INFO_V1(apikeys_utc_today);
+
+/*
+ * apikey_record_usage(id uuid, tokens bigint, cost numeric): void.  One
+ * request more.  A revoked key may still have used something.  Tokens are
+ * spent at once and for good: an application that rolls back has used them
+ * all the same.
+ */
+Datum
+apikey_record_usage(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *id;
+	int64		tokens;
+	Numeric		cost;
+	TimestampTz now = GetCurrentTimestamp();
+	Charge		charge;
+
+	require_argument(fcinfo, 0, "id");
+	require_argument(fcinfo, 1, "tokens");
+	require_argument(fcinfo, 2, "cost");
+	id = PG_GETARG_UUID_P(0);
+	tokens = PG_GETARG_INT64(1);
+	cost = PG_GETARG_NUMERIC(2);
+
+	if (tokens < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("tokens must not be negative")));
+	check_amount("cost", cost);
+
+	if (!store_add_usage(id, tokens, cost, now, &charge))
+		key_not_found(id);
+	ratelimit_spend_tokens(&charge.key.root_id, &charge.key.limits, tokens);
+	if (charge.key.has_budget)
+		spending_note(&charge.key.budget_id, charge.period, cost);
+	flushqueue_note_usage();
+
+	PG_RETURN_VOID();
+}
+
+/* apikey_usage(id uuid): one row, exact to what is committed. */
+Datum
+apikey_usage(PG_FUNCTION_ARGS)
+{
+	TupleDesc	tupdesc;
+	UsageRow	row;
+
+	require_argument(fcinfo, 0, "id");
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (!store_usage(PG_GETARG_UUID_P(0), &row))
+		key_not_found(PG_GETARG_UUID_P(0));
+
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
+													  row.values, row.nulls)));
+}
+
+/* apikeys.last_use(id uuid): the last use that shared memory knows, or null. */
+Datum
+apikeys_last_use(PG_FUNCTION_ARGS)
+{
+	TimestampTz last_use = activity_last_use(PG_GETARG_UUID_P(0));
+
+	if (last_use == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(last_use);
+}
+
+/* apikeys.utc_today(): the day in UTC, by the wall clock. */
+Datum
+apikeys_utc_today(PG_FUNCTION_ARGS)
+{
+	/* A TimestampTz counts in UTC; division must round towards the past. */
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz days = now / USECS_PER_DAY;
+
+	if (now % USECS_PER_DAY < 0)
+		days--;
+	PG_RETURN_DATEADT((DateADT) days);
+}

@@ -1,0 +1,206 @@
+/*-------------------------------------------------------------------------
+ *
+ * launcher.c
+ *	  The background worker that starts flushers.
+ *
+ * A preloaded server runs one.  It is connected to no database, so that none
+ * has to wait for it; it reads shared catalogs alone, to see that a database
+ * is still there.  It sleeps until something is due or somebody has news,
+ * but looks no more than once each apikeys.flush_interval.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "utils/guc.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "base/compat.h"
+#include "flush/flushqueue.h"
+#include "flush/launcher.h"
+#include "live/restart.h"
+#include "settings/guc.h"
+
+#define RESTART_S		5		/* after pg_terminate_backend() */
+#define MAX_SLEEP_MS	300000
+
+/* May a flusher connect to a database?  One that is gone is forgotten. */
+static bool
+is_connectable(Oid database)
+{
+	HeapTuple	tuple;
+	bool		allowed = false;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+
+		/* -2: DROP DATABASE was interrupted */
+		allowed = form->datallowconn && form->datconnlimit != -2;
+		ReleaseSysCache(tuple);
+	}
+	else
+		flushqueue_forget(database);
+	CommitTransactionCommand();
+
+	return allowed;
+}
+
+/* Starts the flushers that are due; returns when the next look is. */
+static TimestampTz
+start_due_flushers(TimestampTz now)
+{
+	DueDatabase databases[FLUSHQUEUE_MAX_DATABASES];
+	int			ndatabases = flushqueue_list(databases);
+	TimestampTz interval_end = TimestampTzPlusMilliseconds(now, guc_flush_interval);
+	TimestampTz next = DT_NOEND;
+
+	for (int i = 0; i < ndatabases; i++)
+	{
+		if (databases[i].due_at <= now && is_connectable(databases[i].database))
+			flushqueue_start(databases[i].database, 0);
+		next = Min(next, Max(databases[i].due_at, interval_end));
+	}
+
+	return next;
+}
+
+/*
+ * Has every database looked at once: usage entries may be left from before
+ * the server started.
+ */
+static void
+note_all_databases(void)
+{
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (database->datallowconn && !database->datistemplate)
+			(void) flushqueue_swap_usage(database->oid, true);
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+}
+
+static void
+launcher_leaves(int code, Datum arg)
+{
+	flushqueue_set_launcher(NULL);
+}
+
+static void
+set_up(void)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	BackgroundWorkerUnblockSignals();
+
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	pgstat_report_appname(MyBgworkerEntry->bgw_name);
+
+	before_shmem_exit(launcher_leaves, (Datum) 0);
+	flushqueue_set_launcher(MyLatch);
+}
+
+/* Sleeps until a time (DT_NOEND: for ever) or until the latch is set. */
+static void
+sleep_until(TimestampTz until)
+{
+	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+	long		timeout = -1;
+
+	if (until != DT_NOEND)
+	{
+		events |= WL_TIMEOUT;
+		timeout = Min(MAX_SLEEP_MS,
+					  TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until));
+	}
+
+	(void) WaitLatch(MyLatch, events, timeout, wait_event("ApikeysLauncher"));
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* Main function of the launcher. */
+void
+apikeys_launcher_main(Datum arg)
+{
+	TimestampTz looked_at = 0;
+	TimestampTz next = 0;		/* when the next look is */
+
+	set_up();
+	restart_forget();
+	note_all_databases();
+
+	while (!ShutdownRequestPending)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+			next = 0;			/* what is due may have changed */
+		}
+
+		if (flushqueue_has_news())
+			next = Min(next, TimestampTzPlusMilliseconds(looked_at, guc_flush_interval));
+		if (now >= next || now < looked_at) /* or the clock was set back */
+		{
+			flushqueue_take_news();
+			next = start_due_flushers(now);
+			looked_at = now;
+		}
+
+		sleep_until(next);
+	}
+
+	/* Not 0, so that it comes back unless the server shuts down. */
+	proc_exit(1);
+}
+
+/* Has the launcher run in a server that is preloading the library. */
+void
+launcher_init(void)
+{
+	BackgroundWorker worker = {0};
+
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+
+	strlcpy(worker.bgw_name, "apikeys launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "apikeys launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_library_name, "apikeys", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "apikeys_launcher_main", BGW_MAXLEN);
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = RESTART_S;
+	RegisterBackgroundWorker(&worker);
+}

@@ -1,0 +1,361 @@
+/*-------------------------------------------------------------------------
+ *
+ * redact.c
+ *	  Raw keys stay out of the log and out of pg_stat_activity.
+ *
+ * The log.  emit_log_hook runs on what is about to be logged, in every
+ * process that has the library, the postmaster included, perhaps without
+ * memory, on the way out, or in a critical section.  Keys are masked where
+ * they stand, asterisks in place of characters, so that there is nothing to
+ * allocate, nothing that can fail, no lock, no catalog and no message of our
+ * own that could come back here; positions in the text stay right.  The time
+ * is linear in the length of the message: see keyscan.c.
+ *
+ * The server supports no change of an ErrorData but to turn its output off.
+ * This one is sound on 15, 17 and 18, because all that it changes are bytes
+ * of strings that the ErrorData owns: errmsg() and its like, set_backtrace(),
+ * ThrowErrorData() and ReThrowError() make each of them in the memory of the
+ * error, errfinish() frees it, and nothing looks into it but the log and the
+ * client's copy.  (message_id, which may be a constant, is left alone.)  So
+ * the client reads the masked text as well, which is as it should be: many an
+ * application logs its errors.  What is logged not at all reaches the client
+ * as it is.
+ *
+ * The statement is read from debug_query_string when the message is written.
+ * That text may be anybody's, or a constant, and is not ours to change, so a
+ * masked copy takes its place.  The copy lives in MessageContext, as the text
+ * of a query does: until the next message from the client, before which the
+ * server lets go of debug_query_string (PostgresMain, also after an error).
+ * Who copies the text into memory that was measured before, as parallel
+ * CREATE INDEX and VACUUM do, finds it as long as it was.  There is at most
+ * one copy a message from the client.  Where none can be had (no memory, a
+ * critical section, a process without clients), hide_stmt leaves the
+ * statement out.
+ *
+ * Pieces.  The server cuts keys: its scanner takes gw-7Ab... without quotes for
+ * gw minus a number with junk, names are folded to lower case, contexts are
+ * shortened.  No checksum finds these, but the statement shows the whole key.
+ * So the hidden parts of the first few keys of the statement, and of the
+ * message itself, which has the text of dynamic SQL, are looked for in the
+ * message as well, if that is short.  Those of the statement are kept while
+ * the masked statement is in place; should they be kept for too long, the
+ * worst is that a piece of another statement's key is masked.
+ *
+ * pg_stat_activity, from which the postmaster takes "Failed process was
+ * running" too.  Only the backend itself writes its entry, so keys are masked
+ * there in place as well, under the protocol of backend_status.h.  The entry
+ * may end in the middle of a key, so it is the whole text that is searched.
+ * This happens as soon as we see a text: after parse analysis; before a
+ * utility statement or a plan runs, for the extended protocol reports the
+ * text anew; and when a message is logged, which covers syntax errors.
+ *
+ * Other libraries.  Hooks that come after ours are shown a masked text of
+ * what is analyzed and of utility statements, which pg_stat_statements keeps
+ * as it finds them.  The parse tree has been made from the real one.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "parser/analyze.h"
+#include "tcop/tcopprot.h"
+#include "tcop/utility.h"
+#include "utils/backend_status.h"
+#include "utils/memutils.h"
+
+#include "base/compat.h"
+#include "hooks/redact.h"
+#include "model/keyformat.h"
+#include "model/keyscan.h"
+#include "settings/guc.h"
+
+/* How many keys of a statement are known in pieces, and in what texts. */
+#define MAX_KNOWN_KEYS	8
+#define PIECES_MAX_TEXT	8192
+
+static char known[MAX_KNOWN_KEYS][KEY_HIDDEN_LEN];
+static int	nknown = 0;
+static const char *masked_statement = NULL;
+
+/* What the client has sent, when it has been searched and holds no key. */
+static const char *clean_query = NULL;
+
+static emit_log_hook_type prev_emit_log_hook = NULL;
+static post_parse_analyze_hook_type prev_post_parse_analyze_hook = NULL;
+static ExecutorRun_hook_type prev_ExecutorRun_hook = NULL;
+static ProcessUtility_hook_type prev_ProcessUtility_hook = NULL;
+
+/*
+ * Masks keys in this backend's entry of pg_stat_activity, if it shows this
+ * text.  Raises no error and allocates nothing.
+ */
+static void
+redact_activity(const char *text)
+{
+	volatile PgBackendStatus *entry = MyBEEntry;
+	KeyMatch	match = {0};
+	char	   *shown;
+	Size		shown_len;
+	Size		len;
+
+	/* An odd count: we have interrupted somebody who is writing it. */
+	if (entry == NULL || entry->st_activity_raw == NULL ||
+		(entry->st_changecount & 1) != 0)
+		return;
+
+	shown = entry->st_activity_raw;
+	shown_len = strnlen(shown, pgstat_track_activity_query_size - 1);
+	len = strnlen(text, shown_len + RAW_KEY_MAX_LEN);
+
+	while (keyscan_find(text, len, match.end, &match) &&
+		   match.hide_from < shown_len)
+	{
+		Size		hidden = Min(match.hide_to, shown_len) - match.hide_from;
+
+		if (memcmp(shown + match.hide_from, text + match.hide_from, hidden) != 0)
+			continue;
+
+		PGSTAT_BEGIN_WRITE_ACTIVITY(entry);
+		memset(shown + match.hide_from, KEY_HIDING_CHAR, hidden);
+		PGSTAT_END_WRITE_ACTIVITY(entry);
+	}
+}
+
+/* Notes a key down that was found in a text, if there is room. */
+static void
+know_key(const char *text, const KeyMatch *match)
+{
+	if (nknown < MAX_KNOWN_KEYS &&
+		match->hide_to - match->hide_from == KEY_HIDDEN_LEN)
+		memcpy(known[nknown++], text + match->hide_from, KEY_HIDDEN_LEN);
+}
+
+/* Notes the keys of a statement down; match is the first of them. */
+static void
+know_keys(const char *query, Size len, KeyMatch match)
+{
+	nknown = 0;
+	do
+		know_key(query, &match);
+	while (nknown < MAX_KNOWN_KEYS &&
+		   keyscan_find(query, len, match.end, &match));
+}
+
+static void
+forget_keys(void)
+{
+	explicit_bzero(known, sizeof(known));
+	nknown = 0;
+	masked_statement = NULL;
+}
+
+/*
+ * Has a masked copy of the statement logged, if there is a key in it.  Raises
+ * no error.
+ */
+static void
+redact_statement(ErrorData *edata)
+{
+	const char *query = debug_query_string;
+	char	   *masked = NULL;
+	KeyMatch	match;
+	Size		len = query != NULL ? strlen(query) : 0;
+
+	if (!keyscan_find(query, len, 0, &match))
+	{
+		if (nknown > 0 && (query == NULL || query != masked_statement))
+			forget_keys();
+		return;
+	}
+
+	know_keys(query, len, match);
+	redact_activity(query);
+
+	if (MessageContext != NULL && CritSectionCount == 0)
+		masked = MemoryContextAllocExtended(MessageContext, len + 1,
+											MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
+	if (masked == NULL)
+	{
+		edata->hide_stmt = true;
+		return;
+	}
+
+	memcpy(masked, query, len + 1);
+	keyscan_mask(masked, len);
+	debug_query_string = masked_statement = masked;
+}
+
+/* Masks the keys in a field, and notes them down. */
+static void
+mask_keys(char *field)
+{
+	Size		len = strlen(field);
+	KeyMatch	match = {0};
+
+	while (keyscan_find(field, len, match.end, &match))
+	{
+		know_key(field, &match);
+		keyscan_hide(field, &match);
+	}
+}
+
+/* Masks what a field shows of the keys that are known. */
+static void
+mask_pieces(char *field)
+{
+	Size		len = nknown > 0 ? strlen(field) : 0;
+
+	for (int i = 0; i < nknown && len <= PIECES_MAX_TEXT; i++)
+		keyscan_mask_pieces(field, len, known[i], KEY_HIDDEN_LEN);
+}
+
+/* Masks the keys in the fields of a message, then the pieces of all of them. */
+static void
+redact_fields(ErrorData *edata)
+{
+	char	   *fields[] = {
+		edata->message, edata->detail, edata->detail_log, edata->hint,
+		edata->context, edata->backtrace, edata->internalquery
+	};
+	int			nstatement = nknown;
+
+	for (size_t i = 0; i < lengthof(fields); i++)
+	{
+		if (fields[i] != NULL)
+			mask_keys(fields[i]);
+	}
+	for (size_t i = 0; i < lengthof(fields); i++)
+	{
+		if (fields[i] != NULL)
+			mask_pieces(fields[i]);
+	}
+
+	/* The next message may be of anything. */
+	explicit_bzero(known[nstatement], (nknown - nstatement) * KEY_HIDDEN_LEN);
+	nknown = nstatement;
+}
+
+/* emit_log_hook: masks the keys in what is logged. */
+static void
+redact_log(ErrorData *edata)
+{
+	if (guc_redact_log)
+	{
+		redact_statement(edata);
+		redact_fields(edata);
+	}
+
+	if (prev_emit_log_hook)
+		prev_emit_log_hook(edata);
+}
+
+/* Callback of MessageContext: the text is gone. */
+static void
+forget_clean_query(void *arg)
+{
+	clean_query = NULL;
+}
+
+/*
+ * Notes a text without keys.  One of many statements comes by with each of
+ * them; to search it each time would take the square of its length.
+ */
+static void
+note_clean_query(const char *query)
+{
+	static MemoryContextCallback callback = {.func = forget_clean_query};
+
+	if (query != debug_query_string || MessageContext == NULL || clean_query != NULL)
+		return;
+
+	MemoryContextRegisterResetCallback(MessageContext, &callback);
+	clean_query = query;
+}
+
+/*
+ * Returns the text to show to others: a masked copy, palloc'd, if there is a
+ * key in it.
+ */
+static const char *
+redact_query(const char *query)
+{
+	KeyMatch	match;
+	char	   *masked;
+	Size		len;
+
+	if (!guc_redact_log || query == NULL || query == clean_query)
+		return query;
+	len = strlen(query);
+	if (!keyscan_find(query, len, 0, &match))
+	{
+		note_clean_query(query);
+		return query;
+	}
+
+	redact_activity(query);
+
+	masked = MemoryContextAllocHuge(CurrentMemoryContext, len + 1);
+	memcpy(masked, query, len + 1);
+	keyscan_mask(masked, len);
+	return masked;
+}
+
+static void
+redact_analyzed(ParseState *pstate, Query *query, JumbleState *jstate)
+{
+	const char *source = pstate->p_sourcetext;
+
+	if (prev_post_parse_analyze_hook)
+	{
+		pstate->p_sourcetext = redact_query(source);
+		prev_post_parse_analyze_hook(pstate, query, jstate);
+		pstate->p_sourcetext = source;
+	}
+	else if (guc_redact_log && source != NULL)
+		redact_activity(source);
+}
+
+static void
+redact_executor_run(EXECUTOR_RUN_PARAMETERS)
+{
+	/* Of a nested statement nothing is shown; most of them are told here. */
+	if (guc_redact_log && debug_query_string != NULL &&
+		strncmp(queryDesc->sourceText, debug_query_string, 32) == 0)
+		redact_activity(queryDesc->sourceText);
+
+	if (prev_ExecutorRun_hook)
+		prev_ExecutorRun_hook(EXECUTOR_RUN_ARGUMENTS);
+	else
+		standard_ExecutorRun(EXECUTOR_RUN_ARGUMENTS);
+}
+
+static void
+redact_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+			   ProcessUtilityContext context, ParamListInfo params,
+			   QueryEnvironment *queryEnv, DestReceiver *dest,
+			   QueryCompletion *qc)
+{
+	queryString = redact_query(queryString);
+
+	if (prev_ProcessUtility_hook)
+		prev_ProcessUtility_hook(pstmt, queryString, readOnlyTree, context,
+								 params, queryEnv, dest, qc);
+	else
+		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context,
+								params, queryEnv, dest, qc);
+}
+
+void
+redact_init(void)
+{
+	prev_emit_log_hook = emit_log_hook;
+	emit_log_hook = redact_log;
+	prev_post_parse_analyze_hook = post_parse_analyze_hook;
+	post_parse_analyze_hook = redact_analyzed;
+	prev_ExecutorRun_hook = ExecutorRun_hook;
+	ExecutorRun_hook = redact_executor_run;
+	prev_ProcessUtility_hook = ProcessUtility_hook;
+	ProcessUtility_hook = redact_utility;
+}

@@ -1,0 +1,116 @@
+/*-------------------------------------------------------------------------
+ *
+ * counters.c
+ *	  What apikeys.stats counts.
+ *
+ * Every backend has a set of counters of its own, on cache lines of its own,
+ * and is the only one to write it: no lock, and no two verifies that touch
+ * one line.  A reader adds all sets up.  A backend that ends leaves its set
+ * to the next one with its number, so nothing that was counted goes away
+ * before the server does.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "base/shmem.h"
+#include "live/counters.h"
+
+/* Padded to whole cache lines. */
+typedef union CounterSet
+{
+	pg_atomic_uint64 count[COUNT_NCOUNTERS]; /* written by its backend */
+	char		padding[TYPEALIGN(PG_CACHE_LINE_SIZE,
+								  COUNT_NCOUNTERS * sizeof(pg_atomic_uint64))];
+} CounterSet;
+
+typedef struct Counters
+{
+	ShmemHeader header;
+	int			nsets;			/* set at birth */
+	TimestampTz since;			/* set at birth */
+} Counters;
+
+#define COUNTERS_SIZE	TYPEALIGN(PG_CACHE_LINE_SIZE, sizeof(Counters))
+
+/* The sets follow, each on cache lines of its own. */
+static CounterSet *
+get_set(Counters *counters, int i)
+{
+	return (CounterSet *) ((char *) counters + COUNTERS_SIZE) + i;
+}
+
+static Size
+counters_size(void)
+{
+	return add_size(COUNTERS_SIZE, mul_size(MaxBackends, sizeof(CounterSet)));
+}
+
+static void
+counters_born(void *segment)
+{
+	Counters   *counters = segment;
+
+	counters->nsets = MaxBackends;
+	counters->since = GetCurrentTimestamp();
+	for (int i = 0; i < counters->nsets; i++)
+		for (int c = 0; c < COUNT_NCOUNTERS; c++)
+			pg_atomic_init_u64(&get_set(counters, i)->count[c], 0);
+}
+
+static ShmemSegment segment = {
+	.name = "apikeys counters",
+	.size = counters_size,
+	.init = counters_born,
+};
+
+void
+counters_init(void)
+{
+	shmem_add(&segment);
+}
+
+/* Attaches the counters now, so that counters_add() cannot fail. */
+bool
+counters_attach(void)
+{
+	return shmem_attach(&segment) != NULL;
+}
+
+/* Adds n to a counter.  Not under a lock: it may have to attach first. */
+void
+counters_add(Counter counter, uint64 n)
+{
+	Counters   *counters = shmem_attach(&segment);
+	int			set = backend_index();
+	pg_atomic_uint64 *count;
+
+	if (counters == NULL || set < 0 || set >= counters->nsets)
+		return;
+
+	count = &get_set(counters, set)->count[counter];
+	pg_atomic_write_u64(count, pg_atomic_read_u64(count) + n);
+}
+
+/* Adds all sets up; false where there is no shared memory. */
+bool
+counters_read(uint64 *totals, TimestampTz *since)
+{
+	Counters   *counters = shmem_attach(&segment);
+
+	if (counters == NULL)
+		return false;
+
+	*since = counters->since;
+	memset(totals, 0, sizeof(uint64) * COUNT_NCOUNTERS);
+	for (int i = 0; i < counters->nsets; i++)
+		for (int c = 0; c < COUNT_NCOUNTERS; c++)
+			totals[c] += pg_atomic_read_u64(&get_set(counters, i)->count[c]);
+
+	return true;
+}

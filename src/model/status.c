@@ -1,0 +1,51 @@
+/*-------------------------------------------------------------------------
+ *
+ * status.c
+ *	  The effective status of a key at a moment.
+ *
+ * One rule for what verify answers and what apikeys.info shows.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "model/status.h"
+
+static const char *const status_names[] = {
+	[KEY_STATUS_REVOKED] = "revoked",
+	[KEY_STATUS_EXPIRED] = "expired",
+	[KEY_STATUS_DISABLED] = "disabled",
+	[KEY_STATUS_ACTIVE] = "active",
+};
+
+PG_FUNCTION_INFO_V1(apikeys_effective_status);
+
+/* The status at now; a key that never expires has DT_NOEND for expires_at. */
+KeyStatus
+status_at(TimestampTz now, bool revoked, TimestampTz expires_at, bool enabled)
+{
+	if (revoked)
+		return KEY_STATUS_REVOKED;
+	if (now > expires_at)
+		return KEY_STATUS_EXPIRED;
+	return enabled ? KEY_STATUS_ACTIVE : KEY_STATUS_DISABLED;
+}
+
+/*
+ * apikeys.effective_status(revoked_at timestamptz, expires_at timestamptz,
+ * enabled boolean): text, by the wall clock.
+ */
+Datum
+apikeys_effective_status(PG_FUNCTION_ARGS)
+{
+	KeyStatus	status = status_at(GetCurrentTimestamp(),
+								   !PG_ARGISNULL(0),
+								   PG_ARGISNULL(1) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(1),
+								   PG_GETARG_BOOL(2));
+
+	PG_RETURN_TEXT_P(cstring_to_text(status_names[status]));
+}

@@ -1,0 +1,270 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.c
+ *	  Every setting of apikeys.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "access/parallel.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "base/compat.h"
+#include "model/keyformat.h"
+#include "settings/guc.h"
+#include "settings/secrets.h"
+
+/*
+ * apikeys.key_prefix: set it to tell your keys from other people's, so that
+ * a scanner that finds one knows whose it is.
+ */
+char	   *guc_key_prefix;
+
+/*
+ * apikeys.last_used_throttle, in seconds: raise it to write less, lower it to
+ * see the last use of a busy key sooner on disk, -1 to keep no last use.
+ */
+int			guc_last_used_throttle;
+
+/*
+ * apikeys.flush_interval, in milliseconds: how long what is pending may wait
+ * for others to be persisted with it.  Raise it to write less often.
+ */
+int			guc_flush_interval;
+
+/*
+ * apikeys.max_tracked_keys: how many keys the shared memory of a server that
+ * preloads the library has room for.  Raise it when apikeys.stats shows
+ * evictions or dropped uses.
+ */
+int			guc_max_tracked_keys;
+
+/*
+ * apikeys.cache_size, in rows a backend: raise it when apikeys.stats shows
+ * many misses among many keys; 0 saves the memory and reads the table each
+ * time.
+ */
+int			guc_cache_size;
+
+/*
+ * apikeys.slot_timeout, in milliseconds: after how long a slot that is not
+ * given back frees itself.  Set it above the longest request that you serve,
+ * and not much above, since what a crashed caller holds is lost until then.
+ */
+int			guc_slot_timeout;
+
+/*
+ * apikeys.redact_log: turn it off while you look for something in the log
+ * that it hides, or where its cost shows.  It holds for the whole server, and
+ * no session can change it: the log is everybody's.
+ */
+bool		guc_redact_log;
+
+/*
+ * apikeys.request_header: where PostgREST's clients send the key, if it is
+ * not in x-api-key.  Empty: only "Authorization: Bearer" counts.
+ */
+char	   *guc_request_header;
+
+/*
+ * apikeys.notify_channel: set it to hear of each change of a key when it is
+ * committed.  For the whole server, so that nobody's session is left out; not
+ * shown to everybody, since whoever knows the name may listen.
+ */
+char	   *guc_notify_channel;
+
+/*
+ * apikeys.hmac_secret_file: set it so that whoever gets hold of the table,
+ * a backup for example, cannot even check a guess at a key.
+ */
+char	   *guc_hmac_secret_file;
+
+static bool
+check_key_prefix(char **newval, void **extra, GucSource source)
+{
+	if (keyformat_prefix_is_valid(*newval))
+		return true;
+
+	GUC_check_errdetail("A key prefix is 1 to %d characters of A-Z, a-z, 0-9, \"_\" and \"-\".",
+						KEY_PREFIX_MAX_LEN);
+	return false;
+}
+
+/* A header's name, as RFC 9110 has it. */
+static bool
+check_request_header(char **newval, void **extra, GucSource source)
+{
+	if (strspn(*newval,
+			   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+			   "0123456789!#$%&'*+-.^_`|~") == strlen(*newval) &&
+		pg_strcasecmp(*newval, "authorization") != 0)
+		return true;
+
+	GUC_check_errdetail("It must be the name of an HTTP header, and not \"Authorization\", which is looked at anyway.");
+	return false;
+}
+
+/* NOTIFY takes no longer name than an identifier's. */
+static bool
+check_notify_channel(char **newval, void **extra, GucSource source)
+{
+	if (strlen(*newval) < NAMEDATALEN)
+		return true;
+
+	GUC_check_errdetail("The name of a channel has at most %d bytes.", NAMEDATALEN - 1);
+	return false;
+}
+
+/* True while the library is loaded. */
+static bool loading = false;
+static bool preloaded = false;
+
+/*
+ * Reads the file of secrets.  This is called at each reload, also when the
+ * setting has not changed.  A file that is refused leaves the setting and the
+ * secrets as they are; the server logs that in the postmaster alone, and
+ * where the postmaster does not know us, we do.
+ *
+ * When the library is loaded there is nothing to be left as it is: then the
+ * setting says what it should, there are no secrets, and no keys are made.
+ * Nor may a parallel worker fail; it has what the postmaster has, and its
+ * leader has said what there is to say.
+ */
+static bool
+check_hmac_secret_file(char **newval, void **extra, GucSource source)
+{
+	const char *fault;
+
+	if (**newval == '\0' || (InitializingParallelWorker && secrets_count() > 0))
+		return true;
+
+	fault = secrets_stage(*newval);
+	if (fault == NULL)
+	{
+		*extra = guc_malloc(LOG, 1); /* says that there is a set to adopt */
+		return *extra != NULL;
+	}
+
+	if (InitializingParallelWorker)
+		return true;
+	if (loading || !preloaded)
+		ereport(LOG,
+				(errmsg("HMAC secret file \"%s\" was refused", *newval),
+				 errdetail("%s", fault)));
+	if (loading)
+		return true;
+
+	GUC_check_errmsg("HMAC secret file \"%s\" was refused", *newval);
+	GUC_check_errdetail("%s", fault);
+	return false;
+}
+
+/*
+ * Adopts what the check before has read.  There always was one: the setting
+ * follows the configuration file alone, so no old value is ever restored.
+ */
+static void
+assign_hmac_secret_file(const char *newval, void *extra)
+{
+	if (extra != NULL)
+		secrets_adopt();
+	else if (*newval == '\0' && !InitializingParallelWorker)
+		secrets_clear();
+}
+
+/* Defines the settings; called once, when the library is loaded. */
+void
+guc_init(void)
+{
+	preloaded = process_shared_preload_libraries_in_progress;
+	loading = true;
+
+	DefineCustomStringVariable("apikeys.key_prefix",
+							   "Sets the prefix of newly generated keys.",
+							   NULL,
+							   &guc_key_prefix,
+							   "gw-",
+							   PGC_USERSET, 0,
+							   check_key_prefix, NULL, NULL);
+
+	DefineCustomIntVariable("apikeys.last_used_throttle",
+							"Sets how often the last use of a key is written to its table.",
+							"-1 keeps no last use.",
+							&guc_last_used_throttle,
+							300, -1, INT_MAX / 1000,
+							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("apikeys.flush_interval",
+							"Sets how often pending uses are persisted.",
+							NULL,
+							&guc_flush_interval,
+							10000, 10, INT_MAX / 2,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	/* A library that is loaded later can no longer define the stricter one. */
+	DefineCustomIntVariable("apikeys.max_tracked_keys",
+							"Sets how many keys are tracked in shared memory.",
+							NULL,
+							&guc_max_tracked_keys,
+							GUC_DEFAULT_TRACKED_KEYS, 16, 16 * 1024 * 1024,
+							process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("apikeys.cache_size",
+							"Sets how many keys each backend caches.",
+							"0 turns the cache off.",
+							&guc_cache_size,
+							1024, 0, 1024 * 1024,
+							PGC_USERSET, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("apikeys.slot_timeout",
+							"Sets after how long a slot that is not released frees itself.",
+							NULL,
+							&guc_slot_timeout,
+							600000, 1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("apikeys.redact_log",
+							 "Masks raw keys in the log and in pg_stat_activity.",
+							 NULL,
+							 &guc_redact_log,
+							 true,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+
+	/* A setting that a request could change would stay for the next one. */
+	DefineCustomStringVariable("apikeys.request_header",
+							   "Sets the header of an HTTP request in which apikey_pre_request() looks for a key.",
+							   "If it is empty, only \"Authorization: Bearer\" is looked at.",
+							   &guc_request_header,
+							   "x-api-key",
+							   PGC_SUSET, 0,
+							   check_request_header, NULL, NULL);
+
+	DefineCustomStringVariable("apikeys.notify_channel",
+							   "Sets the channel on which events are sent with NOTIFY.",
+							   "An empty string sends none.",
+							   &guc_notify_channel,
+							   "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   check_notify_channel, NULL, NULL);
+
+	DefineCustomStringVariable("apikeys.hmac_secret_file",
+							   "Sets the file of the secrets with which keys are hashed.",
+							   "A relative path starts at the data directory.",
+							   &guc_hmac_secret_file,
+							   "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   check_hmac_secret_file, assign_hmac_secret_file, NULL);
+
+	MarkGUCPrefixReserved("apikeys");
+	loading = false;
+}

@@ -1,0 +1,30 @@
+/*-------------------------------------------------------------------------
+ *
+ * identity.h
+ *	  Whose key the running transaction has logged in with.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_IDENTITY_H
+#define APIKEYS_IDENTITY_H
+
+#include "utils/uuid.h"
+
+#include "store/store.h"
+
+typedef enum IdentityUuid
+{
+	IDENTITY_ID,
+	IDENTITY_ROOT_ID,
+	IDENTITY_USER_ID,
+	IDENTITY_TEAM_ID,
+	IDENTITY_NUUIDS
+} IdentityUuid;
+
+extern void identity_set(const KeyRow *row);
+extern void identity_clear(void);
+extern const pg_uuid_t *identity_uuid(IdentityUuid which);
+extern const text *identity_external_id(void);
+extern bool identity_has_permission(const text *name);
+
+#endif							/* APIKEYS_IDENTITY_H */
