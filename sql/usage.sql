@@ -5,7 +5,7 @@ SET datestyle = 'ISO';
 -- What follows looks at one day.
 DO $$ BEGIN IF localtime > '23:59:30' THEN PERFORM pg_sleep(31); END IF; END $$;
 
--- The flusher may roll up between any two of these statements, or not run at
+-- The flush worker may roll up between any two of these statements, or not run at
 -- all: the answers are the same.  Here it is done by hand.
 CREATE PROCEDURE test.roll_up() LANGUAGE plpgsql AS $$
 BEGIN

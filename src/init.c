@@ -10,15 +10,15 @@
 #include "fmgr.h"
 
 #include "base/compat.h"
-#include "flush/flushqueue.h"
+#include "flush/flush_queue.h"
 #include "flush/launcher.h"
-#include "hooks/drop.h"
+#include "hooks/object_drop.h"
 #include "hooks/redact.h"
+#include "live/budget_spend.h"
 #include "live/counters.h"
-#include "live/keytable.h"
-#include "live/resign.h"
-#include "live/restart.h"
-#include "live/spending.h"
+#include "live/rehash_queue.h"
+#include "live/state_file.h"
+#include "live/tracked_keys.h"
 #include "settings/guc.h"
 
 PG_MODULE_MAGIC;
@@ -30,12 +30,12 @@ _PG_init(void)
 {
 	guc_init();
 	counters_init();
-	keytable_init();
-	flushqueue_init();
-	spending_init();
-	resign_init();
+	tracked_keys_init();
+	flush_queue_init();
+	budget_spend_init();
+	rehash_queue_init();
 	launcher_init();
-	restart_init();
-	drop_init();
+	state_file_init();
+	object_drop_init();
 	redact_init();
 }

@@ -19,17 +19,17 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "base/arguments.h"
 #include "base/compat.h"
-#include "base/errors.h"
-#include "base/secret.h"
+#include "base/secure_memory.h"
 #include "flush/flush.h"
-#include "live/ratelimit.h"
-#include "model/keyconfig.h"
-#include "model/keyformat.h"
+#include "live/rate_limiter.h"
+#include "model/key_config.h"
+#include "model/key_format.h"
 #include "model/status.h"
 #include "settings/guc.h"
 #include "store/store.h"
-#include "verify/signing.h"
+#include "verify/lookup.h"
 
 #define ROTATED_SUFFIX		" (rotated)"
 
@@ -56,10 +56,10 @@ lock_key(FunctionCallInfo fcinfo, KeyRow *key)
 {
 	pg_uuid_t  *id;
 
-	require_argument(fcinfo, 0, "id");
+	require_not_null(fcinfo, 0, "id");
 	id = PG_GETARG_UUID_P(0);
 	if (!store_lock_key(id, key))
-		key_not_found(id);
+		raise_key_not_found(id);
 
 	return id;
 }
@@ -126,11 +126,11 @@ make_id(void)
 static text *
 make_key(const char *prefix, TimestampTz now, NewKey *key)
 {
-	text	   *raw_key = keyformat_compose(prefix);
+	text	   *raw_key = key_format_compose(prefix);
 
 	key->id = make_id();
-	signing_sign(raw_key, key);
-	key->key_prefix = keyformat_mask(raw_key);
+	hash_new_key(raw_key, key);
+	key->key_prefix = key_format_mask(raw_key);
 	key->created_at = now;
 
 	return raw_key;
@@ -153,9 +153,9 @@ hand_out(FunctionCallInfo fcinfo, const pg_uuid_t *id, text *raw_key)
 	tuple = heap_form_tuple(BlessTupleDesc(tupdesc),
 							(Datum[]) {UUIDPGetDatum(id), PointerGetDatum(raw_key)},
 							(bool[]) {false, false});
-	secret_wipe(raw_key);
+	secure_wipe(raw_key);
 
-	result = secret_alloc(tuple->t_len);
+	result = secure_alloc(tuple->t_len);
 	memcpy(result, tuple->t_data, tuple->t_len);
 	explicit_bzero(tuple->t_data, tuple->t_len);
 
@@ -172,7 +172,7 @@ prefix_argument(FunctionCallInfo fcinfo, int argno)
 		return guc_key_prefix;
 
 	prefix = text_to_cstring(PG_GETARG_TEXT_PP(argno));
-	if (!keyformat_prefix_is_valid(prefix))
+	if (!key_format_prefix_is_valid(prefix))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid key prefix"),
@@ -187,11 +187,11 @@ warn_of_limits(const KeyConfig *config)
 {
 	RateLimits	limits;
 
-	if (ratelimit_available())
+	if (rate_limiter_available())
 		return;
 
-	policy_parse_rate_limits(DatumGetJsonbP(config->values[CONFIG_RATE_LIMITS]), &limits);
-	if (policy_is_limited(&limits))
+	rate_limits_parse(DatumGetJsonbP(config->values[CONFIG_RATE_LIMITS]), &limits);
+	if (rate_limits_any(&limits))
 		ereport(WARNING,
 				(errmsg("apikey_verify will not accept this key"),
 				 errdetail("Its rate limits need shared memory, which this server does not give."),
@@ -200,10 +200,10 @@ warn_of_limits(const KeyConfig *config)
 
 /* Has the budget that a key is to point to stay, if there is one. */
 static void
-hold_budget(const KeyConfig *config)
+lock_budget_for_share(const KeyConfig *config)
 {
 	if (!config->nulls[CONFIG_BUDGET_ID])
-		store_hold_budget(DatumGetUUIDP(config->values[CONFIG_BUDGET_ID]));
+		store_lock_budget_for_share(DatumGetUUIDP(config->values[CONFIG_BUDGET_ID]));
 }
 
 /* Is the budget_id that a key is to have the one that it has? */
@@ -229,10 +229,10 @@ apikey_generate(PG_FUNCTION_ARGS)
 	config_from_arguments(&config, fcinfo, 0, CONFIG_NAME, CONFIG_ENABLED);
 	config.values[CONFIG_ENABLED] = BoolGetDatum(true);
 	config.nulls[CONFIG_ENABLED] = false;
-	keyconfig_check(&config, now);
+	key_config_check(&config, now);
 
 	raw_key = make_key(prefix_argument(fcinfo, CONFIG_ENABLED), now, &key);
-	hold_budget(&config);
+	lock_budget_for_share(&config);
 	store_insert_key(&key, false, &config, now);
 	warn_of_limits(&config);
 
@@ -266,10 +266,10 @@ apikey_import(PG_FUNCTION_ARGS)
 	KeyConfig	config;
 	NewKey		key;
 
-	require_argument(fcinfo, 0, "key_hash");
-	require_argument(fcinfo, 2, "key_prefix");
-	keyconfig_check_hash(PG_GETARG_BYTEA_PP(0));
-	keyconfig_check_masked(PG_GETARG_TEXT_PP(2));
+	require_not_null(fcinfo, 0, "key_hash");
+	require_not_null(fcinfo, 2, "key_prefix");
+	key_config_check_hash(PG_GETARG_BYTEA_PP(0));
+	key_config_check_masked(PG_GETARG_TEXT_PP(2));
 
 	key.id = make_id();
 	key.hash = PG_GETARG_BYTEA_PP(0);
@@ -277,8 +277,8 @@ apikey_import(PG_FUNCTION_ARGS)
 	key.hash_secret = NULL;
 	if (!PG_ARGISNULL(13))
 	{
-		keyconfig_check_text("hash_secret", PG_GETARG_DATUM(13), false,
-							 SECRET_NAME_MAX_CHARS);
+		key_config_check_text("hash_secret", PG_GETARG_DATUM(13), false,
+							  HMAC_SECRET_NAME_MAX_CHARS);
 		key.hash_secret = PG_GETARG_TEXT_PP(13);
 	}
 	key.created_at = created_at_argument(fcinfo, 14, now);
@@ -288,9 +288,9 @@ apikey_import(PG_FUNCTION_ARGS)
 						  CONFIG_ENABLED - CONFIG_DESCRIPTION);
 	config.values[CONFIG_ENABLED] = BoolGetDatum(true);
 	config.nulls[CONFIG_ENABLED] = false;
-	keyconfig_check(&config, now);
+	key_config_check(&config, now);
 
-	hold_budget(&config);
+	lock_budget_for_share(&config);
 	if (!store_insert_key(&key, true, &config, now))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
@@ -322,7 +322,7 @@ grace_end(FunctionCallInfo fcinfo, int argno, TimestampTz now)
 {
 	TimestampTz end;
 
-	require_argument(fcinfo, argno, "grace");
+	require_not_null(fcinfo, argno, "grace");
 	end = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 												  TimestampTzGetDatum(now),
 												  PG_GETARG_DATUM(argno)));
@@ -356,7 +356,7 @@ check_rotatable(const KeyRow *key, TimestampTz now)
 static char *
 successor_prefix(const KeyRow *key)
 {
-	char	   *prefix = keyformat_masked_prefix(TextDatumGetCString(key->values[KEY_PREFIX]));
+	char	   *prefix = key_format_masked_prefix(TextDatumGetCString(key->values[KEY_PREFIX]));
 
 	return prefix != NULL ? prefix : guc_key_prefix;
 }
@@ -372,7 +372,7 @@ apikey_rotate(PG_FUNCTION_ARGS)
 	TimestampTz now;
 	TimestampTz end;
 	TimestampTz expires_at;
-	Retirement	retirement;
+	PredecessorExpiry predecessor;
 	KeyRow		old;
 	NewKey		successor;
 	pg_uuid_t  *id;
@@ -384,16 +384,16 @@ apikey_rotate(PG_FUNCTION_ARGS)
 	check_rotatable(&old, now);
 
 	expires_at = key_expires_at(&old);
-	retirement.revoke = (end == now);
-	retirement.expires_at = retirement.revoke ? expires_at : Min(end, expires_at);
+	predecessor.revoke = (end == now);
+	predecessor.expires_at = predecessor.revoke ? expires_at : Min(end, expires_at);
 	if (!PG_ARGISNULL(2))
 	{
 		expires_at = PG_GETARG_TIMESTAMPTZ(2);
-		keyconfig_check_expires_at(expires_at, now);
+		key_config_check_expires_at(expires_at, now);
 	}
 
 	raw_key = make_key(successor_prefix(&old), now, &successor);
-	store_rotate_key(id, &retirement, &successor,
+	store_rotate_key(id, &predecessor, &successor,
 					 rotated_name(DatumGetTextPP(old.values[KEY_NAME])),
 					 expires_at);
 
@@ -423,18 +423,18 @@ apikey_update(PG_FUNCTION_ARGS)
 	TimestampTz now;
 	pg_uuid_t  *id;
 
-	require_argument(fcinfo, 1, "changes");
+	require_not_null(fcinfo, 1, "changes");
 	id = lock_key(fcinfo, &key);
 	if (!key.nulls[KEY_REVOKED_AT])
 		wrong_state("cannot update a revoked key");
 
 	now = GetCurrentTimestamp();
 	config_from_row(&config, &key);
-	keyconfig_change(&config, PG_GETARG_JSONB_P(1), now);
+	key_config_change(&config, PG_GETARG_JSONB_P(1), now);
 	if (!key.nulls[KEY_ROTATED_AT] && config_expires_at(&config) > key_expires_at(&key))
 		wrong_state("cannot extend the life of a key that has been rotated");
 	if (!keeps_budget(&config, &key))
-		hold_budget(&config);
+		lock_budget_for_share(&config);
 	store_update_key(id, &config, now);
 	warn_of_limits(&config);
 
@@ -448,12 +448,12 @@ apikey_delete(PG_FUNCTION_ARGS)
 	Datum		id;
 	ArrayType  *ids;
 
-	require_argument(fcinfo, 0, "id");
+	require_not_null(fcinfo, 0, "id");
 	id = PG_GETARG_DATUM(0);
 	ids = construct_array(&id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
 	if (!store_delete_key(ids, GetCurrentTimestamp()))
-		key_not_found(DatumGetUUIDP(id));
-	flush_forget_keys(ids);
+		raise_key_not_found(DatumGetUUIDP(id));
+	flush_remove_keys(ids);
 
 	PG_RETURN_VOID();
 }
@@ -469,7 +469,7 @@ apikey_cleanup_expired(PG_FUNCTION_ARGS)
 	TimestampTz until;
 	ArrayType  *ids;
 
-	require_argument(fcinfo, 0, "older_than");
+	require_not_null(fcinfo, 0, "older_than");
 	until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
 													TimestampTzGetDatum(now),
 													PG_GETARG_DATUM(0)));
@@ -481,7 +481,7 @@ apikey_cleanup_expired(PG_FUNCTION_ARGS)
 	ids = store_delete_expired(until, now);
 	if (ids == NULL)
 		PG_RETURN_INT64(0);
-	flush_forget_keys(ids);
+	flush_remove_keys(ids);
 
 	PG_RETURN_INT64(ArrayGetNItems(ARR_NDIM(ids), ARR_DIMS(ids)));
 }

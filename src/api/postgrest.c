@@ -27,10 +27,10 @@
 #include "utils/guc.h"
 
 #include "base/compat.h"
-#include "base/secret.h"
+#include "base/secure_memory.h"
 #include "settings/guc.h"
+#include "verify/authorize.h"
 #include "verify/identity.h"
-#include "verify/judge.h"
 
 /* The headers that may have a key, the first that has one first. */
 enum
@@ -93,7 +93,7 @@ take_value(void *state, char *token, JsonTokenType type)
 
 	if (headers->lex->lex_level == 1 && headers->field >= 0 && type == JSON_TOKEN_STRING)
 	{
-		headers->values[headers->field] = secret_alloc(size);
+		headers->values[headers->field] = secure_alloc(size);
 		memcpy(headers->values[headers->field], token, size);
 	}
 	explicit_bzero(token, size);
@@ -178,7 +178,7 @@ wipe_headers(Headers *headers)
 	for (int i = 0; i < NHEADERS; i++)
 	{
 		if (headers->values[i] != NULL)
-			secret_wipe(headers->values[i]);
+			secure_wipe(headers->values[i]);
 	}
 }
 
@@ -199,12 +199,12 @@ request_path(void)
  * doc/row-level-security.md.
  */
 pg_noreturn static void
-refuse_request(const Judgement *judgement)
+refuse_request(const AuthDecision *decision)
 {
 	const Refusal *refusal = refusals;
-	int64		seconds = judge_retry_after(judgement);
+	int64		seconds = authorize_retry_after(decision);
 
-	while (refusal->code != NULL && strcmp(refusal->code, judgement->code) != 0)
+	while (refusal->code != NULL && strcmp(refusal->code, decision->code) != 0)
 		refusal++;
 
 	if (seconds > 0)
@@ -214,9 +214,9 @@ refuse_request(const Judgement *judgement)
 	ereport(ERROR,
 			(errcode(refusal->sqlstate),
 			 errmsg_internal("%s", refusal->phrase),
-			 errdetail_internal("%s", judgement->code),
-			 seconds > 0 ? errhint("%s; retry after " INT64_FORMAT " seconds", judgement->reason, seconds)
-						 : errhint("%s", judgement->reason)));
+			 errdetail_internal("%s", decision->code),
+			 seconds > 0 ? errhint("%s; retry after " INT64_FORMAT " seconds", decision->reason, seconds)
+						 : errhint("%s", decision->reason)));
 }
 
 /* Returns a key as a text that is a secret of the current memory context. */
@@ -224,7 +224,7 @@ static text *
 secret_text(const char *key)
 {
 	Size		len = strlen(key);
-	text	   *result = secret_alloc(VARHDRSZ + len);
+	text	   *result = secure_alloc(VARHDRSZ + len);
 
 	SET_VARSIZE(result, VARHDRSZ + len);
 	memcpy(VARDATA(result), key, len);
@@ -234,19 +234,19 @@ secret_text(const char *key)
 
 /* Judges a request with a key, which is wiped. */
 static void
-judge_request(text *raw_key, Judgement *judgement)
+authorize_request(text *raw_key, AuthDecision *decision)
 {
-	NullableDatum args[JUDGE_NARGUMENTS];
+	NullableDatum args[AUTHORIZE_NARGUMENTS];
 	text	   *path = request_path();
 
-	for (int i = 0; i < JUDGE_NARGUMENTS; i++)
+	for (int i = 0; i < AUTHORIZE_NARGUMENTS; i++)
 		args[i] = (NullableDatum){.isnull = true};
-	args[JUDGE_RAW_KEY] = (NullableDatum){.value = PointerGetDatum(raw_key)};
+	args[AUTHORIZE_RAW_KEY] = (NullableDatum){.value = PointerGetDatum(raw_key)};
 	if (path != NULL)
-		args[JUDGE_ENDPOINT] = (NullableDatum){.value = PointerGetDatum(path)};
+		args[AUTHORIZE_ENDPOINT] = (NullableDatum){.value = PointerGetDatum(path)};
 
-	judge(args, judgement);
-	secret_wipe(raw_key);
+	authorize(args, decision);
+	secure_wipe(raw_key);
 }
 
 /*
@@ -257,7 +257,7 @@ Datum
 apikey_pre_request(PG_FUNCTION_ARGS)
 {
 	Headers		headers;
-	Judgement	judgement;
+	AuthDecision decision;
 	const char *key;
 
 	identity_clear();
@@ -265,11 +265,11 @@ apikey_pre_request(PG_FUNCTION_ARGS)
 	key = find_key(&headers);
 	if (key != NULL)
 	{
-		judge_request(secret_text(key), &judgement);
-		if (!judgement.valid)
-			refuse_request(&judgement);
-		identity_set(&judgement.key->row);
-		judge_note_use(&judgement);
+		authorize_request(secret_text(key), &decision);
+		if (!decision.valid)
+			refuse_request(&decision);
+		identity_set(&decision.key->row);
+		authorize_record_use(&decision);
 	}
 	wipe_headers(&headers);
 

@@ -26,14 +26,14 @@ PG_FUNCTION_INFO_V1(apikey_current_has_permission);
 
 /* Raises 28000 for a key that is not good; says what verify would say. */
 pg_noreturn static void
-refuse_login(const Judgement *judgement)
+refuse_login(const AuthDecision *decision)
 {
-	int64		seconds = judge_retry_after(judgement);
+	int64		seconds = authorize_retry_after(decision);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-			 errmsg("login refused: %s", judgement->reason),
-			 errdetail_internal("%s", judgement->code),
+			 errmsg("login refused: %s", decision->reason),
+			 errdetail_internal("%s", decision->code),
 			 seconds > 0 ? errhint("Retry after " INT64_FORMAT " seconds.", seconds) : 0));
 }
 
@@ -44,20 +44,20 @@ refuse_login(const Judgement *judgement)
 Datum
 apikey_login(PG_FUNCTION_ARGS)
 {
-	static AnswerType type;
-	Judgement	judgement;
-	HeapTuple	answer;
+	static ResultType type;
+	AuthDecision decision;
+	HeapTuple	result;
 
 	identity_clear();
-	judge(fcinfo->args, &judgement);
-	if (!judgement.valid)
-		refuse_login(&judgement);
+	authorize(fcinfo->args, &decision);
+	if (!decision.valid)
+		refuse_login(&decision);
 
-	identity_set(&judgement.key->row);
-	answer = verify_valid_answer(fcinfo, &type, &judgement);
-	judge_note_use(&judgement);
+	identity_set(&decision.key->row);
+	result = verify_form_result(fcinfo, &type, &decision);
+	authorize_record_use(&decision);
 
-	PG_RETURN_DATUM(HeapTupleGetDatum(answer));
+	PG_RETURN_DATUM(HeapTupleGetDatum(result));
 }
 
 /* apikey_logout(): void. */

@@ -12,8 +12,8 @@
 #include "funcapi.h"
 #include "utils/timestamp.h"
 
-#include "live/activity.h"
 #include "live/counters.h"
+#include "live/last_used.h"
 
 /* The columns of apikeys.stats. */
 enum
@@ -39,7 +39,7 @@ apikeys_read_stats(PG_FUNCTION_ARGS)
 	Datum		values[STATS_NCOLUMNS] = {0};
 	bool		nulls[STATS_NCOLUMNS];
 	uint64		totals[COUNT_NCOUNTERS];
-	ActivityFill fill;
+	TrackedKeysFill fill;
 	TimestampTz since;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
@@ -48,7 +48,7 @@ apikeys_read_stats(PG_FUNCTION_ARGS)
 	memset(nulls, true, sizeof(nulls));
 	nulls[STATS_SHARED_MEMORY] = false;
 
-	if (counters_read(totals, &since) && activity_fill(&fill))
+	if (counters_read(totals, &since) && last_used_read_fill(&fill))
 	{
 		memset(nulls, false, sizeof(nulls));
 		values[STATS_SHARED_MEMORY] = BoolGetDatum(true);

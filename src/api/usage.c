@@ -15,11 +15,11 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-#include "base/errors.h"
-#include "flush/flushqueue.h"
-#include "live/activity.h"
-#include "live/ratelimit.h"
-#include "live/spending.h"
+#include "base/arguments.h"
+#include "flush/flush_queue.h"
+#include "live/budget_spend.h"
+#include "live/last_used.h"
+#include "live/rate_limiter.h"
 #include "store/store.h"
 
 PG_FUNCTION_INFO_V1(apikey_record_usage);
@@ -42,9 +42,9 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 	TimestampTz now = GetCurrentTimestamp();
 	Charge		charge;
 
-	require_argument(fcinfo, 0, "id");
-	require_argument(fcinfo, 1, "tokens");
-	require_argument(fcinfo, 2, "cost");
+	require_not_null(fcinfo, 0, "id");
+	require_not_null(fcinfo, 1, "tokens");
+	require_not_null(fcinfo, 2, "cost");
 	id = PG_GETARG_UUID_P(0);
 	tokens = PG_GETARG_INT64(1);
 	cost = PG_GETARG_NUMERIC(2);
@@ -53,14 +53,14 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("tokens must not be negative")));
-	check_amount("cost", cost);
+	check_nonnegative_amount("cost", cost);
 
 	if (!store_add_usage(id, tokens, cost, now, &charge))
-		key_not_found(id);
-	ratelimit_spend_tokens(&charge.key.root_id, &charge.key.limits, tokens);
+		raise_key_not_found(id);
+	rate_limiter_spend_tokens(&charge.key.root_id, &charge.key.limits, tokens);
 	if (charge.key.has_budget)
-		spending_note(&charge.key.budget_id, charge.period, cost);
-	flushqueue_note_usage();
+		budget_spend_record(&charge.key.budget_id, charge.period, cost);
+	flush_queue_record_usage();
 
 	PG_RETURN_VOID();
 }
@@ -72,11 +72,11 @@ apikey_usage(PG_FUNCTION_ARGS)
 	TupleDesc	tupdesc;
 	UsageRow	row;
 
-	require_argument(fcinfo, 0, "id");
+	require_not_null(fcinfo, 0, "id");
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	if (!store_usage(PG_GETARG_UUID_P(0), &row))
-		key_not_found(PG_GETARG_UUID_P(0));
+		raise_key_not_found(PG_GETARG_UUID_P(0));
 
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
 													  row.values, row.nulls)));
@@ -86,7 +86,7 @@ apikey_usage(PG_FUNCTION_ARGS)
 Datum
 apikeys_last_use(PG_FUNCTION_ARGS)
 {
-	TimestampTz last_use = activity_last_use(PG_GETARG_UUID_P(0));
+	TimestampTz last_use = last_used_get(PG_GETARG_UUID_P(0));
 
 	if (last_use == 0)
 		PG_RETURN_NULL();

@@ -7,8 +7,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef APIKEYS_COMPAT_H
-#define APIKEYS_COMPAT_H
+#ifndef APIKEYS_BASE_COMPAT_H
+#define APIKEYS_BASE_COMPAT_H
 
 #include "storage/proc.h"
 #include "utils/wait_event.h"
@@ -78,4 +78,4 @@
 #define EXECUTOR_RUN_ARGUMENTS queryDesc, direction, count, execute_once
 #endif
 
-#endif							/* APIKEYS_COMPAT_H */
+#endif							/* APIKEYS_BASE_COMPAT_H */

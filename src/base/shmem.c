@@ -34,16 +34,16 @@ static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
 /* The segment whose birth is under way, since DSM passes no argument on. */
-static ShmemSegment *nascent;
+static ShmemSegment *initializing;
 
 static void
 init_segment(void *address)
 {
 	ShmemHeader *header = address;
 
-	memset(address, 0, nascent->size());
+	memset(address, 0, initializing->size());
 	header->tranche_id = LWLockNewTrancheId();
-	nascent->init(address);
+	initializing->init(address);
 }
 
 static void
@@ -71,7 +71,7 @@ start_segments(void)
 		segment->address = ShmemInitStruct(segment->name, segment->size(), &found);
 		if (!found)
 		{
-			nascent = segment;
+			initializing = segment;
 			init_segment(segment->address);
 		}
 		LWLockRelease(AddinShmemInitLock);
@@ -128,7 +128,7 @@ shmem_attach(ShmemSegment *segment)
 	{
 		bool		found;
 
-		nascent = segment;
+		initializing = segment;
 		segment->address = GetNamedDSMSegment(segment->name, segment->size(),
 											  init_segment, &found);
 		LWLockRegisterTranche(segment->address->tranche_id, segment->name);

@@ -5,8 +5,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef APIKEYS_SHMEM_H
-#define APIKEYS_SHMEM_H
+#ifndef APIKEYS_BASE_SHMEM_H
+#define APIKEYS_BASE_SHMEM_H
 
 /* Every segment starts with this. */
 typedef struct ShmemHeader
@@ -28,4 +28,4 @@ extern void shmem_at_start(void (*callback)(void));
 extern bool shmem_preloaded(void);
 extern void *shmem_attach(ShmemSegment *segment);
 
-#endif							/* APIKEYS_SHMEM_H */
+#endif							/* APIKEYS_BASE_SHMEM_H */

@@ -3,7 +3,7 @@
  * flush.c
  *	  Brings what is pending into the tables.
  *
- * The work is done in the transaction of whoever asks for it: the flusher's
+ * The work is done in the transaction of whoever asks for it: the flush worker's
  * own, or that of a caller of apikey_flush().  A use counts as persisted
  * only when that transaction has committed.
  *
@@ -19,10 +19,10 @@
 #include "utils/memutils.h"
 
 #include "flush/flush.h"
-#include "live/activity.h"
 #include "live/counters.h"
-#include "live/resign.h"
-#include "settings/secrets.h"
+#include "live/last_used.h"
+#include "live/rehash_queue.h"
+#include "settings/hmac_secrets.h"
 #include "store/store.h"
 
 #define GONE_AFTER_MS	60000	/* unseen for so long after its last use */
@@ -51,22 +51,22 @@ clear_outcomes(void)
 }
 
 static void
-note_outcomes(void)
+apply_outcomes(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
 	for (int i = 0; i < n_at_commit; i++)
 	{
 		if (at_commit[i].gone)
-			activity_forget_key(MyDatabaseId, &at_commit[i].use.id, now);
+			last_used_remove_key(MyDatabaseId, &at_commit[i].use.id, now);
 		else
-			activity_mark_persisted(MyDatabaseId, &at_commit[i].use, now);
+			last_used_mark_persisted(MyDatabaseId, &at_commit[i].use, now);
 	}
 	if (flush_at_commit)
 	{
 		counters_add(COUNT_FLUSHES, 1);
 		counters_add(COUNT_ROWS_FLUSHED, rows_at_commit);
-		activity_note_flush(now);
+		last_used_record_flush(now);
 	}
 }
 
@@ -76,7 +76,7 @@ at_transaction_end(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_COMMIT:
-			note_outcomes();
+			apply_outcomes();
 			clear_outcomes();
 			break;
 		case XACT_EVENT_ABORT:
@@ -112,12 +112,12 @@ expect_outcomes(void)
 
 	/* Nothing may fail once the transaction has committed. */
 	(void) counters_attach();
-	(void) activity_is_shared();
+	(void) last_used_is_shared();
 }
 
 /* Has this transaction counted as a flush when it commits. */
 static void
-note_rows(int64 rows)
+count_rows(int64 rows)
 {
 	expect_outcomes();
 	flush_at_commit = true;
@@ -146,7 +146,7 @@ make_room(int n)
 }
 
 static void
-keep_outcome(const KeyUse *use, bool gone)
+add_outcome(const KeyUse *use, bool gone)
 {
 	at_commit[n_at_commit].use = *use;
 	at_commit[n_at_commit++].gone = gone;
@@ -154,21 +154,21 @@ keep_outcome(const KeyUse *use, bool gone)
 
 /* Keeps the outcomes of a batch until the transaction ends. */
 static void
-keep_outcomes(const KeyUse *uses, const UseOutcome *outcomes, int nuses)
+add_outcomes(const KeyUse *uses, const UseOutcome *outcomes, int nuses)
 {
 	make_room(nuses);
 	for (int i = 0; i < nuses; i++)
 	{
 		if (outcomes[i] == USE_PERSISTED)
-			keep_outcome(&uses[i], false);
+			add_outcome(&uses[i], false);
 		else if (outcomes[i] == USE_KEY_GONE && is_surely_gone(&uses[i]))
-			keep_outcome(&uses[i], true);
+			add_outcome(&uses[i], true);
 	}
 }
 
 /* Has keys that this transaction deletes, an uuid[], forgotten if it commits. */
 void
-flush_forget_keys(ArrayType *ids)
+flush_remove_keys(ArrayType *ids)
 {
 	Datum	   *elements;
 	int			n;
@@ -177,7 +177,7 @@ flush_forget_keys(ArrayType *ids)
 	deconstruct_array(ids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &elements, NULL, &n);
 	make_room(n);
 	for (int i = 0; i < n; i++)
-		keep_outcome(&(KeyUse){*DatumGetUUIDP(elements[i]), 0}, true);
+		add_outcome(&(KeyUse){*DatumGetUUIDP(elements[i]), 0}, true);
 }
 
 /* Persists up to FLUSH_BATCH uses; returns how many rows were written. */
@@ -187,9 +187,9 @@ flush_uses(const KeyUse *uses, int nuses)
 	UseOutcome	outcomes[FLUSH_BATCH];
 	int64		written;
 
-	note_rows(0);
+	count_rows(0);
 	written = store_persist_uses(uses, nuses, outcomes);
-	keep_outcomes(uses, outcomes, nuses);
+	add_outcomes(uses, outcomes, nuses);
 	rows_at_commit += written;
 
 	return written;
@@ -199,9 +199,9 @@ flush_uses(const KeyUse *uses, int nuses)
 void
 flush_usage(RollUp *batch)
 {
-	batch->alone = activity_is_shared();
+	batch->alone = last_used_is_shared();
 	store_roll_up(batch);
-	note_rows(batch->taken);
+	count_rows(batch->taken);
 }
 
 /*
@@ -210,10 +210,10 @@ flush_usage(RollUp *batch)
  * be in the file.  While a reload is pending nobody knows which that is.
  */
 int64
-flush_resign(const ResignRequest *requests, int nrequests)
+flush_rehash(const RehashRequest *requests, int nrequests)
 {
-	const HmacSecret *first = ConfigReloadPending ? NULL : secrets_first();
-	ResignRequest *good = palloc(nrequests * sizeof(ResignRequest));
+	const HmacSecret *first = ConfigReloadPending ? NULL : hmac_secrets_first();
+	RehashRequest *good = palloc(nrequests * sizeof(RehashRequest));
 	int			ngood = 0;
 	int64		written;
 
@@ -222,8 +222,8 @@ flush_resign(const ResignRequest *requests, int nrequests)
 		if (strcmp(requests[i].secret, first->name) == 0)
 			good[ngood++] = requests[i];
 	}
-	written = ngood > 0 ? store_resign_keys(good, ngood) : 0;
-	note_rows(written);
+	written = ngood > 0 ? store_rehash_keys(good, ngood) : 0;
+	count_rows(written);
 	pfree(good);
 
 	return written;
@@ -239,17 +239,17 @@ flush_resign(const ResignRequest *requests, int nrequests)
 static int64
 resign_all(void)
 {
-	ResignRequest *requests;
+	RehashRequest *requests;
 	int64		written = 0;
 	int			n;
 
 	if (IsolationUsesXactSnapshot())
 		return 0;
 
-	requests = palloc(FLUSH_BATCH * sizeof(ResignRequest));
+	requests = palloc(FLUSH_BATCH * sizeof(RehashRequest));
 	while (!ConfigReloadPending &&
-		   (n = resign_take(MyDatabaseId, requests, FLUSH_BATCH)) > 0)
-		written += flush_resign(requests, n);
+		   (n = rehash_dequeue(MyDatabaseId, requests, FLUSH_BATCH)) > 0)
+		written += flush_rehash(requests, n);
 	pfree(requests);
 
 	return written;
@@ -266,7 +266,7 @@ apikey_flush(PG_FUNCTION_ARGS)
 
 	store_lock_flush(true);
 
-	nuses = activity_collect(MyDatabaseId, DT_NOEND, &uses);
+	nuses = last_used_collect(MyDatabaseId, DT_NOEND, &uses);
 	for (int i = 0; i < nuses; i += FLUSH_BATCH)
 		written += flush_uses(&uses[i], Min(FLUSH_BATCH, nuses - i));
 

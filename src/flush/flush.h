@@ -5,8 +5,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef APIKEYS_FLUSH_H
-#define APIKEYS_FLUSH_H
+#ifndef APIKEYS_FLUSH_FLUSH_H
+#define APIKEYS_FLUSH_FLUSH_H
 
 #include "utils/array.h"
 
@@ -16,7 +16,7 @@
 
 extern int64 flush_uses(const KeyUse *uses, int nuses);
 extern void flush_usage(RollUp *batch);
-extern int64 flush_resign(const ResignRequest *requests, int nrequests);
-extern void flush_forget_keys(ArrayType *ids);
+extern int64 flush_rehash(const RehashRequest *requests, int nrequests);
+extern void flush_remove_keys(ArrayType *ids);
 
-#endif							/* APIKEYS_FLUSH_H */
+#endif							/* APIKEYS_FLUSH_FLUSH_H */

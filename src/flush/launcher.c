@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * launcher.c
- *	  The background worker that starts flushers.
+ *	  The background worker that starts flush workers.
  *
  * A preloaded server runs one.  It is connected to no database, so that none
  * has to wait for it; it reads shared catalogs alone, to see that a database
@@ -29,15 +29,15 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
-#include "flush/flushqueue.h"
+#include "flush/flush_queue.h"
 #include "flush/launcher.h"
-#include "live/restart.h"
+#include "live/state_file.h"
 #include "settings/guc.h"
 
 #define RESTART_S		5		/* after pg_terminate_backend() */
 #define MAX_SLEEP_MS	300000
 
-/* May a flusher connect to a database?  One that is gone is forgotten. */
+/* May a flush worker connect to a database?  One that is gone is forgotten. */
 static bool
 is_connectable(Oid database)
 {
@@ -56,25 +56,25 @@ is_connectable(Oid database)
 		ReleaseSysCache(tuple);
 	}
 	else
-		flushqueue_forget(database);
+		flush_queue_remove_database(database);
 	CommitTransactionCommand();
 
 	return allowed;
 }
 
-/* Starts the flushers that are due; returns when the next look is. */
+/* Starts the flush workers that are due; returns when the next look is. */
 static TimestampTz
-start_due_flushers(TimestampTz now)
+start_due_workers(TimestampTz now)
 {
-	DueDatabase databases[FLUSHQUEUE_MAX_DATABASES];
-	int			ndatabases = flushqueue_list(databases);
+	DueDatabase databases[FLUSH_QUEUE_MAX_DATABASES];
+	int			ndatabases = flush_queue_list(databases);
 	TimestampTz interval_end = TimestampTzPlusMilliseconds(now, guc_flush_interval);
 	TimestampTz next = DT_NOEND;
 
 	for (int i = 0; i < ndatabases; i++)
 	{
 		if (databases[i].due_at <= now && is_connectable(databases[i].database))
-			flushqueue_start(databases[i].database, 0);
+			flush_queue_start(databases[i].database, 0);
 		next = Min(next, Max(databases[i].due_at, interval_end));
 	}
 
@@ -86,7 +86,7 @@ start_due_flushers(TimestampTz now)
  * the server started.
  */
 static void
-note_all_databases(void)
+record_all_databases(void)
 {
 	Relation	rel;
 	TableScanDesc scan;
@@ -102,7 +102,7 @@ note_all_databases(void)
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
 		if (database->datallowconn && !database->datistemplate)
-			(void) flushqueue_swap_usage(database->oid, true);
+			(void) flush_queue_exchange_usage(database->oid, true);
 	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -110,9 +110,9 @@ note_all_databases(void)
 }
 
 static void
-launcher_leaves(int code, Datum arg)
+launcher_exit(int code, Datum arg)
 {
-	flushqueue_set_launcher(NULL);
+	flush_queue_set_launcher(NULL);
 }
 
 static void
@@ -125,8 +125,8 @@ set_up(void)
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname(MyBgworkerEntry->bgw_name);
 
-	before_shmem_exit(launcher_leaves, (Datum) 0);
-	flushqueue_set_launcher(MyLatch);
+	before_shmem_exit(launcher_exit, (Datum) 0);
+	flush_queue_set_launcher(MyLatch);
 }
 
 /* Sleeps until a time (DT_NOEND: for ever) or until the latch is set. */
@@ -156,8 +156,8 @@ apikeys_launcher_main(Datum arg)
 	TimestampTz next = 0;		/* when the next look is */
 
 	set_up();
-	restart_forget();
-	note_all_databases();
+	state_file_discard();
+	record_all_databases();
 
 	while (!ShutdownRequestPending)
 	{
@@ -170,12 +170,12 @@ apikeys_launcher_main(Datum arg)
 			next = 0;			/* what is due may have changed */
 		}
 
-		if (flushqueue_has_news())
+		if (flush_queue_has_work())
 			next = Min(next, TimestampTzPlusMilliseconds(looked_at, guc_flush_interval));
 		if (now >= next || now < looked_at) /* or the clock was set back */
 		{
-			flushqueue_take_news();
-			next = start_due_flushers(now);
+			flush_queue_clear_work();
+			next = start_due_workers(now);
 			looked_at = now;
 		}
 

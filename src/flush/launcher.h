@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * launcher.h
- *	  The background worker that starts flushers.
+ *	  The background worker that starts flush workers.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef APIKEYS_LAUNCHER_H
-#define APIKEYS_LAUNCHER_H
+#ifndef APIKEYS_FLUSH_LAUNCHER_H
+#define APIKEYS_FLUSH_LAUNCHER_H
 
 extern void launcher_init(void);
 extern PGDLLEXPORT void apikeys_launcher_main(Datum arg);
 
-#endif							/* APIKEYS_LAUNCHER_H */
+#endif							/* APIKEYS_FLUSH_LAUNCHER_H */

@@ -9,7 +9,7 @@
  * they stand, asterisks in place of characters, so that there is nothing to
  * allocate, nothing that can fail, no lock, no catalog and no message of our
  * own that could come back here; positions in the text stay right.  The time
- * is linear in the length of the message: see keyscan.c.
+ * is linear in the length of the message: see key_scan.c.
  *
  * The server supports no change of an ErrorData but to turn its output off.
  * This one is sound on 15, 17 and 18, because all that it changes are bytes
@@ -67,15 +67,15 @@
 
 #include "base/compat.h"
 #include "hooks/redact.h"
-#include "model/keyformat.h"
-#include "model/keyscan.h"
+#include "model/key_format.h"
+#include "model/key_scan.h"
 #include "settings/guc.h"
 
 /* How many keys of a statement are known in pieces, and in what texts. */
 #define MAX_KNOWN_KEYS	8
 #define PIECES_MAX_TEXT	8192
 
-static char known[MAX_KNOWN_KEYS][KEY_HIDDEN_LEN];
+static char known[MAX_KNOWN_KEYS][KEY_REDACTED_LEN];
 static int	nknown = 0;
 static const char *masked_statement = NULL;
 
@@ -109,16 +109,16 @@ redact_activity(const char *text)
 	shown_len = strnlen(shown, pgstat_track_activity_query_size - 1);
 	len = strnlen(text, shown_len + RAW_KEY_MAX_LEN);
 
-	while (keyscan_find(text, len, match.end, &match) &&
-		   match.hide_from < shown_len)
+	while (key_scan_find(text, len, match.end, &match) &&
+		   match.redact_from < shown_len)
 	{
-		Size		hidden = Min(match.hide_to, shown_len) - match.hide_from;
+		Size		hidden = Min(match.redact_to, shown_len) - match.redact_from;
 
-		if (memcmp(shown + match.hide_from, text + match.hide_from, hidden) != 0)
+		if (memcmp(shown + match.redact_from, text + match.redact_from, hidden) != 0)
 			continue;
 
 		PGSTAT_BEGIN_WRITE_ACTIVITY(entry);
-		memset(shown + match.hide_from, KEY_HIDING_CHAR, hidden);
+		memset(shown + match.redact_from, KEY_REDACTED_CHAR, hidden);
 		PGSTAT_END_WRITE_ACTIVITY(entry);
 	}
 }
@@ -128,8 +128,8 @@ static void
 know_key(const char *text, const KeyMatch *match)
 {
 	if (nknown < MAX_KNOWN_KEYS &&
-		match->hide_to - match->hide_from == KEY_HIDDEN_LEN)
-		memcpy(known[nknown++], text + match->hide_from, KEY_HIDDEN_LEN);
+		match->redact_to - match->redact_from == KEY_REDACTED_LEN)
+		memcpy(known[nknown++], text + match->redact_from, KEY_REDACTED_LEN);
 }
 
 /* Notes the keys of a statement down; match is the first of them. */
@@ -140,7 +140,7 @@ know_keys(const char *query, Size len, KeyMatch match)
 	do
 		know_key(query, &match);
 	while (nknown < MAX_KNOWN_KEYS &&
-		   keyscan_find(query, len, match.end, &match));
+		   key_scan_find(query, len, match.end, &match));
 }
 
 static void
@@ -163,7 +163,7 @@ redact_statement(ErrorData *edata)
 	KeyMatch	match;
 	Size		len = query != NULL ? strlen(query) : 0;
 
-	if (!keyscan_find(query, len, 0, &match))
+	if (!key_scan_find(query, len, 0, &match))
 	{
 		if (nknown > 0 && (query == NULL || query != masked_statement))
 			forget_keys();
@@ -183,7 +183,7 @@ redact_statement(ErrorData *edata)
 	}
 
 	memcpy(masked, query, len + 1);
-	keyscan_mask(masked, len);
+	key_scan_mask(masked, len);
 	debug_query_string = masked_statement = masked;
 }
 
@@ -194,10 +194,10 @@ mask_keys(char *field)
 	Size		len = strlen(field);
 	KeyMatch	match = {0};
 
-	while (keyscan_find(field, len, match.end, &match))
+	while (key_scan_find(field, len, match.end, &match))
 	{
 		know_key(field, &match);
-		keyscan_hide(field, &match);
+		key_scan_redact(field, &match);
 	}
 }
 
@@ -208,7 +208,7 @@ mask_pieces(char *field)
 	Size		len = nknown > 0 ? strlen(field) : 0;
 
 	for (int i = 0; i < nknown && len <= PIECES_MAX_TEXT; i++)
-		keyscan_mask_pieces(field, len, known[i], KEY_HIDDEN_LEN);
+		key_scan_mask_pieces(field, len, known[i], KEY_REDACTED_LEN);
 }
 
 /* Masks the keys in the fields of a message, then the pieces of all of them. */
@@ -233,7 +233,7 @@ redact_fields(ErrorData *edata)
 	}
 
 	/* The next message may be of anything. */
-	explicit_bzero(known[nstatement], (nknown - nstatement) * KEY_HIDDEN_LEN);
+	explicit_bzero(known[nstatement], (nknown - nstatement) * KEY_REDACTED_LEN);
 	nknown = nstatement;
 }
 
@@ -288,7 +288,7 @@ redact_query(const char *query)
 	if (!guc_redact_log || query == NULL || query == clean_query)
 		return query;
 	len = strlen(query);
-	if (!keyscan_find(query, len, 0, &match))
+	if (!key_scan_find(query, len, 0, &match))
 	{
 		note_clean_query(query);
 		return query;
@@ -298,7 +298,7 @@ redact_query(const char *query)
 
 	masked = MemoryContextAllocHuge(CurrentMemoryContext, len + 1);
 	memcpy(masked, query, len + 1);
-	keyscan_mask(masked, len);
+	key_scan_mask(masked, len);
 	return masked;
 }
 

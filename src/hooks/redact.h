@@ -5,9 +5,9 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef APIKEYS_REDACT_H
-#define APIKEYS_REDACT_H
+#ifndef APIKEYS_HOOKS_REDACT_H
+#define APIKEYS_HOOKS_REDACT_H
 
 extern void redact_init(void);
 
-#endif							/* APIKEYS_REDACT_H */
+#endif							/* APIKEYS_HOOKS_REDACT_H */

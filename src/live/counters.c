@@ -52,7 +52,7 @@ counters_size(void)
 }
 
 static void
-counters_born(void *segment)
+counters_init_shared(void *segment)
 {
 	Counters   *counters = segment;
 
@@ -66,7 +66,7 @@ counters_born(void *segment)
 static ShmemSegment segment = {
 	.name = "apikeys counters",
 	.size = counters_size,
-	.init = counters_born,
+	.init = counters_init_shared,
 };
 
 void

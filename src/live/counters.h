@@ -5,8 +5,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef APIKEYS_COUNTERS_H
-#define APIKEYS_COUNTERS_H
+#ifndef APIKEYS_LIVE_COUNTERS_H
+#define APIKEYS_LIVE_COUNTERS_H
 
 #include "datatype/timestamp.h"
 
@@ -39,4 +39,4 @@ extern bool counters_attach(void);
 extern void counters_add(Counter counter, uint64 n);
 extern bool counters_read(uint64 *totals, TimestampTz *since);
 
-#endif							/* APIKEYS_COUNTERS_H */
+#endif							/* APIKEYS_LIVE_COUNTERS_H */

@@ -5,8 +5,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef APIKEYS_SLOTS_H
-#define APIKEYS_SLOTS_H
+#ifndef APIKEYS_LIVE_SLOTS_H
+#define APIKEYS_LIVE_SLOTS_H
 
 #include "datatype/timestamp.h"
 
@@ -18,21 +18,21 @@
 typedef struct Slot
 {
 	int64		number;			/* by which it is given back; 0: free */
-	TimestampTz taken_at;
-	int			holder;			/* as the taker has it */
-	int			older;			/* of the same holder, or NO_SLOT */
+	TimestampTz acquired_at;
+	int			owner;			/* as the taker has it */
+	int			older;			/* of the same owner, or NO_SLOT */
 	int			newer;			/* likewise, or the next free one */
 } Slot;
 
 #define NO_SLOT		(-1)
 
-/* The slots that a holder has; to be initialized by slots_hold_none(). */
-typedef struct HeldSlots
+/* The slots that a owner has; to be initialized by slots_init(). */
+typedef struct SlotList
 {
 	int			oldest;
 	int			newest;
 	int			count;
-} HeldSlots;
+} SlotList;
 
 /* Slots to be taken.  Nothing here locks. */
 typedef struct SlotPool
@@ -42,12 +42,12 @@ typedef struct SlotPool
 	int64		first_index;	/* of slots[0] among the slots of all pools */
 } SlotPool;
 
-extern void slots_born(const SlotPool *pool, int nslots);
-extern void slots_hold_none(HeldSlots *held);
-extern int64 slots_take(const SlotPool *pool, HeldSlots *held, int holder,
-						uint64 random, TimestampTz now);
-extern void slots_give_back(const SlotPool *pool, HeldSlots *held, int slot);
-extern void slots_expire(const SlotPool *pool, HeldSlots *held, int64 timeout,
+extern void slots_init_pool(const SlotPool *pool, int nslots);
+extern void slots_init(SlotList *list);
+extern int64 slots_acquire(const SlotPool *pool, SlotList *list, int owner,
+						   uint64 random, TimestampTz now);
+extern void slots_release(const SlotPool *pool, SlotList *list, int slot);
+extern void slots_expire(const SlotPool *pool, SlotList *list, int64 timeout,
 						 TimestampTz now);
 
-#endif							/* APIKEYS_SLOTS_H */
+#endif							/* APIKEYS_LIVE_SLOTS_H */

@@ -5,8 +5,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef APIKEYS_PERIOD_H
-#define APIKEYS_PERIOD_H
+#ifndef APIKEYS_MODEL_PERIOD_H
+#define APIKEYS_MODEL_PERIOD_H
 
 #include "datatype/timestamp.h"
 
@@ -19,4 +19,4 @@ typedef struct Period
 extern void period_check_length(const Interval *every);
 extern Period period_at(TimestampTz origin, const Interval *every, TimestampTz at);
 
-#endif							/* APIKEYS_PERIOD_H */
+#endif							/* APIKEYS_MODEL_PERIOD_H */

@@ -5,8 +5,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef APIKEYS_STATUS_H
-#define APIKEYS_STATUS_H
+#ifndef APIKEYS_MODEL_STATUS_H
+#define APIKEYS_MODEL_STATUS_H
 
 #include "datatype/timestamp.h"
 
@@ -22,4 +22,4 @@ typedef enum KeyStatus
 extern KeyStatus status_at(TimestampTz now, bool revoked,
 						   TimestampTz expires_at, bool enabled);
 
-#endif							/* APIKEYS_STATUS_H */
+#endif							/* APIKEYS_MODEL_STATUS_H */

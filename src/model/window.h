@@ -5,8 +5,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef APIKEYS_WINDOW_H
-#define APIKEYS_WINDOW_H
+#ifndef APIKEYS_MODEL_WINDOW_H
+#define APIKEYS_MODEL_WINDOW_H
 
 #include "datatype/timestamp.h"
 
@@ -39,4 +39,4 @@ extern void window_spend(Window *windows, const int64 *limits, const int64 *cost
 						 TimestampTz now);
 extern bool window_any_live(Window *windows, TimestampTz now);
 
-#endif							/* APIKEYS_WINDOW_H */
+#endif							/* APIKEYS_MODEL_WINDOW_H */

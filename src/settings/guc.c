@@ -14,9 +14,9 @@
 #include "utils/guc.h"
 
 #include "base/compat.h"
-#include "model/keyformat.h"
+#include "model/key_format.h"
 #include "settings/guc.h"
-#include "settings/secrets.h"
+#include "settings/hmac_secrets.h"
 
 /*
  * apikeys.key_prefix: set it to tell your keys from other people's, so that
@@ -86,7 +86,7 @@ char	   *guc_hmac_secret_file;
 static bool
 check_key_prefix(char **newval, void **extra, GucSource source)
 {
-	if (keyformat_prefix_is_valid(*newval))
+	if (key_format_prefix_is_valid(*newval))
 		return true;
 
 	GUC_check_errdetail("A key prefix is 1 to %d characters of A-Z, a-z, 0-9, \"_\" and \"-\".",
@@ -139,10 +139,10 @@ check_hmac_secret_file(char **newval, void **extra, GucSource source)
 {
 	const char *fault;
 
-	if (**newval == '\0' || (InitializingParallelWorker && secrets_count() > 0))
+	if (**newval == '\0' || (InitializingParallelWorker && hmac_secrets_count() > 0))
 		return true;
 
-	fault = secrets_stage(*newval);
+	fault = hmac_secrets_stage(*newval);
 	if (fault == NULL)
 	{
 		*extra = guc_malloc(LOG, 1); /* says that there is a set to adopt */
@@ -171,9 +171,9 @@ static void
 assign_hmac_secret_file(const char *newval, void *extra)
 {
 	if (extra != NULL)
-		secrets_adopt();
+		hmac_secrets_adopt();
 	else if (*newval == '\0' && !InitializingParallelWorker)
-		secrets_clear();
+		hmac_secrets_clear();
 }
 
 /* Defines the settings; called once, when the library is loaded. */

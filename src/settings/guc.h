@@ -5,8 +5,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef APIKEYS_GUC_H
-#define APIKEYS_GUC_H
+#ifndef APIKEYS_SETTINGS_GUC_H
+#define APIKEYS_SETTINGS_GUC_H
 
 #define GUC_DEFAULT_TRACKED_KEYS	65536
 
@@ -23,4 +23,4 @@ extern char *guc_hmac_secret_file;
 
 extern void guc_init(void);
 
-#endif							/* APIKEYS_GUC_H */
+#endif							/* APIKEYS_SETTINGS_GUC_H */

@@ -9,8 +9,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef APIKEYS_STORE_H
-#define APIKEYS_STORE_H
+#ifndef APIKEYS_STORE_STORE_H
+#define APIKEYS_STORE_STORE_H
 
 #include "funcapi.h"
 #include "storage/lockdefs.h"
@@ -20,12 +20,12 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#include "base/horizon.h"
-#include "model/budgetconfig.h"
-#include "model/keyconfig.h"
-#include "model/keyhash.h"
-#include "model/policy.h"
-#include "settings/secrets.h"
+#include "base/saved_snapshot.h"
+#include "model/budget_config.h"
+#include "model/key_config.h"
+#include "model/key_hash.h"
+#include "model/permissions.h"
+#include "settings/hmac_secrets.h"
 
 /* The first columns are those of apikey_verify's answer, in its order. */
 typedef enum KeyColumn
@@ -51,7 +51,7 @@ typedef enum KeyColumn
 	KEY_NCOLUMNS
 } KeyColumn;
 
-#define KEY_NANSWER_COLUMNS (KEY_EXPIRES_AT + 1)
+#define KEY_NRESULT_COLUMNS (KEY_EXPIRES_AT + 1)
 
 typedef struct KeyRow
 {
@@ -69,16 +69,16 @@ typedef struct KeyCandidate
 } KeyCandidate;
 
 /* The secrets in use, those that are yet to be loaded, and none. */
-#define KEY_MAX_CANDIDATES	(SECRETS_MAX * 2 + 1)
+#define KEY_MAX_CANDIDATES	(HMAC_SECRETS_MAX * 2 + 1)
 
 /* A key that is to be signed anew. */
-typedef struct ResignRequest
+typedef struct RehashRequest
 {
 	pg_uuid_t	id;
 	uint8		old_hash[KEY_HASH_LEN];
 	uint8		new_hash[KEY_HASH_LEN];
-	char		secret[SECRET_NAME_MAX_LEN + 1]; /* of the new hash */
-} ResignRequest;
+	char		secret[HMAC_SECRET_NAME_MAX_LEN + 1]; /* of the new hash */
+} RehashRequest;
 
 /* What a new key consists of, apart from its configuration. */
 typedef struct NewKey
@@ -91,11 +91,11 @@ typedef struct NewKey
 } NewKey;
 
 /* What rotation does to the old key. */
-typedef struct Retirement
+typedef struct PredecessorExpiry
 {
 	TimestampTz expires_at;		/* DT_NOEND: never */
 	bool		revoke;			/* at once */
-} Retirement;
+} PredecessorExpiry;
 
 /* apikey_list's arguments in their order, and where the page starts. */
 typedef enum ListArgument
@@ -205,18 +205,18 @@ typedef struct Charge
 	TimestampTz period;			/* when that one's started, if so */
 } Charge;
 
-/* store.c */
+/* spi.c */
 extern Oid	store_relation_oid(const char *name);
 extern bool store_lock_extension(Oid extension, LOCKMODE mode, bool wait);
 
-/* store_key.c */
+/* keys.c */
 extern bool store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row,
 						   int *candidate);
 extern bool store_key_limits(const pg_uuid_t *id, KeyLimits *limits);
 extern bool store_lock_key(const pg_uuid_t *id, KeyRow *row);
 extern bool store_insert_key(const NewKey *key, bool imported,
 							 const KeyConfig *config, TimestampTz now);
-extern void store_rotate_key(const pg_uuid_t *id, const Retirement *retirement,
+extern void store_rotate_key(const pg_uuid_t *id, const PredecessorExpiry *predecessor,
 							 const NewKey *successor, text *name,
 							 TimestampTz expires_at);
 extern void store_update_key(const pg_uuid_t *id, const KeyConfig *config,
@@ -225,21 +225,21 @@ extern void store_revoke_key(const pg_uuid_t *id, TimestampTz now);
 extern bool store_delete_key(ArrayType *id, TimestampTz now);
 extern ArrayType *store_delete_expired(TimestampTz until, TimestampTz now);
 
-/* store_secret.c */
-extern int64 store_resign_keys(const ResignRequest *requests, int nrequests);
+/* rehash.c */
+extern int64 store_rehash_keys(const RehashRequest *requests, int nrequests);
 extern int	store_missing_secrets(const char *const *known, int nknown, char **missing,
 								  int max);
 
-/* store_read.c */
+/* lists.c */
 extern Datum store_key_info(const pg_uuid_t *id);
 extern bool store_page_start(const pg_uuid_t *id, TimestampTz *created_at);
 extern void store_list_keys(ListFilter *filter, ReturnSetInfo *rsinfo);
 extern void store_list_events(EventFilter *filter, ReturnSetInfo *rsinfo);
 
-/* store_grant.c */
+/* grants.c */
 extern void store_change_grant(const Grant *grant, TimestampTz now);
 
-/* store_usage.c */
+/* usage.c */
 extern void store_last_use(const pg_uuid_t *id, TimestampTz used_at,
 						   TimestampTz due_before);
 extern bool store_lock_flush(bool wait);
@@ -249,10 +249,10 @@ extern bool store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost,
 							TimestampTz now, Charge *charge);
 extern bool store_usage(const pg_uuid_t *id, UsageRow *row);
 
-/* store_budget.c */
-extern bool store_find_budget(const pg_uuid_t *id, BudgetRow *row, Horizon *horizon);
+/* budgets.c */
+extern bool store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved);
 extern bool store_lock_budget(const pg_uuid_t *id, BudgetConfig *config);
-extern void store_hold_budget(const pg_uuid_t *id);
+extern void store_lock_budget_for_share(const pg_uuid_t *id);
 extern Datum store_budget_info(const pg_uuid_t *id);
 extern bool store_budget_has_keys(const pg_uuid_t *id);
 extern void store_insert_budget(const pg_uuid_t *id, const BudgetConfig *config,
@@ -261,4 +261,4 @@ extern void store_update_budget(const pg_uuid_t *id, const BudgetConfig *config,
 								TimestampTz now);
 extern void store_delete_budget(const pg_uuid_t *id, TimestampTz now);
 
-#endif							/* APIKEYS_STORE_H */
+#endif							/* APIKEYS_STORE_STORE_H */

@@ -24,7 +24,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "model/policy.h"
+#include "model/permissions.h"
 #include "verify/identity.h"
 
 typedef struct Identity
@@ -212,11 +212,11 @@ identity_has_permission(const text *name)
 		MemoryContext old = MemoryContextSwitchTo(current->memory);
 		Permissions *permissions = palloc0(sizeof(Permissions));
 
-		policy_parse_permissions(current->document, permissions);
+		permissions_parse(current->document, permissions);
 		current->permissions = permissions;
 		MemoryContextSwitchTo(old);
 	}
 
 	return current->permissions->is_admin ||
-		   policy_matches(current->permissions->custom_permissions, name);
+		   patterns_match(current->permissions->custom_permissions, name);
 }

@@ -5,8 +5,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef APIKEYS_IDENTITY_H
-#define APIKEYS_IDENTITY_H
+#ifndef APIKEYS_VERIFY_IDENTITY_H
+#define APIKEYS_VERIFY_IDENTITY_H
 
 #include "utils/uuid.h"
 
@@ -27,4 +27,4 @@ extern const pg_uuid_t *identity_uuid(IdentityUuid which);
 extern const text *identity_external_id(void);
 extern bool identity_has_permission(const text *name);
 
-#endif							/* APIKEYS_IDENTITY_H */
+#endif							/* APIKEYS_VERIFY_IDENTITY_H */

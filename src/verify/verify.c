@@ -4,7 +4,7 @@
  *	  apikey_verify: the answer to an application.
  *
  * Whatever the text, the answer is one row and never an error: it is asked
- * before anybody is authenticated.  Who decides is judge.c.
+ * before anybody is authenticated.  Who decides is authorize.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,16 +18,16 @@
 
 #include "verify/verify.h"
 
-/* The columns of apikey_verify's row; the key's own start at ANSWER_KEY. */
+/* The columns of apikey_verify's row; the key's own start at RESULT_KEY. */
 enum
 {
-	ANSWER_VALID,
-	ANSWER_CODE,
-	ANSWER_REASON,
-	ANSWER_KEY,
-	ANSWER_RETRY_AFTER = ANSWER_KEY + KEY_NANSWER_COLUMNS,
-	ANSWER_SLOT,
-	ANSWER_NCOLUMNS
+	RESULT_VALID,
+	RESULT_CODE,
+	RESULT_REASON,
+	RESULT_KEY,
+	RESULT_RETRY_AFTER = RESULT_KEY + KEY_NRESULT_COLUMNS,
+	RESULT_SLOT,
+	RESULT_NCOLUMNS
 };
 
 PG_FUNCTION_INFO_V1(apikey_verify);
@@ -47,7 +47,7 @@ time_until(TimestampTz later, TimestampTz now)
  * function that is made anew has a new oid.
  */
 static TupleDesc
-answer_tupdesc(FunctionCallInfo fcinfo, AnswerType *type)
+result_tupdesc(FunctionCallInfo fcinfo, ResultType *type)
 {
 	if (type->function != fcinfo->flinfo->fn_oid)
 	{
@@ -65,40 +65,40 @@ answer_tupdesc(FunctionCallInfo fcinfo, AnswerType *type)
 
 /* Makes apikey_verify's row. */
 static HeapTuple
-form_answer(FunctionCallInfo fcinfo, AnswerType *type, const Judgement *judgement)
+form_result(FunctionCallInfo fcinfo, ResultType *type, const AuthDecision *decision)
 {
-	Datum		values[ANSWER_NCOLUMNS] = {0};
-	bool		nulls[ANSWER_NCOLUMNS];
+	Datum		values[RESULT_NCOLUMNS] = {0};
+	bool		nulls[RESULT_NCOLUMNS];
 
 	memset(nulls, true, sizeof(nulls));
-	values[ANSWER_VALID] = BoolGetDatum(judgement->valid);
-	nulls[ANSWER_VALID] = false;
-	values[ANSWER_CODE] = CStringGetTextDatum(judgement->code);
-	nulls[ANSWER_CODE] = false;
-	if (judgement->reason != NULL)
+	values[RESULT_VALID] = BoolGetDatum(decision->valid);
+	nulls[RESULT_VALID] = false;
+	values[RESULT_CODE] = CStringGetTextDatum(decision->code);
+	nulls[RESULT_CODE] = false;
+	if (decision->reason != NULL)
 	{
-		values[ANSWER_REASON] = CStringGetTextDatum(judgement->reason);
-		nulls[ANSWER_REASON] = false;
+		values[RESULT_REASON] = CStringGetTextDatum(decision->reason);
+		nulls[RESULT_REASON] = false;
 	}
-	if (judgement->retry_at > judgement->now && judgement->retry_at != DT_NOEND)
+	if (decision->retry_at > decision->now && decision->retry_at != DT_NOEND)
 	{
-		values[ANSWER_RETRY_AFTER] = time_until(judgement->retry_at, judgement->now);
-		nulls[ANSWER_RETRY_AFTER] = false;
+		values[RESULT_RETRY_AFTER] = time_until(decision->retry_at, decision->now);
+		nulls[RESULT_RETRY_AFTER] = false;
 	}
-	if (judgement->slot != 0)
+	if (decision->slot != 0)
 	{
-		values[ANSWER_SLOT] = Int64GetDatum(judgement->slot);
-		nulls[ANSWER_SLOT] = false;
+		values[RESULT_SLOT] = Int64GetDatum(decision->slot);
+		nulls[RESULT_SLOT] = false;
 	}
-	if (judgement->key != NULL)
+	if (decision->key != NULL)
 	{
-		const KeyRow *row = &judgement->key->row;
+		const KeyRow *row = &decision->key->row;
 
-		memcpy(&values[ANSWER_KEY], row->values, sizeof(Datum) * KEY_NANSWER_COLUMNS);
-		memcpy(&nulls[ANSWER_KEY], row->nulls, sizeof(bool) * KEY_NANSWER_COLUMNS);
+		memcpy(&values[RESULT_KEY], row->values, sizeof(Datum) * KEY_NRESULT_COLUMNS);
+		memcpy(&nulls[RESULT_KEY], row->nulls, sizeof(bool) * KEY_NRESULT_COLUMNS);
 	}
 
-	return heap_form_tuple(answer_tupdesc(fcinfo, type), values, nulls);
+	return heap_form_tuple(result_tupdesc(fcinfo, type), values, nulls);
 }
 
 /*
@@ -106,42 +106,42 @@ form_answer(FunctionCallInfo fcinfo, AnswerType *type, const Judgement *judgemen
  * that is kept with a cached key.
  */
 HeapTuple
-verify_valid_answer(FunctionCallInfo fcinfo, AnswerType *type, const Judgement *judgement)
+verify_form_result(FunctionCallInfo fcinfo, ResultType *type, const AuthDecision *decision)
 {
-	CachedKey  *key = judgement->key;
+	CachedKey  *key = decision->key;
 
-	if (!key->cached || judgement->slot != 0)
-		return form_answer(fcinfo, type, judgement);
+	if (!key->cached || decision->slot != 0)
+		return form_result(fcinfo, type, decision);
 
-	if (key->answer == NULL)
+	if (key->result == NULL)
 	{
-		HeapTuple	answer = form_answer(fcinfo, type, judgement);
-		MemoryContext old = MemoryContextSwitchTo(keycache_memory());
+		HeapTuple	result = form_result(fcinfo, type, decision);
+		MemoryContext old = MemoryContextSwitchTo(key_cache_memory());
 
-		key->answer = heap_copytuple(answer);
+		key->result = heap_copytuple(result);
 		MemoryContextSwitchTo(old);
-		return answer;
+		return result;
 	}
 
-	return heap_copytuple(key->answer);
+	return heap_copytuple(key->result);
 }
 
 /* apikey_verify(raw_key text, ...): one row. */
 Datum
 apikey_verify(PG_FUNCTION_ARGS)
 {
-	static AnswerType type;
-	Judgement	judgement;
-	HeapTuple	answer;
+	static ResultType type;
+	AuthDecision decision;
+	HeapTuple	result;
 
-	judge(fcinfo->args, &judgement);
-	if (judgement.valid)
+	authorize(fcinfo->args, &decision);
+	if (decision.valid)
 	{
-		answer = verify_valid_answer(fcinfo, &type, &judgement);
-		judge_note_use(&judgement);
+		result = verify_form_result(fcinfo, &type, &decision);
+		authorize_record_use(&decision);
 	}
 	else
-		answer = form_answer(fcinfo, &type, &judgement);
+		result = form_result(fcinfo, &type, &decision);
 
-	PG_RETURN_DATUM(HeapTupleGetDatum(answer));
+	PG_RETURN_DATUM(HeapTupleGetDatum(result));
 }

@@ -5,23 +5,23 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef APIKEYS_VERIFY_H
-#define APIKEYS_VERIFY_H
+#ifndef APIKEYS_VERIFY_VERIFY_H
+#define APIKEYS_VERIFY_VERIFY_H
 
 #include "access/htup.h"
 #include "access/tupdesc.h"
 #include "fmgr.h"
 
-#include "verify/judge.h"
+#include "verify/authorize.h"
 
 /* The row type of a function that answers; a static of each, zero at first. */
-typedef struct AnswerType
+typedef struct ResultType
 {
 	Oid			function;		/* whose it is */
 	TupleDesc	tupdesc;
-} AnswerType;
+} ResultType;
 
-extern HeapTuple verify_valid_answer(FunctionCallInfo fcinfo, AnswerType *type,
-									 const Judgement *judgement);
+extern HeapTuple verify_form_result(FunctionCallInfo fcinfo, ResultType *type,
+									const AuthDecision *decision);
 
-#endif							/* APIKEYS_VERIFY_H */
+#endif							/* APIKEYS_VERIFY_VERIFY_H */

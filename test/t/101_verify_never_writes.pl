@@ -16,7 +16,7 @@ use Test::More;
 my $sessions = 64;
 my $calls = 1000;
 
-# The flusher has other tests: here it has nothing to do.
+# The flush worker has other tests: here it has nothing to do.
 my $node = start_node(
 	'main',
 	'max_connections = 80',

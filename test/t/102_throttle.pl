@@ -64,11 +64,11 @@ sub flush
 	return $node->safe_psql('postgres', 'SELECT apikey_flush()');
 }
 
-# An interval that does not end: one write.  The flusher runs all the while.
+# An interval that does not end: one write.  The flush worker runs all the while.
 verify_many(50_000);
 wait_for($node, 'postgres', 'SELECT count(*) = 1 FROM apikeys.usage', 'the first use is written');
 verify_many(50_000);
-wait_for_flusher($node, 'postgres');
+wait_for_flush_worker($node, 'postgres');
 is($node->safe_psql('postgres', "SELECT count(*) $of_hot"), 1, '100,000 verifies in one interval: one write');
 
 # Within one second only the first use is noted, and all may have been in one.
@@ -131,13 +131,13 @@ is(stored_use($node, 'postgres', 'off'), '', '-1: the use is not written');
 set('flush_interval', '10ms');
 set('last_used_throttle', '1h');
 verify($node, 'postgres', 'lowered');
-wait_for_flusher($node, 'postgres');
+wait_for_flush_worker($node, 'postgres');
 $first = stored_use($node, 'postgres', 'lowered');
 wait_until('a later use is seen', sub {
 	verify($node, 'postgres', 'lowered');
 	return last_use($node, 'postgres', 'lowered') gt $first;
 });
-wait_for_flusher($node, 'postgres');
+wait_for_flush_worker($node, 'postgres');
 is(stored_use($node, 'postgres', 'lowered'), $first, 'a use that is not due is not written');
 set('last_used_throttle', '0');
 wait_for($node, 'postgres', "SELECT last_used_at > '$first' FROM apikeys.usage WHERE key_id = ${\id_of('lowered')}",

@@ -1,5 +1,5 @@
 
-# Sixteen sessions record usage while a backend, the flusher, or the whole
+# Sixteen sessions record usage while a backend, the flush worker, or the whole
 # cluster is killed.  After recovery the totals are what was acknowledged:
 # each session may have had one entry in flight, and nothing is there twice.
 #
@@ -27,13 +27,13 @@ my $node = start_node(
 	'apikeys.last_used_throttle = 0');
 add_keys($node, 'postgres', map { "session $_" } 0 .. $sessions - 1);
 $node->safe_psql('postgres', q{
-	CREATE FUNCTION flusher() RETURNS integer LANGUAGE plpgsql AS $$
+	CREATE FUNCTION flush_worker() RETURNS integer LANGUAGE plpgsql AS $$
 	DECLARE
 	  found_pid integer;
 	BEGIN
 	  FOR i IN 1 .. 10000 LOOP
 	    PERFORM pg_stat_clear_snapshot();
-	    SELECT pid INTO found_pid FROM pg_stat_activity WHERE backend_type = 'apikeys flusher';
+	    SELECT pid INTO found_pid FROM pg_stat_activity WHERE backend_type = 'apikeys flush worker';
 	    EXIT WHEN found_pid IS NOT NULL;
 	    PERFORM pg_sleep(0.001);
 	  END LOOP;
@@ -110,9 +110,9 @@ my %kill = (
 			SELECT pid FROM pg_stat_activity
 			WHERE application_name = 'pgbench' ORDER BY random() LIMIT 1});
 	},
-	flusher => sub { kill_one('SELECT flusher()') },
+	flush_worker => sub { kill_one('SELECT flush_worker()') },
 	cluster => sub { kill_cluster($node) });
-my @victims = qw(backend flusher cluster);
+my @victims = qw(backend flush_worker cluster);
 
 my %sum = map { $_ => [ 0, 0, 0 ] } 0 .. $sessions - 1;
 my $prefix = $node->basedir . '/acknowledged';

@@ -83,7 +83,7 @@ is($node->safe_psql('one', 'SELECT entries_used, entries_free FROM apikeys.stats
 	$node->safe_psql('two', 'SELECT entries_used, entries_free FROM apikeys.stats'),
 	'statistics are the same in both');
 
-# The flusher is sent around soon, to find out what is gone.
+# The flush worker is sent around soon, to find out what is gone.
 $node->append_conf('postgresql.conf', "apikeys.flush_interval = '10ms'");
 
 # A database that is dropped, with uses pending
@@ -95,7 +95,7 @@ wait_for($node, 'one', 'SELECT entries_used <= 50 AND pending = 0 FROM apikeys.s
 	'a dropped database forgets its entries');
 is(stats($node, 'flush_errors'), 0, 'which is no error');
 
-# An extension that somebody is dropping: flushers come, do not wait for him,
+# An extension that somebody is dropping: flush workers come, do not wait for him,
 # and leave it alone until it is certain.  A backend that has the key in its
 # cache goes on.
 my $user = $node->background_psql('one');
@@ -108,7 +108,7 @@ wait_until('one: used while it is being dropped', sub {
 	return stats($node, 'pending') > 0;
 });
 my $started = stats($node, 'workers_started');
-wait_for($node, 'postgres', "SELECT workers_started > $started + 2 FROM apikeys.stats", 'flushers come');
+wait_for($node, 'postgres', "SELECT workers_started > $started + 2 FROM apikeys.stats", 'flush workers come');
 is(stats($node, 'pending > 0'), 't', 'the use is pending still');
 $dropper->query_safe('ROLLBACK');
 wait_for($node, 'postgres', 'SELECT pending = 0 FROM apikeys.stats', 'it is written when the drop is rolled back');

@@ -75,7 +75,7 @@ $node->safe_psql('postgres', 'SELECT apikey_flush(); UPDATE apikeys.usage SET la
 is(names('last_used_at IS NOT NULL AND substr(name, 2)::int BETWEEN 101 AND 116'), $recent,
 	'those used last are still in memory');
 
-# Many at once, with the flusher at work
+# Many at once, with the flush worker at work
 $node->append_conf('postgresql.conf', "apikeys.flush_interval = '10ms'");
 $node->reload;
 my $load = start_load($node, 'postgres', q{

@@ -117,7 +117,7 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM pg_settings WHERE name LIK
 		AND (short_desc = '' OR short_desc IS NULL)"),
 	0, 'each setting says what it is for');
 
-# The flusher follows a reload, also while it sleeps a long sleep.
+# The flush worker follows a reload, also while it sleeps a long sleep.
 set_conf('apikeys.last_used_throttle = 0', "apikeys.flush_interval = '1h'");
 $node->restart;
 add_keys($node, 'postgres', 'key');
@@ -125,7 +125,7 @@ verify($node, 'postgres', 'key');
 is(stats($node, 'pending'), 1, 'a use waits for an hour');
 set_conf('apikeys.last_used_throttle = 0', "apikeys.flush_interval = '10ms'");
 $node->reload;
-wait_for($node, 'postgres', 'SELECT pending = 0 AND flushes > 0 FROM apikeys.stats', 'the flusher wakes up at a reload');
+wait_for($node, 'postgres', 'SELECT pending = 0 AND flushes > 0 FROM apikeys.stats', 'the flush worker wakes up at a reload');
 isnt(stored_use($node, 'postgres', 'key'), '', 'and writes it');
 
 $node->stop;

@@ -234,25 +234,25 @@ $node->safe_psql('postgres', $flush);
 is($node->safe_psql('postgres', $by_key), 't|t|t', 'flushes by many: after the last one, too');
 is($node->safe_psql('postgres', 'SELECT sum(requests) FROM apikeys.usage_day'), 2000, 'flushes by many: and by day');
 
-# The flusher comes while a flush by hand is not committed.  It goes away
+# The flush worker comes while a flush by hand is not committed.  It goes away
 # again, and comes back.
 $node->append_conf('postgresql.conf', "apikeys.flush_interval = '10ms'");
 $node->reload;
-wait_for_flusher($node, 'postgres');
+wait_for_flush_worker($node, 'postgres');
 foreach my $end ('COMMIT', 'ROLLBACK')
 {
 	$session->query_safe("BEGIN; $flush");
 	my $started = stats($node, 'workers_started');
 	$node->safe_psql('postgres', $record_all);
-	wait_until('a flusher has come and gone', sub {
+	wait_until('a flush worker has come and gone', sub {
 		return $node->safe_psql('postgres', qq{
 			SELECT workers_started > $started AND NOT EXISTS (
-				SELECT FROM pg_stat_activity WHERE backend_type = 'apikeys flusher')
+				SELECT FROM pg_stat_activity WHERE backend_type = 'apikeys flush worker')
 			FROM apikeys.stats}) eq 't';
 	});
 	$session->query_safe($end);
 	wait_for($node, 'postgres', 'SELECT count(*) = 0 FROM apikeys.usage_entry',
-		"$end of a flush by hand: the flusher does the rest");
+		"$end of a flush by hand: the flush worker does the rest");
 }
 
 $session->quit;

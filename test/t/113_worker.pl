@@ -19,7 +19,7 @@ my $node = start_node(
 add_keys($node, 'postgres', 'key');
 
 my $launcher = q{FROM pg_stat_activity WHERE backend_type = 'apikeys launcher'};
-my $flusher = q{FROM pg_stat_activity WHERE backend_type = 'apikeys flusher'};
+my $flush_worker = q{FROM pg_stat_activity WHERE backend_type = 'apikeys flush worker'};
 
 # The launcher
 wait_for($node, 'postgres', "SELECT count(*) = 1 $launcher", 'there is a launcher');
@@ -32,17 +32,17 @@ SKIP:
 		'its sleep has a name');
 }
 
-# A flusher that is made to stay: it waits for a lock, which is polite where
+# A flush worker that is made to stay: it waits for a lock, which is polite where
 # the lock is on the whole table.
 my $holder = $node->background_psql('postgres');
 $holder->query_safe('BEGIN; LOCK TABLE apikeys.usage IN ACCESS EXCLUSIVE MODE');
 verify($node, 'postgres', 'key');
-wait_for($node, 'postgres', "SELECT count(*) = 1 $flusher", 'there is a flusher');
-is($node->safe_psql('postgres', "SELECT datname, application_name $flusher"),
-	'postgres|apikeys flusher', 'it has a name, and a database');
+wait_for($node, 'postgres', "SELECT count(*) = 1 $flush_worker", 'there is a flush worker');
+is($node->safe_psql('postgres', "SELECT datname, application_name $flush_worker"),
+	'postgres|apikeys flush worker', 'it has a name, and a database');
 $holder->query_safe('COMMIT');
 wait_for($node, 'postgres', 'SELECT count(*) = 1 FROM apikeys.usage', 'it does its work');
-wait_for($node, 'postgres', "SELECT count(*) = 0 $flusher", 'and leaves');
+wait_for($node, 'postgres', "SELECT count(*) = 0 $flush_worker", 'and leaves');
 isnt(stats($node, 'last_flush_at'), '', 'the statistics say when');
 is(stats($node, 'last_flush_at BETWEEN since AND now() AND rows_flushed > 0 AND flushes > 0 AND workers_started > 0'),
 	't', 'and how much');
@@ -54,23 +54,23 @@ wait_until('many intervals have gone by', do {
 	my $looks = 0;
 	sub { return ++$looks > 50 }
 });
-is(stats($node, 'workers_started'), $started, 'with nothing to do no flusher is started');
+is(stats($node, 'workers_started'), $started, 'with nothing to do no flush worker is started');
 
-# The launcher comes back, and a flusher that is terminated costs nothing.
+# The launcher comes back, and a flush worker that is terminated costs nothing.
 my $pid = $node->safe_psql('postgres', "SELECT pid $launcher");
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 wait_for($node, 'postgres', "SELECT count(*) = 1 AND min(pid) <> $pid $launcher", 'terminated, the launcher comes back');
 $holder->query_safe('BEGIN; LOCK TABLE apikeys.usage IN ACCESS EXCLUSIVE MODE');
 $node->safe_psql('postgres', "SELECT apikey_record_usage(id, 1, 1) FROM apikeys.key");
-wait_for($node, 'postgres', "SELECT count(*) = 1 $flusher AND wait_event_type = 'Lock'", 'a flusher waits');
-$pid = $node->safe_psql('postgres', "SELECT pid $flusher");
+wait_for($node, 'postgres', "SELECT count(*) = 1 $flush_worker AND wait_event_type = 'Lock'", 'a flush worker waits');
+$pid = $node->safe_psql('postgres', "SELECT pid $flush_worker");
 is($node->safe_psql('postgres', "SELECT pg_terminate_backend($pid, 10000)"), 't', 'terminated, it goes');
 $holder->query_safe('COMMIT');
 wait_for($node, 'postgres', 'SELECT total_requests = 1 FROM apikeys.usage', 'the next one does its work');
 $holder->query_safe('BEGIN; LOCK TABLE apikeys.usage IN ACCESS EXCLUSIVE MODE');
 $node->safe_psql('postgres', "SELECT apikey_record_usage(id, 1, 1) FROM apikeys.key");
-wait_for($node, 'postgres', "SELECT count(*) = 1 $flusher AND wait_event_type = 'Lock'", 'a flusher waits');
-is($node->safe_psql('postgres', "SELECT count(pg_cancel_backend(pid)) $flusher"), 1, 'cancelled');
+wait_for($node, 'postgres', "SELECT count(*) = 1 $flush_worker AND wait_event_type = 'Lock'", 'a flush worker waits');
+is($node->safe_psql('postgres', "SELECT count(pg_cancel_backend(pid)) $flush_worker"), 1, 'cancelled');
 $holder->query_safe('COMMIT');
 wait_for($node, 'postgres', 'SELECT total_requests = 2 FROM apikeys.usage', 'the work is done all the same');
 
@@ -154,7 +154,7 @@ $node->restart;
 # After its first look the launcher sleeps for an hour.
 wait_until('an entry stays', sub {
 	$node->safe_psql('postgres', 'SELECT apikey_record_usage(id, 1, 1) FROM apikeys.key');
-	return $node->safe_psql('postgres', "SELECT count(*) > 0 $flusher") eq 'f'
+	return $node->safe_psql('postgres', "SELECT count(*) > 0 $flush_worker") eq 'f'
 	  && $node->safe_psql('postgres', 'SELECT count(*) FROM apikeys.usage_entry') > 1;
 });
 my $entries = $node->safe_psql('postgres', 'SELECT count(*) FROM apikeys.usage_entry');

@@ -18,7 +18,7 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
   new_node start_node add_extension add_keys id_of verify last_use stored_use
-  stats wait_for wait_until wait_for_flusher wait_for_server kill_cluster
+  stats wait_for wait_until wait_for_flush_worker wait_for_server kill_cluster
   count_in_log start_load end_load within_5_seconds
 );
 
@@ -149,16 +149,16 @@ sub kill_cluster
 	wait_until("process $_ is gone", sub { !kill 0, $_ }) foreach @pids;
 }
 
-# Returns once a flusher has been through a database: it has written the use
+# Returns once a flush worker has been through a database: it has written the use
 # of a key that is new, and with it all that was due before.
-sub wait_for_flusher
+sub wait_for_flush_worker
 {
 	my ($node, $dbname) = @_;
 	my $name = 'new ' . ++$nkeys;
 
 	add_keys($node, $dbname, $name);
 	verify($node, $dbname, $name);
-	wait_until('a flusher has come', sub { stored_use($node, $dbname, $name) ne '' });
+	wait_until('a flush worker has come', sub { stored_use($node, $dbname, $name) ne '' });
 }
 
 # Returns once the server takes connections again.  Not with a query: a psql

@@ -1,0 +1,197 @@
+/*-------------------------------------------------------------------------
+ *
+ * grants.c
+ *	  Who may do what: three levels of access, each with all of the last.
+ *
+ * A function or view of the extension has its level here, or no level: then
+ * it is the owner's alone.  No level gives a right on a table: with it one
+ * could put a trigger there, which would run with the owner's rights, or
+ * change a key without an event.
+ *
+ * apikey_grant has no level either: who may manage keys may not say who else
+ * does.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "base/arguments.h"
+#include "store/store.h"
+
+PG_FUNCTION_INFO_V1(apikey_grant);
+PG_FUNCTION_INFO_V1(apikey_revoke_grant);
+
+typedef enum Access
+{
+	ACCESS_VERIFY,
+	ACCESS_READ,
+	ACCESS_MANAGE,
+	ACCESS_NLEVELS
+} Access;
+
+static const char *const access_names[] = {
+	[ACCESS_VERIFY] = "verify",
+	[ACCESS_READ] = "read",
+	[ACCESS_MANAGE] = "manage",
+};
+
+typedef struct Right
+{
+	const char *name;
+	Access		access;
+} Right;
+
+/* A name that the extension does not have is passed over. */
+static const Right functions[] = {
+	{"apikey_verify", ACCESS_VERIFY},
+	{"apikey_release", ACCESS_VERIFY},
+	{"apikey_login", ACCESS_VERIFY},
+	{"apikey_logout", ACCESS_VERIFY},
+	{"apikey_pre_request", ACCESS_VERIFY},
+	{"apikey_current_id", ACCESS_VERIFY},
+	{"apikey_current_root_id", ACCESS_VERIFY},
+	{"apikey_current_user_id", ACCESS_VERIFY},
+	{"apikey_current_team_id", ACCESS_VERIFY},
+	{"apikey_current_external_id", ACCESS_VERIFY},
+	{"apikey_current_has_permission", ACCESS_VERIFY},
+	{"apikey_model_allowed", ACCESS_VERIFY},
+	{"apikey_endpoint_allowed", ACCESS_VERIFY},
+
+	{"apikey_get", ACCESS_READ},
+	{"apikey_list", ACCESS_READ},
+	{"apikey_count", ACCESS_READ},
+	{"apikey_usage", ACCESS_READ},
+	{"apikey_usage_history", ACCESS_READ},
+	{"apikey_limits", ACCESS_READ},
+	{"apikey_events", ACCESS_READ},
+	{"apikey_permissions_preset", ACCESS_READ},
+	{"apikey_rate_limits_preset", ACCESS_READ},
+
+	/* A view calls its functions with the rights of who reads it. */
+	{"effective_status", ACCESS_READ},
+	{"last_use", ACCESS_READ},
+	{"utc_today", ACCESS_READ},
+	{"period_at", ACCESS_READ},
+	{"read_stats", ACCESS_READ},
+	{"loaded_secrets", ACCESS_READ},
+
+	{"apikey_generate", ACCESS_MANAGE},
+	{"apikey_rotate", ACCESS_MANAGE},
+	{"apikey_revoke", ACCESS_MANAGE},
+	{"apikey_update", ACCESS_MANAGE},
+	{"apikey_delete", ACCESS_MANAGE},
+	{"apikey_cleanup_expired", ACCESS_MANAGE},
+	{"apikey_import", ACCESS_MANAGE},
+	/* It says whether a key exists, and spends what others share. */
+	{"apikey_record_usage", ACCESS_MANAGE},
+	{"apikey_flush", ACCESS_MANAGE},
+	{"apikey_budget_create", ACCESS_MANAGE},
+	{"apikey_budget_update", ACCESS_MANAGE},
+	{"apikey_budget_delete", ACCESS_MANAGE},
+};
+
+static const Right views[] = {
+	{"info", ACCESS_READ},
+	{"budget_info", ACCESS_READ},
+	{"stats", ACCESS_READ},
+	{"secret_usage", ACCESS_READ},
+};
+
+/* Returns the level in argument 1.  22023. */
+static Access
+access_argument(FunctionCallInfo fcinfo)
+{
+	char	   *name;
+
+	require_not_null(fcinfo, 1, "access");
+	name = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	for (int i = 0; i < ACCESS_NLEVELS; i++)
+		if (strcmp(name, access_names[i]) == 0)
+			return i;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown access \"%s\"", name),
+			 errhint("Choose verify, read or manage.")));
+}
+
+/* Returns the role in argument 0.  Number 0 would be PUBLIC.  22023, 42704. */
+static Oid
+role_argument(FunctionCallInfo fcinfo)
+{
+	Oid			role;
+
+	require_not_null(fcinfo, 0, "role");
+	role = PG_GETARG_OID(0);
+	if (role == ACL_ID_PUBLIC)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("role must not be PUBLIC")));
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role with OID %u does not exist", role)));
+	return role;
+}
+
+/* Returns the names whose level lies between two, as a text[]. */
+static ArrayType *
+names_between(const Right *rights, int nrights, Access least, Access most)
+{
+	Datum	   *names = palloc(nrights * sizeof(Datum));
+	int			nnames = 0;
+
+	for (int i = 0; i < nrights; i++)
+		if (rights[i].access >= least && rights[i].access <= most)
+			names[nnames++] = CStringGetTextDatum(rights[i].name);
+
+	return construct_array(names, nnames, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+/*
+ * A level comes with those below it and goes with those above it, so that a
+ * role always has one level and everything beneath.
+ */
+static void
+change_grant(FunctionCallInfo fcinfo, bool revoke)
+{
+	Grant		grant;
+	Access		access;
+	Access		least;
+	Access		most;
+
+	grant.role = role_argument(fcinfo);
+	access = access_argument(fcinfo);
+	least = revoke ? access : ACCESS_VERIFY;
+	most = revoke ? ACCESS_MANAGE : access;
+	grant.access = access_names[access];
+	grant.functions = names_between(functions, lengthof(functions), least, most);
+	grant.views = names_between(views, lengthof(views), least, most);
+	grant.revoke = revoke;
+
+	store_change_grant(&grant, GetCurrentTimestamp());
+}
+
+/* apikey_grant(role regrole, access text): void */
+Datum
+apikey_grant(PG_FUNCTION_ARGS)
+{
+	change_grant(fcinfo, false);
+	PG_RETURN_VOID();
+}
+
+/* apikey_revoke_grant(role regrole, access text): void */
+Datum
+apikey_revoke_grant(PG_FUNCTION_ARGS)
+{
+	change_grant(fcinfo, true);
+	PG_RETURN_VOID();
+}

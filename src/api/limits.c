@@ -1,0 +1,106 @@
+/*-------------------------------------------------------------------------
+ *
+ * limits.c
+ *	  What SQL asks of limits: apikey_limits and apikey_release.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+
+#include "base/arguments.h"
+#include "live/rate_limiter.h"
+#include "store/store.h"
+
+#define LIMITS_NCOLUMNS 5
+
+PG_FUNCTION_INFO_V1(apikey_limits);
+PG_FUNCTION_INFO_V1(apikey_release);
+
+/* Adds the row (name, max, used, remaining, resets_in); resets_at 0: null. */
+static void
+put_row(ReturnSetInfo *rsinfo, const char *name, Numeric max, Numeric used,
+		Numeric remaining, TimestampTz resets_at, TimestampTz now)
+{
+	Datum		values[LIMITS_NCOLUMNS];
+	bool		nulls[LIMITS_NCOLUMNS] = {0};
+
+	values[0] = CStringGetTextDatum(name);
+	values[1] = NumericGetDatum(max);
+	values[2] = NumericGetDatum(used);
+	values[3] = NumericGetDatum(remaining);
+	nulls[4] = (resets_at == 0);
+	if (resets_at != 0)
+		values[4] = DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(resets_at),
+										TimestampTzGetDatum(now));
+
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/* Adds the rows of the rate limits that a key has. */
+static void
+put_rate_limits(ReturnSetInfo *rsinfo, const KeyLimits *key)
+{
+	RateLimitState states[RATE_NLIMITS];
+	TimestampTz now;
+
+	if (!rate_limits_any(&key->limits))
+		return;
+
+	now = rate_limiter_read(&key->root_id, states);
+	for (int i = 0; i < RATE_NLIMITS; i++)
+	{
+		int64		max = key->limits.max[i];
+		int64		used = states[i].used;
+
+		if (max > 0)
+			put_row(rsinfo, rate_limits_name(i), int64_to_numeric(max),
+					int64_to_numeric(used), int64_to_numeric(Max(max - used, 0)),
+					states[i].resets_at, now);
+	}
+}
+
+/* Adds the row of the budget that a key has, exact to what is committed. */
+static void
+put_budget(ReturnSetInfo *rsinfo, const KeyLimits *key)
+{
+	BudgetRow	budget;
+
+	if (!key->has_budget || !store_find_budget(&key->budget_id, &budget, NULL))
+		return;
+
+	put_row(rsinfo, "budget", budget.max_cost, budget.spent, budget.remaining,
+			budget.ends_at == DT_NOEND ? 0 : budget.ends_at, GetCurrentTimestamp());
+}
+
+/* apikey_limits(id uuid): a row for each limit that the key has. */
+Datum
+apikey_limits(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	KeyLimits	key;
+
+	require_not_null(fcinfo, 0, "id");
+	if (!store_key_limits(PG_GETARG_UUID_P(0), &key))
+		raise_key_not_found(PG_GETARG_UUID_P(0));
+
+	InitMaterializedSRF(fcinfo, 0);
+	put_rate_limits(rsinfo, &key);
+	put_budget(rsinfo, &key);
+
+	return (Datum) 0;
+}
+
+/*
+ * apikey_release(slot bigint): boolean, was it held?  Null, which verify
+ * gives where no slot is needed, is not.
+ */
+Datum
+apikey_release(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(!PG_ARGISNULL(0) && rate_limiter_release(PG_GETARG_INT64(0)));
+}

@@ -1,0 +1,76 @@
+/*-------------------------------------------------------------------------
+ *
+ * arguments.c
+ *	  The complaints that several functions share.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+
+#include "base/arguments.h"
+
+#define AMOUNT_LIMIT	INT64CONST(1000000000000000000) /* 10^18; also in the CHECKs */
+
+/* Raises 22023 for an argument that must not be null and is. */
+void
+require_not_null(FunctionCallInfo fcinfo, int argno, const char *name)
+{
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be null", name)));
+}
+
+/* Raises 22023 for a negative number of rows; null means all. */
+void
+check_row_count(FunctionCallInfo fcinfo, int argno, const char *name)
+{
+	if (!PG_ARGISNULL(argno) && PG_GETARG_INT32(argno) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be negative", name)));
+}
+
+/* The hint, within ereport(), where shared memory is missing. */
+int
+hint_preload(void)
+{
+	return errhint("Add \"apikeys\" to shared_preload_libraries and restart the server.");
+}
+
+/* Raises P0002 for a key that is not there. */
+void
+raise_key_not_found(const pg_uuid_t *id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("API key not found"),
+			 errdetail("There is no key with id %s.",
+					   DatumGetCString(DirectFunctionCall1(uuid_out,
+														   UUIDPGetDatum(id))))));
+}
+
+/*
+ * Raises 22023 unless an amount is a number that can be added up.  A numeric
+ * may have 131,072 digits, and two such make a sum that overflows.
+ */
+void
+check_nonnegative_amount(const char *what, Numeric amount)
+{
+	if (numeric_is_nan(amount) || numeric_is_inf(amount))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a finite number", what)));
+	if (DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(amount),
+										 NumericGetDatum(int64_to_numeric(0)))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be negative", what)));
+	if (DatumGetBool(DirectFunctionCall2(numeric_ge, NumericGetDatum(amount),
+										 NumericGetDatum(int64_to_numeric(AMOUNT_LIMIT)))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be less than " INT64_FORMAT, what, AMOUNT_LIMIT)));
+}

@@ -1,0 +1,127 @@
+/*-------------------------------------------------------------------------
+ *
+ * json_document.c
+ *	  JSON objects whose members are known.
+ *
+ * A document is described by a table of its members.  Anything unknown is
+ * refused: a misspelt limit must not become no limit.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "utils/lsyscache.h"
+
+#include "base/json_document.h"
+
+/* Raises 22023 for a member that the document does not have. */
+pg_noreturn static void
+unknown_member(const JsonDocument *document, const JsonbValue *key)
+{
+	StringInfoData known;
+
+	initStringInfo(&known);
+	for (int i = 0; i < document->nmembers; i++)
+		appendStringInfo(&known, "%s%s", i > 0 ? ", " : "", document->members[i].name);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown member \"%.*s\" in %s",
+					pg_mbcliplen(key->val.string.val, key->val.string.len, NAMEDATALEN),
+					key->val.string.val, document->name),
+			 errhint("Members are %s.", known.data)));
+}
+
+static const JsonDocumentMember *
+find_member(const JsonDocument *document, const JsonbValue *key)
+{
+	for (int i = 0; i < document->nmembers; i++)
+	{
+		const char *name = document->members[i].name;
+
+		if ((int) strlen(name) == key->val.string.len &&
+			memcmp(name, key->val.string.val, key->val.string.len) == 0)
+			return &document->members[i];
+	}
+
+	unknown_member(document, key);
+}
+
+/*
+ * Calls visit with each member that a document has.  Raises 22023 for what
+ * is not an object and for a member that is not known.
+ */
+void
+json_document_visit(const JsonDocument *document, Jsonb *jsonb, JsonDocumentVisitor visit, void *arg)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	const JsonDocumentMember *member = NULL;
+
+	if (!JB_ROOT_IS_OBJECT(jsonb))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a JSON object", document->name)));
+
+	it = JsonbIteratorInit(&jsonb->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			member = find_member(document, &value);
+		else if (token == WJB_VALUE)
+			visit(document, member, &value, arg);
+	}
+}
+
+/* Raises 22023 for a member whose value is not what it has to be. */
+void
+json_document_raise_bad_value(const JsonDocument *document, const JsonDocumentMember *member,
+							  const char *expected)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for \"%s\" in %s", member->name, document->name),
+			 errdetail("The value must be %s.", expected)));
+}
+
+/*
+ * Returns the value of a type that a JSON string spells.  What the type's
+ * input function refuses is raised as 22023 with the member's name.
+ */
+Datum
+json_document_parse_string(const JsonDocument *document, const JsonDocumentMember *member,
+						   Oid type, const JsonbValue *json)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char	   *string = pnstrdup(json->val.string.val, json->val.string.len);
+	Oid			typinput;
+	Oid			typioparam;
+	Datum		result = (Datum) 0;
+
+	getTypeInputInfo(type, &typinput, &typioparam);
+
+	PG_TRY();
+	{
+		result = OidInputFunctionCall(typinput, string, typioparam, -1);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
+		FlushErrorState();
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for \"%s\" in %s", member->name, document->name),
+				 errdetail("Its type says: %s.", error->message)));
+	}
+	PG_END_TRY();
+
+	return result;
+}

@@ -1,0 +1,40 @@
+/*-------------------------------------------------------------------------
+ *
+ * json_document.h
+ *	  JSON objects whose members are known.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_BASE_JSON_DOCUMENT_H
+#define APIKEYS_BASE_JSON_DOCUMENT_H
+
+#include "utils/jsonb.h"
+
+#include "base/compat.h"
+
+typedef struct JsonDocumentMember
+{
+	const char *name;
+	uint32		type;			/* as the document's visitor understands it */
+	Size		offset;			/* likewise */
+} JsonDocumentMember;
+
+typedef struct JsonDocument
+{
+	const char *name;			/* for messages */
+	const JsonDocumentMember *members;
+	int			nmembers;
+} JsonDocument;
+
+/* Called with each member that is present. */
+typedef void (*JsonDocumentVisitor)(const JsonDocument *document, const JsonDocumentMember *member,
+									JsonbValue *value, void *arg);
+
+extern void json_document_visit(const JsonDocument *document, Jsonb *jsonb,
+								JsonDocumentVisitor visit, void *arg);
+pg_noreturn extern void json_document_raise_bad_value(const JsonDocument *document, const JsonDocumentMember *member,
+													  const char *expected);
+extern Datum json_document_parse_string(const JsonDocument *document, const JsonDocumentMember *member,
+										Oid type, const JsonbValue *json);
+
+#endif							/* APIKEYS_BASE_JSON_DOCUMENT_H */

@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ *
+ * flush_queue.h
+ *	  Which databases have something to persist, and who is at it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_FLUSH_FLUSH_QUEUE_H
+#define APIKEYS_FLUSH_FLUSH_QUEUE_H
+
+#include "storage/latch.h"
+
+#include "live/last_used.h"
+
+#define FLUSH_QUEUE_MAX_DATABASES	64	/* that are flushed at one time */
+
+extern void flush_queue_init(void);
+extern bool flush_queue_attach(void);
+
+/* for those who have something to persist */
+extern void flush_queue_wake(void);
+extern void flush_queue_record_usage(void);
+
+/* for whoever starts flush workers */
+extern void flush_queue_set_launcher(Latch *latch);
+extern bool flush_queue_has_work(void);
+extern void flush_queue_clear_work(void);
+extern int	flush_queue_list(DueDatabase *databases);
+extern void flush_queue_start(Oid database, int64 delay_ms);
+extern void flush_queue_start_sleeping(void);
+
+/* for the flush worker itself */
+extern void flush_queue_release(Oid database, bool failed);
+extern bool flush_queue_is_first_failure(Oid database);
+extern bool flush_queue_exchange_usage(Oid database, bool usage);
+extern void flush_queue_remove_database(Oid database);
+
+#endif							/* APIKEYS_FLUSH_FLUSH_QUEUE_H */

@@ -1,0 +1,13 @@
+/*-------------------------------------------------------------------------
+ *
+ * flush_worker.h
+ *	  The short-lived worker that persists what is due in one database.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_FLUSH_FLUSH_WORKER_H
+#define APIKEYS_FLUSH_FLUSH_WORKER_H
+
+extern PGDLLEXPORT void apikeys_flush_worker_main(Datum database);
+
+#endif							/* APIKEYS_FLUSH_FLUSH_WORKER_H */

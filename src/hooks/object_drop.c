@@ -1,0 +1,87 @@
+/*-------------------------------------------------------------------------
+ *
+ * object_drop.c
+ *	  A dropped extension or database is forgotten.
+ *
+ * Shared memory need not know: what is not pending makes room when it is
+ * needed, and what is pending is found to be gone by the flush worker.  But a
+ * table that is full of the dead is no help to the living.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+
+#include "flush/flush_queue.h"
+#include "hooks/object_drop.h"
+
+static object_access_hook_type prev_object_access_hook = NULL;
+
+/* The database to forget when this transaction commits. */
+static Oid	remove_at_commit = InvalidOid;
+
+/* Where it was dropped; of several times the first, which lasts longest. */
+static SubTransactionId dropped_in;
+
+static void
+record_database(Oid database)
+{
+	if (OidIsValid(remove_at_commit))
+		return;
+	remove_at_commit = database;
+	dropped_in = GetCurrentSubTransactionId();
+}
+
+static void
+record_drop(ObjectAccessType access, Oid classId, Oid objectId, int subId, void *arg)
+{
+	if (prev_object_access_hook)
+		prev_object_access_hook(access, classId, objectId, subId, arg);
+
+	if (access != OAT_DROP ||
+		(classId != DatabaseRelationId && classId != ExtensionRelationId) ||
+		!flush_queue_attach())
+		return;
+
+	if (classId == DatabaseRelationId)
+		record_database(objectId);
+	else if (objectId == get_extension_oid("apikeys", true))
+		record_database(MyDatabaseId);
+}
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT && OidIsValid(remove_at_commit))
+		flush_queue_remove_database(remove_at_commit);
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
+		event == XACT_EVENT_PREPARE)
+		remove_at_commit = InvalidOid;
+}
+
+/*
+ * What is rolled back with a savepoint is not dropped.  Subtransactions that
+ * began after the one that aborts were within it.
+ */
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId mySubid,
+					  SubTransactionId parentSubid, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB && dropped_in >= mySubid)
+		remove_at_commit = InvalidOid;
+}
+
+void
+object_drop_init(void)
+{
+	prev_object_access_hook = object_access_hook;
+	object_access_hook = record_drop;
+	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterSubXactCallback(at_subtransaction_end, NULL);
+}

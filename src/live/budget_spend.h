@@ -1,0 +1,44 @@
+/*-------------------------------------------------------------------------
+ *
+ * budget_spend.h
+ *	  What has been spent from budgets lately, by those who have committed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_LIVE_BUDGET_SPEND_H
+#define APIKEYS_LIVE_BUDGET_SPEND_H
+
+#include "datatype/timestamp.h"
+#include "utils/numeric.h"
+#include "utils/uuid.h"
+
+#define COST_MAX_SIZE	56		/* bytes of a cost that is told exactly */
+
+/* What a transaction has spent from a budget in one of its periods. */
+typedef struct SpendRecord
+{
+	pg_uuid_t	budget_id;
+	TimestampTz period;			/* when it started */
+	Oid			database;
+	TransactionId xid;			/* the topmost */
+	bool		exact;			/* else cost is not known here */
+	union
+	{
+		int32		header;		/* for its alignment */
+		char		bytes[COST_MAX_SIZE];
+	} cost;						/* a numeric */
+} SpendRecord;
+
+/* Where a reader is among the records. */
+typedef uint64 BudgetSpendPosition;
+
+extern void budget_spend_init(void);
+
+extern void budget_spend_record(const pg_uuid_t *budget_id, TimestampTz period, Numeric cost);
+extern bool budget_spend_is_pending(void);
+
+extern bool budget_spend_position(BudgetSpendPosition *position);
+extern int	budget_spend_read(BudgetSpendPosition *position, const pg_uuid_t *budget_id,
+							  SpendRecord *found, int max_found);
+
+#endif							/* APIKEYS_LIVE_BUDGET_SPEND_H */

@@ -1,0 +1,397 @@
+/*-------------------------------------------------------------------------
+ *
+ * last_used.c
+ *	  What happens to keys all the time: their last use.
+ *
+ * Verify notes a use in a shared hash table of fixed size; the flush worker
+ * persists what is due and tells us so.  A use is pending when it is later
+ * than what is known to be in the table apikeys.usage, and due when the last
+ * one was written at least apikeys.last_used_throttle ago.
+ *
+ * The table and its locking protocol are tracked_keys.c's.  When it is full of
+ * pending uses, a use is dropped and counted; what is in the table is not
+ * lost for that.
+ *
+ * Where there is no shared memory (15 and 16 without preloading) the use is
+ * written in the call, but only if nobody has to wait for it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "live/counters.h"
+#include "live/last_used.h"
+#include "live/tracked_keys.h"
+#include "settings/guc.h"
+#include "store/store.h"
+
+/* When a pending use is due: at once if it is not known to be written. */
+static TimestampTz
+due_at(TrackedKey *entry)
+{
+	TimestampTz written_at = pg_atomic_read_u64(&entry->written_at);
+
+	return written_at != 0 ? written_at + guc_last_used_throttle * USECS_PER_SEC : 0;
+}
+
+/* --------------------------------------------------------- noting a use */
+
+/*
+ * Notes a use of a key that has no entry yet; true unless it is dropped.
+ * What makes room is chosen by the time as it is, whenever the use was.
+ */
+static bool
+record_first_use(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz used_at)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TrackedKey *entry;
+	bool		evicted;
+
+	tracked_keys_lock(ref->partition, LW_EXCLUSIVE);
+	entry = tracked_keys_find_or_add(table, ref, now, &evicted);
+	if (entry != NULL)
+		tracked_keys_advance(&entry->seen, used_at);
+	tracked_keys_unlock(ref->partition);
+
+	if (evicted)
+		counters_add(COUNT_EVICTIONS, 1);
+	if (entry == NULL)
+		counters_add(COUNT_DROPPED, 1);
+
+	return entry != NULL;
+}
+
+/*
+ * Notes a use in the key's entry.  Of the uses within one second only the
+ * first is written, so that backends with one hot key do not fight over its
+ * cache line.  Returns true when there is something new to persist; where
+ * no launcher watches, each such second, since a flush worker may have been lost.
+ * Shared lock.
+ */
+bool
+last_used_record_in_entry(TrackedKey *entry, TimestampTz now)
+{
+	TimestampTz seen = pg_atomic_read_u64(&entry->seen);
+	bool		newly_pending;
+
+	if (guc_last_used_throttle < 0 || now <= seen ||
+		now / USECS_PER_SEC == seen / USECS_PER_SEC)
+		return false;
+
+	newly_pending = !shmem_preloaded() || !tracked_keys_is_pending(entry);
+	tracked_keys_advance(&entry->seen, now);
+	return newly_pending;
+}
+
+/* Notes a use in the shared table; returns as last_used_record_in_entry() does. */
+static bool
+record_in_table(TrackedKeys *table, const pg_uuid_t *id, TimestampTz now)
+{
+	TrackedKeyRef ref = tracked_keys_locate(table, MyDatabaseId, id);
+	TrackedKey *entry;
+	bool		newly_pending = false;
+
+	tracked_keys_lock(ref.partition, LW_SHARED);
+	entry = tracked_keys_find(&ref);
+	if (entry != NULL)
+		newly_pending = last_used_record_in_entry(entry, now);
+	tracked_keys_unlock(ref.partition);
+
+	return entry != NULL ? newly_pending : record_first_use(table, &ref, now);
+}
+
+/*
+ * May this call write a last use itself?  Not in a transaction that may not
+ * write.  Not in one with a snapshot of its own either: there, a row that
+ * somebody has just written is a serialization failure, and a verify must
+ * not fail.
+ */
+static bool
+may_write(void)
+{
+	return !XactReadOnly && !IsolationUsesXactSnapshot();
+}
+
+/* Writes a use in the call, for want of shared memory. */
+static void
+write_in_call(const pg_uuid_t *id, TimestampTz now)
+{
+	static bool told = false;
+
+	if (!told)
+		ereport(LOG,
+				(errmsg("apikeys writes the last use of a key in the call that verifies it"),
+				 errhint("With \"apikeys\" in shared_preload_libraries verify never writes.")));
+	told = true;
+
+	if (may_write())
+		store_last_use(id, now, now - guc_last_used_throttle * USECS_PER_SEC);
+}
+
+/*
+ * Notes that a key was used; apikeys.last_used_throttle = -1 turns it off.
+ * Returns true when the flush worker has something new to persist.
+ */
+bool
+last_used_record(const pg_uuid_t *id, TimestampTz now)
+{
+	TrackedKeys *table;
+
+	if (guc_last_used_throttle < 0)
+		return false;
+
+	table = tracked_keys_attach();
+	if (table != NULL)
+		return record_in_table(table, id, now);
+
+	write_in_call(id, now);
+	return false;
+}
+
+/* Are uses noted in shared memory, and written by flushes alone? */
+bool
+last_used_is_shared(void)
+{
+	return tracked_keys_attach() != NULL;
+}
+
+/* Returns the last use in shared memory of a key of this database, or 0. */
+TimestampTz
+last_used_get(const pg_uuid_t *id)
+{
+	TrackedKeys *table = tracked_keys_attach();
+	TrackedKeyRef ref;
+	TrackedKey *entry;
+	TimestampTz seen = 0;
+
+	if (table == NULL)
+		return 0;
+
+	ref = tracked_keys_locate(table, MyDatabaseId, id);
+	tracked_keys_lock(ref.partition, LW_SHARED);
+	entry = tracked_keys_find(&ref);
+	if (entry != NULL)
+		seen = pg_atomic_read_u64(&entry->seen);
+	tracked_keys_unlock(ref.partition);
+
+	return seen;
+}
+
+/* -------------------------------------------------------- for the flush worker */
+
+/*
+ * Where there are too many databases, has one that is due earlier take the
+ * place of the one that is due latest.
+ */
+static void
+replace_latest(DueDatabase *databases, int n, Oid database, TimestampTz due)
+{
+	int			latest = 0;
+
+	for (int d = 1; d < n; d++)
+	{
+		if (databases[d].due_at > databases[latest].due_at)
+			latest = d;
+	}
+	if (due < databases[latest].due_at)
+		databases[latest] = (DueDatabase){database, due};
+}
+
+/*
+ * Finds the databases with pending uses, and when the earliest of each is
+ * due.  Returns how many there are, at most max.
+ */
+int
+last_used_due_databases(DueDatabase *databases, int max)
+{
+	TrackedKeys *table = tracked_keys_attach();
+	int			ndatabases = 0;
+
+	for (int p = 0; table != NULL && p < table->npartitions; p++)
+	{
+		TrackedKeyRef part = tracked_keys_partition(table, p);
+		TrackedKey *entries = part.entries;
+
+		tracked_keys_lock(part.partition, LW_SHARED);
+		for (int i = 0; i < table->nentries; i++)
+		{
+			Oid			database = entries[i].tag.database;
+			int			d = 0;
+
+			if (!OidIsValid(database) || !tracked_keys_is_pending(&entries[i]))
+				continue;
+			while (d < ndatabases && databases[d].database != database)
+				d++;
+			if (d == max)
+			{
+				replace_latest(databases, max, database, due_at(&entries[i]));
+				continue;
+			}
+			if (d == ndatabases)
+				databases[ndatabases++] = (DueDatabase){database, DT_NOEND};
+			databases[d].due_at = Min(databases[d].due_at, due_at(&entries[i]));
+		}
+		tracked_keys_unlock(part.partition);
+	}
+
+	return ndatabases;
+}
+
+static int
+compare_uses(const void *a, const void *b)
+{
+	return memcmp(&((const KeyUse *) a)->id, &((const KeyUse *) b)->id, UUID_LEN);
+}
+
+/*
+ * Returns the uses of a database that are due by a time (DT_NOEND: all that
+ * are pending), in key order, palloc'd.
+ */
+int
+last_used_collect(Oid database, TimestampTz due_by, KeyUse **uses)
+{
+	TrackedKeys *table = tracked_keys_attach();
+	int			nuses = 0;
+	int			room = 0;
+
+	*uses = NULL;
+	for (int p = 0; table != NULL && p < table->npartitions; p++)
+	{
+		TrackedKeyRef part = tracked_keys_partition(table, p);
+		TrackedKey *entries = part.entries;
+
+		/* No allocation under the lock: make room for a whole partition. */
+		if (room < nuses + table->nentries)
+		{
+			room = 2 * (nuses + table->nentries);
+			*uses = *uses ? repalloc(*uses, room * sizeof(KeyUse)) : palloc(room * sizeof(KeyUse));
+		}
+
+		tracked_keys_lock(part.partition, LW_SHARED);
+		for (int i = 0; i < table->nentries; i++)
+		{
+			if (entries[i].tag.database == database && tracked_keys_is_pending(&entries[i]) &&
+				due_at(&entries[i]) <= due_by)
+				(*uses)[nuses++] = (KeyUse){
+					entries[i].tag.id, pg_atomic_read_u64(&entries[i].seen)
+			};
+		}
+		tracked_keys_unlock(part.partition);
+	}
+
+	if (nuses > 0)
+		qsort(*uses, nuses, sizeof(KeyUse), compare_uses);
+	return nuses;
+}
+
+/* Notes that a use is in the table and committed, now. */
+void
+last_used_mark_persisted(Oid database, const KeyUse *use, TimestampTz now)
+{
+	TrackedKeys *table = tracked_keys_attach();
+	TrackedKeyRef ref;
+	TrackedKey *entry;
+
+	if (table == NULL)
+		return;
+
+	ref = tracked_keys_locate(table, database, &use->id);
+	tracked_keys_lock(ref.partition, LW_SHARED);
+	entry = tracked_keys_find(&ref);
+	if (entry != NULL)
+	{
+		tracked_keys_advance(&entry->persisted, use->used_at);
+		tracked_keys_advance(&entry->written_at, now);
+	}
+	tracked_keys_unlock(ref.partition);
+}
+
+/* Notes that a flush has committed. */
+void
+last_used_record_flush(TimestampTz now)
+{
+	TrackedKeys *table = tracked_keys_attach();
+
+	if (table != NULL)
+		tracked_keys_advance(&table->last_flush, now);
+}
+
+/*
+ * Forgets the use of a key that has been deleted.  What its successors have
+ * passed in its windows still counts for them.
+ */
+void
+last_used_remove_key(Oid database, const pg_uuid_t *id, TimestampTz now)
+{
+	TrackedKeys *table = tracked_keys_attach();
+	TrackedKeyRef ref;
+	TrackedKey *entry;
+
+	if (table == NULL)
+		return;
+
+	ref = tracked_keys_locate(table, database, id);
+	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
+	entry = tracked_keys_find(&ref);
+	if (entry != NULL && tracked_keys_is_limiting(&ref, entry, now))
+		tracked_keys_advance(&entry->persisted, pg_atomic_read_u64(&entry->seen));
+	else if (entry != NULL)
+		tracked_keys_remove(&ref, entry);
+	tracked_keys_unlock(ref.partition);
+}
+
+/* Forgets a database that was dropped, or that has no apikeys any more. */
+void
+last_used_remove_database(Oid database)
+{
+	TrackedKeys *table = tracked_keys_attach();
+
+	for (int p = 0; table != NULL && p < table->npartitions; p++)
+	{
+		TrackedKeyRef part = tracked_keys_partition(table, p);
+		TrackedKey *entries = part.entries;
+
+		tracked_keys_lock(part.partition, LW_EXCLUSIVE);
+		for (int i = 0; i < table->nentries; i++)
+		{
+			if (entries[i].tag.database == database)
+			{
+				TrackedKeyRef ref = tracked_keys_locate(table, database, &entries[i].tag.id);
+
+				tracked_keys_remove(&ref, &entries[i]);
+			}
+		}
+		tracked_keys_unlock(part.partition);
+	}
+}
+
+/* Tells how full the table is; false where there is none. */
+bool
+last_used_read_fill(TrackedKeysFill *fill)
+{
+	TrackedKeys *table = tracked_keys_attach();
+
+	if (table == NULL)
+		return false;
+
+	memset(fill, 0, sizeof(TrackedKeysFill));
+	fill->last_flush = pg_atomic_read_u64(&table->last_flush);
+	for (int p = 0; p < table->npartitions; p++)
+	{
+		TrackedKeyRef part = tracked_keys_partition(table, p);
+		TrackedKey *entries = part.entries;
+
+		tracked_keys_lock(part.partition, LW_SHARED);
+		fill->used += part.partition->nused;
+		for (int i = 0; i < table->nentries; i++)
+			fill->pending += tracked_keys_is_pending(&entries[i]);
+		tracked_keys_unlock(part.partition);
+	}
+	fill->free = (int64) table->npartitions * table->nentries - fill->used;
+
+	return true;
+}

@@ -1,0 +1,41 @@
+/*-------------------------------------------------------------------------
+ *
+ * last_used.h
+ *	  What happens to keys all the time: their last use.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_LIVE_LAST_USED_H
+#define APIKEYS_LIVE_LAST_USED_H
+
+#include "live/tracked_keys.h"
+#include "store/store.h"
+
+/* A database that has uses to persist. */
+typedef struct DueDatabase
+{
+	Oid			database;
+	TimestampTz due_at;			/* of its earliest use */
+} DueDatabase;
+
+typedef struct TrackedKeysFill
+{
+	int64		used;
+	int64		free;
+	int64		pending;
+	TimestampTz last_flush;		/* 0: none yet */
+} TrackedKeysFill;
+
+extern bool last_used_record(const pg_uuid_t *id, TimestampTz now);
+extern bool last_used_record_in_entry(TrackedKey *entry, TimestampTz now);
+extern bool last_used_is_shared(void);
+extern TimestampTz last_used_get(const pg_uuid_t *id);
+extern int	last_used_due_databases(DueDatabase *databases, int max);
+extern int	last_used_collect(Oid database, TimestampTz due_by, KeyUse **uses);
+extern void last_used_mark_persisted(Oid database, const KeyUse *use, TimestampTz now);
+extern void last_used_record_flush(TimestampTz now);
+extern void last_used_remove_key(Oid database, const pg_uuid_t *id, TimestampTz now);
+extern void last_used_remove_database(Oid database);
+extern bool last_used_read_fill(TrackedKeysFill *fill);
+
+#endif							/* APIKEYS_LIVE_LAST_USED_H */

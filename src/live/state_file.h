@@ -1,0 +1,14 @@
+/*-------------------------------------------------------------------------
+ *
+ * state_file.h
+ *	  Pending uses and windows survive a clean restart.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_LIVE_STATE_FILE_H
+#define APIKEYS_LIVE_STATE_FILE_H
+
+extern void state_file_init(void);
+extern void state_file_discard(void);
+
+#endif							/* APIKEYS_LIVE_STATE_FILE_H */

@@ -1,0 +1,366 @@
+/*-------------------------------------------------------------------------
+ *
+ * tracked_keys.c
+ *	  The shared hash table of keys, and its locking protocol.
+ *
+ * The table has a fixed size and holds no pointers, so that it can be born
+ * in a DSM segment as well.  It is cut into partitions, each with a lock,
+ * chains and entries of its own.
+ *
+ * The LWLock of a partition guards which entries are in which chain: share
+ * it to find an entry, have it exclusively to add or remove one.  The times
+ * in an entry are atomics that only ever grow; to advance them the shared
+ * lock is enough.  Never more than one partition is locked at a time, and
+ * nothing that could raise an error runs under a lock.
+ *
+ * The windows of an entry, the slots it holds and the partition's pool of
+ * slots are read and written under the exclusive lock: whoever finds room in
+ * all of them spends there before anybody else looks.  Random numbers are
+ * drawn before, complaints are raised after.
+ *
+ * When a partition is full, the entry that was used least recently makes
+ * room, of those with nothing pending, no live window and no held slot.  If
+ * there is none, nothing does.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/shmem.h"
+
+#include "live/tracked_keys.h"
+#include "settings/guc.h"
+
+#define ENTRIES_PER_PARTITION	1024	/* at least, unless there is but one */
+#define MAX_PARTITIONS			64
+#define EVICTION_SAMPLE			64	/* entries looked at to find a victim */
+#define EVICTION_EFFORT			1024	/* looked at before giving up */
+#define NO_ENTRY				(-1)
+
+/* A lock does not share its cache line with another. */
+typedef union PaddedPartition
+{
+	Partition	partition;
+	char		padding[PG_CACHE_LINE_SIZE];
+} PaddedPartition;
+
+#define TABLE_SIZE	TYPEALIGN(PG_CACHE_LINE_SIZE, sizeof(TrackedKeys))
+
+static Size table_size(void);
+static void table_init_shared(void *address);
+
+static ShmemSegment segment = {
+	.name = "apikeys keys",
+	.size = table_size,
+	.init = table_init_shared,
+};
+
+void
+tracked_keys_init(void)
+{
+	shmem_add(&segment);
+}
+
+/* Returns the table, or NULL where there is no shared memory. */
+TrackedKeys *
+tracked_keys_attach(void)
+{
+	return shmem_attach(&segment);
+}
+
+/* ---------------------------------------------------------------- layout */
+
+/*
+ * How many keys there is room for.  A named DSM segment must have the same
+ * size for all who attach, so there the setting, which may be changed while
+ * the server runs, does not count.
+ */
+static int
+max_keys(void)
+{
+	return shmem_preloaded() ? guc_max_tracked_keys : GUC_DEFAULT_TRACKED_KEYS;
+}
+
+static int
+count_partitions(void)
+{
+	return Max(1, Min(MAX_PARTITIONS, max_keys() / ENTRIES_PER_PARTITION));
+}
+
+/* The partitions, the chains' heads, the entries and the slots follow the table. */
+static Size
+table_size(void)
+{
+	Size		npartitions = count_partitions();
+	Size		nentries = max_keys() / npartitions * npartitions;
+	Size		size = TABLE_SIZE;
+
+	size = add_size(size, mul_size(npartitions, sizeof(PaddedPartition)));
+	size = add_size(size, MAXALIGN(mul_size(nentries, sizeof(int))));
+	size = add_size(size, mul_size(nentries, sizeof(TrackedKey)));
+	return add_size(size, mul_size(nentries, sizeof(Slot)));
+}
+
+static PaddedPartition *
+get_partition(TrackedKeys *table, int p)
+{
+	return (PaddedPartition *) ((char *) table + TABLE_SIZE) + p;
+}
+
+/* The heads of a partition's chains, one for each of its entries. */
+static int *
+get_buckets(TrackedKeys *table, int p)
+{
+	return (int *) get_partition(table, table->npartitions) + p * table->nentries;
+}
+
+static TrackedKey *
+get_entries(TrackedKeys *table, int p)
+{
+	Size		buckets_size = MAXALIGN(sizeof(int) * table->npartitions * table->nentries);
+
+	return (TrackedKey *) ((char *) get_buckets(table, 0) + buckets_size) + p * table->nentries;
+}
+
+/* As many slots as entries. */
+static SlotPool
+get_pool(TrackedKeys *table, int p)
+{
+	Slot	   *slots = (Slot *) get_entries(table, table->npartitions);
+	SlotPool	pool;
+
+	pool.first_index = (int64) p * table->nentries;
+	pool.slots = slots + pool.first_index;
+	pool.first_free = &get_partition(table, p)->partition.first_free_slot;
+	return pool;
+}
+
+static void
+table_init_shared(void *address)
+{
+	TrackedKeys *table = address;
+
+	table->npartitions = count_partitions();
+	table->nentries = max_keys() / table->npartitions;
+	pg_atomic_init_u64(&table->last_flush, 0);
+
+	for (int p = 0; p < table->npartitions; p++)
+	{
+		TrackedKey *entries = get_entries(table, p);
+		SlotPool	pool = get_pool(table, p);
+
+		slots_init_pool(&pool, table->nentries);
+		LWLockInitialize(&get_partition(table, p)->partition.lock, table->header.tranche_id);
+		for (int i = 0; i < table->nentries; i++)
+		{
+			get_buckets(table, p)[i] = NO_ENTRY;
+			entries[i].next = (i + 1 < table->nentries) ? i + 1 : NO_ENTRY;
+			pg_atomic_init_u64(&entries[i].seen, 0);
+			pg_atomic_init_u64(&entries[i].persisted, 0);
+			pg_atomic_init_u64(&entries[i].written_at, 0);
+			slots_init(&entries[i].slots);
+		}
+	}
+}
+
+/* Returns a partition with its table->nentries entries, free ones included. */
+TrackedKeyRef
+tracked_keys_partition(TrackedKeys *table, int p)
+{
+	TrackedKeyRef ref = {0};
+
+	ref.partition = &get_partition(table, p)->partition;
+	ref.entries = get_entries(table, p);
+	ref.pool = get_pool(table, p);
+	return ref;
+}
+
+/* Tells where a key belongs, whether it is there or not.  No lock needed. */
+TrackedKeyRef
+tracked_keys_locate(TrackedKeys *table, Oid database, const pg_uuid_t *id)
+{
+	TrackedKeyTag tag = {database, *id};
+	uint32		hash = hash_bytes((const unsigned char *) &tag, sizeof(tag));
+	int			p = hash % table->npartitions;
+	TrackedKeyRef ref = tracked_keys_partition(table, p);
+
+	ref.tag = tag;
+	ref.bucket = get_buckets(table, p) + hash / table->npartitions % table->nentries;
+
+	return ref;
+}
+
+/*
+ * Locks a partition.  The postmaster, which saves the table when all its
+ * children have gone, is alone with it and takes no lock: one of a child
+ * that was killed would stay.
+ */
+void
+tracked_keys_lock(Partition *partition, LWLockMode mode)
+{
+	if (IsUnderPostmaster)
+		LWLockAcquire(&partition->lock, mode);
+}
+
+void
+tracked_keys_unlock(Partition *partition)
+{
+	if (IsUnderPostmaster)
+		LWLockRelease(&partition->lock);
+}
+
+/*
+ * Tells in which partition the slot with a number would be; false when there
+ * is no such slot.  No lock needed.
+ */
+bool
+tracked_keys_locate_slot(TrackedKeys *table, int64 slot, TrackedKeyRef *ref)
+{
+	int64		p = slot_index(slot) / table->nentries;
+
+	if (slot <= 0 || p >= table->npartitions)
+		return false;
+
+	*ref = tracked_keys_partition(table, p);
+	return true;
+}
+
+/* --------------------------------------------------------------- entries */
+
+/* Advances a time that only grows.  Shared lock. */
+void
+tracked_keys_advance(pg_atomic_uint64 *time, TimestampTz to)
+{
+	uint64		from = pg_atomic_read_u64(time);
+
+	while (to > (TimestampTz) from && !pg_atomic_compare_exchange_u64(time, &from, to))
+		/* somebody else has advanced it */;
+}
+
+/* Has a key been used since its last use was persisted?  Shared lock. */
+bool
+tracked_keys_is_pending(TrackedKey *entry)
+{
+	return (TimestampTz) pg_atomic_read_u64(&entry->seen) >
+		   (TimestampTz) pg_atomic_read_u64(&entry->persisted);
+}
+
+/* apikeys.slot_timeout in microseconds. */
+int64
+tracked_keys_slot_timeout(void)
+{
+	return guc_slot_timeout * INT64CONST(1000);
+}
+
+/* Does an entry hold a window or a slot that counts now?  Exclusive lock. */
+bool
+tracked_keys_is_limiting(const TrackedKeyRef *ref, TrackedKey *entry, TimestampTz now)
+{
+	slots_expire(&ref->pool, &entry->slots, tracked_keys_slot_timeout(), now);
+	return entry->slots.count > 0 || window_any_live(entry->windows, now);
+}
+
+/* Returns the entry of a key or NULL.  Shared lock. */
+TrackedKey *
+tracked_keys_find(const TrackedKeyRef *ref)
+{
+	for (int i = *ref->bucket; i != NO_ENTRY; i = ref->entries[i].next)
+	{
+		if (memcmp(&ref->entries[i].tag, &ref->tag, sizeof(TrackedKeyTag)) == 0)
+			return &ref->entries[i];
+	}
+
+	return NULL;
+}
+
+/* Takes an entry out of its chain and frees it.  Exclusive lock. */
+void
+tracked_keys_remove(const TrackedKeyRef *ref, TrackedKey *entry)
+{
+	int		   *link = ref->bucket;
+
+	while (&ref->entries[*link] != entry)
+		link = &ref->entries[*link].next;
+	*link = entry->next;
+
+	while (entry->slots.count > 0)
+		slots_release(&ref->pool, &entry->slots, entry->slots.oldest);
+	memset(entry->windows, 0, sizeof(entry->windows));
+	memset(&entry->tag, 0, sizeof(TrackedKeyTag));
+	pg_atomic_write_u64(&entry->seen, 0);
+	pg_atomic_write_u64(&entry->persisted, 0);
+	pg_atomic_write_u64(&entry->written_at, 0);
+	entry->next = ref->partition->first_free;
+	ref->partition->first_free = entry - ref->entries;
+	ref->partition->nused--;
+}
+
+/*
+ * Frees the entry used least recently among those that nothing is lost with.
+ * In a large partition a sample stands for all of it, as long as the sample
+ * has one that can go.  False when none can.  Exclusive lock.
+ */
+static bool
+evict_entry(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now)
+{
+	Partition  *partition = ref->partition;
+	TrackedKey *victim = NULL;
+	TrackedKeyRef victim_ref;
+
+	for (int looked = 0; looked < Min(table->nentries, EVICTION_EFFORT); looked++)
+	{
+		TrackedKey *entry = &ref->entries[partition->next_victim];
+
+		if (looked >= EVICTION_SAMPLE && victim != NULL)
+			break;
+		partition->next_victim = (partition->next_victim + 1) % table->nentries;
+		if ((victim == NULL ||
+			 pg_atomic_read_u64(&entry->seen) < pg_atomic_read_u64(&victim->seen)) &&
+			!tracked_keys_is_pending(entry) && !tracked_keys_is_limiting(ref, entry, now))
+			victim = entry;
+	}
+	if (victim == NULL)
+		return false;
+
+	victim_ref = tracked_keys_locate(table, victim->tag.database, &victim->tag.id);
+	tracked_keys_remove(&victim_ref, victim);
+	return true;
+}
+
+/*
+ * Adds an entry for a key that has none, if need be in place of another.
+ * NULL when there is no room.  Exclusive lock.
+ */
+TrackedKey *
+tracked_keys_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now, bool *evicted)
+{
+	Partition  *partition = ref->partition;
+	TrackedKey *entry;
+	int			i;
+
+	*evicted = partition->first_free == NO_ENTRY && evict_entry(table, ref, now);
+	if (partition->first_free == NO_ENTRY)
+		return NULL;
+
+	i = partition->first_free;
+	entry = &ref->entries[i];
+	partition->first_free = entry->next;
+	partition->nused++;
+	entry->tag = ref->tag;
+	entry->next = *ref->bucket;
+	*ref->bucket = i;
+
+	return entry;
+}
+
+/* Returns the entry of a key, added if there was none; NULL as above. */
+TrackedKey *
+tracked_keys_find_or_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now, bool *evicted)
+{
+	TrackedKey *entry = tracked_keys_find(ref);
+
+	*evicted = false;
+	return entry != NULL ? entry : tracked_keys_add(table, ref, now, evicted);
+}

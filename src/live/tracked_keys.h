@@ -1,0 +1,87 @@
+/*-------------------------------------------------------------------------
+ *
+ * tracked_keys.h
+ *	  The shared hash table of keys, and its locking protocol.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_LIVE_TRACKED_KEYS_H
+#define APIKEYS_LIVE_TRACKED_KEYS_H
+
+#include "port/atomics.h"
+#include "storage/lwlock.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "base/shmem.h"
+#include "live/slots.h"
+#include "model/window.h"
+
+typedef struct TrackedKeyTag
+{
+	Oid			database;		/* InvalidOid: the entry is free */
+	pg_uuid_t	id;
+} TrackedKeyTag;
+
+typedef struct TrackedKey
+{
+	TrackedKeyTag tag;			/* partition lock */
+	int			next;			/* in its chain or the free list; lock */
+	pg_atomic_uint64 seen;		/* last use, a TimestampTz; grows */
+	pg_atomic_uint64 persisted; /* last use in the table, 0: unknown; grows */
+	pg_atomic_uint64 written_at; /* when that was written, likewise */
+	Window		windows[WINDOW_NKINDS]; /* exclusive lock */
+	SlotList	slots;			/* exclusive lock */
+} TrackedKey;
+
+/* A part of the table, and what its lock guards. */
+typedef struct Partition
+{
+	LWLock		lock;
+	int			first_free;		/* lock */
+	int			nused;			/* lock */
+	int			next_victim;	/* where the next victim is looked for; lock */
+	int			first_free_slot; /* exclusive lock */
+} Partition;
+
+typedef struct TrackedKeys
+{
+	ShmemHeader header;
+	int			npartitions;	/* set at birth */
+	int			nentries;		/* in each partition, and slots; set at birth */
+	pg_atomic_uint64 last_flush; /* a TimestampTz; grows */
+} TrackedKeys;
+
+/* A partition, and where in it a key belongs. */
+typedef struct TrackedKeyRef
+{
+	Partition  *partition;
+	TrackedKeyTag tag;
+	int		   *bucket;			/* head of its chain; lock */
+	TrackedKey *entries;		/* of the partition */
+	SlotPool	pool;			/* of the partition; exclusive lock */
+} TrackedKeyRef;
+
+extern void tracked_keys_init(void);
+extern TrackedKeys *tracked_keys_attach(void);
+
+extern TrackedKeyRef tracked_keys_locate(TrackedKeys *table, Oid database, const pg_uuid_t *id);
+extern bool tracked_keys_locate_slot(TrackedKeys *table, int64 slot, TrackedKeyRef *ref);
+extern TrackedKeyRef tracked_keys_partition(TrackedKeys *table, int p);
+
+extern void tracked_keys_lock(Partition *partition, LWLockMode mode);
+extern void tracked_keys_unlock(Partition *partition);
+
+extern TrackedKey *tracked_keys_find(const TrackedKeyRef *ref);
+extern TrackedKey *tracked_keys_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now,
+									bool *evicted);
+extern TrackedKey *tracked_keys_find_or_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now,
+											bool *evicted);
+extern void tracked_keys_remove(const TrackedKeyRef *ref, TrackedKey *entry);
+
+extern void tracked_keys_advance(pg_atomic_uint64 *time, TimestampTz to);
+extern bool tracked_keys_is_pending(TrackedKey *entry);
+extern bool tracked_keys_is_limiting(const TrackedKeyRef *ref, TrackedKey *entry, TimestampTz now);
+extern int64 tracked_keys_slot_timeout(void);
+
+#endif							/* APIKEYS_LIVE_TRACKED_KEYS_H */

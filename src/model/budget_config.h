@@ -1,0 +1,32 @@
+/*-------------------------------------------------------------------------
+ *
+ * budget_config.h
+ *	  What the owner of a budget decides about it: checked in one place.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_MODEL_BUDGET_CONFIG_H
+#define APIKEYS_MODEL_BUDGET_CONFIG_H
+
+#include "fmgr.h"
+#include "utils/jsonb.h"
+
+/* In the order of apikey_budget_create's arguments. */
+typedef enum BudgetMember
+{
+	BUDGET_NAME,
+	BUDGET_MAX_COST,
+	BUDGET_RESET_EVERY,
+	BUDGET_NMEMBERS
+} BudgetMember;
+
+typedef struct BudgetConfig
+{
+	Datum		values[BUDGET_NMEMBERS];
+	bool		nulls[BUDGET_NMEMBERS];
+} BudgetConfig;
+
+extern void budget_config_from_arguments(BudgetConfig *config, FunctionCallInfo fcinfo);
+extern void budget_config_change(BudgetConfig *config, Jsonb *changes);
+
+#endif							/* APIKEYS_MODEL_BUDGET_CONFIG_H */

@@ -1,0 +1,406 @@
+/*-------------------------------------------------------------------------
+ *
+ * key_config.c
+ *	  What the owner of a key decides about it: checked in one place.
+ *
+ * apikey_generate and apikey_import fill a KeyConfig from their arguments,
+ * apikey_update changes one by a JSON document.  Every value passes
+ * check_member() on its way, which also puts it into the form that is
+ * stored.  The CHECK constraint on apikeys.key asks the same rules of every
+ * row, whoever writes it.  It is a single one because the server parses the
+ * constraints of a table anew in each statement.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "base/json_document.h"
+#include "model/key_config.h"
+#include "model/key_format.h"
+#include "model/key_hash.h"
+#include "model/key_scan.h"
+#include "model/permissions.h"
+
+#define DESCRIPTION_MAX_CHARS	1000
+#define DOCUMENT_MAX_BYTES		65536
+#define EXTERNAL_ID_MAX_CHARS	255
+
+PG_FUNCTION_INFO_V1(apikeys_check_key);
+
+static const JsonDocumentMember members[] = {
+	[CONFIG_NAME] = {"name", TEXTOID},
+	[CONFIG_DESCRIPTION] = {"description", TEXTOID},
+	[CONFIG_USER_ID] = {"user_id", UUIDOID},
+	[CONFIG_TEAM_ID] = {"team_id", UUIDOID},
+	[CONFIG_BUDGET_ID] = {"budget_id", UUIDOID},
+	[CONFIG_PERMISSIONS] = {"permissions", JSONBOID},
+	[CONFIG_RATE_LIMITS] = {"rate_limits", JSONBOID},
+	[CONFIG_EXPIRES_AT] = {"expires_at", TIMESTAMPTZOID},
+	[CONFIG_METADATA] = {"metadata", JSONBOID},
+	[CONFIG_EXTERNAL_ID] = {"external_id", TEXTOID},
+	[CONFIG_ALLOWED_IPS] = {"allowed_ips", INETARRAYOID},
+	[CONFIG_ENABLED] = {"enabled", BOOLOID},
+};
+
+/* The types are those of the SQL arguments. */
+static const JsonDocument changes_document = {
+	.name = "changes",
+	.members = members,
+	.nmembers = CONFIG_NMEMBERS,
+};
+
+/* Raises 22023 unless value is a text of 1 to max_chars characters. */
+void
+key_config_check_text(const char *what, Datum value, bool isnull, int max_chars)
+{
+	const char *fault = "must not be null";
+
+	if (!isnull)
+	{
+		text	   *txt = DatumGetTextPP(value);
+		int			nchars = pg_mbstrlen_with_len(VARDATA_ANY(txt), VARSIZE_ANY_EXHDR(txt));
+
+		if (nchars >= 1 && nchars <= max_chars)
+			return;
+		fault = nchars == 0 ? "must not be empty" : "is too long";
+	}
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s %s", what, fault),
+			 errdetail("It must have 1 to %d characters.", max_chars)));
+}
+
+/* Raises 22023 unless expires_at lies in the future. */
+void
+key_config_check_expires_at(TimestampTz expires_at, TimestampTz now)
+{
+	if (expires_at > now)
+		return;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("expires_at must be in the future"),
+			 errdetail("It is %s, and now it is %s.",
+					   pstrdup(timestamptz_to_str(expires_at)),
+					   pstrdup(timestamptz_to_str(now))),
+			 errhint("Leave it out for a key that never expires.")));
+}
+
+/* Raises 22023 unless value is a hash. */
+void
+key_config_check_hash(const bytea *hash)
+{
+	if (VARSIZE_ANY_EXHDR(hash) != KEY_HASH_LEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key_hash must have %d bytes", KEY_HASH_LEN),
+				 errdetail("It has %d.", (int) VARSIZE_ANY_EXHDR(hash)),
+				 errhint("A hash in hexadecimal is converted with decode(hash, 'hex').")));
+}
+
+/* Raises 22023 unless value can be shown as the masked form of a key. */
+void
+key_config_check_masked(const text *masked)
+{
+	int			len = VARSIZE_ANY_EXHDR(masked);
+	bool		printable = true;
+
+	for (int i = 0; i < len; i++)
+		printable &= (VARDATA_ANY(masked)[i] >= ' ' && VARDATA_ANY(masked)[i] <= '~');
+
+	if (len < 1 || len > MASKED_KEY_MAX_LEN || !printable)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid key_prefix"),
+				 errdetail("It must be 1 to %d printable ASCII characters.",
+						   MASKED_KEY_MAX_LEN),
+				 errhint("It is shown to people: give the masked form of the key, such as \"gw-a...wxyz\", not the key.")));
+}
+
+/* Raises 22023 unless the list has one dimension and no null in it. */
+static void
+check_allowed_ips(ArrayType *ips)
+{
+	if (ARR_NDIM(ips) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("allowed_ips must have one dimension")));
+	if (ARR_NDIM(ips) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("allowed_ips must not be empty"),
+				 errhint("Null stands for no restriction.")));
+	if (array_contains_nulls(ips))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("allowed_ips must not contain nulls")));
+}
+
+/*
+ * Puts a member into the form in which it is stored: no document is the
+ * empty one, an empty list of addresses is none.
+ */
+static void
+normalize(KeyConfig *config, ConfigMember member)
+{
+	Datum	   *value = &config->values[member];
+	bool	   *isnull = &config->nulls[member];
+
+	if (*isnull && members[member].type == JSONBOID)
+	{
+		*value = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
+		*isnull = false;
+	}
+	if (!*isnull && member == CONFIG_ALLOWED_IPS)
+		*isnull = (ARR_NDIM(DatumGetArrayTypeP(*value)) == 0);
+}
+
+/*
+ * Raises 22023 for a document that is too large: every verify hands it out.
+ */
+static void
+check_document_size(ConfigMember member, Datum document)
+{
+	if (toast_raw_datum_size(document) <= DOCUMENT_MAX_BYTES)
+		return;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s is too large", members[member].name),
+			 errdetail("It may have %d bytes as jsonb.", DOCUMENT_MAX_BYTES)));
+}
+
+/*
+ * Raises 22023 for a text with a raw key in it, pasted into the wrong place:
+ * what is stored here is for many to read.
+ */
+static void
+check_no_raw_key(ConfigMember member, Datum value)
+{
+	KeyMatch	match;
+	bool		found;
+
+	if (members[member].type == TEXTOID)
+	{
+		text	   *txt = DatumGetTextPP(value);
+
+		found = key_scan_find(VARDATA_ANY(txt), VARSIZE_ANY_EXHDR(txt), 0, &match);
+	}
+	else
+	{
+		Jsonb	   *document = DatumGetJsonbP(value);
+		char	   *json = JsonbToCString(NULL, &document->root, VARSIZE(document));
+
+		found = key_scan_find(json, strlen(json), 0, &match);
+	}
+
+	if (found)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not contain a raw API key", members[member].name)));
+}
+
+/* Checks a value in the form in which it is stored.  Raises 22023. */
+static void
+check_value(ConfigMember member, Datum value, bool isnull)
+{
+	if (member == CONFIG_NAME)
+		key_config_check_text("name", value, isnull, NAME_MAX_CHARS);
+	if (isnull)
+		return;
+
+	if (members[member].type == JSONBOID)
+		check_document_size(member, value);
+	if (members[member].type == TEXTOID || members[member].type == JSONBOID)
+		check_no_raw_key(member, value);
+
+	switch (member)
+	{
+		case CONFIG_DESCRIPTION:
+			key_config_check_text("description", value, false, DESCRIPTION_MAX_CHARS);
+			break;
+		case CONFIG_EXTERNAL_ID:
+			key_config_check_text("external_id", value, false, EXTERNAL_ID_MAX_CHARS);
+			break;
+		case CONFIG_PERMISSIONS:
+			{
+				Permissions permissions;
+
+				permissions_parse(DatumGetJsonbP(value), &permissions);
+				break;
+			}
+		case CONFIG_RATE_LIMITS:
+			{
+				RateLimits	limits;
+
+				rate_limits_parse(DatumGetJsonbP(value), &limits);
+				break;
+			}
+		case CONFIG_METADATA:
+			if (!JB_ROOT_IS_OBJECT(DatumGetJsonbP(value)))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("metadata must be a JSON object")));
+			break;
+		case CONFIG_ALLOWED_IPS:
+			check_allowed_ips(DatumGetArrayTypeP(value));
+			break;
+		case CONFIG_EXPIRES_AT:
+			if (TIMESTAMP_IS_NOBEGIN(DatumGetTimestampTz(value)))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("expires_at must not be -infinity")));
+			break;
+		default:
+			break;
+	}
+}
+
+/* Normalizes and checks one member of a new configuration. */
+static void
+check_member(KeyConfig *config, ConfigMember member, TimestampTz now)
+{
+	normalize(config, member);
+	if (member == CONFIG_EXPIRES_AT && !config->nulls[member])
+		key_config_check_expires_at(DatumGetTimestampTz(config->values[member]), now);
+	check_value(member, config->values[member], config->nulls[member]);
+}
+
+/* Checks a whole configuration.  Raises 22023. */
+void
+key_config_check(KeyConfig *config, TimestampTz now)
+{
+	for (int member = 0; member < CONFIG_NMEMBERS; member++)
+		check_member(config, member, now);
+}
+
+/* Returns the inet[] that a JSON array of strings spells. */
+static Datum
+array_to_inets(const JsonDocument *document, const JsonDocumentMember *member,
+			   const JsonbValue *json)
+{
+	const char *expected = "null or an array of strings";
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	element;
+	Datum	   *inets;
+	int			ninets = 0;
+
+	if (json->type != jbvBinary || !JsonContainerIsArray(json->val.binary.data))
+		json_document_raise_bad_value(document, member, expected);
+
+	inets = palloc(sizeof(Datum) * Max(1, JsonContainerSize(json->val.binary.data)));
+	it = JsonbIteratorInit(json->val.binary.data);
+	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
+	{
+		if (token != WJB_ELEM)
+			continue;
+		if (element.type != jbvString)
+			json_document_raise_bad_value(document, member, expected);
+		inets[ninets++] = json_document_parse_string(document, member, INETOID, &element);
+	}
+
+	return PointerGetDatum(construct_array(inets, ninets, INETOID,
+										   -1, false, TYPALIGN_INT));
+}
+
+/* Returns the value of a member that is not null in JSON. */
+static Datum
+json_to_datum(const JsonDocument *document, const JsonDocumentMember *member, JsonbValue *json)
+{
+	switch (member->type)
+	{
+		case JSONBOID:
+			return JsonbPGetDatum(JsonbValueToJsonb(json));
+		case INETARRAYOID:
+			return array_to_inets(document, member, json);
+		case BOOLOID:
+			if (json->type != jbvBool)
+				json_document_raise_bad_value(document, member, "true or false");
+			return BoolGetDatum(json->val.boolean);
+		default:
+			if (json->type != jbvString)
+				json_document_raise_bad_value(document, member,
+											  member == &members[CONFIG_NAME] ? "a string"
+																			  : "null or a string");
+			return json_document_parse_string(document, member, member->type, json);
+	}
+}
+
+/* What a change is applied to. */
+typedef struct ChangeTarget
+{
+	KeyConfig  *config;
+	TimestampTz now;
+} ChangeTarget;
+
+/* Visitor: applies the change of one member. */
+static void
+change_member(const JsonDocument *document, const JsonDocumentMember *member,
+			  JsonbValue *json, void *arg)
+{
+	ChangeTarget *target = arg;
+	ConfigMember m = member - members;
+
+	target->config->nulls[m] = (json->type == jbvNull);
+	if (json->type != jbvNull)
+		target->config->values[m] = json_to_datum(document, member, json);
+	else if (m == CONFIG_ENABLED)
+		json_document_raise_bad_value(document, member, "true or false");
+
+	check_member(target->config, m, target->now);
+}
+
+/*
+ * Applies a document of changes: a member that is absent stays, one that is
+ * null is cleared.  Only what is changed is checked, so that a key whose
+ * expiry has passed can still be renamed.  Raises 22023.
+ */
+void
+key_config_change(KeyConfig *config, Jsonb *changes, TimestampTz now)
+{
+	ChangeTarget target = {config, now};
+
+	json_document_visit(&changes_document, changes, change_member, &target);
+}
+
+/*
+ * apikeys.check_key(...): for the CHECK on apikeys.key.  True, or raises
+ * 22023 as the functions that write keys do.
+ */
+Datum
+apikeys_check_key(PG_FUNCTION_ARGS)
+{
+	static const ConfigMember checked[] = {
+		CONFIG_NAME, CONFIG_DESCRIPTION, CONFIG_EXTERNAL_ID, CONFIG_PERMISSIONS,
+		CONFIG_RATE_LIMITS, CONFIG_METADATA, CONFIG_ALLOWED_IPS, CONFIG_EXPIRES_AT
+	};
+	const int	n = lengthof(checked);
+
+	for (int i = 0; i < n; i++)
+		check_value(checked[i], PG_GETARG_DATUM(i), PG_ARGISNULL(i));
+
+	if (!PG_ARGISNULL(n))
+		key_config_check_hash(PG_GETARG_BYTEA_PP(n));
+	if (!PG_ARGISNULL(n + 1))
+		key_config_check_text("hash_secret", PG_GETARG_DATUM(n + 1), false,
+							  HMAC_SECRET_NAME_MAX_CHARS);
+	if (!PG_ARGISNULL(n + 2))
+		key_config_check_masked(PG_GETARG_TEXT_PP(n + 2));
+	if (!PG_ARGISNULL(n + 3) && TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(n + 3)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("created_at must be finite")));
+
+	PG_RETURN_BOOL(true);
+}

@@ -1,0 +1,48 @@
+/*-------------------------------------------------------------------------
+ *
+ * key_config.h
+ *	  What the owner of a key decides about it: checked in one place.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_MODEL_KEY_CONFIG_H
+#define APIKEYS_MODEL_KEY_CONFIG_H
+
+#include "datatype/timestamp.h"
+#include "utils/jsonb.h"
+
+#define NAME_MAX_CHARS			255
+#define HMAC_SECRET_NAME_MAX_CHARS	63
+
+/* In the order of apikey_generate's arguments. */
+typedef enum ConfigMember
+{
+	CONFIG_NAME,
+	CONFIG_DESCRIPTION,
+	CONFIG_USER_ID,
+	CONFIG_TEAM_ID,
+	CONFIG_BUDGET_ID,
+	CONFIG_PERMISSIONS,
+	CONFIG_RATE_LIMITS,
+	CONFIG_EXPIRES_AT,
+	CONFIG_METADATA,
+	CONFIG_EXTERNAL_ID,
+	CONFIG_ALLOWED_IPS,
+	CONFIG_ENABLED,
+	CONFIG_NMEMBERS
+} ConfigMember;
+
+typedef struct KeyConfig
+{
+	Datum		values[CONFIG_NMEMBERS];
+	bool		nulls[CONFIG_NMEMBERS];
+} KeyConfig;
+
+extern void key_config_check(KeyConfig *config, TimestampTz now);
+extern void key_config_change(KeyConfig *config, Jsonb *changes, TimestampTz now);
+extern void key_config_check_hash(const bytea *hash);
+extern void key_config_check_masked(const text *masked);
+extern void key_config_check_expires_at(TimestampTz expires_at, TimestampTz now);
+extern void key_config_check_text(const char *what, Datum value, bool isnull, int max_chars);
+
+#endif							/* APIKEYS_MODEL_KEY_CONFIG_H */

@@ -1,0 +1,15 @@
+/*-------------------------------------------------------------------------
+ *
+ * key_hash.h
+ *	  The hash under which a raw key is stored and looked up.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_MODEL_KEY_HASH_H
+#define APIKEYS_MODEL_KEY_HASH_H
+
+#define KEY_HASH_LEN 32			/* SHA-256 */
+
+extern bytea *key_hash_compute(const text *raw_key, const bytea *secret);
+
+#endif							/* APIKEYS_MODEL_KEY_HASH_H */

@@ -1,0 +1,389 @@
+/*-------------------------------------------------------------------------
+ *
+ * hmac_secrets.c
+ *	  The HMAC secrets, as this process has read them from their file.
+ *
+ * The secrets are in the memory of processes and nowhere else: not in shared
+ * memory, not in the setting, which names the file, not in the memory that
+ * the server keeps for it, and not in what is said about a file that is
+ * refused.  What is replaced is wiped.
+ *
+ * There are two sets.  The set in use is what the file held at the last
+ * reload; its first secret signs new keys, all of them verify.  A backend in
+ * the middle of a long statement has not reloaded yet while others have, and
+ * may be asked for a key that they have signed with a secret it does not
+ * know.  So who does not find a key looks whether the file has changed since,
+ * and then takes the secrets that it does not know into a second set, which
+ * verifies, never signs, and lasts until the reload.
+ *
+ * A file that is refused changes nothing.  It is read whole and by one
+ * descriptor, so that what is checked is what is read.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "storage/fd.h"
+
+#include "base/compat.h"
+#include "settings/hmac_secrets.h"
+
+#define FILE_MAX_SIZE	32768
+
+/* Tells one content of the file from another without reading it. */
+typedef struct FileStamp
+{
+	dev_t		device;
+	ino_t		inode;
+	off_t		size;
+	struct timespec changed;
+} FileStamp;
+
+typedef struct SecretSet
+{
+	int			n;
+	HmacSecret	secrets[HMAC_SECRETS_MAX];
+	FileStamp	stamp;
+} SecretSet;
+
+static SecretSet in_use;
+static SecretSet staged;		/* read, and not yet adopted */
+static SecretSet unadopted;		/* of a file that is yet to be reloaded */
+
+/* Changes with every change of what verifies or signs. */
+static uint64 version = 0;
+
+static char reason[256];		/* why a file is refused */
+
+static void
+wipe(SecretSet *set)
+{
+	explicit_bzero(set, sizeof(SecretSet));
+}
+
+/* ------------------------------------------------------------ the parser */
+
+static bool
+is_name_char(char c)
+{
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+		   (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
+}
+
+static bool
+is_name(const char *text, size_t len)
+{
+	if (len < 1 || len > HMAC_SECRET_NAME_MAX_LEN)
+		return false;
+	for (size_t i = 0; i < len; i++)
+	{
+		if (!is_name_char(text[i]))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * May a text be a secret?  White space at its ends would be there by
+ * accident, and a control character is a sign of a file of another kind.
+ */
+static bool
+is_secret(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+	{
+		if ((unsigned char) text[i] < ' ' || text[i] == 0x7f)
+			return false;
+	}
+	return len == 0 || (text[0] != ' ' && text[len - 1] != ' ');
+}
+
+/*
+ * Parses a line, "name:secret".  Returns NULL or why it is refused; nothing
+ * of the line is quoted but what has the form of a name and stands before a
+ * colon.
+ */
+static const char *
+parse_line(SecretSet *set, int number, const char *line, size_t len)
+{
+	const char *colon = memchr(line, ':', len);
+	size_t		name_len = colon ? colon - line : 0;
+	const char *text = colon ? colon + 1 : NULL;
+	size_t		text_len = colon ? len - name_len - 1 : 0;
+	HmacSecret *secret = &set->secrets[set->n];
+
+	if (!is_name(line, name_len) || !is_secret(text, text_len))
+		snprintf(reason, sizeof(reason), "Line %d is not of the form \"name:secret\".", number);
+	else if (text_len < HMAC_SECRET_MIN_LEN || text_len > HMAC_SECRET_MAX_LEN)
+		snprintf(reason, sizeof(reason), "The secret in line %d does not have %d to %d bytes.",
+				 number, HMAC_SECRET_MIN_LEN, HMAC_SECRET_MAX_LEN);
+	else if (set->n == HMAC_SECRETS_MAX)
+		snprintf(reason, sizeof(reason), "Line %d is one too many: %d secrets are allowed.",
+				 number, HMAC_SECRETS_MAX);
+	else
+	{
+		memcpy(secret->name, line, name_len);
+		SET_VARSIZE(&secret->value, VARHDRSZ + text_len);
+		memcpy(secret->value.data, text, text_len);
+		for (int i = 0; i < set->n; i++)
+		{
+			if (strcmp(set->secrets[i].name, secret->name) != 0)
+				continue;
+			snprintf(reason, sizeof(reason), "Line %d names secret \"%s\" a second time.",
+					 number, secret->name);
+			return reason;
+		}
+		set->n++;
+		return NULL;
+	}
+
+	return reason;
+}
+
+/* Parses a file's content; NULL or why it is refused. */
+static const char *
+parse(SecretSet *set, const char *content, size_t size)
+{
+	const char *end = content + size;
+	int			number = 0;
+
+	for (const char *line = content; line < end;)
+	{
+		const char *newline = memchr(line, '\n', end - line);
+		const char *line_end = newline ? newline : end;
+		const char *next = newline ? newline + 1 : end;
+
+		number++;
+		if (line_end > line && line_end[-1] == '\r')
+			line_end--;
+		while (line < line_end && (*line == ' ' || *line == '\t'))
+			line++;
+		if (line < line_end && *line != '#')
+		{
+			const char *fault = parse_line(set, number, line, line_end - line);
+
+			if (fault != NULL)
+				return fault;
+		}
+		line = next;
+	}
+
+	/* An editor at work leaves such a file for a moment. */
+	return set->n > 0 ? NULL : "It holds no secret.";
+}
+
+/* -------------------------------------------------------------- the file */
+
+static FileStamp
+stamp_of(const struct stat *st)
+{
+	FileStamp	stamp;
+
+	memset(&stamp, 0, sizeof(stamp)); /* to be compared as bytes */
+	stamp.device = st->st_dev;
+	stamp.inode = st->st_ino;
+	stamp.size = st->st_size;
+	stamp.changed.tv_sec = st->st_ctim.tv_sec;
+	stamp.changed.tv_nsec = st->st_ctim.tv_nsec;
+	return stamp;
+}
+
+/* The rule is that of the server for the keys of its certificates. */
+static const char *
+check_file(const struct stat *st)
+{
+	if (!S_ISREG(st->st_mode))
+		return "It is not a regular file.";
+	if (st->st_uid != geteuid() && st->st_uid != 0)
+		return "It must be owned by the server's user or by root.";
+	if (st->st_mode & (st->st_uid == 0 ? S_IWGRP | S_IXGRP | S_IRWXO : S_IRWXG | S_IRWXO))
+		return "Others may read it: it must have mode 0600 or less if owned by the server's user, 0640 or less if owned by root.";
+	if (st->st_size > FILE_MAX_SIZE)
+		return "It is too large.";
+	return NULL;
+}
+
+/* Reads an open file into a set; NULL or why it is refused. */
+static const char *
+read_descriptor(int fd, SecretSet *set)
+{
+	static char content[FILE_MAX_SIZE];
+	struct stat st;
+	const char *fault;
+	size_t		size = 0;
+	ssize_t		n;
+
+	if (fstat(fd, &st) != 0)
+		return "It could not be examined.";
+	set->stamp = stamp_of(&st);
+	fault = check_file(&st);
+	if (fault != NULL)
+		return fault;
+
+	while (size < sizeof(content) &&
+		   (n = read(fd, content + size, sizeof(content) - size)) != 0)
+	{
+		if (n > 0)
+			size += n;
+		else if (errno != EINTR)
+		{
+			fault = "It could not be read.";
+			break;
+		}
+	}
+	if (fault == NULL)
+		fault = parse(set, content, size);
+	explicit_bzero(content, sizeof(content));
+
+	return fault;
+}
+
+/* Reads a file into a set; NULL or why it is refused. */
+static const char *
+read_file(const char *path, SecretSet *set)
+{
+	/* Whoever made the path a pipe shall not keep us waiting. */
+	int			fd = BasicOpenFile(path, O_RDONLY | O_NONBLOCK | PG_BINARY);
+	const char *fault;
+
+	wipe(set);
+	if (fd < 0)
+	{
+		snprintf(reason, sizeof(reason), "It could not be opened: %s.", strerror(errno));
+		return reason;
+	}
+	fault = read_descriptor(fd, set);
+	close(fd);
+
+	return fault;
+}
+
+/* ------------------------------------------------------- for the setting */
+
+/*
+ * Reads the secrets of a file, for hmac_secrets_adopt().  Returns NULL, or a
+ * sentence that says why the file is refused.
+ */
+const char *
+hmac_secrets_stage(const char *path)
+{
+	const char *fault = read_file(path, &staged);
+
+	if (fault != NULL)
+		wipe(&staged);
+	return fault;
+}
+
+/* Puts the secrets that have been staged into use. */
+void
+hmac_secrets_adopt(void)
+{
+	if (staged.n == 0)
+		return;
+
+	if (staged.n != in_use.n || unadopted.n > 0 ||
+		memcmp(staged.secrets, in_use.secrets, sizeof(staged.secrets)) != 0)
+		version++;
+	wipe(&unadopted);
+	in_use = staged;
+	wipe(&staged);
+}
+
+/* Forgets all secrets. */
+void
+hmac_secrets_clear(void)
+{
+	if (in_use.n > 0 || unadopted.n > 0)
+		version++;
+	wipe(&in_use);
+	wipe(&unadopted);
+	wipe(&staged);
+}
+
+/* -------------------------------------------------- for those who hash keys */
+
+/* The secret that signs new keys; NULL: there are none. */
+const HmacSecret *
+hmac_secrets_first(void)
+{
+	return in_use.n > 0 ? &in_use.secrets[0] : NULL;
+}
+
+/* How many secrets verify. */
+int
+hmac_secrets_count(void)
+{
+	return in_use.n + unadopted.n;
+}
+
+/* Returns a secret; those in use come first, in the order of the file. */
+const HmacSecret *
+hmac_secrets_get(int i)
+{
+	return i < in_use.n ? &in_use.secrets[i] : &unadopted.secrets[i - in_use.n];
+}
+
+uint64
+hmac_secrets_version(void)
+{
+	return version;
+}
+
+/* Does the file hold secrets that are yet to be loaded, for all we know? */
+bool
+hmac_secrets_are_outdated(void)
+{
+	return unadopted.n > 0;
+}
+
+static bool
+is_in_use(const HmacSecret *secret)
+{
+	for (int i = 0; i < in_use.n; i++)
+	{
+		if (memcmp(&in_use.secrets[i], secret, sizeof(HmacSecret)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Looks whether a file holds secrets that are not known yet, and has them
+ * verify until the next reload.  True if there are some.  A file that has not
+ * changed since it was read costs one stat().
+ */
+bool
+hmac_secrets_reread(const char *path)
+{
+	struct stat st;
+	FileStamp	stamp;
+	int			known = 0;
+
+	if (path[0] == '\0' || stat(path, &st) != 0)
+		return false;
+	stamp = stamp_of(&st);
+	if (memcmp(&stamp, &in_use.stamp, sizeof(stamp)) == 0 ||
+		memcmp(&stamp, &unadopted.stamp, sizeof(stamp)) == 0)
+		return false;
+
+	if (unadopted.n > 0)
+		version++;
+	if (read_file(path, &unadopted) != NULL)
+		unadopted.n = 0;		/* its stamp stays, so that it is read once */
+
+	for (int i = 0; i < unadopted.n; i++)
+	{
+		if (!is_in_use(&unadopted.secrets[i]))
+			unadopted.secrets[known++] = unadopted.secrets[i];
+	}
+	explicit_bzero(&unadopted.secrets[known], (HMAC_SECRETS_MAX - known) * sizeof(HmacSecret));
+	unadopted.n = known;
+	if (known > 0)
+		version++;
+
+	return known > 0;
+}

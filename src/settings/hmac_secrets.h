@@ -1,0 +1,41 @@
+/*-------------------------------------------------------------------------
+ *
+ * hmac_secrets.h
+ *	  The HMAC secrets, as this process has read them from their file.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_SETTINGS_HMAC_SECRETS_H
+#define APIKEYS_SETTINGS_HMAC_SECRETS_H
+
+#define HMAC_SECRETS_MAX			16	/* in a file: an unknown text costs as many hashes */
+#define HMAC_SECRET_NAME_MAX_LEN 63
+#define HMAC_SECRET_MIN_LEN		16
+#define HMAC_SECRET_MAX_LEN		255
+
+typedef struct HmacSecret
+{
+	char		name[HMAC_SECRET_NAME_MAX_LEN + 1];
+	struct						/* laid out as a bytea */
+	{
+		int32		vl_len_;
+		char		data[HMAC_SECRET_MAX_LEN];
+	} value;
+} HmacSecret;
+
+#define hmac_secrets_value(secret)	((const bytea *) &(secret)->value)
+
+/* for the setting that names the file */
+extern const char *hmac_secrets_stage(const char *path);
+extern void hmac_secrets_adopt(void);
+extern void hmac_secrets_clear(void);
+
+/* for those who hash keys */
+extern const HmacSecret *hmac_secrets_first(void);
+extern int	hmac_secrets_count(void);
+extern const HmacSecret *hmac_secrets_get(int i);
+extern uint64 hmac_secrets_version(void);
+extern bool hmac_secrets_are_outdated(void);
+extern bool hmac_secrets_reread(const char *path);
+
+#endif							/* APIKEYS_SETTINGS_HMAC_SECRETS_H */

@@ -1,0 +1,234 @@
+/*-------------------------------------------------------------------------
+ *
+ * budgets.c
+ *	  The statements on apikeys.budget.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "store/spi.h"
+#include "store/store.h"
+
+static Statement find_budget = {
+	.sql = "SELECT i.name, i.max_cost, i.spent, i.remaining, b.created_at,"
+	" i.period_started_at, i.period_ends_at, b.xmin"
+	" FROM apikeys.budget b"
+	" JOIN apikeys.budget_info i ON i.id OPERATOR(pg_catalog.=) b.id"
+	" WHERE b.id OPERATOR(pg_catalog.=) $1",
+	STATEMENT_ARGS(UUIDOID)
+};
+
+static Statement lock_budget = {
+	.sql = "SELECT b.name, b.max_cost, b.reset_every FROM apikeys.budget b"
+	" WHERE b.id OPERATOR(pg_catalog.=) $1"
+	" FOR UPDATE",
+	STATEMENT_ARGS(UUIDOID)
+};
+
+/* Against its deletion, not against a change. */
+static Statement lock_budget_for_share = {
+	.sql = "SELECT FROM apikeys.budget b"
+	" WHERE b.id OPERATOR(pg_catalog.=) $1"
+	" FOR KEY SHARE",
+	STATEMENT_ARGS(UUIDOID)
+};
+
+static Statement budget_info = {
+	.sql = "SELECT i FROM apikeys.budget_info i WHERE i.id OPERATOR(pg_catalog.=) $1",
+	STATEMENT_ARGS(UUIDOID)
+};
+
+static Statement budget_keys = {
+	.sql = "SELECT FROM apikeys.key k"
+	" WHERE k.budget_id OPERATOR(pg_catalog.=) $1 LIMIT 1",
+	STATEMENT_ARGS(UUIDOID)
+};
+
+static Statement insert_budget = {
+	.sql = "WITH new AS ("
+	"INSERT INTO apikeys.budget (name, max_cost, reset_every, id, created_at, updated_at)"
+	" VALUES ($1, $2, $3, $4, $5, $5)"
+	" RETURNING id)"
+	" " ADD_EVENT
+	" SELECT $5, $6, 'budget_create', NULL, pg_catalog.jsonb_build_object("
+	"'budget_id', new.id, 'name', $1, 'max_cost', $2, 'reset_every', $3) FROM new",
+	STATEMENT_ARGS(TEXTOID, NUMERICOID, INTERVALOID, UUIDOID, TIMESTAMPTZOID, NAMEOID)
+};
+
+/* What apikey_budget_update may change, as a document. */
+#define BUDGET_DOCUMENT \
+	"pg_catalog.jsonb_build_object('name', name, 'max_cost', max_cost," \
+	" 'reset_every', reset_every) AS document"
+
+static Statement update_budget = {
+	.sql = "WITH was AS (SELECT " BUDGET_DOCUMENT " FROM apikeys.budget"
+	" WHERE id OPERATOR(pg_catalog.=) $4),"
+	" became AS (UPDATE apikeys.budget SET name = $1, max_cost = $2,"
+	" reset_every = $3, updated_at = $5"
+	" WHERE id OPERATOR(pg_catalog.=) $4"
+	" RETURNING " BUDGET_DOCUMENT ")"
+	" " ADD_EVENT
+	" SELECT $5, $6, 'budget_update', NULL,"
+	" pg_catalog.jsonb_build_object('budget_id', $4)"
+	" OPERATOR(pg_catalog.||) " CHANGED_MEMBERS " FROM was, became",
+	STATEMENT_ARGS(TEXTOID, NUMERICOID, INTERVALOID, UUIDOID, TIMESTAMPTZOID, NAMEOID)
+};
+
+/*
+ * What has been spent is left to the clean-up: a flush that adds to it must
+ * not have to wait.  What is in the ledger still goes when it is rolled up.
+ */
+static Statement delete_budget = {
+	.sql = "WITH gone AS (DELETE FROM apikeys.budget"
+	" WHERE id OPERATOR(pg_catalog.=) $1"
+	" RETURNING id, name)"
+	" " ADD_EVENT
+	" SELECT $2, $3, 'budget_delete', NULL, pg_catalog.jsonb_build_object("
+	"'budget_id', gone.id, 'name', gone.name) FROM gone",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID)
+};
+
+/*
+ * Finds a budget, and what has been committed as spent of it; false when
+ * there is none.  Takes no lock.  The saved, unless NULL, is set to that of
+ * the snapshot with which the budget was read.
+ */
+bool
+store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved)
+{
+	StoreScope	scope;
+	Snapshot	snapshot = GetLatestSnapshot();
+	Datum		values[8];
+	bool		nulls[8];
+	bool		found;
+
+	if (saved != NULL)
+		saved_snapshot_take(saved, snapshot);
+
+	store_open(&scope);
+	found = store_read_at(&find_budget, (Datum[]) {UUIDPGetDatum(id)}, NULL, snapshot) > 0;
+	if (found)
+		heap_deform_tuple(store_copy_row(), SPI_tuptable->tupdesc, values, nulls);
+	store_close(&scope);
+
+	if (found)
+	{
+		row->name = TextDatumGetCString(values[0]);
+		row->max_cost = DatumGetNumericCopy(values[1]);
+		row->spent = DatumGetNumericCopy(values[2]);
+		row->remaining = DatumGetNumericCopy(values[3]);
+		row->created_at = DatumGetTimestampTz(values[4]);
+		row->started_at = DatumGetTimestampTz(values[5]);
+		row->ends_at = nulls[6] ? DT_NOEND : DatumGetTimestampTz(values[6]);
+		row->own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(values[7]));
+	}
+
+	return found;
+}
+
+/* Locks a budget against every change until the transaction ends. */
+bool
+store_lock_budget(const pg_uuid_t *id, BudgetConfig *config)
+{
+	StoreScope	scope;
+	bool		found;
+
+	store_open(&scope);
+	found = store_write(&lock_budget, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
+	if (found)
+		heap_deform_tuple(store_copy_row(), SPI_tuptable->tupdesc,
+						  config->values, config->nulls);
+	store_close(&scope);
+
+	return found;
+}
+
+/*
+ * Has a budget stay, if there is one with this id, until the transaction ends.
+ * To be called before a key is made to point to it: who deletes the budget
+ * looks for keys, and cannot see ours yet.
+ */
+void
+store_lock_budget_for_share(const pg_uuid_t *id)
+{
+	StoreScope	scope;
+
+	store_open(&scope);
+	store_write(&lock_budget_for_share, (Datum[]) {UUIDPGetDatum(id)}, NULL);
+	store_close(&scope);
+}
+
+/* Returns the row of apikeys.budget_info of a budget that exists. */
+Datum
+store_budget_info(const pg_uuid_t *id)
+{
+	return store_read_info(&budget_info, "budget_info", id);
+}
+
+/* Does a key point to a budget, whatever the key's status? */
+bool
+store_budget_has_keys(const pg_uuid_t *id)
+{
+	StoreScope	scope;
+	bool		found;
+
+	store_open(&scope);
+	found = store_read_latest(&budget_keys, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
+	store_close(&scope);
+
+	return found;
+}
+
+/* Runs a statement whose arguments are the configuration, id, now and role. */
+static void
+write_budget(Statement *statement, const pg_uuid_t *id, const BudgetConfig *config,
+			 TimestampTz now)
+{
+	StoreScope	scope;
+	Datum		values[BUDGET_NMEMBERS + 3];
+	bool		nulls[BUDGET_NMEMBERS + 3] = {0};
+
+	store_open(&scope);
+	memcpy(values, config->values, sizeof(config->values));
+	memcpy(nulls, config->nulls, sizeof(config->nulls));
+	values[BUDGET_NMEMBERS] = UUIDPGetDatum(id);
+	values[BUDGET_NMEMBERS + 1] = TimestampTzGetDatum(now);
+	values[BUDGET_NMEMBERS + 2] = store_acting_role(&scope);
+	store_write_one(statement, "budget", values, nulls);
+	store_close(&scope);
+}
+
+/* Stores a new budget. */
+void
+store_insert_budget(const pg_uuid_t *id, const BudgetConfig *config, TimestampTz now)
+{
+	write_budget(&insert_budget, id, config, now);
+}
+
+/* Stores the configuration of a locked budget; the event says what changed. */
+void
+store_update_budget(const pg_uuid_t *id, const BudgetConfig *config, TimestampTz now)
+{
+	write_budget(&update_budget, id, config, now);
+}
+
+/* Deletes a locked budget. */
+void
+store_delete_budget(const pg_uuid_t *id, TimestampTz now)
+{
+	StoreScope	scope;
+
+	store_open(&scope);
+	store_write_one(&delete_budget, "budget",
+					(Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now),
+							  store_acting_role(&scope)},
+					NULL);
+	store_close(&scope);
+}

@@ -1,0 +1,183 @@
+/*-------------------------------------------------------------------------
+ *
+ * grants.c
+ *	  The statements that hand out rights on the extension's objects.
+ *
+ * GRANT takes no parameters, so these are the only texts that are put
+ * together when they are run: of names that the catalog has and the server
+ * quotes.
+ *
+ * Two that grant at once would change the same rows of the catalog, and the
+ * second would fail.  So a lock on the extension, held until the transaction
+ * ends, lets one at a time, and keeps DROP EXTENSION away meanwhile.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "store/spi.h"
+#include "store/store.h"
+
+/* The members of extension $1 with the names $2, as GRANT wants them. */
+static Statement functions_to_grant = {
+	.sql = "SELECT pg_catalog.string_agg(pg_catalog.format('%I.%I(%s)',"
+	" n.nspname, p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid)), ', ')"
+	" FROM pg_catalog.pg_depend d"
+	" JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) d.objid"
+	" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace"
+	" WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass"
+	" AND d.refobjid OPERATOR(pg_catalog.=) $1"
+	" AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass"
+	" AND d.deptype OPERATOR(pg_catalog.=) 'e'"
+	" AND p.proname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($2)",
+	STATEMENT_ARGS(OIDOID, TEXTARRAYOID)
+};
+
+static Statement views_to_grant = {
+	.sql = "SELECT pg_catalog.string_agg(pg_catalog.format('%I.%I',"
+	" n.nspname, c.relname), ', ')"
+	" FROM pg_catalog.pg_depend d"
+	" JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.objid"
+	" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
+	" WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass"
+	" AND d.refobjid OPERATOR(pg_catalog.=) $1"
+	" AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
+	" AND d.deptype OPERATOR(pg_catalog.=) 'e'"
+	" AND c.relkind OPERATOR(pg_catalog.=) 'v'"
+	" AND c.relname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($2)",
+	STATEMENT_ARGS(OIDOID, TEXTARRAYOID)
+};
+
+/* The schema that extension $1 was installed into, and what role $2 may there. */
+static Statement target_schema = {
+	.sql = "SELECT pg_catalog.quote_ident(n.nspname),"
+	" pg_catalog.has_schema_privilege($2, n.oid, 'USAGE'),"
+	" pg_catalog.has_schema_privilege($2, n.oid, 'CREATE')"
+	" FROM pg_catalog.pg_extension e"
+	" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace"
+	" WHERE e.oid OPERATOR(pg_catalog.=) $1",
+	STATEMENT_ARGS(OIDOID, OIDOID)
+};
+
+static Statement add_event = {
+	.sql = ADD_EVENT
+	" VALUES ($1, $2, $3, NULL,"
+	" pg_catalog.jsonb_build_object('role', $4, 'access', $5))",
+	STATEMENT_ARGS(TIMESTAMPTZOID, NAMEOID, TEXTOID, TEXTOID, TEXTOID)
+};
+
+/* Raises 22023 for the owner, who has all rights and could only lose some. */
+static void
+check_not_owner(const char *name, Oid role)
+{
+	if (role == GetUserId())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("role \"%s\" owns apikeys", name),
+				 errhint("The owner has every right; grant to another role.")));
+}
+
+static void
+run_utility(const char *sql)
+{
+	int			result = SPI_execute(sql, false, 0);
+
+	if (result != SPI_OK_UTILITY)
+		elog(ERROR, "could not execute statement: %s", SPI_result_code_string(result));
+	CommandCounterIncrement();
+}
+
+/*
+ * Gives or takes a right on a list of objects.  Taken away is also what the
+ * role has passed on.
+ */
+static void
+change_right(bool revoke, const char *right, const char *objects, const char *role)
+{
+	if (revoke)
+		run_utility(psprintf("REVOKE %s %s FROM %s CASCADE", right, objects, role));
+	else
+		run_utility(psprintf("GRANT %s %s TO %s", right, objects, role));
+}
+
+/* Does so for those members of the extension that have the right names. */
+static void
+change_rights_on_members(const Grant *grant, Oid extension, Statement *members,
+						 ArrayType *names, const char *right, const char *role)
+{
+	char	   *objects;
+
+	store_read_latest(members, (Datum[]) {ObjectIdGetDatum(extension), PointerGetDatum(names)}, NULL);
+	objects = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (objects != NULL)
+		change_right(grant->revoke, right, objects, role);
+}
+
+/*
+ * Lets a role into the schema of the functions, if it is not yet.  That is
+ * never undone: others may have objects there.  One who may create functions
+ * there may put his own in the place of ours.
+ */
+static void
+open_target_schema(const Grant *grant, Oid extension, const char *role)
+{
+	SPITupleTable *found;
+	char	   *schema;
+
+	store_read_latest(&target_schema, (Datum[]) {ObjectIdGetDatum(extension), ObjectIdGetDatum(grant->role)}, NULL);
+	found = SPI_tuptable;
+	schema = SPI_getvalue(found->vals[0], found->tupdesc, 1);
+	if (SPI_getvalue(found->vals[0], found->tupdesc, 2)[0] == 'f')
+		change_right(false, "USAGE ON SCHEMA", schema, role);
+	if (SPI_getvalue(found->vals[0], found->tupdesc, 3)[0] == 't' &&
+		!superuser_arg(grant->role))
+		ereport(WARNING,
+				(errmsg("role %s may create functions in schema %s", role, schema),
+				 errdetail("One of its own could be called in place of a function of apikeys."),
+				 errhint("Revoke CREATE on the schema from it, or from PUBLIC.")));
+}
+
+/* Gives a role what the grant says, or takes it away, and adds the event. */
+void
+store_change_grant(const Grant *grant, TimestampTz now)
+{
+	StoreScope	scope;
+	Oid			extension = get_extension_oid("apikeys", false);
+	char	   *name;
+	const char *role;
+
+	if (!store_lock_extension(extension, ShareUpdateExclusiveLock, true))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"apikeys\" was concurrently dropped")));
+	name = GetUserNameFromId(grant->role, false);
+	role = quote_identifier(name);
+
+	store_open(&scope);
+	check_not_owner(name, grant->role);
+	change_rights_on_members(grant, extension, &functions_to_grant, grant->functions,
+							 "EXECUTE ON FUNCTION", role);
+	if (ArrayGetNItems(ARR_NDIM(grant->views), ARR_DIMS(grant->views)) > 0)
+	{
+		change_rights_on_members(grant, extension, &views_to_grant, grant->views,
+								 "SELECT ON TABLE", role);
+		change_right(grant->revoke, "USAGE ON SCHEMA", "apikeys", role);
+	}
+	if (!grant->revoke)
+		open_target_schema(grant, extension, role);
+	store_write_one(&add_event, "event",
+					(Datum[]) {
+						TimestampTzGetDatum(now),
+						store_acting_role(&scope),
+						CStringGetTextDatum(grant->revoke ? "revoke_grant" : "grant"),
+						CStringGetTextDatum(name),
+						CStringGetTextDatum(grant->access)},
+					NULL);
+	store_close(&scope);
+}

@@ -1,0 +1,466 @@
+/*-------------------------------------------------------------------------
+ *
+ * keys.c
+ *	  The statements on apikeys.key and apikeys.event.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "store/spi.h"
+#include "store/store.h"
+
+/* The columns of KeyRow, in its order. */
+#define KEY_ROW_COLUMNS \
+	"k.id, k.root_id, k.name, k.key_prefix, k.user_id, k.team_id," \
+	" k.budget_id, k.external_id, k.permissions, k.rate_limits, k.metadata," \
+	" k.expires_at, k.description, k.allowed_ips, k.enabled, k.revoked_at," \
+	" k.rotated_at, k.xmin"
+
+/* ONLY: a table that inherits from ours has no triggers that raise the fence. */
+static Statement find_key = {
+	.sql = "SELECT " KEY_ROW_COLUMNS
+	" FROM ONLY apikeys.key k"
+	" WHERE k.key_hash OPERATOR(pg_catalog.=) $1"
+	" AND k.hash_secret IS NULL",
+	STATEMENT_ARGS(BYTEAOID)
+};
+
+/* The same for a text with several hashes; the last two columns tell them apart. */
+static Statement find_candidates = {
+	.sql = "SELECT " KEY_ROW_COLUMNS ", k.key_hash, k.hash_secret"
+	" FROM ONLY apikeys.key k"
+	" WHERE k.key_hash OPERATOR(pg_catalog.=) ANY ($1)",
+	STATEMENT_ARGS(BYTEAARRAYOID)
+};
+
+static Statement key_limits = {
+	.sql = "SELECT k.root_id, k.rate_limits, k.budget_id FROM apikeys.key k"
+	" WHERE k.id OPERATOR(pg_catalog.=) $1",
+	STATEMENT_ARGS(UUIDOID)
+};
+
+static Statement lock_key = {
+	.sql = "SELECT " KEY_ROW_COLUMNS
+	" FROM ONLY apikeys.key k"
+	" WHERE k.id OPERATOR(pg_catalog.=) $1"
+	" FOR UPDATE",
+	STATEMENT_ARGS(UUIDOID)
+};
+
+/* $1 to $12 are KeyConfig's members. */
+#define INSERT_KEY(on_conflict) { \
+	.sql = "WITH new AS (" \
+	"INSERT INTO apikeys.key (name, description, user_id, team_id, budget_id," \
+	" permissions, rate_limits, expires_at, metadata, external_id, allowed_ips," \
+	" enabled, id, root_id, key_hash, hash_secret, key_prefix, created_at, updated_at)" \
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12," \
+	" $13, $13, $14, $15, $16, $17, $18)" \
+	on_conflict \
+	" RETURNING id)" \
+	" " ADD_EVENT \
+	" SELECT $18, $19, $20, new.id, pg_catalog.jsonb_build_object(" \
+	"'name', $1, 'key_prefix', $16) FROM new", \
+	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID, \
+				   JSONBOID, JSONBOID, TIMESTAMPTZOID, JSONBOID, TEXTOID, \
+				   INETARRAYOID, BOOLOID, UUIDOID, BYTEAOID, TEXTOID, TEXTOID, \
+				   TIMESTAMPTZOID, TIMESTAMPTZOID, NAMEOID, TEXTOID) \
+}
+
+/* A new key is random: it costs nothing to leave its hash to the index. */
+static Statement insert_new_key = INSERT_KEY("");
+
+static Statement insert_imported_key = INSERT_KEY(" ON CONFLICT (key_hash) DO NOTHING");
+
+/* Retires the old key and makes its successor, or does neither. */
+static Statement rotate_key = {
+	.sql = "WITH old AS ("
+	"UPDATE ONLY apikeys.key SET rotated_at = $2, updated_at = $2, expires_at = $4,"
+	" revoked_at = CASE WHEN $5 THEN $2 END"
+	" WHERE id OPERATOR(pg_catalog.=) $1"
+	" RETURNING *),"
+	" new AS (INSERT INTO apikeys.key (id, root_id, rotated_from, key_hash,"
+	" hash_secret, key_prefix, name, description, user_id, team_id, budget_id,"
+	" external_id, permissions, rate_limits, metadata, allowed_ips, enabled,"
+	" expires_at, created_at, updated_at)"
+	" SELECT $6, old.root_id, old.id, $7, $8, $9, $10, old.description,"
+	" old.user_id, old.team_id, old.budget_id, old.external_id,"
+	" old.permissions, old.rate_limits, old.metadata, old.allowed_ips,"
+	" old.enabled, $11, $2, $2 FROM old"
+	" RETURNING rotated_from)"
+	" " ADD_EVENT
+	" SELECT $2, $3, 'rotate', new.rotated_from, pg_catalog.jsonb_build_object("
+	"'successor', $6, 'old_expires_at', $4) FROM new",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID, TIMESTAMPTZOID, BOOLOID,
+				   UUIDOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID)
+};
+
+/* What apikey_update may change, as a document. */
+#define KEY_DOCUMENT \
+	"pg_catalog.jsonb_build_object('name', name, 'description', description," \
+	" 'user_id', user_id, 'team_id', team_id, 'budget_id', budget_id," \
+	" 'permissions', permissions, 'rate_limits', rate_limits," \
+	" 'expires_at', expires_at, 'metadata', metadata," \
+	" 'external_id', external_id, 'allowed_ips', allowed_ips," \
+	" 'enabled', enabled) AS document"
+
+/* $1 to $12 are KeyConfig's members. */
+static Statement update_key = {
+	.sql = "WITH was AS (SELECT " KEY_DOCUMENT " FROM ONLY apikeys.key"
+	" WHERE id OPERATOR(pg_catalog.=) $14),"
+	" became AS (UPDATE ONLY apikeys.key SET name = $1, description = $2,"
+	" user_id = $3, team_id = $4, budget_id = $5, permissions = $6,"
+	" rate_limits = $7, expires_at = $8, metadata = $9, external_id = $10,"
+	" allowed_ips = $11, enabled = $12, updated_at = $13"
+	" WHERE id OPERATOR(pg_catalog.=) $14"
+	" RETURNING " KEY_DOCUMENT ")"
+	" " ADD_EVENT
+	" SELECT $13, $15, 'update', $14, " CHANGED_MEMBERS " FROM was, became",
+	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID,
+				   JSONBOID, JSONBOID, TIMESTAMPTZOID, JSONBOID, TEXTOID,
+				   INETARRAYOID, BOOLOID, TIMESTAMPTZOID, UUIDOID, NAMEOID)
+};
+
+static Statement revoke_key = {
+	.sql = "WITH revoked AS (UPDATE ONLY apikeys.key SET revoked_at = $2, updated_at = $2"
+	" WHERE id OPERATOR(pg_catalog.=) $1"
+	" RETURNING id)"
+	" " ADD_EVENT
+	" SELECT $2, $3, 'revoke', revoked.id, '{}' FROM revoked",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID)
+};
+
+/* A key that somebody holds locked is left for the next clean-up. */
+static Statement lock_expired = {
+	.sql = "SELECT pg_catalog.array_agg(expired.id) FROM ("
+	"SELECT k.id FROM ONLY apikeys.key k"
+	" WHERE k.expires_at OPERATOR(pg_catalog.<) $1"
+	" ORDER BY k.id FOR UPDATE SKIP LOCKED) expired",
+	STATEMENT_ARGS(TIMESTAMPTZOID)
+};
+
+static Statement delete_keys = {
+	.sql = "WITH gone AS (DELETE FROM ONLY apikeys.key"
+	" WHERE id OPERATOR(pg_catalog.=) ANY ($1)"
+	" RETURNING id, name, key_prefix)"
+	" " ADD_EVENT
+	" SELECT $2, $3, $4, gone.id, pg_catalog.jsonb_build_object("
+	"'name', gone.name, 'key_prefix', gone.key_prefix) FROM gone",
+	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZOID, NAMEOID, TEXTOID)
+};
+
+static void
+copy_key_row(KeyRow *row)
+{
+	Datum		values[KEY_NCOLUMNS + 2];
+	bool		nulls[KEY_NCOLUMNS + 2];
+
+	row->tuple = store_copy_row();
+	heap_deform_tuple(row->tuple, SPI_tuptable->tupdesc, values, nulls);
+	memcpy(row->values, values, sizeof(row->values));
+	memcpy(row->nulls, nulls, sizeof(row->nulls));
+	row->own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(row->values[KEY_XMIN]));
+}
+
+/*
+ * Which of the candidates is a row of the result?  Its hash and its secret
+ * must be the candidate's; ncandidates if none is.
+ */
+static int
+match_candidate(HeapTuple tuple, const KeyCandidate *candidates, int ncandidates)
+{
+	TupleDesc	tupdesc = SPI_tuptable->tupdesc;
+	bool		isnull;
+	bool		plain;
+	Datum		value = SPI_getbinval(tuple, tupdesc, KEY_NCOLUMNS + 1, &isnull);
+	const char *hash = VARDATA_ANY(DatumGetByteaPP(value));
+	const char *secret = NULL;
+	int			i;
+
+	value = SPI_getbinval(tuple, tupdesc, KEY_NCOLUMNS + 2, &plain);
+	if (!plain)
+		secret = TextDatumGetCString(value);
+
+	for (i = 0; i < ncandidates; i++)
+	{
+		const char *name = candidates[i].secret;
+
+		if (memcmp(VARDATA_ANY(candidates[i].hash), hash, KEY_HASH_LEN) == 0 &&
+			(name == NULL || secret == NULL ? name == secret : strcmp(name, secret) == 0))
+			break;
+	}
+	return i;
+}
+
+/* Finds the first of several candidates that there is, by one snapshot. */
+static bool
+find_one_of(const KeyCandidate *candidates, int ncandidates, int *candidate)
+{
+	Datum		hashes[KEY_MAX_CANDIDATES];
+	ArrayType  *array;
+	uint64		nrows;
+
+	for (int i = 0; i < ncandidates; i++)
+		hashes[i] = PointerGetDatum(candidates[i].hash);
+	array = construct_array(hashes, ncandidates, BYTEAOID, -1, false, TYPALIGN_INT);
+	nrows = store_read_latest(&find_candidates, (Datum[]) {PointerGetDatum(array)}, NULL);
+
+	*candidate = ncandidates;
+	for (uint64 r = 0; r < nrows; r++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[r];
+		int			match = match_candidate(tuple, candidates, ncandidates);
+
+		if (match >= *candidate)
+			continue;
+		*candidate = match;
+		SPI_tuptable->vals[r] = SPI_tuptable->vals[0];
+		SPI_tuptable->vals[0] = tuple;
+	}
+	return *candidate < ncandidates;
+}
+
+/*
+ * Finds a key by the hashes that it may have, the plain one last, as it is
+ * committed now: an old snapshot of the transaction does not bring a revoked
+ * key back.  Takes no lock.
+ */
+bool
+store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row, int *candidate)
+{
+	StoreScope	scope;
+	bool		found;
+
+	store_open(&scope);
+	if (ncandidates > 1)
+		found = find_one_of(candidates, ncandidates, candidate);
+	else
+	{
+		*candidate = 0;
+		found = store_read_latest(&find_key, (Datum[]) {PointerGetDatum(candidates[0].hash)}, NULL) > 0;
+	}
+	if (found)
+		copy_key_row(row);
+	store_close(&scope);
+
+	return found;
+}
+
+/* Takes a key's limits from the first three columns of a row. */
+void
+store_copy_limits(const Datum *row, const bool *nulls, KeyLimits *limits)
+{
+	limits->root_id = *DatumGetUUIDP(row[0]);
+	rate_limits_parse(DatumGetJsonbP(row[1]), &limits->limits);
+	limits->has_budget = !nulls[2];
+	if (limits->has_budget)
+		limits->budget_id = *DatumGetUUIDP(row[2]);
+}
+
+/* Reads the limits of a key as they are now; false when there is none. */
+bool
+store_key_limits(const pg_uuid_t *id, KeyLimits *limits)
+{
+	StoreScope	scope;
+	Datum		values[3];
+	bool		nulls[3];
+	bool		found;
+
+	store_open(&scope);
+	found = store_read_latest(&key_limits, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
+	if (found)
+	{
+		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values, nulls);
+		store_copy_limits(values, nulls, limits);
+	}
+	store_close(&scope);
+
+	return found;
+}
+
+/* Locks a key against every change until the transaction ends. */
+bool
+store_lock_key(const pg_uuid_t *id, KeyRow *row)
+{
+	StoreScope	scope;
+	bool		found;
+
+	store_open(&scope);
+	found = store_write(&lock_key, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
+	if (found)
+		copy_key_row(row);
+	store_close(&scope);
+
+	return found;
+}
+
+/*
+ * Stores a key that was generated or is imported; false when the hash of an
+ * imported one is known already.
+ */
+bool
+store_insert_key(const NewKey *key, bool imported, const KeyConfig *config,
+				 TimestampTz now)
+{
+	StoreScope	scope;
+	Datum		values[CONFIG_NMEMBERS + 8];
+	bool		nulls[CONFIG_NMEMBERS + 8] = {0};
+	Datum	   *rest = &values[CONFIG_NMEMBERS];
+	bool		inserted;
+
+	store_open(&scope);
+	memcpy(values, config->values, sizeof(config->values));
+	memcpy(nulls, config->nulls, sizeof(config->nulls));
+	rest[0] = UUIDPGetDatum(key->id);
+	rest[1] = PointerGetDatum(key->hash);
+	rest[2] = PointerGetDatum(key->hash_secret);
+	nulls[CONFIG_NMEMBERS + 2] = (key->hash_secret == NULL);
+	rest[3] = CStringGetTextDatum(key->key_prefix);
+	rest[4] = TimestampTzGetDatum(key->created_at);
+	rest[5] = TimestampTzGetDatum(now);
+	rest[6] = store_acting_role(&scope);
+	rest[7] = CStringGetTextDatum(imported ? "import" : "generate");
+	if (imported)
+		inserted = store_write_durably(&insert_imported_key, values, nulls) > 0;
+	else
+	{
+		store_write_one(&insert_new_key, "key", values, nulls);
+		inserted = true;
+	}
+	store_close(&scope);
+
+	return inserted;
+}
+
+/*
+ * Retires a locked key and stores its successor.  The old key is revoked now
+ * or lives on until the predecessor's expires_at.
+ */
+void
+store_rotate_key(const pg_uuid_t *id, const PredecessorExpiry *predecessor,
+				 const NewKey *successor, text *name, TimestampTz expires_at)
+{
+	StoreScope	scope;
+
+	store_open(&scope);
+	store_write_one(&rotate_key, "key",
+					(Datum[]) {
+						UUIDPGetDatum(id),
+						TimestampTzGetDatum(successor->created_at),
+						store_acting_role(&scope),
+						TimestampTzGetDatum(predecessor->expires_at),
+						BoolGetDatum(predecessor->revoke),
+						UUIDPGetDatum(successor->id),
+						PointerGetDatum(successor->hash),
+						PointerGetDatum(successor->hash_secret),
+						CStringGetTextDatum(successor->key_prefix),
+						PointerGetDatum(name),
+						TimestampTzGetDatum(expires_at)},
+					(bool[]) {
+						false, false, false,
+						predecessor->expires_at == DT_NOEND,
+						false, false, false,
+						successor->hash_secret == NULL,
+						false, false,
+						expires_at == DT_NOEND});
+	store_close(&scope);
+}
+
+/* Stores the configuration of a locked key; the event says what changed. */
+void
+store_update_key(const pg_uuid_t *id, const KeyConfig *config, TimestampTz now)
+{
+	StoreScope	scope;
+	Datum		values[CONFIG_NMEMBERS + 3];
+	bool		nulls[CONFIG_NMEMBERS + 3] = {0};
+
+	store_open(&scope);
+	memcpy(values, config->values, sizeof(config->values));
+	memcpy(nulls, config->nulls, sizeof(config->nulls));
+	values[CONFIG_NMEMBERS] = TimestampTzGetDatum(now);
+	values[CONFIG_NMEMBERS + 1] = UUIDPGetDatum(id);
+	values[CONFIG_NMEMBERS + 2] = store_acting_role(&scope);
+	store_write_one(&update_key, "key", values, nulls);
+	store_close(&scope);
+}
+
+/* Revokes a locked key. */
+void
+store_revoke_key(const pg_uuid_t *id, TimestampTz now)
+{
+	StoreScope	scope;
+
+	store_open(&scope);
+	store_write_one(&revoke_key, "key",
+					(Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now),
+							  store_acting_role(&scope)},
+					NULL);
+	store_close(&scope);
+}
+
+/*
+ * Deletes keys with what is known of their use, and returns how many there
+ * were.  ids is an uuid[]; the action is the event's.
+ */
+static int64
+delete_keys_in_scope(const StoreScope *scope, Datum ids, const char *action,
+					 TimestampTz now)
+{
+	int64		deleted;
+
+	deleted = store_write_durably(&delete_keys,
+								  (Datum[]) {ids, TimestampTzGetDatum(now),
+											store_acting_role(scope), CStringGetTextDatum(action)},
+								  NULL);
+	store_delete_use(ids);
+
+	return deleted;
+}
+
+/* Deletes a key; false when there is none with this id. */
+bool
+store_delete_key(ArrayType *id, TimestampTz now)
+{
+	StoreScope	scope;
+	int64		deleted;
+
+	store_open(&scope);
+	deleted = delete_keys_in_scope(&scope, PointerGetDatum(id), "delete", now);
+	store_close(&scope);
+
+	return deleted > 0;
+}
+
+/*
+ * Deletes the keys whose expires_at is before until, and what is left of the
+ * use of others that are gone.  Returns the ids, an uuid[], or NULL.
+ */
+ArrayType *
+store_delete_expired(TimestampTz until, TimestampTz now)
+{
+	StoreScope	scope;
+	Datum		ids;
+	bool		none;
+
+	store_open(&scope);
+	store_write(&lock_expired, (Datum[]) {TimestampTzGetDatum(until)}, NULL);
+	ids = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &none);
+	if (!none)
+	{
+		ids = SPI_datumTransfer(ids, false, -1);
+		if (delete_keys_in_scope(&scope, ids, "cleanup", now) !=
+			ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(ids)), ARR_DIMS(DatumGetArrayTypeP(ids))))
+			store_not_written("key");
+	}
+	store_delete_orphans();
+	store_close(&scope);
+
+	return none ? NULL : DatumGetArrayTypeP(ids);
+}

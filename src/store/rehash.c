@@ -1,0 +1,151 @@
+/*-------------------------------------------------------------------------
+ *
+ * rehash.c
+ *	  The statements on the HMAC secrets of keys.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "store/spi.h"
+#include "store/store.h"
+
+/*
+ * Signs keys anew that still have the hash which somebody has found.  A row
+ * that somebody holds is left alone, and so is one whose new hash another key
+ * has, which can only be when one raw key was imported twice.  updated_at
+ * stays: nothing has changed for the owner of the key.
+ */
+static Statement resign_keys = {
+	.sql = "WITH request AS MATERIALIZED ("
+	"SELECT d.id, d.old_hash, d.new_hash, d.secret FROM ROWS FROM ("
+	"pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+	" pg_catalog.unnest($4)) AS d(id, old_hash, new_hash, secret)),"
+	" held AS MATERIALIZED (SELECT k.id, k.hash_secret, r.new_hash, r.secret"
+	" FROM request r JOIN ONLY apikeys.key k ON k.id OPERATOR(pg_catalog.=) r.id"
+	" WHERE k.key_hash OPERATOR(pg_catalog.=) r.old_hash"
+	" AND NOT EXISTS (SELECT FROM apikeys.key o"
+	" WHERE o.key_hash OPERATOR(pg_catalog.=) r.new_hash"
+	" AND o.id OPERATOR(pg_catalog.<>) r.id)"
+	" FOR UPDATE OF k SKIP LOCKED),"
+	" signed AS (UPDATE ONLY apikeys.key k"
+	" SET key_hash = held.new_hash, hash_secret = held.secret"
+	" FROM held WHERE k.id OPERATOR(pg_catalog.=) held.id"
+	" RETURNING k.id, held.hash_secret AS old_secret, k.hash_secret AS new_secret)"
+	" " ADD_EVENT
+	" SELECT $5, $6, 'resign', s.id, pg_catalog.jsonb_build_object("
+	"'from', s.old_secret, 'to', s.new_secret) FROM signed s",
+	STATEMENT_ARGS(UUIDARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID, TEXTARRAYOID,
+				   TIMESTAMPTZOID, NAMEOID)
+};
+
+/*
+ * Leaps from name to name along the index, and looks at the live key of each
+ * that lives longest.
+ */
+static Statement missing_secrets = {
+	.sql = "WITH RECURSIVE name(secret) AS ("
+	"(SELECT k.hash_secret FROM ONLY apikeys.key k"
+	" WHERE k.hash_secret IS NOT NULL AND k.revoked_at IS NULL"
+	" ORDER BY k.hash_secret LIMIT 1)"
+	" UNION ALL"
+	" SELECT (SELECT k.hash_secret FROM ONLY apikeys.key k"
+	" WHERE k.hash_secret OPERATOR(pg_catalog.>) n.secret AND k.revoked_at IS NULL"
+	" ORDER BY k.hash_secret LIMIT 1)"
+	" FROM name n WHERE n.secret IS NOT NULL)"
+	" SELECT n.secret FROM name n WHERE n.secret IS NOT NULL"
+	" AND n.secret OPERATOR(pg_catalog.<>) ALL ($1)"
+	" AND (SELECT k.expires_at IS NULL OR k.expires_at OPERATOR(pg_catalog.>=) $2"
+	" FROM ONLY apikeys.key k"
+	" WHERE k.hash_secret OPERATOR(pg_catalog.=) n.secret AND k.revoked_at IS NULL"
+	" ORDER BY k.expires_at DESC NULLS FIRST LIMIT 1)"
+	" LIMIT $3",
+	STATEMENT_ARGS(TEXTARRAYOID, TIMESTAMPTZOID, INT4OID)
+};
+
+static Datum
+hash_datum(const uint8 *hash)
+{
+	bytea	   *datum = palloc(VARHDRSZ + KEY_HASH_LEN);
+
+	SET_VARSIZE(datum, VARHDRSZ + KEY_HASH_LEN);
+	memcpy(VARDATA(datum), hash, KEY_HASH_LEN);
+	return PointerGetDatum(datum);
+}
+
+static Datum
+text_array(Datum *elements, int n)
+{
+	return PointerGetDatum(construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/*
+ * Signs keys anew, with their events; returns how many.  Durable, since then
+ * it is said that the old secret is no longer needed.
+ */
+int64
+store_rehash_keys(const RehashRequest *requests, int nrequests)
+{
+	StoreScope	scope;
+	Datum	   *ids = palloc(nrequests * sizeof(Datum));
+	Datum	   *old_hashes = palloc(nrequests * sizeof(Datum));
+	Datum	   *new_hashes = palloc(nrequests * sizeof(Datum));
+	Datum	   *secrets = palloc(nrequests * sizeof(Datum));
+	int64		written;
+
+	for (int i = 0; i < nrequests; i++)
+	{
+		ids[i] = UUIDPGetDatum(&requests[i].id);
+		old_hashes[i] = hash_datum(requests[i].old_hash);
+		new_hashes[i] = hash_datum(requests[i].new_hash);
+		secrets[i] = CStringGetTextDatum(requests[i].secret);
+	}
+
+	store_open(&scope);
+	written = store_write_durably(&resign_keys,
+								  (Datum[]) {
+									  PointerGetDatum(construct_array(ids, nrequests, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR)),
+									  PointerGetDatum(construct_array(old_hashes, nrequests, BYTEAOID, -1, false, TYPALIGN_INT)),
+									  PointerGetDatum(construct_array(new_hashes, nrequests, BYTEAOID, -1, false, TYPALIGN_INT)),
+									  text_array(secrets, nrequests),
+									  TimestampTzGetDatum(GetCurrentTimestamp()),
+									  store_acting_role(&scope)},
+								  NULL);
+	store_close(&scope);
+
+	return written;
+}
+
+/*
+ * Finds secrets that live keys are signed with and that are not among the
+ * known ones.  Returns how many, at most max, with their names.
+ */
+int
+store_missing_secrets(const char *const *known, int nknown, char **missing, int max)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	StoreScope	scope;
+	Datum	   *names = palloc((nknown + 1) * sizeof(Datum));
+	int			n;
+
+	for (int i = 0; i < nknown; i++)
+		names[i] = CStringGetTextDatum(known[i]);
+
+	store_open(&scope);
+	n = store_read_latest(&missing_secrets,
+						  (Datum[]) {
+							  text_array(names, nknown),
+							  TimestampTzGetDatum(GetCurrentTimestamp()),
+							  Int32GetDatum(max)},
+						  NULL);
+	for (int i = 0; i < n; i++)
+		missing[i] = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+	store_close(&scope);
+
+	return n;
+}

@@ -1,0 +1,285 @@
+/*-------------------------------------------------------------------------
+ *
+ * spi.c
+ *	  How the store runs its statements.
+ *
+ * The store is the only user of SPI.  A call opens a scope, which switches
+ * to the owner of the tables as a SECURITY DEFINER function would, runs
+ * statements, copies out what it returns, and closes the scope.  When an
+ * error strikes in between, the end of the (sub)transaction restores the
+ * user and closes SPI.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/heaptoast.h"
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "store/spi.h"
+#include "store/store.h"
+
+#define READ_BATCH	1000
+
+/* Returns the oid of a table of ours. */
+Oid
+store_relation_oid(const char *name)
+{
+	Oid			relid = get_relname_relid(name, get_namespace_oid("apikeys", false));
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"apikeys.%s\" does not exist", name)));
+	return relid;
+}
+
+/*
+ * Locks the extension until the transaction ends; false when it is gone by
+ * then, or remade under another oid, or when somebody has it locked and we do
+ * not wait.  DROP EXTENSION locks it first of all.
+ */
+bool
+store_lock_extension(Oid extension, LOCKMODE mode, bool wait)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, extension, 0);
+	if (LockAcquire(&tag, mode, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	AcceptInvalidationMessages();
+	return get_extension_oid("apikeys", true) == extension;
+}
+
+/* Returns the owner of apikeys.key, whose rights the store uses. */
+static Oid
+table_owner(void)
+{
+	Oid			relid = store_relation_oid("key");
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/* Switches to the owner's rights and connects to SPI. */
+void
+store_open(StoreScope *scope)
+{
+	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
+	SetUserIdAndSecContext(table_owner(),
+						   scope->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	SPI_connect();
+}
+
+/* Leaves SPI and returns to the caller's rights. */
+void
+store_close(const StoreScope *scope)
+{
+	SPI_finish();
+	SetUserIdAndSecContext(scope->userid, scope->sec_context);
+}
+
+/* Makes the kept plan of a statement when there is none yet. */
+static void
+prepare(Statement *statement)
+{
+	SPIPlanPtr	plan;
+
+	if (statement->plan != NULL)
+		return;
+
+	plan = SPI_prepare_cursor(statement->sql, statement->nargs,
+							  unconstify(Oid *, statement->argtypes),
+							  statement->cursor_options);
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not prepare statement: %s",
+			 SPI_result_code_string(SPI_result));
+	statement->plan = plan;
+}
+
+/* Says which values are null the way SPI wants it. */
+static void
+set_null_flags(char *flags, const Statement *statement, const bool *nulls)
+{
+	for (int i = 0; i < statement->nargs; i++)
+		flags[i] = (nulls != NULL && nulls[i]) ? 'n' : ' ';
+}
+
+/*
+ * Runs a statement and returns how many rows it gave or changed.  A snapshot
+ * of NULL means the one that SPI chooses: the active one where read_only,
+ * else a new one as the isolation level has it.
+ */
+static uint64
+execute(Statement *statement, Datum *values, const bool *nulls,
+		Snapshot snapshot, bool read_only)
+{
+	char		null_flags[FUNC_MAX_ARGS];
+	int			result;
+
+	prepare(statement);
+	set_null_flags(null_flags, statement, nulls);
+
+	result = SPI_execute_snapshot(statement->plan, values, null_flags,
+								  snapshot, InvalidSnapshot,
+								  read_only, true, 0);
+	if (result < 0)
+		elog(ERROR, "could not execute statement: %s",
+			 SPI_result_code_string(result));
+
+	return SPI_processed;
+}
+
+/* Reads with the snapshot of the calling statement. */
+uint64
+store_read(Statement *statement, Datum *values, const bool *nulls)
+{
+	return execute(statement, values, nulls, InvalidSnapshot, true);
+}
+
+/*
+ * Reads what is committed now, whatever the isolation level and however old
+ * the transaction's snapshot, and what this transaction has written itself.
+ */
+uint64
+store_read_latest(Statement *statement, Datum *values, const bool *nulls)
+{
+	prepare(statement);			/* first: it may take locks */
+	return execute(statement, values, nulls, GetLatestSnapshot(), true);
+}
+
+/* Reads as store_read() does, a batch at a time, into a tuplestore. */
+void
+store_read_all(Statement *statement, Datum *values, const bool *nulls,
+			   Tuplestorestate *result)
+{
+	char		null_flags[FUNC_MAX_ARGS];
+	Portal		portal;
+
+	prepare(statement);
+	set_null_flags(null_flags, statement, nulls);
+	portal = SPI_cursor_open(NULL, statement->plan, values, null_flags, true);
+	do
+	{
+		SPI_cursor_fetch(portal, true, READ_BATCH);
+		for (uint64 i = 0; i < SPI_processed; i++)
+			tuplestore_puttuple(result, SPI_tuptable->vals[i]);
+		SPI_freetuptable(SPI_tuptable);
+	} while (SPI_processed == READ_BATCH);
+	SPI_cursor_close(portal);
+}
+
+/* Reads with a snapshot of the caller's choice. */
+uint64
+store_read_at(Statement *statement, Datum *values, const bool *nulls, Snapshot snapshot)
+{
+	return execute(statement, values, nulls, snapshot, true);
+}
+
+/* Writes, and makes it visible to what follows in this transaction. */
+uint64
+store_write(Statement *statement, Datum *values, const bool *nulls)
+{
+	uint64		processed = execute(statement, values, nulls,
+									InvalidSnapshot, false);
+
+	CommandCounterIncrement();
+	return processed;
+}
+
+/*
+ * Writes so that the commit waits for the disk even where the caller has
+ * set synchronous_commit = off: what changes who may enter must not be lost
+ * once it is acknowledged.
+ */
+uint64
+store_write_durably(Statement *statement, Datum *values, const bool *nulls)
+{
+	ForceSyncCommit();
+	return store_write(statement, values, nulls);
+}
+
+/*
+ * Raises 09000 for a row that was not written, or not its event: a trigger of
+ * somebody's has prevented it, and what is acknowledged must be true.
+ */
+void
+store_not_written(const char *table)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("%s was not written", table),
+			 errhint("Look for a trigger on apikeys.%s or apikeys.event that prevents it.",
+					 table)));
+}
+
+/* Runs a statement that has to change one row of a table, durably. */
+void
+store_write_one(Statement *statement, const char *table, Datum *values, const bool *nulls)
+{
+	if (store_write_durably(statement, values, nulls) != 1)
+		store_not_written(table);
+}
+
+/*
+ * Copies the first row of the result into the caller's memory, whole: no
+ * value is left behind in the toast table, where it could be removed.
+ */
+HeapTuple
+store_copy_row(void)
+{
+	HeapTuple	tuple = SPI_tuptable->vals[0];
+
+	if (HeapTupleHasExternal(tuple))
+		tuple = toast_flatten_tuple(tuple, SPI_tuptable->tupdesc);
+
+	return SPI_copytuple(tuple);
+}
+
+/*
+ * Returns the row of a view for what has an id and exists, as a composite in
+ * the caller's memory.  It opens a scope of its own.
+ */
+Datum
+store_read_info(Statement *statement, const char *view, const pg_uuid_t *id)
+{
+	StoreScope	scope;
+	Datum		info;
+	bool		isnull;
+
+	store_open(&scope);
+	if (store_read_latest(statement, (Datum[]) {UUIDPGetDatum(id)}, NULL) != 1)
+		elog(ERROR, "apikeys.%s has no row for what exists", view);
+	info = SPI_datumTransfer(SPI_getbinval(SPI_tuptable->vals[0],
+										   SPI_tuptable->tupdesc, 1, &isnull),
+							 false, -1);
+	store_close(&scope);
+
+	return info;
+}
+
+/* The role on whose behalf the store was called, for apikeys.event. */
+Datum
+store_acting_role(const StoreScope *scope)
+{
+	return DirectFunctionCall1(namein,
+							   CStringGetDatum(GetUserNameFromId(scope->userid, false)));
+}

@@ -1,0 +1,80 @@
+/*-------------------------------------------------------------------------
+ *
+ * spi.h
+ *	  How the store runs its statements.  For store*.c alone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_STORE_SPI_H
+#define APIKEYS_STORE_SPI_H
+
+#include "executor/spi.h"
+
+#include "base/compat.h"
+
+/*
+ * A statement with its kept plan, made on first use in a backend.  The text
+ * is constant and all names in it are qualified, operators included.
+ */
+typedef struct Statement
+{
+	const char *sql;
+	int			nargs;
+	const Oid  *argtypes;
+	int			cursor_options;
+	SPIPlanPtr	plan;
+} Statement;
+
+#define STATEMENT_ARGS(...) \
+	.nargs = lengthof(((const Oid[]) {__VA_ARGS__})), \
+	.argtypes = (const Oid[]) {__VA_ARGS__}
+
+/* Where the caller of the store came from. */
+typedef struct StoreScope
+{
+	Oid			userid;
+	int			sec_context;
+} StoreScope;
+
+extern void store_open(StoreScope *scope);
+extern void store_close(const StoreScope *scope);
+
+extern uint64 store_read(Statement *statement, Datum *values, const bool *nulls);
+extern uint64 store_read_latest(Statement *statement, Datum *values, const bool *nulls);
+extern void store_read_all(Statement *statement, Datum *values, const bool *nulls,
+						   Tuplestorestate *result);
+extern uint64 store_read_at(Statement *statement, Datum *values, const bool *nulls,
+							Snapshot snapshot);
+extern uint64 store_write(Statement *statement, Datum *values, const bool *nulls);
+extern uint64 store_write_durably(Statement *statement, Datum *values, const bool *nulls);
+
+pg_noreturn extern void store_not_written(const char *table);
+extern void store_write_one(Statement *statement, const char *table, Datum *values,
+							const bool *nulls);
+
+extern HeapTuple store_copy_row(void);
+extern Datum store_read_info(Statement *statement, const char *view, const pg_uuid_t *id);
+extern Datum store_acting_role(const StoreScope *scope);
+
+extern void store_copy_limits(const Datum *row, const bool *nulls, KeyLimits *limits);
+extern void store_delete_use(Datum ids);
+extern void store_delete_orphans(void);
+
+/*
+ * Every statement that changes keys or budgets writes its events itself, and
+ * counts them as its rows, so that there is no change without its event.
+ */
+#define ADD_EVENT "INSERT INTO apikeys.event (at, acting_role, action, key_id, details)"
+
+/*
+ * What an update changed: {"member": {"from": value, "to": value}, ...}.
+ * was.document and became.document hold all members.
+ */
+#define CHANGED_MEMBERS \
+	"(SELECT COALESCE(pg_catalog.jsonb_object_agg(o.key," \
+	" pg_catalog.jsonb_build_object('from', o.value, 'to', n.value)), '{}')" \
+	" FROM pg_catalog.jsonb_each(was.document) o" \
+	" JOIN pg_catalog.jsonb_each(became.document) n ON n.key OPERATOR(pg_catalog.=) o.key" \
+	" WHERE o.value OPERATOR(pg_catalog.<>) n.value)"
+
+#endif							/* APIKEYS_STORE_SPI_H */

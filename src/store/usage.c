@@ -1,0 +1,442 @@
+/*-------------------------------------------------------------------------
+ *
+ * usage.c
+ *	  The statements on apikeys.usage, usage_day, usage_entry and
+ *	  budget_period.
+ *
+ * Hardly anybody waits here.  usage_entry is only appended to, and what is
+ * appended is rolled up by one flush at a time.  There is no foreign key to
+ * apikeys.key, since its check would lock the row of a hot key; a row of
+ * usage that somebody else holds is left alone; and a first use, which
+ * inserts, takes an advisory lock of the key first, because two inserts of
+ * one key would wait for each other.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/array.h"
+
+#include "store/spi.h"
+#include "store/store.h"
+
+#define LOCK_KIND	0xA9		/* SQL's advisory locks are of kinds 1 and 2 */
+
+PG_FUNCTION_INFO_V1(apikeys_try_lock_use);
+
+/* Is the stored last use of a key older than $2?  Null: there is none. */
+static Statement last_use_is_due = {
+	.sql = "SELECT u.last_used_at IS NULL"
+	" OR u.last_used_at OPERATOR(pg_catalog.<=) $2"
+	" FROM apikeys.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) $1",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
+};
+
+static Statement update_last_use = {
+	.sql = "UPDATE apikeys.usage SET last_used_at = $2"
+	" WHERE key_id OPERATOR(pg_catalog.=) ANY ("
+	"SELECT u.key_id FROM apikeys.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) $1"
+	" AND (u.last_used_at IS NULL OR u.last_used_at OPERATOR(pg_catalog.<) $2)"
+	" FOR UPDATE SKIP LOCKED)",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
+};
+
+static Statement insert_last_use = {
+	.sql = "INSERT INTO apikeys.usage (key_id, last_used_at)"
+	" SELECT $1, $2 WHERE apikeys.try_lock_use($1)"
+	" ON CONFLICT (key_id) DO NOTHING",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
+};
+
+/*
+ * A row that somebody holds is left for the next flush; it is not in the
+ * result.  $1 and $2 are in key order.
+ */
+static Statement persist_uses = {
+	.sql = "WITH use AS MATERIALIZED ("
+	"SELECT d.key_id, d.used_at, d.n FROM ROWS FROM ("
+	"pg_catalog.unnest($1), pg_catalog.unnest($2))"
+	" WITH ORDINALITY AS d(key_id, used_at, n)),"
+	" held AS MATERIALIZED (SELECT u.key_id FROM apikeys.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY ($1)"
+	" ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
+	" moved AS (UPDATE apikeys.usage u SET last_used_at = use.used_at"
+	" FROM use JOIN held ON held.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" AND (u.last_used_at IS NULL OR u.last_used_at OPERATOR(pg_catalog.<) use.used_at)"
+	" RETURNING u.key_id),"
+	" made AS (INSERT INTO apikeys.usage (key_id, last_used_at)"
+	" SELECT use.key_id, use.used_at FROM use"
+	" JOIN apikeys.key k ON k.id OPERATOR(pg_catalog.=) use.key_id"
+	" WHERE NOT EXISTS (SELECT FROM apikeys.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) use.key_id)"
+	" ORDER BY use.key_id"
+	" ON CONFLICT (key_id) DO NOTHING RETURNING key_id)"
+	" SELECT use.n, k.id IS NULL,"
+	" moved.key_id IS NOT NULL OR made.key_id IS NOT NULL"
+	" FROM use"
+	" LEFT JOIN apikeys.key k ON k.id OPERATOR(pg_catalog.=) use.key_id"
+	" LEFT JOIN held ON held.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" LEFT JOIN moved ON moved.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" LEFT JOIN made ON made.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" WHERE k.id IS NULL OR held.key_id IS NOT NULL OR made.key_id IS NOT NULL",
+	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZARRAYOID)
+};
+
+/*
+ * Moves entries into the totals: gone there and counted here in one
+ * statement, so exactly once.  Entries of a deleted key just go, but what it
+ * has spent of a budget stays spent; those of a key whose totals somebody
+ * holds are left for later.  Token sums stop at the largest bigint.
+ */
+static Statement roll_up = {
+	.sql = "WITH batch AS MATERIALIZED (SELECT e.id, e.key_id FROM apikeys.usage_entry e"
+	" ORDER BY e.id LIMIT $1 OFFSET $2 FOR UPDATE SKIP LOCKED),"
+	" free AS MATERIALIZED (SELECT u.key_id FROM apikeys.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (SELECT b.key_id FROM batch b)"
+	" ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
+	" taken AS (DELETE FROM apikeys.usage_entry e USING batch"
+	" WHERE e.id OPERATOR(pg_catalog.=) batch.id"
+	" AND (EXISTS (SELECT FROM free WHERE free.key_id OPERATOR(pg_catalog.=) batch.key_id)"
+	" OR (NOT EXISTS (SELECT FROM apikeys.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) batch.key_id)"
+	" AND ($3 OR apikeys.try_lock_use(batch.key_id))))"
+	" RETURNING e.key_id, e.recorded_at, e.tokens, e.cost, e.budget_id, e.budget_period),"
+	" live AS MATERIALIZED (SELECT t.key_id, t.tokens, t.cost,"
+	" pg_catalog.timezone('UTC', t.recorded_at)::pg_catalog.date AS day FROM taken t"
+	" JOIN apikeys.key k ON k.id OPERATOR(pg_catalog.=) t.key_id),"
+	" total AS (INSERT INTO apikeys.usage AS u"
+	" (key_id, total_requests, total_tokens, total_cost)"
+	" SELECT live.key_id, pg_catalog.count(*),"
+	" LEAST(pg_catalog.sum(live.tokens), 9223372036854775807), pg_catalog.sum(live.cost)"
+	" FROM live GROUP BY live.key_id ORDER BY live.key_id"
+	" ON CONFLICT (key_id) DO UPDATE SET"
+	" total_requests = u.total_requests OPERATOR(pg_catalog.+) excluded.total_requests,"
+	" total_tokens = LEAST(u.total_tokens::pg_catalog.numeric"
+	" OPERATOR(pg_catalog.+) excluded.total_tokens, 9223372036854775807),"
+	" total_cost = u.total_cost OPERATOR(pg_catalog.+) excluded.total_cost),"
+	" daily AS (INSERT INTO apikeys.usage_day AS d (key_id, day, requests, tokens, cost)"
+	" SELECT live.key_id, live.day, pg_catalog.count(*),"
+	" LEAST(pg_catalog.sum(live.tokens), 9223372036854775807), pg_catalog.sum(live.cost)"
+	" FROM live GROUP BY live.key_id, live.day ORDER BY live.key_id, live.day"
+	" ON CONFLICT (key_id, day) DO UPDATE SET"
+	" requests = d.requests OPERATOR(pg_catalog.+) excluded.requests,"
+	" tokens = LEAST(d.tokens::pg_catalog.numeric"
+	" OPERATOR(pg_catalog.+) excluded.tokens, 9223372036854775807),"
+	" cost = d.cost OPERATOR(pg_catalog.+) excluded.cost),"
+	" spent AS (INSERT INTO apikeys.budget_period AS p (budget_id, started_at, spent)"
+	" SELECT t.budget_id, t.budget_period, pg_catalog.sum(t.cost) FROM taken t"
+	" JOIN apikeys.budget b ON b.id OPERATOR(pg_catalog.=) t.budget_id"
+	" GROUP BY t.budget_id, t.budget_period ORDER BY t.budget_id, t.budget_period"
+	" ON CONFLICT (budget_id, started_at) DO UPDATE SET"
+	" spent = p.spent OPERATOR(pg_catalog.+) excluded.spent)"
+	" SELECT (SELECT pg_catalog.count(*) FROM batch), (SELECT pg_catalog.count(*) FROM taken)",
+	STATEMENT_ARGS(INT4OID, INT8OID, BOOLOID)
+};
+
+/*
+ * What a key's usage is charged to: its limits, and its budget if there is a
+ * cost ($3).  The key is looked up without a lock, which would write to its
+ * row, and so is its budget; both as verify sees them, however old the
+ * transaction's snapshot is.
+ */
+static Statement find_charge = {
+	.sql = "SELECT k.root_id, k.rate_limits, b.id, CASE WHEN b.id IS NOT NULL"
+	" THEN (apikeys.period_at(b.created_at, b.reset_every, $2)).started_at END"
+	" FROM apikeys.key k LEFT JOIN apikeys.budget b"
+	" ON b.id OPERATOR(pg_catalog.=) k.budget_id"
+	" AND $3 OPERATOR(pg_catalog.>) 0::pg_catalog.numeric"
+	" WHERE k.id OPERATOR(pg_catalog.=) $1",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NUMERICOID)
+};
+
+static Statement add_usage = {
+	.sql = "INSERT INTO apikeys.usage_entry (key_id, recorded_at, tokens, cost,"
+	" budget_id, budget_period) VALUES ($1, $2, $3, $4, $5, $6)",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, UUIDOID, TIMESTAMPTZOID)
+};
+
+static Statement read_usage = {
+	.sql = "SELECT i.total_requests, i.total_tokens, i.total_cost,"
+	" i.requests_today, i.tokens_today, i.cost_today, i.last_used_at"
+	" FROM apikeys.info i WHERE i.id OPERATOR(pg_catalog.=) $1",
+	STATEMENT_ARGS(UUIDOID)
+};
+
+static Statement forget_use = {
+	.sql = "DELETE FROM apikeys.usage"
+	" WHERE key_id OPERATOR(pg_catalog.=) ANY ("
+	"SELECT u.key_id FROM apikeys.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY ($1)"
+	" FOR UPDATE SKIP LOCKED)",
+	STATEMENT_ARGS(UUIDARRAYOID)
+};
+
+static Statement forget_days = {
+	.sql = "DELETE FROM apikeys.usage_day d USING ("
+	"SELECT l.key_id, l.day FROM apikeys.usage_day l"
+	" WHERE l.key_id OPERATOR(pg_catalog.=) ANY ($1)"
+	" FOR UPDATE SKIP LOCKED) l"
+	" WHERE d.key_id OPERATOR(pg_catalog.=) l.key_id"
+	" AND d.day OPERATOR(pg_catalog.=) l.day",
+	STATEMENT_ARGS(UUIDARRAYOID)
+};
+
+/* What a deletion has left because somebody held it, or came too late. */
+static Statement forget_orphans = {
+	.sql = "WITH days AS (DELETE FROM apikeys.usage_day d"
+	" WHERE NOT EXISTS (SELECT FROM apikeys.key k"
+	" WHERE k.id OPERATOR(pg_catalog.=) d.key_id)),"
+	" periods AS (DELETE FROM apikeys.budget_period p"
+	" WHERE NOT EXISTS (SELECT FROM apikeys.budget b"
+	" WHERE b.id OPERATOR(pg_catalog.=) p.budget_id))"
+	" DELETE FROM apikeys.usage WHERE key_id OPERATOR(pg_catalog.=) ANY ("
+	"SELECT u.key_id FROM apikeys.usage u"
+	" WHERE NOT EXISTS (SELECT FROM apikeys.key k"
+	" WHERE k.id OPERATOR(pg_catalog.=) u.key_id)"
+	" FOR UPDATE SKIP LOCKED)",
+};
+
+/*
+ * Writes without firing triggers, unless they are ENABLE ALWAYS, which only
+ * the owner can make them.  These tables are written as by magic, at any
+ * time and with the owner's rights: nobody else's code may run then.
+ */
+static uint64
+write_silently(Statement *statement, Datum *values, const bool *nulls)
+{
+	int			role = SessionReplicationRole;
+	uint64		processed;
+
+	PG_TRY();
+	{
+		SessionReplicationRole = SESSION_REPLICATION_ROLE_REPLICA;
+		processed = store_write(statement, values, nulls);
+	}
+	PG_FINALLY();
+	{
+		SessionReplicationRole = role;
+	}
+	PG_END_TRY();
+
+	return processed;
+}
+
+/*
+ * Stores the last use of a key when the stored one is not after due_before,
+ * and nobody else is about to.  Needs a read-write transaction.
+ */
+void
+store_last_use(const pg_uuid_t *id, TimestampTz used_at, TimestampTz due_before)
+{
+	StoreScope	scope;
+	Datum		use[] = {UUIDPGetDatum(id), TimestampTzGetDatum(used_at)};
+	bool		isnull;
+
+	store_open(&scope);
+	if (store_read_latest(&last_use_is_due,
+						  (Datum[]) {use[0], TimestampTzGetDatum(due_before)},
+						  NULL) == 0)
+		write_silently(&insert_last_use, use, NULL);
+	else if (DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+										SPI_tuptable->tupdesc, 1, &isnull)))
+		write_silently(&update_last_use, use, NULL);
+	store_close(&scope);
+}
+
+/* Deletes what is known of the use of keys.  Call it in an open scope. */
+void
+store_delete_use(Datum ids)
+{
+	write_silently(&forget_use, &ids, NULL);
+	write_silently(&forget_days, &ids, NULL);
+}
+
+/* Deletes what is left of keys and budgets that are gone.  In an open scope. */
+void
+store_delete_orphans(void)
+{
+	write_silently(&forget_orphans, NULL, NULL);
+}
+
+/*
+ * Takes a lock of ours until the transaction ends: of the use of a key, or,
+ * with an id of NULL, of the flush of this database.  They are advisory locks
+ * of a kind that no SQL function makes, so nobody else can hold them.
+ */
+static bool
+lock(const pg_uuid_t *id, bool wait)
+{
+	uint32		hash = id == NULL ? 0 : hash_bytes(id->data, UUID_LEN);
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, id != NULL, hash, LOCK_KIND);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
+ * Takes the lock that lets one flush at a time work in this database.  False
+ * when another has it and we do not wait.
+ */
+bool
+store_lock_flush(bool wait)
+{
+	return lock(NULL, wait);
+}
+
+/* apikeys.try_lock_use(id uuid): boolean, for the statements above. */
+Datum
+apikeys_try_lock_use(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(lock(PG_GETARG_UUID_P(0), false));
+}
+
+/* Splits uses into an uuid[] and a timestamptz[]. */
+static void
+uses_to_arrays(const KeyUse *uses, int nuses, Datum *arrays)
+{
+	Datum	   *ids = palloc(nuses * sizeof(Datum));
+	Datum	   *times = palloc(nuses * sizeof(Datum));
+
+	for (int i = 0; i < nuses; i++)
+	{
+		ids[i] = UUIDPGetDatum(&uses[i].id);
+		times[i] = TimestampTzGetDatum(uses[i].used_at);
+	}
+
+	arrays[0] = PointerGetDatum(construct_array(ids, nuses, UUIDOID, UUID_LEN,
+												false, TYPALIGN_CHAR));
+	arrays[1] = PointerGetDatum(construct_array(times, nuses, TIMESTAMPTZOID,
+												sizeof(TimestampTz),
+												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/*
+ * Persists uses in one statement; says what became of each, and returns how
+ * many rows were written.  uses are in key order.
+ */
+int64
+store_persist_uses(const KeyUse *uses, int nuses, UseOutcome *outcomes)
+{
+	StoreScope	scope;
+	Datum		arrays[2];
+	int64		written = 0;
+
+	for (int i = 0; i < nuses; i++)
+		outcomes[i] = USE_BUSY;
+
+	store_open(&scope);
+	uses_to_arrays(uses, nuses, arrays);
+	write_silently(&persist_uses, arrays, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Datum		row[3];
+		bool		nulls[3];
+
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row, nulls);
+		outcomes[DatumGetInt64(row[0]) - 1] =
+			DatumGetBool(row[1]) ? USE_KEY_GONE : USE_PERSISTED;
+		written += DatumGetBool(row[2]);
+	}
+	store_close(&scope);
+
+	return written;
+}
+
+/* Rolls a batch of usage entries up. */
+void
+store_roll_up(RollUp *batch)
+{
+	StoreScope	scope;
+	Datum		arguments[] = {
+		Int32GetDatum(batch->limit),
+		Int64GetDatum(batch->skip),
+		BoolGetDatum(batch->alone)
+	};
+	Datum		row[2];
+	bool		nulls[2];
+
+	store_open(&scope);
+	write_silently(&roll_up, arguments, NULL);
+	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
+	batch->seen = DatumGetInt64(row[0]);
+	batch->taken = DatumGetInt64(row[1]);
+	store_close(&scope);
+}
+
+/* Finds what usage is charged to; false when there is no such key. */
+static bool
+read_charge(Datum id, Datum recorded_at, Datum cost, Charge *charge)
+{
+	Datum		row[4];
+	bool		nulls[4];
+
+	if (store_read_latest(&find_charge, (Datum[]) {id, recorded_at, cost}, NULL) == 0)
+		return false;
+
+	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
+	store_copy_limits(row, nulls, &charge->key);
+	charge->period = nulls[3] ? 0 : DatumGetTimestampTz(row[3]);
+	return true;
+}
+
+/*
+ * Appends a usage entry, and tells what it is charged to; false when there is
+ * no such key.
+ */
+bool
+store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost, TimestampTz now,
+				Charge *charge)
+{
+	StoreScope	scope;
+	bool		found;
+	Datum		entry[] = {
+		UUIDPGetDatum(id),
+		TimestampTzGetDatum(now),
+		Int64GetDatum(tokens),
+		NumericGetDatum(cost),
+		UUIDPGetDatum(&charge->key.budget_id),
+		(Datum) 0
+	};
+
+	store_open(&scope);
+	found = read_charge(entry[0], entry[1], entry[3], charge);
+	if (found)
+	{
+		bool		nulls[6] = {[4] = !charge->key.has_budget, [5] = !charge->key.has_budget};
+
+		ForceSyncCommit();
+		entry[5] = TimestampTzGetDatum(charge->period);
+		write_silently(&add_usage, entry, nulls);
+	}
+	store_close(&scope);
+
+	return found;
+}
+
+/* Reads what a key has used; false when there is no such key. */
+bool
+store_usage(const pg_uuid_t *id, UsageRow *row)
+{
+	StoreScope	scope;
+	bool		found;
+
+	store_open(&scope);
+	found = store_read(&read_usage, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
+	if (found)
+		heap_deform_tuple(SPI_copytuple(SPI_tuptable->vals[0]),
+						  SPI_tuptable->tupdesc, row->values, row->nulls);
+	store_close(&scope);
+
+	return found;
+}

@@ -1,0 +1,243 @@
+/*-------------------------------------------------------------------------
+ *
+ * authorize.c
+ *	  Is a key good for a request, now?
+ *
+ * The checks stand in the order in which their codes are answered.  What is
+ * limited is spent by the last one, when nothing else can refuse the request
+ * any more, so that nothing ever has to be given back.
+ *
+ * Nothing is said of a text that is no key but that it was not found, and no
+ * other argument is looked at then: whoever asks is not authenticated yet.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "cache/budget_cache.h"
+#include "flush/flush_queue.h"
+#include "live/counters.h"
+#include "live/last_used.h"
+#include "live/rate_limiter.h"
+#include "model/permission_check.h"
+#include "model/status.h"
+#include "verify/authorize.h"
+#include "verify/lookup.h"
+
+typedef struct Outcome
+{
+	Counter		counter;
+	const char *code;
+	const char *reason;
+} Outcome;
+
+static const Outcome not_found = {COUNT_NOT_FOUND, "NOT_FOUND", "API key not found"};
+static const Outcome forbidden = {COUNT_FORBIDDEN, "FORBIDDEN", NULL};
+static const Outcome insufficient = {COUNT_INSUFFICIENT_PERMISSIONS, "INSUFFICIENT_PERMISSIONS", NULL};
+static const Outcome rate_limited = {COUNT_RATE_LIMITED, "RATE_LIMITED", NULL};
+static const Outcome budget_exceeded = {COUNT_BUDGET_EXCEEDED, "BUDGET_EXCEEDED", NULL};
+
+static const Outcome by_status[] = {
+	[KEY_STATUS_REVOKED] = {COUNT_REVOKED, "REVOKED", "API key has been revoked"},
+	[KEY_STATUS_EXPIRED] = {COUNT_EXPIRED, "EXPIRED", "API key has expired"},
+	[KEY_STATUS_DISABLED] = {COUNT_DISABLED, "DISABLED", "API key is disabled"},
+	[KEY_STATUS_ACTIVE] = {COUNT_VALID, "VALID", NULL},
+};
+
+/* Settles the decision; a reason of NULL stands for the outcome's own. */
+static void
+decide(AuthDecision *decision, const Outcome *outcome, const char *reason)
+{
+	decision->code = outcome->code;
+	decision->reason = reason != NULL ? reason : outcome->reason;
+	decision->valid = (outcome->counter == COUNT_VALID);
+	counters_add(outcome->counter, 1);
+}
+
+/* Judges the key itself. */
+static const Outcome *
+check_status(const KeyRow *row, TimestampTz now)
+{
+	TimestampTz expires_at = row->nulls[KEY_EXPIRES_AT] ? DT_NOEND : DatumGetTimestampTz(row->values[KEY_EXPIRES_AT]);
+
+	return &by_status[status_at(now, !row->nulls[KEY_REVOKED_AT], expires_at,
+								DatumGetBool(row->values[KEY_ENABLED]))];
+}
+
+/*
+ * Collects what the caller says of his request; false when he says nothing.
+ * Raises 22023 for a negative number of tokens.
+ */
+static bool
+get_request(const NullableDatum *args, Request *request)
+{
+	bool		says = false;
+
+	memset(request, 0, sizeof(Request));
+	request->tokens = NO_TOKENS;
+
+	for (int i = AUTHORIZE_MODEL; i <= AUTHORIZE_CLIENT_IP; i++)
+		says |= !args[i].isnull;
+	if (!says)
+		return false;
+
+	if (!args[AUTHORIZE_MODEL].isnull)
+		request->model = DatumGetTextPP(args[AUTHORIZE_MODEL].value);
+	if (!args[AUTHORIZE_ENDPOINT].isnull)
+		request->endpoint = DatumGetTextPP(args[AUTHORIZE_ENDPOINT].value);
+	if (!args[AUTHORIZE_REQUIRED_PERMISSIONS].isnull)
+		request->required_permissions = DatumGetArrayTypeP(args[AUTHORIZE_REQUIRED_PERMISSIONS].value);
+	if (!args[AUTHORIZE_CLIENT_IP].isnull)
+		request->client_ip = DatumGetInetPP(args[AUTHORIZE_CLIENT_IP].value);
+	if (!args[AUTHORIZE_TOKENS].isnull)
+	{
+		request->tokens = DatumGetInt32(args[AUTHORIZE_TOKENS].value);
+		if (request->tokens < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("tokens must not be negative")));
+	}
+
+	return true;
+}
+
+/* Judges whether a key in good standing permits the request. */
+static bool
+check_permissions(const NullableDatum *args, AuthDecision *decision)
+{
+	CachedKey  *key = decision->key;
+	Request		request;
+	char	   *reason;
+
+	if (!get_request(args, &request) && key->row.nulls[KEY_ALLOWED_IPS])
+		return true;
+
+	key_cache_make_permission_check(key);
+	reason = permission_check_client(key->permission_check, &request);
+	if (reason != NULL)
+	{
+		decide(decision, &forbidden, reason);
+		return false;
+	}
+	reason = permission_check_request(key->permission_check, &request);
+	if (reason != NULL)
+	{
+		decide(decision, &insufficient, reason);
+		return false;
+	}
+
+	return true;
+}
+
+/*
+ * Judges whether the limits of the key's line leave room.  With spend, what
+ * the request takes is spent if so, a slot included.
+ */
+static bool
+check_limits(const NullableDatum *args, AuthDecision *decision, bool spend)
+{
+	CachedKey  *key = decision->key;
+	RateLimitRequest limits_request;
+	RateLimitResult result;
+
+	if (!key->limited)
+		return true;
+
+	limits_request.root_id = DatumGetUUIDP(key->row.values[KEY_ROOT_ID]);
+	limits_request.id = DatumGetUUIDP(key->row.values[KEY_ID]);
+	limits_request.limits = &key->limits;
+	limits_request.tokens = args[AUTHORIZE_TOKENS].isnull ? 0 : DatumGetInt32(args[AUTHORIZE_TOKENS].value);
+	limits_request.slot = !args[AUTHORIZE_ACQUIRE_SLOT].isnull && DatumGetBool(args[AUTHORIZE_ACQUIRE_SLOT].value);
+	limits_request.spend = spend;
+	rate_limiter_check_and_spend(&limits_request, decision->now, &result);
+	decision->slot = result.slot;
+	decision->use_recorded = result.use_recorded;
+	decision->use_newly_pending = result.use_newly_pending;
+	if (result.reason == NULL)
+		return true;
+
+	decision->retry_at = result.retry_at;
+	decide(decision, &rate_limited, result.reason);
+	return false;
+}
+
+/*
+ * Judges what is counted: limits come first in the answer, but are spent
+ * only when the budget is not.  When both refuse, it is worth another try
+ * when neither does.  To read the budget may have taken long, so the time is
+ * then another: with an old one, limits would look as after a clock that was
+ * set back, and age what others have spent.
+ */
+static bool
+check_limits_and_budget(const NullableDatum *args, AuthDecision *decision)
+{
+	TimestampTz retry_at;
+	char	   *reason;
+
+	if (!budget_is_exhausted(decision->key, &decision->now, &reason, &retry_at))
+		return check_limits(args, decision, true);
+
+	if (check_limits(args, decision, false))
+	{
+		decision->retry_at = retry_at;
+		decide(decision, &budget_exceeded, reason);
+	}
+	else
+		decision->retry_at = Max(decision->retry_at, retry_at);
+	return false;
+}
+
+/*
+ * Judges a request by the arguments of apikey_verify, counts the outcome, and
+ * spends what a valid one takes.  Time is the wall clock once the key is
+ * found, not the start of the transaction.
+ */
+void
+authorize(const NullableDatum *args, AuthDecision *decision)
+{
+	const Outcome *outcome = &not_found;
+
+	memset(decision, 0, sizeof(AuthDecision));
+	if (!args[AUTHORIZE_RAW_KEY].isnull)
+		decision->key = lookup_key((struct varlena *) DatumGetPointer(args[AUTHORIZE_RAW_KEY].value));
+	decision->now = GetCurrentTimestamp();
+	if (decision->key != NULL)
+		outcome = check_status(&decision->key->row, decision->now);
+
+	if (outcome->counter != COUNT_VALID ||
+		(check_permissions(args, decision) && check_limits_and_budget(args, decision)))
+		decide(decision, outcome, NULL);
+}
+
+/*
+ * Notes the use of a key that was judged valid.  This may run code that looks
+ * up keys: the decision's key is gone afterwards.
+ */
+void
+authorize_record_use(const AuthDecision *decision)
+{
+	pg_uuid_t	id = *DatumGetUUIDP(decision->key->row.values[KEY_ID]);
+	bool		newly_pending = decision->use_newly_pending;
+
+	if (!decision->use_recorded)
+		newly_pending = last_used_record(&id, decision->now);
+	if (newly_pending)
+		flush_queue_wake();
+}
+
+/*
+ * Returns in how many whole seconds a request that was refused is worth
+ * another try; 0: not known, or never.
+ */
+int64
+authorize_retry_after(const AuthDecision *decision)
+{
+	if (decision->retry_at <= decision->now || decision->retry_at == DT_NOEND)
+		return 0;
+	return (decision->retry_at - decision->now + USECS_PER_SEC - 1) / USECS_PER_SEC;
+}

@@ -1,0 +1,43 @@
+/*-------------------------------------------------------------------------
+ *
+ * authorize.h
+ *	  Is a key good for a request, now?
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_VERIFY_AUTHORIZE_H
+#define APIKEYS_VERIFY_AUTHORIZE_H
+
+#include "cache/key_cache.h"
+
+/* The arguments of apikey_verify, in their order. */
+typedef enum AuthorizeArgument
+{
+	AUTHORIZE_RAW_KEY,
+	AUTHORIZE_MODEL,
+	AUTHORIZE_ENDPOINT,
+	AUTHORIZE_REQUIRED_PERMISSIONS,
+	AUTHORIZE_TOKENS,
+	AUTHORIZE_CLIENT_IP,
+	AUTHORIZE_ACQUIRE_SLOT,
+	AUTHORIZE_NARGUMENTS
+} AuthorizeArgument;
+
+typedef struct AuthDecision
+{
+	bool		valid;
+	const char *code;
+	const char *reason;			/* NULL: valid */
+	CachedKey  *key;			/* NULL: not found; good until authorize_record_use() */
+	TimestampTz now;			/* when it was judged */
+	TimestampTz retry_at;		/* 0: not known, or never */
+	int64		slot;			/* 0: none was taken */
+	bool		use_recorded;	/* already; see ratelimit.h */
+	bool		use_newly_pending;
+} AuthDecision;
+
+extern void authorize(const NullableDatum *args, AuthDecision *decision);
+extern void authorize_record_use(const AuthDecision *decision);
+extern int64 authorize_retry_after(const AuthDecision *decision);
+
+#endif							/* APIKEYS_VERIFY_AUTHORIZE_H */
