@@ -11,6 +11,7 @@
 #include "executor/spi.h"
 
 #include "base/compat.h"
+#include "store/store.h"
 
 /*
  * A statement with its kept plan, made on first use in a backend.  The text
