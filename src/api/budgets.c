@@ -14,7 +14,7 @@
 
 #include "base/arguments.h"
 #include "model/budget_config.h"
-#include "store/store.h"
+#include "store/budgets.h"
 
 PG_FUNCTION_INFO_V1(apikey_budget_create);
 PG_FUNCTION_INFO_V1(apikey_budget_update);

@@ -13,7 +13,7 @@
 #include "funcapi.h"
 
 #include "base/arguments.h"
-#include "store/store.h"
+#include "store/lists.h"
 
 PG_FUNCTION_INFO_V1(apikey_events);
 

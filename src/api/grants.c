@@ -24,7 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "base/arguments.h"
-#include "store/store.h"
+#include "store/grants.h"
 
 PG_FUNCTION_INFO_V1(apikey_grant);
 PG_FUNCTION_INFO_V1(apikey_revoke_grant);

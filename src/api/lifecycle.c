@@ -28,7 +28,9 @@
 #include "model/key_format.h"
 #include "model/status.h"
 #include "settings/guc.h"
-#include "store/store.h"
+#include "store/budgets.h"
+#include "store/keys.h"
+#include "store/lists.h"
 #include "verify/lookup.h"
 
 #define ROTATED_SUFFIX		" (rotated)"

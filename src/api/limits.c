@@ -14,7 +14,8 @@
 
 #include "base/arguments.h"
 #include "live/rate_limiter.h"
-#include "store/store.h"
+#include "store/budgets.h"
+#include "store/key_limits.h"
 
 #define LIMITS_NCOLUMNS 5
 

@@ -16,7 +16,7 @@
 #include "utils/builtins.h"
 
 #include "base/arguments.h"
-#include "store/store.h"
+#include "store/lists.h"
 
 PG_FUNCTION_INFO_V1(apikey_list);
 

@@ -20,7 +20,7 @@
 #include "live/budget_spend.h"
 #include "live/last_used.h"
 #include "live/rate_limiter.h"
-#include "store/store.h"
+#include "store/usage.h"
 
 PG_FUNCTION_INFO_V1(apikey_record_usage);
 PG_FUNCTION_INFO_V1(apikey_usage);

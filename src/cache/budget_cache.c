@@ -30,7 +30,7 @@
 #include "cache/budget_cache.h"
 #include "live/budget_spend.h"
 #include "settings/guc.h"
-#include "store/store.h"
+#include "store/budgets.h"
 
 /* After this time a budget is read again, whoever has written the ledger. */
 #define MAX_AGE		USECS_PER_MINUTE

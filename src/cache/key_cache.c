@@ -53,6 +53,7 @@
 #include "live/counters.h"
 #include "settings/guc.h"
 #include "settings/hmac_secrets.h"
+#include "store/catalog.h"
 
 #define MAX_ROW_SIZE	8192	/* bytes; a larger row is read each time */
 #define PREFETCH_SIZE	256

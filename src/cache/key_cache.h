@@ -10,7 +10,7 @@
 
 #include "model/key_hash.h"
 #include "model/permission_check.h"
-#include "store/store.h"
+#include "store/keys.h"
 
 /*
  * Where budget_cache.c has found a budget last, so as not to look for it again;

@@ -23,7 +23,10 @@
 #include "live/last_used.h"
 #include "live/rehash_queue.h"
 #include "settings/hmac_secrets.h"
-#include "store/store.h"
+#include "store/advisory_locks.h"
+#include "store/last_used.h"
+#include "store/rehash.h"
+#include "store/usage.h"
 
 #define GONE_AFTER_MS	60000	/* unseen for so long after its last use */
 

@@ -10,7 +10,9 @@
 
 #include "utils/array.h"
 
-#include "store/store.h"
+#include "store/last_used.h"
+#include "store/rehash.h"
+#include "store/usage.h"
 
 #define FLUSH_BATCH 1000
 

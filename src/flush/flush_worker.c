@@ -36,7 +36,8 @@
 #include "live/counters.h"
 #include "live/last_used.h"
 #include "live/rehash_queue.h"
-#include "store/store.h"
+#include "store/advisory_locks.h"
+#include "store/catalog.h"
 
 #define WORK_TIME_MS	2000	/* then it leaves */
 

@@ -35,7 +35,7 @@
 #include "base/compat.h"
 #include "base/shmem.h"
 #include "live/budget_spend.h"
-#include "store/store.h"
+#include "store/catalog.h"
 
 #define RING_SIZE		1024
 #define MAX_OWN			64		/* records of one transaction */

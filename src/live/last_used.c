@@ -27,7 +27,7 @@
 #include "live/last_used.h"
 #include "live/tracked_keys.h"
 #include "settings/guc.h"
-#include "store/store.h"
+#include "store/last_used.h"
 
 /* When a pending use is due: at once if it is not known to be written. */
 static TimestampTz

@@ -9,7 +9,7 @@
 #define APIKEYS_LIVE_LAST_USED_H
 
 #include "live/tracked_keys.h"
-#include "store/store.h"
+#include "store/last_used.h"
 
 /* A database that has uses to persist. */
 typedef struct DueDatabase

@@ -8,7 +8,7 @@
 #ifndef APIKEYS_LIVE_REHASH_QUEUE_H
 #define APIKEYS_LIVE_REHASH_QUEUE_H
 
-#include "store/store.h"
+#include "store/rehash.h"
 
 #define MISSING_SECRETS_MAX	16	/* secrets at a time */
 

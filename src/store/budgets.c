@@ -13,8 +13,8 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
+#include "store/budgets.h"
 #include "store/spi.h"
-#include "store/store.h"
 
 static Statement find_budget = {
 	.sql = "SELECT i.name, i.max_cost, i.spent, i.remaining, b.created_at,"

@@ -21,8 +21,9 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "store/catalog.h"
+#include "store/grants.h"
 #include "store/spi.h"
-#include "store/store.h"
 
 /* The members of extension $1 with the names $2, as GRANT wants them. */
 static Statement functions_to_grant = {

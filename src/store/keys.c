@@ -12,10 +12,11 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/timestamp.h"
 
+#include "model/key_hash.h"
+#include "store/keys.h"
 #include "store/spi.h"
-#include "store/store.h"
+#include "store/usage.h"
 
 /* The columns of KeyRow, in its order. */
 #define KEY_ROW_COLUMNS \
@@ -39,12 +40,6 @@ static Statement find_candidates = {
 	" FROM ONLY apikeys.key k"
 	" WHERE k.key_hash OPERATOR(pg_catalog.=) ANY ($1)",
 	STATEMENT_ARGS(BYTEAARRAYOID)
-};
-
-static Statement key_limits = {
-	.sql = "SELECT k.root_id, k.rate_limits, k.budget_id FROM apikeys.key k"
-	" WHERE k.id OPERATOR(pg_catalog.=) $1",
-	STATEMENT_ARGS(UUIDOID)
 };
 
 static Statement lock_key = {
@@ -248,38 +243,6 @@ store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row, int
 	}
 	if (found)
 		copy_key_row(row);
-	store_close(&scope);
-
-	return found;
-}
-
-/* Takes a key's limits from the first three columns of a row. */
-void
-store_copy_limits(const Datum *row, const bool *nulls, KeyLimits *limits)
-{
-	limits->root_id = *DatumGetUUIDP(row[0]);
-	rate_limits_parse(DatumGetJsonbP(row[1]), &limits->limits);
-	limits->has_budget = !nulls[2];
-	if (limits->has_budget)
-		limits->budget_id = *DatumGetUUIDP(row[2]);
-}
-
-/* Reads the limits of a key as they are now; false when there is none. */
-bool
-store_key_limits(const pg_uuid_t *id, KeyLimits *limits)
-{
-	StoreScope	scope;
-	Datum		values[3];
-	bool		nulls[3];
-	bool		found;
-
-	store_open(&scope);
-	found = store_read_latest(&key_limits, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
-	if (found)
-	{
-		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values, nulls);
-		store_copy_limits(values, nulls, limits);
-	}
 	store_close(&scope);
 
 	return found;

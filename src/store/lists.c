@@ -10,8 +10,8 @@
 #include "catalog/pg_type.h"
 #include "nodes/parsenodes.h"
 
+#include "store/lists.h"
 #include "store/spi.h"
-#include "store/store.h"
 
 static Statement key_info = {
 	.sql = "SELECT i FROM apikeys.info i WHERE i.id OPERATOR(pg_catalog.=) $1",

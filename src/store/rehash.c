@@ -12,8 +12,8 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "store/rehash.h"
 #include "store/spi.h"
-#include "store/store.h"
 
 /*
  * Signs keys anew that still have the hash which somebody has found.  A row

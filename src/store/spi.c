@@ -16,52 +16,17 @@
 #include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_extension.h"
-#include "commands/extension.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
-#include "storage/lock.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
-#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "store/catalog.h"
 #include "store/spi.h"
-#include "store/store.h"
 
 #define READ_BATCH	1000
-
-/* Returns the oid of a table of ours. */
-Oid
-store_relation_oid(const char *name)
-{
-	Oid			relid = get_relname_relid(name, get_namespace_oid("apikeys", false));
-
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation \"apikeys.%s\" does not exist", name)));
-	return relid;
-}
-
-/*
- * Locks the extension until the transaction ends; false when it is gone by
- * then, or remade under another oid, or when somebody has it locked and we do
- * not wait.  DROP EXTENSION locks it first of all.
- */
-bool
-store_lock_extension(Oid extension, LOCKMODE mode, bool wait)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, extension, 0);
-	if (LockAcquire(&tag, mode, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
-		return false;
-	AcceptInvalidationMessages();
-	return get_extension_oid("apikeys", true) == extension;
-}
 
 /* Returns the owner of apikeys.key, whose rights the store uses. */
 static Oid
@@ -215,6 +180,31 @@ store_write_durably(Statement *statement, Datum *values, const bool *nulls)
 {
 	ForceSyncCommit();
 	return store_write(statement, values, nulls);
+}
+
+/*
+ * Writes without firing triggers, unless they are ENABLE ALWAYS, which only
+ * the owner can make them.  These tables are written as by magic, at any
+ * time and with the owner's rights: nobody else's code may run then.
+ */
+uint64
+store_write_silently(Statement *statement, Datum *values, const bool *nulls)
+{
+	int			role = SessionReplicationRole;
+	uint64		processed;
+
+	PG_TRY();
+	{
+		SessionReplicationRole = SESSION_REPLICATION_ROLE_REPLICA;
+		processed = store_write(statement, values, nulls);
+	}
+	PG_FINALLY();
+	{
+		SessionReplicationRole = role;
+	}
+	PG_END_TRY();
+
+	return processed;
 }
 
 /*

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * spi.h
- *	  How the store runs its statements.  For store*.c alone.
+ *	  How the store runs its statements.  For src/store/ alone.
  *
  *-------------------------------------------------------------------------
  */
@@ -9,9 +9,9 @@
 #define APIKEYS_STORE_SPI_H
 
 #include "executor/spi.h"
+#include "utils/uuid.h"
 
 #include "base/compat.h"
-#include "store/store.h"
 
 /*
  * A statement with its kept plan, made on first use in a backend.  The text
@@ -48,6 +48,7 @@ extern uint64 store_read_at(Statement *statement, Datum *values, const bool *nul
 							Snapshot snapshot);
 extern uint64 store_write(Statement *statement, Datum *values, const bool *nulls);
 extern uint64 store_write_durably(Statement *statement, Datum *values, const bool *nulls);
+extern uint64 store_write_silently(Statement *statement, Datum *values, const bool *nulls);
 
 pg_noreturn extern void store_not_written(const char *table);
 extern void store_write_one(Statement *statement, const char *table, Datum *values,
@@ -56,10 +57,6 @@ extern void store_write_one(Statement *statement, const char *table, Datum *valu
 extern HeapTuple store_copy_row(void);
 extern Datum store_read_info(Statement *statement, const char *view, const pg_uuid_t *id);
 extern Datum store_acting_role(const StoreScope *scope);
-
-extern void store_copy_limits(const Datum *row, const bool *nulls, KeyLimits *limits);
-extern void store_delete_use(Datum ids);
-extern void store_delete_orphans(void);
 
 /*
  * Every statement that changes keys or budgets writes its events itself, and

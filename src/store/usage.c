@@ -1,15 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * usage.c
- *	  The statements on apikeys.usage, usage_day, usage_entry and
- *	  budget_period.
+ *	  The statements on the ledger of usage and its totals: usage_entry,
+ *	  usage, usage_day and budget_period.
  *
- * Hardly anybody waits here.  usage_entry is only appended to, and what is
- * appended is rolled up by one flush at a time.  There is no foreign key to
- * apikeys.key, since its check would lock the row of a hot key; a row of
- * usage that somebody else holds is left alone; and a first use, which
- * inserts, takes an advisory lock of the key first, because two inserts of
- * one key would wait for each other.
+ * A transaction that records usage waits for nobody: it only appends to
+ * usage_entry, and there is no foreign key to apikeys.key, since its check
+ * would lock the row of a hot key.  One flush at a time rolls up what was
+ * appended.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,80 +16,10 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
-#include "common/hashfn.h"
-#include "fmgr.h"
-#include "miscadmin.h"
-#include "storage/lock.h"
-#include "utils/array.h"
 
+#include "store/key_limits.h"
 #include "store/spi.h"
-#include "store/store.h"
-
-#define LOCK_KIND	0xA9		/* SQL's advisory locks are of kinds 1 and 2 */
-
-PG_FUNCTION_INFO_V1(apikeys_try_lock_use);
-
-/* Is the stored last use of a key older than $2?  Null: there is none. */
-static Statement last_use_is_due = {
-	.sql = "SELECT u.last_used_at IS NULL"
-	" OR u.last_used_at OPERATOR(pg_catalog.<=) $2"
-	" FROM apikeys.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) $1",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
-};
-
-static Statement update_last_use = {
-	.sql = "UPDATE apikeys.usage SET last_used_at = $2"
-	" WHERE key_id OPERATOR(pg_catalog.=) ANY ("
-	"SELECT u.key_id FROM apikeys.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) $1"
-	" AND (u.last_used_at IS NULL OR u.last_used_at OPERATOR(pg_catalog.<) $2)"
-	" FOR UPDATE SKIP LOCKED)",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
-};
-
-static Statement insert_last_use = {
-	.sql = "INSERT INTO apikeys.usage (key_id, last_used_at)"
-	" SELECT $1, $2 WHERE apikeys.try_lock_use($1)"
-	" ON CONFLICT (key_id) DO NOTHING",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
-};
-
-/*
- * A row that somebody holds is left for the next flush; it is not in the
- * result.  $1 and $2 are in key order.
- */
-static Statement persist_uses = {
-	.sql = "WITH use AS MATERIALIZED ("
-	"SELECT d.key_id, d.used_at, d.n FROM ROWS FROM ("
-	"pg_catalog.unnest($1), pg_catalog.unnest($2))"
-	" WITH ORDINALITY AS d(key_id, used_at, n)),"
-	" held AS MATERIALIZED (SELECT u.key_id FROM apikeys.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY ($1)"
-	" ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
-	" moved AS (UPDATE apikeys.usage u SET last_used_at = use.used_at"
-	" FROM use JOIN held ON held.key_id OPERATOR(pg_catalog.=) use.key_id"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) use.key_id"
-	" AND (u.last_used_at IS NULL OR u.last_used_at OPERATOR(pg_catalog.<) use.used_at)"
-	" RETURNING u.key_id),"
-	" made AS (INSERT INTO apikeys.usage (key_id, last_used_at)"
-	" SELECT use.key_id, use.used_at FROM use"
-	" JOIN apikeys.key k ON k.id OPERATOR(pg_catalog.=) use.key_id"
-	" WHERE NOT EXISTS (SELECT FROM apikeys.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) use.key_id)"
-	" ORDER BY use.key_id"
-	" ON CONFLICT (key_id) DO NOTHING RETURNING key_id)"
-	" SELECT use.n, k.id IS NULL,"
-	" moved.key_id IS NOT NULL OR made.key_id IS NOT NULL"
-	" FROM use"
-	" LEFT JOIN apikeys.key k ON k.id OPERATOR(pg_catalog.=) use.key_id"
-	" LEFT JOIN held ON held.key_id OPERATOR(pg_catalog.=) use.key_id"
-	" LEFT JOIN moved ON moved.key_id OPERATOR(pg_catalog.=) use.key_id"
-	" LEFT JOIN made ON made.key_id OPERATOR(pg_catalog.=) use.key_id"
-	" WHERE k.id IS NULL OR held.key_id IS NOT NULL OR made.key_id IS NOT NULL",
-	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZARRAYOID)
-};
+#include "store/usage.h"
 
 /*
  * Moves entries into the totals: gone there and counted here in one
@@ -207,150 +135,19 @@ static Statement forget_orphans = {
 	" FOR UPDATE SKIP LOCKED)",
 };
 
-/*
- * Writes without firing triggers, unless they are ENABLE ALWAYS, which only
- * the owner can make them.  These tables are written as by magic, at any
- * time and with the owner's rights: nobody else's code may run then.
- */
-static uint64
-write_silently(Statement *statement, Datum *values, const bool *nulls)
-{
-	int			role = SessionReplicationRole;
-	uint64		processed;
-
-	PG_TRY();
-	{
-		SessionReplicationRole = SESSION_REPLICATION_ROLE_REPLICA;
-		processed = store_write(statement, values, nulls);
-	}
-	PG_FINALLY();
-	{
-		SessionReplicationRole = role;
-	}
-	PG_END_TRY();
-
-	return processed;
-}
-
-/*
- * Stores the last use of a key when the stored one is not after due_before,
- * and nobody else is about to.  Needs a read-write transaction.
- */
-void
-store_last_use(const pg_uuid_t *id, TimestampTz used_at, TimestampTz due_before)
-{
-	StoreScope	scope;
-	Datum		use[] = {UUIDPGetDatum(id), TimestampTzGetDatum(used_at)};
-	bool		isnull;
-
-	store_open(&scope);
-	if (store_read_latest(&last_use_is_due,
-						  (Datum[]) {use[0], TimestampTzGetDatum(due_before)},
-						  NULL) == 0)
-		write_silently(&insert_last_use, use, NULL);
-	else if (DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
-										SPI_tuptable->tupdesc, 1, &isnull)))
-		write_silently(&update_last_use, use, NULL);
-	store_close(&scope);
-}
-
 /* Deletes what is known of the use of keys.  Call it in an open scope. */
 void
 store_delete_use(Datum ids)
 {
-	write_silently(&forget_use, &ids, NULL);
-	write_silently(&forget_days, &ids, NULL);
+	store_write_silently(&forget_use, &ids, NULL);
+	store_write_silently(&forget_days, &ids, NULL);
 }
 
 /* Deletes what is left of keys and budgets that are gone.  In an open scope. */
 void
 store_delete_orphans(void)
 {
-	write_silently(&forget_orphans, NULL, NULL);
-}
-
-/*
- * Takes a lock of ours until the transaction ends: of the use of a key, or,
- * with an id of NULL, of the flush of this database.  They are advisory locks
- * of a kind that no SQL function makes, so nobody else can hold them.
- */
-static bool
-lock(const pg_uuid_t *id, bool wait)
-{
-	uint32		hash = id == NULL ? 0 : hash_bytes(id->data, UUID_LEN);
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, id != NULL, hash, LOCK_KIND);
-	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
-}
-
-/*
- * Takes the lock that lets one flush at a time work in this database.  False
- * when another has it and we do not wait.
- */
-bool
-store_lock_flush(bool wait)
-{
-	return lock(NULL, wait);
-}
-
-/* apikeys.try_lock_use(id uuid): boolean, for the statements above. */
-Datum
-apikeys_try_lock_use(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(lock(PG_GETARG_UUID_P(0), false));
-}
-
-/* Splits uses into an uuid[] and a timestamptz[]. */
-static void
-uses_to_arrays(const KeyUse *uses, int nuses, Datum *arrays)
-{
-	Datum	   *ids = palloc(nuses * sizeof(Datum));
-	Datum	   *times = palloc(nuses * sizeof(Datum));
-
-	for (int i = 0; i < nuses; i++)
-	{
-		ids[i] = UUIDPGetDatum(&uses[i].id);
-		times[i] = TimestampTzGetDatum(uses[i].used_at);
-	}
-
-	arrays[0] = PointerGetDatum(construct_array(ids, nuses, UUIDOID, UUID_LEN,
-												false, TYPALIGN_CHAR));
-	arrays[1] = PointerGetDatum(construct_array(times, nuses, TIMESTAMPTZOID,
-												sizeof(TimestampTz),
-												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-}
-
-/*
- * Persists uses in one statement; says what became of each, and returns how
- * many rows were written.  uses are in key order.
- */
-int64
-store_persist_uses(const KeyUse *uses, int nuses, UseOutcome *outcomes)
-{
-	StoreScope	scope;
-	Datum		arrays[2];
-	int64		written = 0;
-
-	for (int i = 0; i < nuses; i++)
-		outcomes[i] = USE_BUSY;
-
-	store_open(&scope);
-	uses_to_arrays(uses, nuses, arrays);
-	write_silently(&persist_uses, arrays, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		Datum		row[3];
-		bool		nulls[3];
-
-		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row, nulls);
-		outcomes[DatumGetInt64(row[0]) - 1] =
-			DatumGetBool(row[1]) ? USE_KEY_GONE : USE_PERSISTED;
-		written += DatumGetBool(row[2]);
-	}
-	store_close(&scope);
-
-	return written;
+	store_write_silently(&forget_orphans, NULL, NULL);
 }
 
 /* Rolls a batch of usage entries up. */
@@ -367,7 +164,7 @@ store_roll_up(RollUp *batch)
 	bool		nulls[2];
 
 	store_open(&scope);
-	write_silently(&roll_up, arguments, NULL);
+	store_write_silently(&roll_up, arguments, NULL);
 	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
 	batch->seen = DatumGetInt64(row[0]);
 	batch->taken = DatumGetInt64(row[1]);
@@ -417,7 +214,7 @@ store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost, TimestampTz now
 
 		ForceSyncCommit();
 		entry[5] = TimestampTzGetDatum(charge->period);
-		write_silently(&add_usage, entry, nulls);
+		store_write_silently(&add_usage, entry, nulls);
 	}
 	store_close(&scope);
 

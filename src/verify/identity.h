@@ -10,7 +10,7 @@
 
 #include "utils/uuid.h"
 
-#include "store/store.h"
+#include "store/keys.h"
 
 typedef enum IdentityUuid
 {

@@ -33,6 +33,7 @@
 #include "model/key_hash.h"
 #include "settings/guc.h"
 #include "settings/hmac_secrets.h"
+#include "store/rehash.h"
 #include "verify/lookup.h"
 
 /* Longer texts are no keys, our own or imported, and are not even read. */

@@ -9,6 +9,7 @@
 #define APIKEYS_VERIFY_LOOKUP_H
 
 #include "cache/key_cache.h"
+#include "store/keys.h"
 
 extern void hash_new_key(const text *raw_key, NewKey *key);
 extern CachedKey *lookup_key(struct varlena *raw_key);

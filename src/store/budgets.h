@@ -1,0 +1,42 @@
+/*-------------------------------------------------------------------------
+ *
+ * budgets.h
+ *	  The statements on apikeys.budget.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_STORE_BUDGETS_H
+#define APIKEYS_STORE_BUDGETS_H
+
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "base/saved_snapshot.h"
+#include "model/budget_config.h"
+
+/* A budget, and what is spent of it in the present period. */
+typedef struct BudgetRow
+{
+	char	   *name;
+	Numeric		max_cost;
+	Numeric		spent;
+	Numeric		remaining;
+	TimestampTz created_at;
+	TimestampTz started_at;		/* the period */
+	TimestampTz ends_at;		/* DT_NOEND: never */
+	bool		own;			/* written by this transaction */
+} BudgetRow;
+
+extern bool store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved);
+extern bool store_lock_budget(const pg_uuid_t *id, BudgetConfig *config);
+extern void store_lock_budget_for_share(const pg_uuid_t *id);
+extern Datum store_budget_info(const pg_uuid_t *id);
+extern bool store_budget_has_keys(const pg_uuid_t *id);
+extern void store_insert_budget(const pg_uuid_t *id, const BudgetConfig *config,
+								TimestampTz now);
+extern void store_update_budget(const pg_uuid_t *id, const BudgetConfig *config,
+								TimestampTz now);
+extern void store_delete_budget(const pg_uuid_t *id, TimestampTz now);
+
+#endif							/* APIKEYS_STORE_BUDGETS_H */

@@ -1,0 +1,48 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog.c
+ *	  The tables and the extension in the system catalogs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+
+#include "store/catalog.h"
+
+/* Returns the oid of a table of ours. */
+Oid
+store_relation_oid(const char *name)
+{
+	Oid			relid = get_relname_relid(name, get_namespace_oid("apikeys", false));
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"apikeys.%s\" does not exist", name)));
+	return relid;
+}
+
+/*
+ * Locks the extension until the transaction ends; false when it is gone by
+ * then, or remade under another oid, or when somebody has it locked and we do
+ * not wait.  DROP EXTENSION locks it first of all.
+ */
+bool
+store_lock_extension(Oid extension, LOCKMODE mode, bool wait)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, extension, 0);
+	if (LockAcquire(&tag, mode, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	AcceptInvalidationMessages();
+	return get_extension_oid("apikeys", true) == extension;
+}

@@ -1,0 +1,16 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog.h
+ *	  The tables and the extension in the system catalogs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_STORE_CATALOG_H
+#define APIKEYS_STORE_CATALOG_H
+
+#include "storage/lockdefs.h"
+
+extern Oid	store_relation_oid(const char *name);
+extern bool store_lock_extension(Oid extension, LOCKMODE mode, bool wait);
+
+#endif							/* APIKEYS_STORE_CATALOG_H */

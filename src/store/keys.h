@@ -1,0 +1,94 @@
+/*-------------------------------------------------------------------------
+ *
+ * keys.h
+ *	  The statements on apikeys.key and apikeys.event.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_STORE_KEYS_H
+#define APIKEYS_STORE_KEYS_H
+
+#include "access/htup.h"
+#include "utils/array.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "model/key_config.h"
+#include "settings/hmac_secrets.h"
+
+/* The first columns are those of apikey_verify's answer, in its order. */
+typedef enum KeyColumn
+{
+	KEY_ID,
+	KEY_ROOT_ID,
+	KEY_NAME,
+	KEY_PREFIX,
+	KEY_USER_ID,
+	KEY_TEAM_ID,
+	KEY_BUDGET_ID,
+	KEY_EXTERNAL_ID,
+	KEY_PERMISSIONS,
+	KEY_RATE_LIMITS,
+	KEY_METADATA,
+	KEY_EXPIRES_AT,
+	KEY_DESCRIPTION,
+	KEY_ALLOWED_IPS,
+	KEY_ENABLED,
+	KEY_REVOKED_AT,
+	KEY_ROTATED_AT,
+	KEY_XMIN,
+	KEY_NCOLUMNS
+} KeyColumn;
+
+#define KEY_NRESULT_COLUMNS (KEY_EXPIRES_AT + 1)
+
+typedef struct KeyRow
+{
+	Datum		values[KEY_NCOLUMNS];
+	bool		nulls[KEY_NCOLUMNS];
+	HeapTuple	tuple;			/* what the values point to */
+	bool		own;			/* written by this transaction */
+} KeyRow;
+
+/* A hash under which a key may be stored, and the secret that makes it so. */
+typedef struct KeyCandidate
+{
+	bytea	   *hash;
+	const char *secret;			/* its name; NULL: plain SHA-256 */
+} KeyCandidate;
+
+/* The secrets in use, those that are yet to be loaded, and none. */
+#define KEY_MAX_CANDIDATES	(HMAC_SECRETS_MAX * 2 + 1)
+
+/* What a new key consists of, apart from its configuration. */
+typedef struct NewKey
+{
+	pg_uuid_t  *id;
+	bytea	   *hash;
+	text	   *hash_secret;	/* NULL: plain SHA-256 */
+	const char *key_prefix;		/* masked form */
+	TimestampTz created_at;
+} NewKey;
+
+/* What rotation does to the old key. */
+typedef struct PredecessorExpiry
+{
+	TimestampTz expires_at;		/* DT_NOEND: never */
+	bool		revoke;			/* at once */
+} PredecessorExpiry;
+
+extern bool store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row,
+						   int *candidate);
+extern bool store_lock_key(const pg_uuid_t *id, KeyRow *row);
+extern bool store_insert_key(const NewKey *key, bool imported,
+							 const KeyConfig *config, TimestampTz now);
+extern void store_rotate_key(const pg_uuid_t *id, const PredecessorExpiry *predecessor,
+							 const NewKey *successor, text *name,
+							 TimestampTz expires_at);
+extern void store_update_key(const pg_uuid_t *id, const KeyConfig *config,
+							 TimestampTz now);
+extern void store_revoke_key(const pg_uuid_t *id, TimestampTz now);
+extern bool store_delete_key(ArrayType *id, TimestampTz now);
+extern ArrayType *store_delete_expired(TimestampTz until, TimestampTz now);
+
+#endif							/* APIKEYS_STORE_KEYS_H */

@@ -1,0 +1,154 @@
+/*-------------------------------------------------------------------------
+ *
+ * last_used.c
+ *	  The statements on the last use of keys.
+ *
+ * Nobody waits here.  A row of usage that another transaction has locked is
+ * skipped.  A first use, which inserts, takes an advisory lock of the key
+ * first, because two inserts of one key would wait for each other.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+
+#include "store/last_used.h"
+#include "store/spi.h"
+
+/* Is the stored last use of a key older than $2?  Null: there is none. */
+static Statement last_use_is_due = {
+	.sql = "SELECT u.last_used_at IS NULL"
+	" OR u.last_used_at OPERATOR(pg_catalog.<=) $2"
+	" FROM apikeys.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) $1",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
+};
+
+static Statement update_last_use = {
+	.sql = "UPDATE apikeys.usage SET last_used_at = $2"
+	" WHERE key_id OPERATOR(pg_catalog.=) ANY ("
+	"SELECT u.key_id FROM apikeys.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) $1"
+	" AND (u.last_used_at IS NULL OR u.last_used_at OPERATOR(pg_catalog.<) $2)"
+	" FOR UPDATE SKIP LOCKED)",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
+};
+
+static Statement insert_last_use = {
+	.sql = "INSERT INTO apikeys.usage (key_id, last_used_at)"
+	" SELECT $1, $2 WHERE apikeys.try_lock_use($1)"
+	" ON CONFLICT (key_id) DO NOTHING",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
+};
+
+/*
+ * A row that somebody holds is left for the next flush; it is not in the
+ * result.  $1 and $2 are in key order.
+ */
+static Statement persist_uses = {
+	.sql = "WITH use AS MATERIALIZED ("
+	"SELECT d.key_id, d.used_at, d.n FROM ROWS FROM ("
+	"pg_catalog.unnest($1), pg_catalog.unnest($2))"
+	" WITH ORDINALITY AS d(key_id, used_at, n)),"
+	" held AS MATERIALIZED (SELECT u.key_id FROM apikeys.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY ($1)"
+	" ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
+	" moved AS (UPDATE apikeys.usage u SET last_used_at = use.used_at"
+	" FROM use JOIN held ON held.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" AND (u.last_used_at IS NULL OR u.last_used_at OPERATOR(pg_catalog.<) use.used_at)"
+	" RETURNING u.key_id),"
+	" made AS (INSERT INTO apikeys.usage (key_id, last_used_at)"
+	" SELECT use.key_id, use.used_at FROM use"
+	" JOIN apikeys.key k ON k.id OPERATOR(pg_catalog.=) use.key_id"
+	" WHERE NOT EXISTS (SELECT FROM apikeys.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) use.key_id)"
+	" ORDER BY use.key_id"
+	" ON CONFLICT (key_id) DO NOTHING RETURNING key_id)"
+	" SELECT use.n, k.id IS NULL,"
+	" moved.key_id IS NOT NULL OR made.key_id IS NOT NULL"
+	" FROM use"
+	" LEFT JOIN apikeys.key k ON k.id OPERATOR(pg_catalog.=) use.key_id"
+	" LEFT JOIN held ON held.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" LEFT JOIN moved ON moved.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" LEFT JOIN made ON made.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" WHERE k.id IS NULL OR held.key_id IS NOT NULL OR made.key_id IS NOT NULL",
+	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZARRAYOID)
+};
+
+/*
+ * Stores the last use of a key when the stored one is not after due_before,
+ * and nobody else is about to.  Needs a read-write transaction.
+ */
+void
+store_last_use(const pg_uuid_t *id, TimestampTz used_at, TimestampTz due_before)
+{
+	StoreScope	scope;
+	Datum		use[] = {UUIDPGetDatum(id), TimestampTzGetDatum(used_at)};
+	bool		isnull;
+
+	store_open(&scope);
+	if (store_read_latest(&last_use_is_due,
+						  (Datum[]) {use[0], TimestampTzGetDatum(due_before)},
+						  NULL) == 0)
+		store_write_silently(&insert_last_use, use, NULL);
+	else if (DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+										SPI_tuptable->tupdesc, 1, &isnull)))
+		store_write_silently(&update_last_use, use, NULL);
+	store_close(&scope);
+}
+
+/* Splits uses into an uuid[] and a timestamptz[]. */
+static void
+uses_to_arrays(const KeyUse *uses, int nuses, Datum *arrays)
+{
+	Datum	   *ids = palloc(nuses * sizeof(Datum));
+	Datum	   *times = palloc(nuses * sizeof(Datum));
+
+	for (int i = 0; i < nuses; i++)
+	{
+		ids[i] = UUIDPGetDatum(&uses[i].id);
+		times[i] = TimestampTzGetDatum(uses[i].used_at);
+	}
+
+	arrays[0] = PointerGetDatum(construct_array(ids, nuses, UUIDOID, UUID_LEN,
+												false, TYPALIGN_CHAR));
+	arrays[1] = PointerGetDatum(construct_array(times, nuses, TIMESTAMPTZOID,
+												sizeof(TimestampTz),
+												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/*
+ * Persists uses in one statement; says what became of each, and returns how
+ * many rows were written.  uses are in key order.
+ */
+int64
+store_persist_uses(const KeyUse *uses, int nuses, UseOutcome *outcomes)
+{
+	StoreScope	scope;
+	Datum		arrays[2];
+	int64		written = 0;
+
+	for (int i = 0; i < nuses; i++)
+		outcomes[i] = USE_BUSY;
+
+	store_open(&scope);
+	uses_to_arrays(uses, nuses, arrays);
+	store_write_silently(&persist_uses, arrays, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Datum		row[3];
+		bool		nulls[3];
+
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row, nulls);
+		outcomes[DatumGetInt64(row[0]) - 1] =
+			DatumGetBool(row[1]) ? USE_KEY_GONE : USE_PERSISTED;
+		written += DatumGetBool(row[2]);
+	}
+	store_close(&scope);
+
+	return written;
+}

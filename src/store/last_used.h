@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * last_used.h
+ *	  The statements on the last use of keys.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_STORE_LAST_USED_H
+#define APIKEYS_STORE_LAST_USED_H
+
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+/* When a key was used last. */
+typedef struct KeyUse
+{
+	pg_uuid_t	id;
+	TimestampTz used_at;
+} KeyUse;
+
+/* What became of a use that was to be persisted. */
+typedef enum UseOutcome
+{
+	USE_BUSY,					/* its row is locked: try again later */
+	USE_PERSISTED,				/* the table has it or a later one */
+	USE_KEY_GONE				/* the key has been deleted */
+} UseOutcome;
+
+extern void store_last_use(const pg_uuid_t *id, TimestampTz used_at,
+						   TimestampTz due_before);
+extern int64 store_persist_uses(const KeyUse *uses, int nuses, UseOutcome *outcomes);
+
+#endif							/* APIKEYS_STORE_LAST_USED_H */
