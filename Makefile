@@ -11,8 +11,9 @@
 EXTENSION = apikeys
 MODULE_big = apikeys
 OBJS = $(patsubst $(srcdir)/%.c,%.o,$(wildcard $(srcdir)/src/*.c $(srcdir)/src/*/*.c))
-DATA = $(patsubst $(srcdir)/%,%,$(wildcard $(srcdir)/sql/apikeys--*.sql))
+DATA_built = $(CURDIR)/apikeys--$(version).sql
 PG_CPPFLAGS = -I$(srcdir)/src
+version = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(srcdir)/apikeys.control)
 REGRESS = $(shell sed -n 's/^test: *//p' $(srcdir)/sql/schedule)
 
 PG_CONFIG ?= pg_config
@@ -24,6 +25,11 @@ include $(PGXS)
 ifeq ($(wildcard $(srcdir)/src/*/*.c),)
 $(error there are no sources in $(srcdir)/src)
 endif
+
+# The parts of the install script, joined; the folder, for a part that goes.
+# The path is absolute, or make would find by VPATH what stands in the sources.
+$(DATA_built): $(sort $(wildcard $(srcdir)/sql/install/*.sql)) $(srcdir)/sql/install
+	cat $(filter %.sql,$^) >$@
 else
 all install uninstall installcheck clean:
 	@echo "$@: the build files of PostgreSQL (PGXS) were not found with $(PG_CONFIG)." >&2

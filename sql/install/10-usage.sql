@@ -1,0 +1,62 @@
+-- What keys have used.  No foreign keys: their checks would lock the row of a
+-- hot key.
+
+CREATE TABLE apikeys.usage (
+    key_id uuid PRIMARY KEY,
+    last_used_at timestamptz,
+    total_requests bigint NOT NULL DEFAULT 0 CHECK (total_requests >= 0),
+    total_tokens bigint NOT NULL DEFAULT 0 CHECK (total_tokens >= 0),
+    total_cost numeric NOT NULL DEFAULT 0 CHECK (total_cost >= 0)
+);
+COMMENT ON TABLE apikeys.usage IS 'One row a key that has been used: its last use, and what has been rolled up.';
+
+CREATE FUNCTION apikeys.try_lock_use(key_id uuid) RETURNS boolean
+LANGUAGE C VOLATILE STRICT
+AS 'MODULE_PATHNAME', 'apikeys_try_lock_use';
+COMMENT ON FUNCTION apikeys.try_lock_use(uuid)
+IS 'True when nobody else is about to make the row of usage of a key.';
+
+CREATE TABLE apikeys.usage_day (
+    key_id uuid,
+    day date,
+    requests bigint NOT NULL DEFAULT 0 CHECK (requests >= 0),
+    tokens bigint NOT NULL DEFAULT 0 CHECK (tokens >= 0),
+    cost numeric NOT NULL DEFAULT 0 CHECK (cost >= 0),
+    PRIMARY KEY (key_id, day)
+);
+COMMENT ON TABLE apikeys.usage_day IS 'One row a key and UTC day: what has been rolled up.';
+
+CREATE TABLE apikeys.usage_entry (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    key_id uuid NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    tokens bigint NOT NULL CHECK (tokens >= 0),
+    cost numeric NOT NULL CHECK (cost >= 0 AND cost < 1e18),
+    budget_id uuid,
+    budget_period timestamptz,
+    CHECK ((budget_id IS NULL) = (budget_period IS NULL))
+);
+COMMENT ON COLUMN apikeys.usage_entry.budget_id IS 'Budget of the key when it was recorded.';
+COMMENT ON COLUMN apikeys.usage_entry.budget_period IS 'Start of the budget''s period in which it was recorded.';
+COMMENT ON TABLE apikeys.usage_entry IS 'Append-only ledger of apikey_record_usage, until it is rolled up.';
+
+CREATE INDEX usage_entry_key_id_idx ON apikeys.usage_entry (key_id);
+CREATE INDEX usage_entry_budget_id_idx ON apikeys.usage_entry (budget_id) WHERE budget_id IS NOT NULL;
+
+-- The user's data: pg_dump takes the rows along.
+SELECT pg_extension_config_dump('apikeys.usage', '');
+SELECT pg_extension_config_dump('apikeys.usage_day', '');
+SELECT pg_extension_config_dump('apikeys.usage_entry', '');
+SELECT pg_extension_config_dump('apikeys.usage_entry_id_seq', '');
+
+CREATE FUNCTION apikeys.last_use(id uuid) RETURNS timestamptz
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'apikeys_last_use';
+COMMENT ON FUNCTION apikeys.last_use(uuid)
+IS 'Last use of a key that shared memory knows.';
+
+CREATE FUNCTION apikeys.utc_today() RETURNS date
+LANGUAGE C STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'apikeys_utc_today';
+COMMENT ON FUNCTION apikeys.utc_today()
+IS 'Day in UTC, by the wall clock.';

@@ -1,0 +1,66 @@
+-- Budgets, and what is spent of them.
+
+CREATE FUNCTION apikeys.check_budget(
+    name text, max_cost numeric, reset_every interval, created_at timestamptz) RETURNS boolean
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'apikeys_check_budget';
+COMMENT ON FUNCTION apikeys.check_budget(text, numeric, interval, timestamptz)
+IS 'True for the values of a budget that is sound; raises 22023 for any other.';
+
+CREATE TABLE apikeys.budget (
+    id uuid PRIMARY KEY,
+    name text NOT NULL,
+    max_cost numeric NOT NULL,
+    reset_every interval,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT budget_is_sound CHECK (apikeys.check_budget(name, max_cost, reset_every, created_at))
+);
+COMMENT ON TABLE apikeys.budget IS 'Spending pools that keys point to with budget_id.';
+
+CREATE TABLE apikeys.budget_period (
+    budget_id uuid,
+    started_at timestamptz,
+    spent numeric NOT NULL CHECK (spent >= 0),
+    PRIMARY KEY (budget_id, started_at)
+);
+COMMENT ON TABLE apikeys.budget_period IS 'One row a budget and period: what has been rolled up.';
+
+-- The user's data: pg_dump takes the rows along.
+SELECT pg_extension_config_dump('apikeys.budget', '');
+SELECT pg_extension_config_dump('apikeys.budget_period', '');
+
+CREATE FUNCTION apikeys.period_at(
+    origin timestamptz, every interval, at timestamptz,
+    OUT started_at timestamptz, OUT ends_at timestamptz) RETURNS record
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'apikeys_period_at';
+COMMENT ON FUNCTION apikeys.period_at(timestamptz, interval, timestamptz)
+IS 'Period in which a time lies, when they start at multiples of an interval from an origin, in UTC.';
+
+-- What was spent in a period counts where that period started, so that this
+-- also holds after a change of reset_every.
+CREATE VIEW apikeys.budget_info AS
+SELECT b.id,
+       b.name,
+       b.max_cost,
+       s.spent,
+       greatest(b.max_cost - s.spent, 0) AS remaining,
+       b.reset_every,
+       p.started_at AS period_started_at,
+       nullif(p.ends_at, 'infinity') AS period_ends_at
+FROM apikeys.budget b
+CROSS JOIN LATERAL apikeys.period_at(b.created_at, b.reset_every, clock_timestamp()) p
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(c.cost), 0) AS spent
+    FROM (SELECT r.spent AS cost
+          FROM apikeys.budget_period r
+          WHERE r.budget_id = b.id
+            AND r.started_at >= p.started_at AND r.started_at < p.ends_at
+          UNION ALL
+          SELECT e.cost
+          FROM apikeys.usage_entry e
+          WHERE e.budget_id = b.id
+            AND e.budget_period >= p.started_at AND e.budget_period < p.ends_at) c
+) s;
+COMMENT ON VIEW apikeys.budget_info IS 'What people read about budgets: limit, what is spent and left, and the present period.';

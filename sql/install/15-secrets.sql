@@ -1,0 +1,22 @@
+-- Which HMAC secrets are loaded, and which are needed.
+
+CREATE FUNCTION apikeys.loaded_secrets(OUT secret text, OUT signs boolean) RETURNS SETOF record
+LANGUAGE C VOLATILE ROWS 3
+AS 'MODULE_PATHNAME', 'apikeys_loaded_secrets';
+COMMENT ON FUNCTION apikeys.loaded_secrets()
+IS 'Names of the HMAC secrets that this session has loaded, and null for plain SHA-256.';
+
+CREATE VIEW apikeys.secret_usage AS
+SELECT u.secret,
+       sum(u.live_keys)::bigint AS live_keys,
+       bool_or(u.loaded) AS loaded,
+       bool_or(u.signs) AS signs
+FROM (SELECT l.secret, 0 AS live_keys, true AS loaded, l.signs
+      FROM apikeys.loaded_secrets() l
+      UNION ALL
+      SELECT k.hash_secret, count(*), false, false
+      FROM apikeys.key k
+      WHERE apikeys.effective_status(k.revoked_at, k.expires_at, k.enabled) IN ('active', 'disabled')
+      GROUP BY k.hash_secret) u
+GROUP BY u.secret;
+COMMENT ON VIEW apikeys.secret_usage IS 'How many keys that are neither revoked nor expired each HMAC secret still signs; null is plain SHA-256.';

@@ -1,0 +1,19 @@
+-- Permissions documents.
+
+CREATE FUNCTION apikey_permissions_preset(preset text) RETURNS jsonb
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_permissions_preset(text)
+IS 'Permissions document by name: full_access, admin.';
+
+CREATE FUNCTION apikey_model_allowed(permissions jsonb, model text) RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_model_allowed(jsonb, text)
+IS 'True when a permissions document allows a model.';
+
+CREATE FUNCTION apikey_endpoint_allowed(permissions jsonb, endpoint text) RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_endpoint_allowed(jsonb, text)
+IS 'True when a permissions document allows an endpoint.';

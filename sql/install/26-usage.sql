@@ -1,0 +1,47 @@
+-- Recording and reading what keys use.
+
+CREATE FUNCTION apikey_record_usage(id uuid, tokens bigint = 0, cost numeric = 0) RETURNS void
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_record_usage(uuid, bigint, numeric)
+IS 'Records one request of a key, in the caller''s transaction.';
+
+CREATE FUNCTION apikey_usage(
+    id uuid, OUT total_requests bigint, OUT total_tokens bigint, OUT total_cost numeric,
+    OUT requests_today bigint, OUT tokens_today bigint, OUT cost_today numeric,
+    OUT last_used_at timestamptz) RETURNS record
+LANGUAGE C STABLE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_usage(uuid)
+IS 'Gives what a key has used, exact to the last committed entry. Days are UTC.';
+
+CREATE FUNCTION apikey_usage_history(
+    id uuid, from_day date = NULL, to_day date = NULL,
+    OUT day date, OUT requests bigint, OUT tokens bigint, OUT cost numeric) RETURNS SETOF record
+LANGUAGE SQL STABLE SECURITY DEFINER
+BEGIN ATOMIC
+    SELECT h.day,
+           pg_catalog.sum(h.requests)::pg_catalog.int8,
+           LEAST(pg_catalog.sum(h.tokens), 9223372036854775807)::pg_catalog.int8,
+           pg_catalog.sum(h.cost)
+    FROM (SELECT d.day, d.requests, d.tokens, d.cost
+          FROM apikeys.usage_day d
+          WHERE d.key_id OPERATOR(pg_catalog.=) $1
+          UNION ALL
+          SELECT pg_catalog.timezone('UTC', e.recorded_at)::pg_catalog.date,
+                 1, e.tokens, e.cost
+          FROM apikeys.usage_entry e
+          WHERE e.key_id OPERATOR(pg_catalog.=) $1) h
+    WHERE ($2 IS NULL OR h.day OPERATOR(pg_catalog.>=) $2)
+      AND ($3 IS NULL OR h.day OPERATOR(pg_catalog.<=) $3)
+    GROUP BY h.day
+    ORDER BY h.day;
+END;
+COMMENT ON FUNCTION apikey_usage_history(uuid, date, date)
+IS 'Gives what a key has used day by day (UTC).';
+
+CREATE FUNCTION apikey_flush() RETURNS bigint
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_flush()
+IS 'Persists what is pending now and returns how many rows it wrote.';

@@ -1,0 +1,58 @@
+-- The identity of a transaction.  It is in this backend's memory alone, which
+-- no parallel worker sees: hence PARALLEL RESTRICTED.
+
+CREATE FUNCTION apikey_login(
+    raw_key text, model text = NULL, endpoint text = NULL,
+    required_permissions text[] = NULL, tokens integer = NULL,
+    client_ip inet = NULL, acquire_slot boolean = false,
+    OUT valid boolean, OUT code text, OUT reason text, OUT id uuid, OUT root_id uuid,
+    OUT name text, OUT key_prefix text, OUT user_id uuid, OUT team_id uuid,
+    OUT budget_id uuid, OUT external_id text, OUT permissions jsonb,
+    OUT rate_limits jsonb, OUT metadata jsonb, OUT expires_at timestamptz,
+    OUT retry_after interval, OUT slot bigint) RETURNS record
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_login(text, text, text, text[], integer, inet, boolean)
+IS 'Makes a key the identity of the running transaction, and answers as apikey_verify does. Raises 28000 unless the key is good.';
+
+CREATE FUNCTION apikey_logout() RETURNS void
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_logout()
+IS 'Leaves the running transaction without an identity.';
+
+CREATE FUNCTION apikey_current_id() RETURNS uuid
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_current_id()
+IS 'Id of the key that the running transaction has logged in with, or null.';
+
+CREATE FUNCTION apikey_current_root_id() RETURNS uuid
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_current_root_id()
+IS 'Id of the first key of its line, the same after rotation, or null.';
+
+CREATE FUNCTION apikey_current_user_id() RETURNS uuid
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_current_user_id()
+IS 'user_id of the key that the running transaction has logged in with, or null.';
+
+CREATE FUNCTION apikey_current_team_id() RETURNS uuid
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_current_team_id()
+IS 'team_id of the key that the running transaction has logged in with, or null.';
+
+CREATE FUNCTION apikey_current_external_id() RETURNS text
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_current_external_id()
+IS 'external_id of the key that the running transaction has logged in with, or null.';
+
+CREATE FUNCTION apikey_current_has_permission(permission text) RETURNS boolean
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_current_has_permission(text)
+IS 'True when the key that the running transaction has logged in with has a permission.';

@@ -1,0 +1,13 @@
+-- Levels of access.
+
+CREATE FUNCTION apikey_grant(role regrole, access text) RETURNS void
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_grant(regrole, text)
+IS 'Gives a role a level of access and those below it: verify, read, manage.';
+
+CREATE FUNCTION apikey_revoke_grant(role regrole, access text) RETURNS void
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_revoke_grant(regrole, text)
+IS 'Takes a level of access and those above it from a role.';

@@ -1,0 +1,39 @@
+-- Nobody has any right by default: not PUBLIC, which may call each function,
+-- nor anybody to whom ALTER DEFAULT PRIVILEGES gives rights on what the owner
+-- makes.  src/api/rights.c has the level of each function and view.
+SET LOCAL search_path = pg_catalog, pg_temp;
+DO $$
+DECLARE
+    statement text;
+BEGIN
+    FOR statement IN
+        WITH member AS (
+            SELECT d.classid, d.objid
+            FROM pg_depend d
+            JOIN pg_extension e ON e.oid = d.refobjid
+            WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'apikeys'
+        ), object AS (
+            SELECT format('FUNCTION %s', p.oid::regprocedure) AS name, p.proowner AS owner,
+                   coalesce(p.proacl, acldefault('f', p.proowner)) AS acl
+            FROM member m
+            JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid
+            UNION ALL
+            SELECT format(CASE c.relkind WHEN 'S' THEN 'SEQUENCE %s' ELSE 'TABLE %s' END, c.oid::regclass),
+                   c.relowner, c.relacl
+            FROM member m
+            JOIN pg_class c ON m.classid = 'pg_class'::regclass AND c.oid = m.objid
+            UNION ALL
+            SELECT format('SCHEMA %I', n.nspname), n.nspowner, n.nspacl
+            FROM member m
+            JOIN pg_namespace n ON m.classid = 'pg_namespace'::regclass AND n.oid = m.objid
+        )
+        SELECT DISTINCT format('REVOKE ALL ON %s FROM %s', o.name,
+                               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
+        FROM object o
+        CROSS JOIN aclexplode(o.acl) a
+        WHERE a.grantee <> o.owner
+    LOOP
+        EXECUTE statement;
+    END LOOP;
+END
+$$;
