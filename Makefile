@@ -2,7 +2,10 @@
 #
 #   make && make install    build and install; PG_CONFIG= chooses the server
 #   make demo               the life of a key on a throw-away cluster
-#   make test               every test, on throw-away clusters
+#   make test               every test, from scratch, on throw-away clusters
+#   make check TEST=limits  one of them, at once: also t/301_windows, specs/nowait,
+#                           't/4*'; without TEST all.  Clusters stay up for the
+#                           next time; make check-stop removes them
 #   make lint, make format  check the sources, put them in shape
 #   make bench              what a verify costs, beside what one could do instead
 #
@@ -51,6 +54,16 @@ demo:
 test:
 	@test/run
 
+# PGXS has a check of its own, which only says that it is not supported.
+check: private SHELL = true
+check: run-check
+
+run-check:
+	@test/run check
+
+check-stop:
+	@test/run stop
+
 lint:
 	@test/lint/run
 
@@ -60,4 +73,4 @@ bench:
 format:
 	@test/lint/run format
 
-.PHONY: all install uninstall installcheck clean demo test lint bench format
+.PHONY: all install uninstall installcheck clean demo test check run-check check-stop lint bench format

@@ -111,7 +111,8 @@ sub with_record
 	return with_header($good, $header_size + $offset, $bytes);
 }
 
-# Of another cluster
+# Of another cluster, which must not be a copy of the same template (test/initdb).
+delete local $ENV{INITDB_TEMPLATES};
 my $other = start_node('other', @settings);
 add_keys($other, 'postgres', @names);
 $other->safe_psql('postgres', $use_all);

@@ -18,6 +18,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+my ($program) = grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin';
+plan skip_all => 'pgbouncer is not installed' unless $program;
+
 my ($nclients, $ntransactions) = (20, 10_000);
 my $nconnections = 2;
 
@@ -85,7 +88,6 @@ max_client_conn = 100
 ignore_startup_parameters = extra_float_digits
 });
 
-my ($program) = grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin';
 my ($out, $err) = ('', '');
 my $bouncer = IPC::Run::start([ $program, "$dir/pgbouncer.ini" ], '<', \undef, '>', \$out, '2>', \$err);
 
