@@ -13,8 +13,15 @@ MODULE_big = apikeys
 OBJS = $(patsubst $(srcdir)/%.c,%.o,$(wildcard $(srcdir)/src/*.c $(srcdir)/src/*/*.c))
 DATA_built = $(CURDIR)/apikeys--$(version).sql
 PG_CPPFLAGS = -I$(srcdir)/src
+PG_CFLAGS = -fvisibility=hidden
 version = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(srcdir)/apikeys.control)
 REGRESS = $(shell sed -n 's/^test: *//p' $(srcdir)/sql/schedule)
+
+# Libraries are loaded into one name space: any other library that exports a
+# function named as one of ours would take its place.  So ours are hidden, all
+# but what the server looks up (base/compat.h), and there is no bitcode: code
+# inlined by JIT would look for our functions by their names.
+override with_llvm = no
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
@@ -41,7 +48,7 @@ endif
 # PGXS does not track headers, and makes no folders for objects.  Their paths
 # are absolute, or make would find those of the sources by VPATH.
 folders = $(addprefix $(CURDIR)/,$(sort $(dir $(OBJS))))
-$(OBJS) $(OBJS:.o=.bc): $(wildcard $(srcdir)/src/*/*.h) | $(folders)
+$(OBJS): $(wildcard $(srcdir)/src/*/*.h) | $(folders)
 $(folders):
 	@mkdir -p $@
 
