@@ -8,16 +8,28 @@
 #                           next time; make check-stop removes them
 #   make lint, make format  check the sources, put them in shape
 #   make bench              what a verify costs, beside what one could do instead
+#   make compile_commands.json      how each file is compiled, for clangd
 #
 # The version stands in apikeys.control alone.
 
 EXTENSION = apikeys
 MODULE_big = apikeys
 OBJS = $(patsubst $(srcdir)/%.c,%.o,$(wildcard $(srcdir)/src/*.c $(srcdir)/src/*/*.c))
-DATA_built = $(CURDIR)/apikeys--$(version).sql
-PG_CPPFLAGS = -I$(srcdir)/src
+DATA_built = apikeys--$(version).sql
+PG_CPPFLAGS = -I$(srcdir)/src -MMD -MP
+PG_CFLAGS = -fvisibility=hidden
+EXTRA_CLEAN = $(OBJS:.o=.d) compile_commands.json
 version = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(srcdir)/apikeys.control)
 REGRESS = $(shell sed -n 's/^test: *//p' $(srcdir)/sql/schedule)
+
+# Libraries are loaded into one name space: any other library that exports a
+# function named as one of ours would take its place.  So ours are hidden, all
+# but what the server looks up (base/compat.h), and there is no bitcode: code
+# inlined by JIT would look for our functions by their names.
+override with_llvm = no
+
+# Each object has its own .d file, where PGXS has one for each base name.
+override autodepend = no
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
@@ -29,24 +41,41 @@ ifeq ($(wildcard $(srcdir)/src/*/*.c),)
 $(error there are no sources in $(srcdir)/src)
 endif
 
+# A build outside the sources takes only sources from there: VPATH would take
+# objects and the library as well, if they had been built there.
+srcdir := $(patsubst %/,%,$(srcdir))
+override VPATH =
+vpath %.c $(srcdir)
+vpath %.control $(srcdir)
+
 # The parts of the install script, joined; the folder, for a part that goes.
-# The path is absolute, or make would find by VPATH what stands in the sources.
 $(DATA_built): $(sort $(wildcard $(srcdir)/sql/install/*.sql)) $(srcdir)/sql/install
 	cat $(filter %.sql,$^) >$@
+
+# PGXS makes no folders for objects.
+folders = $(sort $(dir $(OBJS)))
+$(OBJS): | $(folders)
+$(folders):
+	@mkdir -p $@
+
+-include $(OBJS:.o=.d)
+
+# For clangd and other tools that want to know how a file is compiled.
+quoted = $(subst ",\",$(subst \,\\,$(1)))
+compile_commands.json:
+	@start='['; for file in $(OBJS:.o=); do \
+		printf '%s\n{"directory": "%s", "file": "%s", "command": "%s"}' "$$start" \
+			'$(CURDIR)' "$(abspath $(srcdir))/$$file.c" \
+			'$(call quoted,$(COMPILE.c))'" -o $$file.o $(abspath $(srcdir))/$$file.c"; \
+		start=,; \
+	done >$@; echo ']' >>$@
 else
-all install uninstall installcheck clean:
+all install uninstall installcheck clean compile_commands.json:
 	@echo "$@: the build files of PostgreSQL (PGXS) were not found with $(PG_CONFIG)." >&2
 	@echo "Install postgresql-server-dev-NN (Debian) or postgresqlNN-devel (RPM)," >&2
 	@echo "or name the server: make $@ PG_CONFIG=/path/to/pg_config" >&2
 	@exit 1
 endif
-
-# PGXS does not track headers, and makes no folders for objects.  Their paths
-# are absolute, or make would find those of the sources by VPATH.
-folders = $(addprefix $(CURDIR)/,$(sort $(dir $(OBJS))))
-$(OBJS) $(OBJS:.o=.bc): $(wildcard $(srcdir)/src/*/*.h) | $(folders)
-$(folders):
-	@mkdir -p $@
 
 demo:
 	@test/demo
@@ -73,4 +102,5 @@ bench:
 format:
 	@test/lint/run format
 
-.PHONY: all install uninstall installcheck clean demo test check run-check check-stop lint bench format
+.PHONY: all install uninstall installcheck clean demo test check run-check check-stop
+.PHONY: lint bench format compile_commands.json

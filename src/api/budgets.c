@@ -12,6 +12,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "base/compat.h"
 #include "base/arguments.h"
 #include "model/budget_config.h"
 #include "store/budgets.h"

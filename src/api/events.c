@@ -12,6 +12,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 
+#include "base/compat.h"
 #include "base/arguments.h"
 #include "store/lists.h"
 

@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
+#include "base/compat.h"
 #include "base/arguments.h"
 #include "live/rate_limiter.h"
 #include "store/budgets.h"

@@ -15,6 +15,7 @@
 #include "funcapi.h"
 #include "utils/builtins.h"
 
+#include "base/compat.h"
 #include "base/arguments.h"
 #include "store/lists.h"
 

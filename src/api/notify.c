@@ -25,6 +25,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 
+#include "base/compat.h"
 #include "settings/guc.h"
 
 /* The longest payload that NOTIFY takes; async.c keeps the figure to itself. */

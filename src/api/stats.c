@@ -12,6 +12,7 @@
 #include "funcapi.h"
 #include "utils/timestamp.h"
 
+#include "base/compat.h"
 #include "live/counters.h"
 #include "live/last_used.h"
 

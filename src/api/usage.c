@@ -15,6 +15,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "base/compat.h"
 #include "base/arguments.h"
 #include "flush/flush_queue.h"
 #include "live/budget_spend.h"

@@ -10,6 +10,7 @@
 #ifndef APIKEYS_BASE_COMPAT_H
 #define APIKEYS_BASE_COMPAT_H
 
+#include "fmgr.h"
 #include "storage/proc.h"
 #include "utils/wait_event.h"
 
@@ -19,6 +20,28 @@
 
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
+#endif
+
+/*
+ * The library is built with hidden symbols (see Makefile).  From 16 on, the
+ * server's macros mark what it has to find; before, they do not.  So whatever
+ * uses PGDLLEXPORT, PG_FUNCTION_INFO_V1 or PG_MODULE_MAGIC must include this
+ * file first, or it compiles but is not found; make lint looks for that.
+ */
+#if PG_VERSION_NUM < 160000
+#undef PGDLLEXPORT
+#define PGDLLEXPORT __attribute__((visibility("default")))
+#undef PG_FUNCTION_INFO_V1
+#define PG_FUNCTION_INFO_V1(funcname) \
+extern PGDLLEXPORT Datum funcname(PG_FUNCTION_ARGS); \
+extern PGDLLEXPORT const Pg_finfo_record *CppConcat(pg_finfo_, funcname)(void); \
+const Pg_finfo_record * \
+CppConcat(pg_finfo_, funcname)(void) \
+{ \
+	static const Pg_finfo_record my_finfo = {1}; \
+	return &my_finfo; \
+} \
+extern int no_such_variable
 #endif
 
 /* From 18 on, this stands before a declaration, and only there. */

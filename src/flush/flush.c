@@ -18,6 +18,7 @@
 #include "postmaster/interrupt.h"
 #include "utils/memutils.h"
 
+#include "base/compat.h"
 #include "flush/flush.h"
 #include "live/counters.h"
 #include "live/last_used.h"

@@ -8,6 +8,8 @@
 #ifndef APIKEYS_FLUSH_LAUNCHER_H
 #define APIKEYS_FLUSH_LAUNCHER_H
 
+#include "base/compat.h"
+
 extern void launcher_init(void);
 extern PGDLLEXPORT void apikeys_launcher_main(Datum arg);
 

@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "base/compat.h"
 #include "verify/verify.h"
 
 /* The columns of apikey_verify's row; the key's own start at RESULT_KEY. */
