@@ -15,6 +15,10 @@ DATA_built = $(CURDIR)/apikeys--$(version).sql
 PG_CPPFLAGS = -I$(srcdir)/src
 version = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(srcdir)/apikeys.control)
 REGRESS = $(shell sed -n 's/^test: *//p' $(srcdir)/sql/schedule)
+# On a server of any encoding and locale, and whatever PGOPTIONS says.
+ENCODING = UTF8
+NO_LOCALE = 1
+installcheck: export PGOPTIONS =
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)

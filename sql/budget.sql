@@ -89,7 +89,7 @@ SELECT code FROM test.judge('budget 1');
 SELECT test.spend('budget 1', 1e16 + 0.1);
 SELECT name FROM apikey_update(test.id('budget 1'), jsonb_build_object('budget_id', :'pool'));
 SELECT code FROM test.judge('budget 1');
-SELECT name, spent, remaining FROM apikeys.budget_info ORDER BY name;
+SELECT name, spent, remaining FROM apikeys.budget_info ORDER BY name COLLATE "C";
 SELECT * FROM apikey_limits(test.id('budget 1'));
 
 -- A successor goes on spending its predecessor's budget.
@@ -287,8 +287,8 @@ BEGIN
   LOOP
     PERFORM test.spend('budget short', 1);
     COMMIT;
-    asked_at := clock_timestamp();
     SELECT code, retry_after INTO answer, wait FROM test.judge('budget short');
+    asked_at := clock_timestamp();
     EXIT WHEN answer = 'BUDGET_EXCEEDED';
   END LOOP;
   ASSERT wait > '0' AND wait <= '1 second', wait;

@@ -22,10 +22,10 @@ ORDER BY o.key COLLATE "C";
 SELECT description, user_id, team_id, budget_id, external_id, permissions, rate_limits,
        metadata, allowed_ips, enabled, expires_at
 FROM apikeys.key WHERE id = :'new_id' \gx
-SELECT key_hash = digest(:'new_raw_key', 'sha256') AS hash,
+SELECT test.is_hash_of(:'new_raw_key', k.key_hash, k.hash_secret) AS hash,
        key_prefix = 'rot-' || substr(:'new_raw_key', 5, 1) || '...' || right(:'new_raw_key', 4) AS masked,
        root_id = :'old_id' AS root_id, rotated_from = :'old_id' AS rotated_from, rotated_at, revoked_at
-FROM apikeys.key WHERE id = :'new_id';
+FROM apikeys.key k WHERE id = :'new_id';
 SELECT rotated_at = revoked_at AS revoked_as_rotated, root_id = id AS is_root, rotated_from, expires_at
 FROM apikeys.key WHERE id = :'old_id';
 SELECT o.status AS old, n.status AS new, n.rotated_from = o.id AS rotated_from
