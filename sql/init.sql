@@ -99,6 +99,11 @@ CREATE FUNCTION test.is_hash_of(raw_key text, hash bytea, secret text) RETURNS b
      AND (secret IS NULL) = (current_setting('apikeys.hmac_secret_file') = '')
 $$;
 
+-- Whether a key that is used has a last use: the server may be set to keep none.
+CREATE FUNCTION test.keeps_last_use() RETURNS boolean LANGUAGE sql AS $$
+  SELECT current_setting('apikeys.last_used_throttle') <> '-1'
+$$;
+
 -- What apikey_verify answers, less the nulls, one line a row.
 CREATE FUNCTION test.answer(raw_key text) RETURNS text LANGUAGE sql AS $$
   SELECT string_agg(jsonb_strip_nulls(to_jsonb(v))::text, E'\n') FROM public.apikey_verify(raw_key) v
