@@ -21,6 +21,10 @@ PG_CFLAGS = -fvisibility=hidden
 EXTRA_CLEAN = $(OBJS:.o=.d) compile_commands.json
 version = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(srcdir)/apikeys.control)
 REGRESS = $(shell sed -n 's/^test: *//p' $(srcdir)/sql/schedule)
+# On a server of any encoding and locale, and whatever PGOPTIONS says.
+ENCODING = UTF8
+NO_LOCALE = 1
+installcheck: export PGOPTIONS =
 
 # Libraries are loaded into one name space: any other library that exports a
 # function named as one of ours would take its place.  So ours are hidden, all

@@ -5,8 +5,7 @@ SELECT :'raw_key' ~ '^gw-[0-9A-Za-z]{32}$' AS format,
        :'id' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' AS id;
 
 -- The hash is stored, the raw key is not.
-SELECT key_hash = digest(:'raw_key', 'sha256') AS hash,
-       hash_secret,
+SELECT test.is_hash_of(:'raw_key', k.key_hash, k.hash_secret) AS hash,
        key_prefix = 'gw-' || substr(:'raw_key', 4, 1) || '...' || right(:'raw_key', 4) AS masked,
        strpos(k::text, :'raw_key') AS raw_key_in_row,
        strpos(encode(k::text::bytea, 'hex'), encode(substr(:'raw_key', 8, 20)::bytea, 'hex')) AS part_in_row
@@ -84,7 +83,7 @@ FROM unnest('{gw-,x,_,-,abcdefghijklmnopqrstuvwx}'::text[]) prefix,
 SELECT prefix, count(*) AS keys,
        bool_and(right(raw_key, 5) = test.checksum(left(raw_key, -5))) AS checksum,
        bool_and(k.key_prefix = prefix || substr(raw_key, length(prefix) + 1, 1) || '...' || right(raw_key, 4)) AS masked,
-       bool_and(k.key_hash = digest(raw_key, 'sha256')) AS hash
+       bool_and(test.is_hash_of(raw_key, k.key_hash, k.hash_secret)) AS hash
 FROM made JOIN apikeys.key k USING (id)
 GROUP BY prefix ORDER BY prefix COLLATE "C";
 
@@ -102,7 +101,7 @@ SELECT count(*) FROM apikey_generate('soon', expires_at => clock_timestamp() + i
 
 -- Bad input.
 SELECT count(*) AS keys FROM apikeys.key \gset before_
-SELECT count(*) AS events FROM apikeys.event \gset before_
+SELECT count(*) AS events FROM apikeys.event WHERE action <> 'resign' \gset before_
 SELECT * FROM test.errors(
   $$SELECT apikey_generate(NULL)$$,
   $$SELECT apikey_generate('')$$,
@@ -144,7 +143,7 @@ SELECT apikey_generate('read only');
 \set VERBOSITY default
 ROLLBACK;
 SELECT count(*) = :before_keys AS no_key FROM apikeys.key;
-SELECT count(*) = :before_events AS no_event FROM apikeys.event;
+SELECT count(*) = :before_events AS no_event FROM apikeys.event WHERE action <> 'resign';
 
 -- A name may be given twice.
 SELECT count(DISTINCT id) FROM (SELECT * FROM apikey_generate('twin') UNION ALL SELECT * FROM apikey_generate('twin')) twins;

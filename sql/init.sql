@@ -1,4 +1,26 @@
 -- The extension, and the functions that the other files share.
+-- First, the defaults of whatever a session can set, for whoever connects to
+-- this database, which is pg_regress's own: then the settings of the server
+-- and of the role do not matter.
+DO $$
+DECLARE
+  pin record;
+BEGIN
+  LOAD 'plpgsql';
+  LOAD 'apikeys';
+  FOR pin IN
+    SELECT name, CASE WHEN name LIKE 'lc!_%' ESCAPE '!' THEN 'C' ELSE boot_val END AS value
+    FROM pg_settings
+    WHERE context IN ('user', 'superuser') AND setting <> boot_val
+      AND source IN ('configuration file', 'command line', 'global', 'user')
+  LOOP
+    PERFORM set_config(pin.name, pin.value, false);
+    EXECUTE format('ALTER DATABASE %I SET %s FROM CURRENT', current_database(), pin.name);
+    EXECUTE format('ALTER ROLE CURRENT_USER IN DATABASE %I SET %s FROM CURRENT', current_database(), pin.name);
+  END LOOP;
+END $$;
+\connect -
+
 SET client_min_messages = warning;
 CREATE EXTENSION apikeys CASCADE;
 RESET client_min_messages;
@@ -69,6 +91,20 @@ BEGIN
   SELECT k.id INTO STRICT found FROM apikeys.key k WHERE k.name = key_name;
   RETURN found;
 END $$;
+
+-- Whether this is the hash of a raw key: the plain one, unless the server has a
+-- secret; that hash is checked in test/t/401_secrets.pl, which knows the secret.
+-- There an imported key gets such a hash some time after its use, and a resign
+-- event, which the other files leave out.
+CREATE FUNCTION test.is_hash_of(raw_key text, hash bytea, secret text) RETURNS boolean LANGUAGE sql AS $$
+  SELECT (hash = sha256(convert_to(raw_key, 'UTF8'))) = (secret IS NULL)
+     AND (secret IS NULL) = (current_setting('apikeys.hmac_secret_file') = '')
+$$;
+
+-- Whether a key that is used has a last use: the server may be set to keep none.
+CREATE FUNCTION test.keeps_last_use() RETURNS boolean LANGUAGE sql AS $$
+  SELECT current_setting('apikeys.last_used_throttle') <> '-1'
+$$;
 
 -- What apikey_verify answers, less the nulls, one line a row.
 CREATE FUNCTION test.answer(raw_key text) RETURNS text LANGUAGE sql AS $$

@@ -22,10 +22,10 @@ ORDER BY o.key COLLATE "C";
 SELECT description, user_id, team_id, budget_id, external_id, permissions, rate_limits,
        metadata, allowed_ips, enabled, expires_at
 FROM apikeys.key WHERE id = :'new_id' \gx
-SELECT key_hash = digest(:'new_raw_key', 'sha256') AS hash,
+SELECT test.is_hash_of(:'new_raw_key', k.key_hash, k.hash_secret) AS hash,
        key_prefix = 'rot-' || substr(:'new_raw_key', 5, 1) || '...' || right(:'new_raw_key', 4) AS masked,
        root_id = :'old_id' AS root_id, rotated_from = :'old_id' AS rotated_from, rotated_at, revoked_at
-FROM apikeys.key WHERE id = :'new_id';
+FROM apikeys.key k WHERE id = :'new_id';
 SELECT rotated_at = revoked_at AS revoked_as_rotated, root_id = id AS is_root, rotated_from, expires_at
 FROM apikeys.key WHERE id = :'old_id';
 SELECT o.status AS old, n.status AS new, n.rotated_from = o.id AS rotated_from
@@ -127,7 +127,7 @@ SELECT id FROM apikey_generate('expired already') \gset
 UPDATE apikeys.key SET created_at = created_at - interval '1 day', expires_at = clock_timestamp() WHERE id = :'id';
 SELECT count(*) AS n FROM apikey_generate('rotated already') g, apikey_rotate(g.id, '1 hour') \gset
 SELECT count(*) AS keys FROM apikeys.key \gset before_
-SELECT count(*) AS events FROM apikeys.event \gset before_
+SELECT count(*) AS events FROM apikeys.event WHERE action <> 'resign' \gset before_
 SELECT * FROM test.errors(
   $$SELECT apikey_rotate(NULL)$$,
   $$SELECT apikey_rotate('00000000-0000-0000-0000-00000000dead')$$,
@@ -151,7 +151,7 @@ SELECT apikey_rotate(test.id('rotated already'));
 \set VERBOSITY default
 SELECT apikey_delete(test.id('rotated already'));
 SELECT count(*) = :before_keys - 1 AS no_key FROM apikeys.key;
-SELECT count(*) = :before_events + 1 AS no_event FROM apikeys.event;
+SELECT count(*) = :before_events + 1 AS no_event FROM apikeys.event WHERE action <> 'resign';
 
 -- Its successor, once the old one is gone, keeps its root.
 SELECT id, raw_key FROM apikey_generate('gone') \gset old_

@@ -254,5 +254,6 @@ SELECT last_used_at FROM apikey_get(:'id');
 SELECT status FROM apikey_update(:'id', '{"enabled": true}');
 SELECT last_used_at FROM apikey_get(:'id');
 SELECT code FROM apikey_verify(:'raw_key');
-SELECT last_used_at BETWEEN created_at AND clock_timestamp() AS used, updated_at <= last_used_at AS not_an_update
+SELECT coalesce(last_used_at BETWEEN created_at AND clock_timestamp(), NOT test.keeps_last_use()) AS used,
+       coalesce(updated_at <= last_used_at, NOT test.keeps_last_use()) AS not_an_update
 FROM apikey_get(:'id');

@@ -11,55 +11,24 @@ use FindBin;
 use lib "$FindBin::RealBin/lib";
 
 use ApikeysTest;
+use ClockTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::Local;
 
-my ($library) = glob '/usr/lib/*/faketime/libfaketime.so.1';
-plan skip_all => 'libfaketime is not installed' unless $library;
+plan skip_all => 'libfaketime is not installed' unless has_clock();
 
 my $node = new_node(
 	'main',
 	"apikeys.flush_interval = '1h'",
 	'apikeys.last_used_throttle = 0');
-my $clock = $node->basedir . '/clock';
 
-sub start_server
-{
-	local %ENV = (
-		%ENV,
-		LD_PRELOAD => $library,
-		FAKETIME_TIMESTAMP_FILE => $clock,
-		FAKETIME_NO_CACHE => 1,
-		FAKETIME_DONT_FAKE_MONOTONIC => 1);
+sub start_server { with_clock($node, sub { $node->start }) }
 
-	$node->start;
-}
-
-# Moves the clock to so many seconds from the real one.
-sub set_clock
-{
-	my ($seconds) = @_;
-
-	open my $handle, '>', "$clock.new" or die "$clock: $!";
-	printf $handle "%+d\n", $seconds;
-	close $handle;
-	rename "$clock.new", $clock or die "$clock: $!";
-}
-
-sub set_clock_to
-{
-	my ($utc) = @_;
-	my ($year, $month, @rest) = split /\D/, $utc;
-
-	set_clock(timegm(reverse(@rest), $month - 1, $year) - time);
-}
-
-set_clock(0);
+set_clock($node, 0);
 start_server();
 add_extension($node, 'postgres');
 add_keys($node, 'postgres', 'back', 'other', 'days');
-set_clock_to('2030-01-01 12:30:00');
+set_clock_to($node, '2030-01-01 12:30:00');
 is($node->safe_psql('postgres', q{SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')}),
 	'2030-01-01 12:30', 'control: the clock is moved');
 
@@ -82,14 +51,14 @@ sub use_and_flush
 # Forward, each use is written.
 use_and_flush('back');
 is(hour(stored_use($node, 'postgres', 'back')), '01 12:30', 'the first use');
-set_clock_to('2030-01-01 17:30:00');
+set_clock_to($node, '2030-01-01 17:30:00');
 use_and_flush('back');
 my $use = last_use($node, 'postgres', 'back');
 is(hour($use), '01 17:30', 'a later use');
 is(stored_use($node, 'postgres', 'back'), $use, 'and it is written');
 
 # A step back of six hours
-set_clock_to('2030-01-01 11:30:00');
+set_clock_to($node, '2030-01-01 11:30:00');
 use_and_flush('back');
 is(last_use($node, 'postgres', 'back'), $use, 'a step back: the last use gets no older');
 is(stored_use($node, 'postgres', 'back'), $use, 'a step back: nor does the stored one');
@@ -99,16 +68,16 @@ is(hour(stored_use($node, 'postgres', 'other')), '01 11:30', 'a step back: anoth
 # Over a restart, where memory starts with nothing
 $node->stop;
 start_server();
-set_clock_to('2030-01-01 10:30:00');
+set_clock_to($node, '2030-01-01 10:30:00');
 use_and_flush('back');
 is(last_use($node, 'postgres', 'back'), $use, 'a step back and a restart: the last use gets no older');
 is(stored_use($node, 'postgres', 'back'), $use, 'a step back and a restart: nor does the stored one');
 
 # And over one with a use in the file.  The clock stands right while the
 # server stops and starts.
-set_clock_to('2030-01-01 19:30:00');
+set_clock_to($node, '2030-01-01 19:30:00');
 verify($node, 'postgres', 'back');
-set_clock(0);
+set_clock($node, 0);
 $node->stop;
 start_server();
 is(hour(last_use($node, 'postgres', 'back')), '01 19:30', 'a use in the file: it is seen');
@@ -121,10 +90,10 @@ is(hour(stored_use($node, 'postgres', 'back')), '01 19:30', 'a use in the file: 
 my $id = id_of('days');
 my $today = "SELECT total_requests, requests_today, tokens_today, cost_today FROM apikey_usage($id)";
 $node->safe_psql('postgres', "ALTER DATABASE postgres SET timezone = 'Pacific/Kiritimati'");
-set_clock_to('2030-02-01 23:59:00');
+set_clock_to($node, '2030-02-01 23:59:00');
 $node->safe_psql('postgres', "SELECT apikey_record_usage($id, 1, 0.5)");
 is($node->safe_psql('postgres', $today), '1|1|1|0.5', 'before midnight UTC');
-set_clock_to('2030-02-02 00:00:01');
+set_clock_to($node, '2030-02-02 00:00:01');
 is($node->safe_psql('postgres', $today), '1|0|0|0', 'after midnight UTC');
 $node->safe_psql('postgres', "SELECT apikey_record_usage($id, 2, 0.25)");
 is($node->safe_psql('postgres', $today), '2|1|2|0.25', 'an entry after midnight UTC');
@@ -135,9 +104,9 @@ is($node->safe_psql('postgres', "SELECT * FROM apikey_usage_history($id)"),
 
 # A transaction that is open over midnight: the clock counts, not its start.
 my $session = $node->background_psql('postgres');
-set_clock_to('2030-02-02 23:59:50');
+set_clock_to($node, '2030-02-02 23:59:50');
 $session->query_safe('BEGIN; SELECT 1');
-set_clock_to('2030-02-03 00:00:10');
+set_clock_to($node, '2030-02-03 00:00:10');
 $session->query_safe("SELECT apikey_record_usage($id, 4, 1)");
 $session->query_safe('COMMIT');
 is($node->safe_psql('postgres', "SELECT max(day), sum(tokens) FROM apikey_usage_history($id, '2030-02-03')"),
