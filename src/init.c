@@ -14,6 +14,7 @@
 #include "flush/launcher.h"
 #include "hooks/object_drop.h"
 #include "hooks/redact.h"
+#include "hooks/transaction.h"
 #include "live/budget_spend.h"
 #include "live/counters.h"
 #include "live/rehash_queue.h"
@@ -38,4 +39,5 @@ _PG_init(void)
 	state_file_init();
 	object_drop_init();
 	redact_init();
+	transaction_init();
 }

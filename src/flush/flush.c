@@ -74,47 +74,32 @@ apply_outcomes(void)
 	}
 }
 
-static void
-at_transaction_end(XactEvent event, void *arg)
+/* Applies the outcomes of a transaction that has committed. */
+void
+flush_at_eoxact(bool is_commit)
 {
-	switch (event)
-	{
-		case XACT_EVENT_COMMIT:
-			apply_outcomes();
-			clear_outcomes();
-			break;
-		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PREPARE:
-			clear_outcomes();
-			break;
-		default:
-			break;
-	}
+	if (at_commit == NULL && !flush_at_commit)
+		return;
+
+	if (is_commit)
+		apply_outcomes();
+	clear_outcomes();
 }
 
-/* Which uses a rolled-back savepoint takes along is not worth knowing. */
-static void
-at_subtransaction_end(SubXactEvent event, SubTransactionId mySubid,
-					  SubTransactionId parentSubid, void *arg)
+/*
+ * Which uses a rolled-back savepoint takes along is not recorded, so all of
+ * them stay pending.
+ */
+void
+flush_at_subxact_abort(void)
 {
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		clear_outcomes();
+	clear_outcomes();
 }
 
-/* Has the outcomes noted when this transaction ends. */
+/* Attaches what apply_outcomes() needs: nothing may fail after the commit. */
 static void
 expect_outcomes(void)
 {
-	static bool registered = false;
-
-	if (!registered)
-	{
-		RegisterXactCallback(at_transaction_end, NULL);
-		RegisterSubXactCallback(at_subtransaction_end, NULL);
-		registered = true;
-	}
-
-	/* Nothing may fail once the transaction has committed. */
 	(void) counters_attach();
 	(void) last_used_is_shared();
 }

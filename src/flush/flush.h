@@ -21,4 +21,8 @@ extern void flush_usage(RollUp *batch);
 extern int64 flush_rehash(const RehashRequest *requests, int nrequests);
 extern void flush_remove_keys(ArrayType *ids);
 
+/* for hooks/transaction.c */
+extern void flush_at_eoxact(bool is_commit);
+extern void flush_at_subxact_abort(void);
+
 #endif							/* APIKEYS_FLUSH_FLUSH_H */

@@ -399,36 +399,35 @@ flush_queue_wake(void)
 /* Is there a committed usage entry of this transaction to come? */
 static bool usage_at_commit = false;
 
-static void
-at_transaction_end(XactEvent event, void *arg)
-{
-	/* Starting a worker may fail, so that is done before the commit. */
-	if (event == XACT_EVENT_PRE_COMMIT && usage_at_commit && !shmem_preloaded() &&
-		!RecoveryInProgress())
-		flush_queue_start(MyDatabaseId, guc_flush_interval);
-
-	if (event == XACT_EVENT_COMMIT && usage_at_commit &&
-		!flush_queue_exchange_usage(MyDatabaseId, true) && shmem_preloaded())
-		flush_queue_wake();
-
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
-		event == XACT_EVENT_PREPARE)
-		usage_at_commit = false;
-}
-
 /* Has the usage entries of this transaction rolled up once it commits. */
 void
 flush_queue_record_usage(void)
 {
-	static bool registered = false;
+	if (flush_queue_attach())
+		usage_at_commit = true;
+}
 
-	if (!flush_queue_attach())
+/*
+ * Where there is no launcher: starts a flush worker for the usage entries of
+ * this transaction.  That may fail, so it is done before the commit.
+ */
+void
+flush_queue_pre_commit(void)
+{
+	if (usage_at_commit && !shmem_preloaded() && !RecoveryInProgress())
+		flush_queue_start(MyDatabaseId, guc_flush_interval);
+}
+
+/* Reports the usage entries of a transaction that has committed. */
+void
+flush_queue_at_eoxact(bool is_commit)
+{
+	if (!usage_at_commit)
 		return;
 
-	if (!registered)
-		RegisterXactCallback(at_transaction_end, NULL);
-	registered = true;
-	usage_at_commit = true;
+	usage_at_commit = false;
+	if (is_commit && !flush_queue_exchange_usage(MyDatabaseId, true) && shmem_preloaded())
+		flush_queue_wake();
 }
 
 /* ------------------------------------------------------- for the launcher */

@@ -21,6 +21,10 @@ extern bool flush_queue_attach(void);
 extern void flush_queue_wake(void);
 extern void flush_queue_record_usage(void);
 
+/* for hooks/transaction.c */
+extern void flush_queue_pre_commit(void);
+extern void flush_queue_at_eoxact(bool is_commit);
+
 /* for whoever starts flush workers */
 extern void flush_queue_set_launcher(Latch *latch);
 extern bool flush_queue_has_work(void);

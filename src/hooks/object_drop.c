@@ -55,25 +55,26 @@ record_drop(ObjectAccessType access, Oid classId, Oid objectId, int subId, void 
 		record_database(MyDatabaseId);
 }
 
-static void
-at_transaction_end(XactEvent event, void *arg)
+/* Removes what a transaction that has committed has dropped. */
+void
+object_drop_at_eoxact(bool is_commit)
 {
-	if (event == XACT_EVENT_COMMIT && OidIsValid(remove_at_commit))
+	if (!OidIsValid(remove_at_commit))
+		return;
+
+	if (is_commit)
 		flush_queue_remove_database(remove_at_commit);
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
-		event == XACT_EVENT_PREPARE)
-		remove_at_commit = InvalidOid;
+	remove_at_commit = InvalidOid;
 }
 
 /*
  * What is rolled back with a savepoint is not dropped.  Subtransactions that
  * began after the one that aborts were within it.
  */
-static void
-at_subtransaction_end(SubXactEvent event, SubTransactionId mySubid,
-					  SubTransactionId parentSubid, void *arg)
+void
+object_drop_at_subxact_abort(SubTransactionId subid)
 {
-	if (event == SUBXACT_EVENT_ABORT_SUB && dropped_in >= mySubid)
+	if (dropped_in >= subid)
 		remove_at_commit = InvalidOid;
 }
 
@@ -82,6 +83,4 @@ object_drop_init(void)
 {
 	prev_object_access_hook = object_access_hook;
 	object_access_hook = record_drop;
-	RegisterXactCallback(at_transaction_end, NULL);
-	RegisterSubXactCallback(at_subtransaction_end, NULL);
 }

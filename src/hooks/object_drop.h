@@ -10,4 +10,8 @@
 
 extern void object_drop_init(void);
 
+/* for hooks/transaction.c */
+extern void object_drop_at_eoxact(bool is_commit);
+extern void object_drop_at_subxact_abort(SubTransactionId subid);
+
 #endif							/* APIKEYS_HOOKS_OBJECT_DROP_H */

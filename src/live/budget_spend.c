@@ -100,7 +100,7 @@ publish_own(void)
 	TransactionId xid = GetTopTransactionIdIfAny();
 	uint64		position;
 
-	if (nown == 0 || own_ring == NULL)
+	if (own_ring == NULL)
 		return;
 
 	LWLockAcquire(&own_ring->lock, LW_EXCLUSIVE);
@@ -117,51 +117,35 @@ publish_own(void)
 	LWLockRelease(&own_ring->lock);
 }
 
-static void
-at_transaction_end(XactEvent event, void *arg)
+/*
+ * COMMIT PREPARED runs none of our code, so a transaction that is prepared
+ * invalidates the caches instead.  This looks a table up, so it may fail.
+ */
+void
+budget_spend_pre_prepare(void)
 {
-	switch (event)
-	{
-		case XACT_EVENT_COMMIT:
-			publish_own();
-			clear_own();
-			break;
-		case XACT_EVENT_PRE_PREPARE:
-			if (nown > 0)
-				CacheInvalidateRelcacheByRelid(store_relation_oid("fence"));
-			break;
-		case XACT_EVENT_PREPARE:
-		case XACT_EVENT_ABORT:
-			clear_own();
-			break;
-		default:
-			break;
-	}
+	if (nown > 0)
+		CacheInvalidateRelcacheByRelid(store_relation_oid("fence"));
+}
+
+/* Publishes what a transaction has spent when it has committed. */
+void
+budget_spend_at_eoxact(bool is_commit)
+{
+	if (nown == 0)
+		return;
+
+	if (is_commit)
+		publish_own();
+	clear_own();
 }
 
 /* What a rolled-back savepoint takes along, the ledger knows. */
-static void
-at_subtransaction_end(SubXactEvent event, SubTransactionId mySubid,
-					  SubTransactionId parentSubid, void *arg)
+void
+budget_spend_at_subxact_abort(void)
 {
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-	{
-		for (int i = 0; i < nown; i++)
-			own[i].exact = false;
-	}
-}
-
-static void
-register_callbacks(void)
-{
-	static bool registered = false;
-
-	if (registered)
-		return;
-
-	RegisterXactCallback(at_transaction_end, NULL);
-	RegisterSubXactCallback(at_subtransaction_end, NULL);
-	registered = true;
+	for (int i = 0; i < nown; i++)
+		own[i].exact = false;
 }
 
 /* Returns the record of this transaction for a period, or NULL for no room. */
@@ -206,7 +190,6 @@ budget_spend_record(const pg_uuid_t *budget_id, TimestampTz period, Numeric cost
 	int			nbefore = nown;
 	SpendRecord *record;
 
-	register_callbacks();
 	own_ring = shmem_attach(&segment);
 
 	record = find_own(budget_id, period);

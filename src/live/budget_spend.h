@@ -37,6 +37,11 @@ extern void budget_spend_init(void);
 extern void budget_spend_record(const pg_uuid_t *budget_id, TimestampTz period, Numeric cost);
 extern bool budget_spend_is_pending(void);
 
+/* for hooks/transaction.c */
+extern void budget_spend_pre_prepare(void);
+extern void budget_spend_at_eoxact(bool is_commit);
+extern void budget_spend_at_subxact_abort(void);
+
 extern bool budget_spend_position(BudgetSpendPosition *position);
 extern int	budget_spend_read(BudgetSpendPosition *position, const pg_uuid_t *budget_id,
 							  SpendRecord *found, int max_found);

@@ -75,55 +75,30 @@ pop_saved(void)
 	return identity;
 }
 
-static void
-at_transaction_end(XactEvent event, void *arg)
+/* Ends the identity with the transaction, in whose memory it is. */
+void
+identity_at_eoxact(void)
 {
-	switch (event)
-	{
-		case XACT_EVENT_PRE_COMMIT:
-		case XACT_EVENT_PARALLEL_PRE_COMMIT:
-		case XACT_EVENT_PRE_PREPARE:
-			break;
-		default:
-			/* It goes with the transaction's memory. */
-			current = NULL;
-			saved = NULL;
-			break;
-	}
+	current = NULL;
+	saved = NULL;
 }
 
-static void
-at_subtransaction_end(SubXactEvent event, SubTransactionId mySubid,
-					  SubTransactionId parentSubid, void *arg)
+/* Keeps the change of a subtransaction that commits, undoes the other's. */
+void
+identity_at_eosubxact(bool is_commit, SubTransactionId subid, SubTransactionId parent)
 {
-	if (saved == NULL || saved->subid != mySubid)
+	if (saved == NULL || saved->subid != subid)
 		return;
 
-	if (event == SUBXACT_EVENT_ABORT_SUB)
+	if (!is_commit)
 	{
 		free_identity(current);
 		current = pop_saved();
 	}
-	else if (event == SUBXACT_EVENT_COMMIT_SUB)
-	{
-		if (saved->below != NULL && saved->below->subid == parentSubid)
-			free_identity(pop_saved());
-		else
-			saved->subid = parentSubid;
-	}
-}
-
-static void
-register_callbacks(void)
-{
-	static bool registered = false;
-
-	if (registered)
-		return;
-
-	RegisterXactCallback(at_transaction_end, NULL);
-	RegisterSubXactCallback(at_subtransaction_end, NULL);
-	registered = true;
+	else if (saved->below != NULL && saved->below->subid == parent)
+		free_identity(pop_saved());
+	else
+		saved->subid = parent;
 }
 
 /* Puts another identity, or NULL, in the place of the current one. */
@@ -157,8 +132,6 @@ identity_set(const KeyRow *row)
 												 ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(memory);
 	Identity   *identity = palloc0(sizeof(Identity));
-
-	register_callbacks();
 
 	identity->memory = memory;
 	for (int i = 0; i < IDENTITY_NUUIDS; i++)

@@ -27,4 +27,9 @@ extern const pg_uuid_t *identity_uuid(IdentityUuid which);
 extern const text *identity_external_id(void);
 extern bool identity_has_permission(const text *name);
 
+/* for hooks/transaction.c */
+extern void identity_at_eoxact(void);
+extern void identity_at_eosubxact(bool is_commit, SubTransactionId subid,
+								  SubTransactionId parent);
+
 #endif							/* APIKEYS_VERIFY_IDENTITY_H */

@@ -56,8 +56,23 @@ wait_until('many intervals have gone by', do {
 });
 is(stats($node, 'workers_started'), $started, 'with nothing to do no flush worker is started');
 
-# The launcher comes back, and a flush worker that is terminated costs nothing.
+# A transaction that records usage and drops the extension leaves nothing to do.
+# The launcher stands still meanwhile, so it sees the end of the commit only.
+$node->safe_psql('postgres', 'CREATE DATABASE dropped');
+add_extension($node, 'dropped');
+add_keys($node, 'dropped', 'key');
 my $pid = $node->safe_psql('postgres', "SELECT pid $launcher");
+kill 'STOP', $pid;
+$node->safe_psql('dropped', 'BEGIN; SELECT apikey_record_usage(id, 1, 1) FROM apikeys.key; DROP EXTENSION apikeys; COMMIT');
+kill 'CONT', $pid;
+wait_until('many intervals have gone by', do {
+	my $looks = 0;
+	sub { return stats($node, 'pending') >= 0 && ++$looks > 50 }
+});
+is(stats($node, 'workers_started'), $started, 'nor for the usage of an extension that was dropped');
+
+# The launcher comes back, and a flush worker that is terminated costs nothing.
+$pid = $node->safe_psql('postgres', "SELECT pid $launcher");
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 wait_for($node, 'postgres', "SELECT count(*) = 1 AND min(pid) <> $pid $launcher", 'terminated, the launcher comes back');
 $holder->query_safe('BEGIN; LOCK TABLE apikeys.usage IN ACCESS EXCLUSIVE MODE');

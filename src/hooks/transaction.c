@@ -1,0 +1,116 @@
+/*-------------------------------------------------------------------------
+ *
+ * transaction.c
+ *	  What apikeys does when a transaction or a subtransaction ends.
+ *
+ * The server calls its callbacks in the reverse order of their registration.
+ * There is one of each kind, registered when the library is loaded, and it
+ * calls the handlers of the modules, so their order is the one written here,
+ * the same in every session.
+ *
+ * Before the commit (PRE_COMMIT, PRE_PREPARE) a handler may raise an error,
+ * which aborts the transaction.  Whatever can fail belongs there: looking up
+ * a table, allocating memory, attaching to shared memory, starting a worker.
+ * Deferred triggers have run by then.
+ *
+ * At COMMIT other backends see the transaction, its client has not been told
+ * yet, and interrupts are held off.  Nothing may fail any more: an error would
+ * be a PANIC, for a transaction that has committed cannot abort.
+ *
+ * PREPARE ends a transaction for this backend without a commit.  COMMIT
+ * PREPARED calls none of this; budget_spend and flush_worker allow for it.
+ *
+ * A transaction that uses nothing of ours comes by here too, so a handler
+ * without work returns at once.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+
+#include "flush/flush.h"
+#include "flush/flush_queue.h"
+#include "hooks/object_drop.h"
+#include "hooks/transaction.h"
+#include "live/budget_spend.h"
+#include "verify/identity.h"
+
+/*
+ * 1. budget_spend first: until its records are in shared memory other backends
+ *	  accept keys whose budget this transaction has exhausted.
+ * 2. flush before flush_queue: the launcher, once woken, must not find uses
+ *	  due that this transaction has persisted.
+ * 3. flush_queue adds this database to those with pending usage entries.
+ * 4. object_drop after both: a database that is dropped, or whose extension
+ *	  is, would come back through what they report.
+ * 5. identity last, so that it is there for all others.
+ */
+static void
+at_eoxact(bool is_commit)
+{
+	budget_spend_at_eoxact(is_commit);
+	flush_at_eoxact(is_commit);
+	flush_queue_at_eoxact(is_commit);
+	object_drop_at_eoxact(is_commit);
+	identity_at_eoxact();
+}
+
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+			flush_queue_pre_commit();
+			break;
+		case XACT_EVENT_PRE_PREPARE:
+			budget_spend_pre_prepare();
+			break;
+		case XACT_EVENT_COMMIT:
+			at_eoxact(true);
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+		case XACT_EVENT_PARALLEL_COMMIT: /* a worker records nothing */
+		case XACT_EVENT_PARALLEL_ABORT:
+			at_eoxact(false);
+			break;
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+			break;
+	}
+}
+
+/*
+ * The order is that of at_eoxact(), though none depends on another here.
+ * flush_queue has no handler: if the usage entries of a savepoint are rolled
+ * back, a flush worker is started in vain.
+ */
+static void
+subxact_callback(SubXactEvent event, SubTransactionId subid, SubTransactionId parent,
+				 void *arg)
+{
+	switch (event)
+	{
+		case SUBXACT_EVENT_COMMIT_SUB:
+			identity_at_eosubxact(true, subid, parent);
+			break;
+		case SUBXACT_EVENT_ABORT_SUB:
+			budget_spend_at_subxact_abort();
+			flush_at_subxact_abort();
+			object_drop_at_subxact_abort(subid);
+			identity_at_eosubxact(false, subid, parent);
+			break;
+		case SUBXACT_EVENT_START_SUB:
+		case SUBXACT_EVENT_PRE_COMMIT_SUB:
+			break;
+	}
+}
+
+/* Registers the callbacks.  Called while the library is loaded. */
+void
+transaction_init(void)
+{
+	RegisterXactCallback(xact_callback, NULL);
+	RegisterSubXactCallback(subxact_callback, NULL);
+}

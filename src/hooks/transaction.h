@@ -1,0 +1,13 @@
+/*-------------------------------------------------------------------------
+ *
+ * transaction.h
+ *	  What apikeys does when a transaction or a subtransaction ends.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_HOOKS_TRANSACTION_H
+#define APIKEYS_HOOKS_TRANSACTION_H
+
+extern void transaction_init(void);
+
+#endif							/* APIKEYS_HOOKS_TRANSACTION_H */
