@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * budgets.c
- *	  A budget is made, changed and deleted.
+ *	  Creates, changes and deletes budgets.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,7 +21,10 @@ PG_FUNCTION_INFO_V1(apikey_budget_create);
 PG_FUNCTION_INFO_V1(apikey_budget_update);
 PG_FUNCTION_INFO_V1(apikey_budget_delete);
 
-/* Returns the id in argument 0 of a budget that is now locked.  P0002. */
+/*
+ * Locks the budget whose id is argument 0; returns the id, and its
+ * configuration.  Raises P0002, 22023.
+ */
 static pg_uuid_t *
 lock_budget(FunctionCallInfo fcinfo, BudgetConfig *config)
 {
@@ -39,7 +42,10 @@ lock_budget(FunctionCallInfo fcinfo, BudgetConfig *config)
 	return id;
 }
 
-/* apikey_budget_create(name text, max_cost numeric, reset_every interval): uuid */
+/*
+ * apikey_budget_create(name text, max_cost numeric, reset_every interval):
+ * uuid
+ */
 Datum
 apikey_budget_create(PG_FUNCTION_ARGS)
 {
@@ -54,7 +60,10 @@ apikey_budget_create(PG_FUNCTION_ARGS)
 	PG_RETURN_UUID_P(id);
 }
 
-/* apikey_budget_update(id uuid, changes jsonb): the row of apikeys.budget_info */
+/*
+ * apikey_budget_update(id uuid, changes jsonb): the row of
+ * apikeys.budget_info
+ */
 Datum
 apikey_budget_update(PG_FUNCTION_ARGS)
 {

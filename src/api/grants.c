@@ -1,15 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * grants.c
- *	  Who may do what: three levels of access, each with all of the last.
+ *	  Grants access: three levels, each including the one below.
  *
- * A function or view of the extension has its level here, or no level: then
- * it is the owner's alone.  No level gives a right on a table: with it one
- * could put a trigger there, which would run with the owner's rights, or
- * change a key without an event.
+ * Functions and views that are not listed here are for the owner only.  No
+ * level includes a privilege on a table: with one, a role could create a
+ * trigger, which would run with the owner's rights, or change a key without an
+ * event.
  *
- * apikey_grant has no level either: who may manage keys may not say who else
- * does.
+ * apikey_grant is not listed either: managing keys does not include deciding
+ * who manages them.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,7 +50,7 @@ typedef struct Right
 	Access		access;
 } Right;
 
-/* A name that the extension does not have is passed over. */
+/* Names that this version of the extension does not have are ignored. */
 static const Right functions[] = {
 	{"apikey_verify", ACCESS_VERIFY},
 	{"apikey_release", ACCESS_VERIFY},
@@ -76,7 +76,7 @@ static const Right functions[] = {
 	{"apikey_permissions_preset", ACCESS_READ},
 	{"apikey_rate_limits_preset", ACCESS_READ},
 
-	/* A view calls its functions with the rights of who reads it. */
+	/* Called by views, with the rights of the role that reads them. */
 	{"effective_status", ACCESS_READ},
 	{"last_use", ACCESS_READ},
 	{"utc_today", ACCESS_READ},
@@ -91,7 +91,7 @@ static const Right functions[] = {
 	{"apikey_delete", ACCESS_MANAGE},
 	{"apikey_cleanup_expired", ACCESS_MANAGE},
 	{"apikey_import", ACCESS_MANAGE},
-	/* It says whether a key exists, and spends what others share. */
+	/* It reveals whether a key exists, and spends from shared budgets. */
 	{"apikey_record_usage", ACCESS_MANAGE},
 	{"apikey_flush", ACCESS_MANAGE},
 	{"apikey_budget_create", ACCESS_MANAGE},
@@ -106,7 +106,7 @@ static const Right views[] = {
 	{"secret_usage", ACCESS_READ},
 };
 
-/* Returns the level in argument 1.  22023. */
+/* Returns the level in argument 1.  Raises 22023. */
 static Access
 access_argument(FunctionCallInfo fcinfo)
 {
@@ -124,7 +124,7 @@ access_argument(FunctionCallInfo fcinfo)
 			 errhint("Choose verify, read or manage.")));
 }
 
-/* Returns the role in argument 0.  Number 0 would be PUBLIC.  22023, 42704. */
+/* Returns the role in argument 0; OID 0 is PUBLIC.  Raises 22023, 42704. */
 static Oid
 role_argument(FunctionCallInfo fcinfo)
 {
@@ -143,7 +143,7 @@ role_argument(FunctionCallInfo fcinfo)
 	return role;
 }
 
-/* Returns the names whose level lies between two, as a text[]. */
+/* Returns the names of levels least to most, as a text[]. */
 static ArrayType *
 names_between(const Right *rights, int nrights, Access least, Access most)
 {
@@ -158,8 +158,8 @@ names_between(const Right *rights, int nrights, Access least, Access most)
 }
 
 /*
- * A level comes with those below it and goes with those above it, so that a
- * role always has one level and everything beneath.
+ * Granting a level grants those below it, revoking one revokes those above it,
+ * so a role always has one level and all below.
  */
 static void
 change_grant(FunctionCallInfo fcinfo, bool revoke)

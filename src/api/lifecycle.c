@@ -1,18 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * lifecycle.c
- *	  A key is made, changed, replaced and retired.
+ *	  Generates, imports, rotates, revokes and updates keys.
  *
- * A change of a key that exists locks its row, judges what it finds there,
- * and only then writes; so of two sessions that rotate or revoke one key at
- * once, the second waits and then finds what the first has done.
+ * Changing a key locks its row, checks the state found there, and only then
+ * writes.  So if two sessions rotate or revoke a key at once, the second waits
+ * and then sees what the first has done.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
@@ -22,7 +21,6 @@
 #include "base/arguments.h"
 #include "base/compat.h"
 #include "base/secure_memory.h"
-#include "flush/flush.h"
 #include "live/rate_limiter.h"
 #include "model/key_config.h"
 #include "model/key_format.h"
@@ -40,19 +38,20 @@ PG_FUNCTION_INFO_V1(apikey_import);
 PG_FUNCTION_INFO_V1(apikey_rotate);
 PG_FUNCTION_INFO_V1(apikey_revoke);
 PG_FUNCTION_INFO_V1(apikey_update);
-PG_FUNCTION_INFO_V1(apikey_delete);
-PG_FUNCTION_INFO_V1(apikey_cleanup_expired);
 
-/* Raises 55000 for a key whose state does not allow what is asked. */
+/* Raises 55000: the state of the key does not allow the operation. */
 static void
-wrong_state(const char *message)
+raise_wrong_state(const char *message)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("%s", message)));
 }
 
-/* Returns the id in argument 0 of a key that is now locked, and its row. */
+/*
+ * Locks the key whose id is argument 0; returns the id, and its row.  Raises
+ * P0002, 22023.
+ */
 static pg_uuid_t *
 lock_key(FunctionCallInfo fcinfo, KeyRow *key)
 {
@@ -78,7 +77,10 @@ config_expires_at(const KeyConfig *config)
 	return config->nulls[CONFIG_EXPIRES_AT] ? DT_NOEND : DatumGetTimestampTz(config->values[CONFIG_EXPIRES_AT]);
 }
 
-/* Copies n arguments from argno on into a configuration from member on. */
+/*
+ * Sets n members of a configuration, from member on, to arguments from argno
+ * on.
+ */
 static void
 config_from_arguments(KeyConfig *config, FunctionCallInfo fcinfo,
 					  int argno, ConfigMember member, int n)
@@ -116,21 +118,22 @@ config_from_row(KeyConfig *config, const KeyRow *row)
 }
 
 static pg_uuid_t *
-make_id(void)
+new_id(void)
 {
 	return DatumGetUUIDP(DirectFunctionCall1(gen_random_uuid, (Datum) 0));
 }
 
 /*
- * Makes a raw key and what is stored of it.  The raw key is a secret of the
- * current memory context: wiped when an error ends it, or by the caller.
+ * Generates a raw key, and what is stored of it.  The raw key is in secure
+ * memory of the current context: wiped with it after an error, else by the
+ * caller.
  */
 static text *
 make_key(const char *prefix, TimestampTz now, NewKey *key)
 {
 	text	   *raw_key = key_format_compose(prefix);
 
-	key->id = make_id();
+	key->id = new_id();
 	hash_new_key(raw_key, key);
 	key->key_prefix = key_format_mask(raw_key);
 	key->created_at = now;
@@ -139,11 +142,11 @@ make_key(const char *prefix, TimestampTz now, NewKey *key)
 }
 
 /*
- * Returns the row (id, raw_key).  Of the raw key this leaves but one copy of
- * ours, which is wiped with the memory context of the result.
+ * Returns the row (id, raw_key).  Wipes all copies of the raw key but the one
+ * in the row, which is wiped with the current memory context.
  */
 static Datum
-hand_out(FunctionCallInfo fcinfo, const pg_uuid_t *id, text *raw_key)
+form_result(FunctionCallInfo fcinfo, const pg_uuid_t *id, text *raw_key)
 {
 	TupleDesc	tupdesc;
 	HeapTuple	tuple;
@@ -164,7 +167,9 @@ hand_out(FunctionCallInfo fcinfo, const pg_uuid_t *id, text *raw_key)
 	return PointerGetDatum(result);
 }
 
-/* Returns the prefix argument or else the setting.  Raises 22023. */
+/*
+ * Returns the prefix argument, by default apikeys.key_prefix.  Raises 22023.
+ */
 static char *
 prefix_argument(FunctionCallInfo fcinfo, int argno)
 {
@@ -183,9 +188,9 @@ prefix_argument(FunctionCallInfo fcinfo, int argno)
 	return prefix;
 }
 
-/* Warns of limits on a server that cannot count what passes. */
+/* Warns if a key has rate limits that this server cannot count. */
 static void
-warn_of_limits(const KeyConfig *config)
+warn_of_rate_limits(const KeyConfig *config)
 {
 	RateLimits	limits;
 
@@ -196,11 +201,11 @@ warn_of_limits(const KeyConfig *config)
 	if (rate_limits_any(&limits))
 		ereport(WARNING,
 				(errmsg("apikey_verify will not accept this key"),
-				 errdetail("Its rate limits need shared memory, which this server does not give."),
+				 errdetail("Its rate limits need shared memory, which this server does not have."),
 				 hint_preload()));
 }
 
-/* Has the budget that a key is to point to stay, if there is one. */
+/* Locks the budget of a key, if it has one, so that it is not deleted. */
 static void
 lock_budget_for_share(const KeyConfig *config)
 {
@@ -208,9 +213,9 @@ lock_budget_for_share(const KeyConfig *config)
 		store_lock_budget_for_share(DatumGetUUIDP(config->values[CONFIG_BUDGET_ID]));
 }
 
-/* Is the budget_id that a key is to have the one that it has? */
+/* Has the key this budget already? */
 static bool
-keeps_budget(const KeyConfig *config, const KeyRow *key)
+has_same_budget(const KeyConfig *config, const KeyRow *key)
 {
 	return !config->nulls[CONFIG_BUDGET_ID] && !key->nulls[KEY_BUDGET_ID] &&
 		   memcmp(DatumGetUUIDP(config->values[CONFIG_BUDGET_ID]),
@@ -236,9 +241,9 @@ apikey_generate(PG_FUNCTION_ARGS)
 	raw_key = make_key(prefix_argument(fcinfo, CONFIG_ENABLED), now, &key);
 	lock_budget_for_share(&config);
 	store_insert_key(&key, false, &config, now);
-	warn_of_limits(&config);
+	warn_of_rate_limits(&config);
 
-	return hand_out(fcinfo, key.id, raw_key);
+	return form_result(fcinfo, key.id, raw_key);
 }
 
 /* Returns created_at of an imported key, by default now.  Raises 22023. */
@@ -273,7 +278,7 @@ apikey_import(PG_FUNCTION_ARGS)
 	key_config_check_hash(PG_GETARG_BYTEA_PP(0));
 	key_config_check_masked(PG_GETARG_TEXT_PP(2));
 
-	key.id = make_id();
+	key.id = new_id();
 	key.hash = PG_GETARG_BYTEA_PP(0);
 	key.key_prefix = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	key.hash_secret = NULL;
@@ -297,25 +302,25 @@ apikey_import(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
 				 errmsg("an API key with this hash exists already")));
-	warn_of_limits(&config);
+	warn_of_rate_limits(&config);
 
 	PG_RETURN_UUID_P(key.id);
 }
 
-/* Returns "NAME (rotated)", once only and cut to fit. */
+/* Returns "NAME (rotated)", truncated; a name with the suffix is unchanged. */
 static text *
 rotated_name(const text *name)
 {
 	const char *data = VARDATA_ANY(name);
 	int			len = VARSIZE_ANY_EXHDR(name);
 	int			suffix_len = strlen(ROTATED_SUFFIX);
-	int			kept = pg_mbcharcliplen(data, len, NAME_MAX_CHARS - suffix_len);
+	int			clipped_len = pg_mbcharcliplen(data, len, NAME_MAX_CHARS - suffix_len);
 
 	if (len >= suffix_len &&
 		memcmp(data + len - suffix_len, ROTATED_SUFFIX, suffix_len) == 0)
 		return cstring_to_text_with_len(data, len);
 
-	return cstring_to_text(psprintf("%.*s" ROTATED_SUFFIX, kept, data));
+	return cstring_to_text(psprintf("%.*s" ROTATED_SUFFIX, clipped_len, data));
 }
 
 /* Returns now + grace.  Raises 22023 for a negative grace. */
@@ -342,19 +347,21 @@ check_rotatable(const KeyRow *key, TimestampTz now)
 	switch (status_at(now, !key->nulls[KEY_REVOKED_AT], key_expires_at(key), true))
 	{
 		case KEY_STATUS_REVOKED:
-			wrong_state("cannot rotate a revoked key");
+			raise_wrong_state("cannot rotate a revoked key");
 			break;
 		case KEY_STATUS_EXPIRED:
-			wrong_state("cannot rotate an expired key");
+			raise_wrong_state("cannot rotate an expired key");
 			break;
 		default:
 			break;
 	}
 	if (!key->nulls[KEY_ROTATED_AT])
-		wrong_state("key has been rotated already");
+		raise_wrong_state("key has been rotated already");
 }
 
-/* Returns the prefix that the successor of a key takes over. */
+/*
+ * Returns the prefix for the successor of a key: the same, where it is known.
+ */
 static char *
 successor_prefix(const KeyRow *key)
 {
@@ -365,8 +372,8 @@ successor_prefix(const KeyRow *key)
 
 /*
  * apikey_rotate(id uuid, grace interval, expires_at timestamptz): one row
- * (id, raw_key) of the new key.  With grace the old key lives on, but never
- * longer than it would have.
+ * (id, raw_key) of the new key.  With grace the old key stays valid meanwhile,
+ * but not beyond its own expiry.
  */
 Datum
 apikey_rotate(PG_FUNCTION_ARGS)
@@ -399,7 +406,7 @@ apikey_rotate(PG_FUNCTION_ARGS)
 					 rotated_name(DatumGetTextPP(old.values[KEY_NAME])),
 					 expires_at);
 
-	return hand_out(fcinfo, successor.id, raw_key);
+	return form_result(fcinfo, successor.id, raw_key);
 }
 
 /* apikey_revoke(id uuid): void */
@@ -410,7 +417,7 @@ apikey_revoke(PG_FUNCTION_ARGS)
 	pg_uuid_t  *id = lock_key(fcinfo, &key);
 
 	if (!key.nulls[KEY_REVOKED_AT])
-		wrong_state("API key is already revoked");
+		raise_wrong_state("API key is already revoked");
 
 	store_revoke_key(id, GetCurrentTimestamp());
 	PG_RETURN_VOID();
@@ -428,62 +435,17 @@ apikey_update(PG_FUNCTION_ARGS)
 	require_not_null(fcinfo, 1, "changes");
 	id = lock_key(fcinfo, &key);
 	if (!key.nulls[KEY_REVOKED_AT])
-		wrong_state("cannot update a revoked key");
+		raise_wrong_state("cannot update a revoked key");
 
 	now = GetCurrentTimestamp();
 	config_from_row(&config, &key);
 	key_config_change(&config, PG_GETARG_JSONB_P(1), now);
 	if (!key.nulls[KEY_ROTATED_AT] && config_expires_at(&config) > key_expires_at(&key))
-		wrong_state("cannot extend the life of a key that has been rotated");
-	if (!keeps_budget(&config, &key))
+		raise_wrong_state("cannot extend the life of a key that has been rotated");
+	if (!has_same_budget(&config, &key))
 		lock_budget_for_share(&config);
 	store_update_key(id, &config, now);
-	warn_of_limits(&config);
+	warn_of_rate_limits(&config);
 
 	PG_RETURN_DATUM(store_key_info(id));
-}
-
-/* apikey_delete(id uuid): void */
-Datum
-apikey_delete(PG_FUNCTION_ARGS)
-{
-	Datum		id;
-	ArrayType  *ids;
-
-	require_not_null(fcinfo, 0, "id");
-	id = PG_GETARG_DATUM(0);
-	ids = construct_array(&id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
-	if (!store_delete_key(ids, GetCurrentTimestamp()))
-		raise_key_not_found(DatumGetUUIDP(id));
-	flush_remove_keys(ids);
-
-	PG_RETURN_VOID();
-}
-
-/*
- * apikey_cleanup_expired(older_than interval): bigint, how many keys were
- * deleted.  A key without an expiry is never among them.
- */
-Datum
-apikey_cleanup_expired(PG_FUNCTION_ARGS)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz until;
-	ArrayType  *ids;
-
-	require_not_null(fcinfo, 0, "older_than");
-	until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
-													TimestampTzGetDatum(now),
-													PG_GETARG_DATUM(0)));
-	if (until > now)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("older_than must not be negative")));
-
-	ids = store_delete_expired(until, now);
-	if (ids == NULL)
-		PG_RETURN_INT64(0);
-	flush_remove_keys(ids);
-
-	PG_RETURN_INT64(ArrayGetNItems(ARR_NDIM(ids), ARR_DIMS(ids)));
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * limits.c
- *	  What SQL asks of limits: apikey_limits and apikey_release.
+ *	  apikey_limits and apikey_release.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,7 +23,10 @@
 PG_FUNCTION_INFO_V1(apikey_limits);
 PG_FUNCTION_INFO_V1(apikey_release);
 
-/* Adds the row (name, max, used, remaining, resets_in); resets_at 0: null. */
+/*
+ * Adds the row (name, max, used, remaining, resets_in).  With resets_at 0 the
+ * last is null.
+ */
 static void
 put_row(ReturnSetInfo *rsinfo, const char *name, Numeric max, Numeric used,
 		Numeric remaining, TimestampTz resets_at, TimestampTz now)
@@ -43,7 +46,7 @@ put_row(ReturnSetInfo *rsinfo, const char *name, Numeric max, Numeric used,
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
-/* Adds the rows of the rate limits that a key has. */
+/* Adds a row for each rate limit of a key. */
 static void
 put_rate_limits(ReturnSetInfo *rsinfo, const KeyLimits *key)
 {
@@ -66,7 +69,7 @@ put_rate_limits(ReturnSetInfo *rsinfo, const KeyLimits *key)
 	}
 }
 
-/* Adds the row of the budget that a key has, exact to what is committed. */
+/* Adds a row for the budget of a key, with all spending that is committed. */
 static void
 put_budget(ReturnSetInfo *rsinfo, const KeyLimits *key)
 {
@@ -98,8 +101,8 @@ apikey_limits(PG_FUNCTION_ARGS)
 }
 
 /*
- * apikey_release(slot bigint): boolean, was it held?  Null, which verify
- * gives where no slot is needed, is not.
+ * apikey_release(slot bigint): boolean, whether it was held.  False for null,
+ * which verify returns where no slot is needed.
  */
 Datum
 apikey_release(PG_FUNCTION_ARGS)

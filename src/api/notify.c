@@ -3,13 +3,12 @@
  * notify.c
  *	  NOTIFY for each event of the audit log.
  *
- * A trigger on apikeys.event, so that no event goes without: what the store
- * writes in a session and in a flush passes here.  What comes by COPY from a
- * dump or by logical replication is old news and is not sent; it is told from
- * the store's by the rights, which the store has switched to the owner's.
+ * A trigger on apikeys.event calls this, so no event goes unsent, whether a
+ * session or a flush worker inserts it.  Rows that COPY loads from a dump, or
+ * that logical replication applies, are of past events and are not sent: only
+ * the store switches to the owner's rights before it inserts.
  *
- * The server delivers what a transaction sent when it commits, and nothing
- * when it rolls back.
+ * The server delivers notifications at commit, and discards them at rollback.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,7 +27,7 @@
 #include "base/compat.h"
 #include "settings/guc.h"
 
-/* The longest payload that NOTIFY takes; async.c keeps the figure to itself. */
+/* The longest payload of NOTIFY: NOTIFY_PAYLOAD_MAX_LENGTH of async.c. */
 #define PAYLOAD_MAX_LEN	(BLCKSZ - NAMEDATALEN - 128 - 1)
 
 PG_FUNCTION_INFO_V1(apikeys_notify_event);
@@ -41,7 +40,7 @@ row_as_json(HeapTuple row, TupleDesc desc)
 	return TextDatumGetCString(DirectFunctionCall1(row_to_json, composite));
 }
 
-/* Returns the event as JSON, without its details where they are too long. */
+/* Returns the event as JSON, without its details if they make it too long. */
 static char *
 event_payload(HeapTuple event, Relation table)
 {

@@ -1,20 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * postgrest.c
- *	  apikey_pre_request: what PostgREST calls before each request.
+ *	  apikey_pre_request, which PostgREST calls before each request.
  *
  * PostgREST puts the headers of a request into the setting request.headers, a
  * JSON object with lower-case names, and calls the function of db-pre-request
  * in the same transaction.  An error with SQLSTATE PTnnn ends the request with
  * HTTP status nnn.
  *
- * Anybody who can run SQL can set request.headers, which is as good as
- * calling apikey_login: it takes a key.  So nothing here depends on who has
- * set it.
+ * Any session that can run SQL can set request.headers, but that takes a key,
+ * as apikey_login does.  So nothing here depends on who has set it.
  *
- * The message of a PTnnn error becomes a part of the HTTP status line, so it
- * is a constant.  No error repeats a part of the headers, and what we copy of
- * them is wiped.
+ * The message of a PTnnn error becomes part of the HTTP status line, so it is
+ * constant.  No error message contains any part of the headers, and copies of
+ * them are wiped.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,7 +31,7 @@
 #include "verify/authorize.h"
 #include "verify/identity.h"
 
-/* The headers that may have a key, the first that has one first. */
+/* The headers that may contain a key, in order of precedence. */
 enum
 {
 	HEADER_KEY,					/* apikeys.request_header */
@@ -43,19 +42,19 @@ enum
 typedef struct Headers
 {
 	JsonLexContext *lex;
-	int			field;			/* whose value comes next; -1: of no interest */
-	char	   *values[NHEADERS]; /* secrets; NULL: not there */
+	int			field;			/* whose value comes next; -1: another header */
+	char	   *values[NHEADERS]; /* in secure memory; NULL: missing */
 } Headers;
 
-/* What HTTP says of a request that is refused. */
-typedef struct Refusal
+/* The HTTP status for a code of verify. */
+typedef struct HttpStatus
 {
 	const char *code;
 	int			sqlstate;
 	const char *phrase;
-} Refusal;
+} HttpStatus;
 
-static const Refusal refusals[] = {
+static const HttpStatus statuses[] = {
 	{"FORBIDDEN", MAKE_SQLSTATE('P', 'T', '4', '0', '3'), "Forbidden"},
 	{"INSUFFICIENT_PERMISSIONS", MAKE_SQLSTATE('P', 'T', '4', '0', '3'), "Forbidden"},
 	{"RATE_LIMITED", MAKE_SQLSTATE('P', 'T', '4', '2', '9'), "Too Many Requests"},
@@ -69,7 +68,7 @@ PG_FUNCTION_INFO_V1(apikey_pre_request);
 
 /* Called with the name of each member, before its value. */
 static json_action
-take_name(void *state, char *name, bool isnull)
+handle_name(void *state, char *name, bool isnull)
 {
 	Headers	   *headers = state;
 
@@ -84,9 +83,12 @@ take_name(void *state, char *name, bool isnull)
 	json_action_end();
 }
 
-/* Called with each value that is neither object nor array: a copy, ours. */
+/*
+ * Called with each value that is neither object nor array.  The token is our
+ * copy.
+ */
 static json_action
-take_value(void *state, char *token, JsonTokenType type)
+handle_value(void *state, char *token, JsonTokenType type)
 {
 	Headers	   *headers = state;
 	Size		size = strlen(token) + 1;
@@ -101,8 +103,8 @@ take_value(void *state, char *token, JsonTokenType type)
 }
 
 /*
- * Reads the headers of the request.  jsonb_in() would do, but for an error
- * that repeats its input, and for the copies that it makes.
+ * Reads the headers of the request.  Not with jsonb_in(): its errors quote the
+ * input, and it makes copies.
  */
 static void
 read_headers(Headers *headers)
@@ -118,8 +120,8 @@ read_headers(Headers *headers)
 
 	headers->lex = json_lexer((char *) json, strlen(json), GetDatabaseEncoding());
 	actions.semstate = headers;
-	actions.object_field_start = take_name;
-	actions.scalar = take_value;
+	actions.object_field_start = handle_name;
+	actions.scalar = handle_value;
 	error = pg_parse_json(headers->lex, &actions);
 	explicit_bzero(headers->lex->strval->data, headers->lex->strval->maxlen);
 	if (error != JSON_SUCCESS)
@@ -129,7 +131,7 @@ read_headers(Headers *headers)
 }
 
 /*
- * Is it a JSON web token, three texts in base64url with dots between, the
+ * Is it a JSON web token: three parts in base64url separated by dots, the
  * first of them a JSON object?  Those are for PostgREST itself.
  */
 static bool
@@ -159,7 +161,7 @@ bearer_key(const char *authorization)
 	return is_jwt(token) ? NULL : token;
 }
 
-/* Returns the key of the request, or NULL; an empty one is none. */
+/* Returns the key of the request, or NULL if there is none or it is empty. */
 static const char *
 find_key(const Headers *headers)
 {
@@ -171,7 +173,7 @@ find_key(const Headers *headers)
 	return key != NULL && key[0] != '\0' ? key : NULL;
 }
 
-/* Wipes what was copied of the headers. */
+/* Wipes our copies of header values. */
 static void
 wipe_headers(Headers *headers)
 {
@@ -194,32 +196,32 @@ request_path(void)
 }
 
 /*
- * Ends the request.  PostgREST sends response.headers of a request that
- * succeeds; how to have it send Retry-After with an error is in
- * doc/row-level-security.md.
+ * Raises the PTnnn error for a request that is not authorized.  PostgREST
+ * sends response.headers with successful requests only; how to make it send
+ * Retry-After with an error is in doc/row-level-security.md.
  */
 pg_noreturn static void
-refuse_request(const AuthDecision *decision)
+reject_request(const AuthDecision *decision)
 {
-	const Refusal *refusal = refusals;
+	const HttpStatus *status = statuses;
 	int64		seconds = authorize_retry_after(decision);
 
-	while (refusal->code != NULL && strcmp(refusal->code, decision->code) != 0)
-		refusal++;
+	while (status->code != NULL && strcmp(status->code, decision->code) != 0)
+		status++;
 
 	if (seconds > 0)
 		(void) set_config_option("response.headers",
 								 psprintf("[{\"Retry-After\": \"" INT64_FORMAT "\"}]", seconds),
 								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	ereport(ERROR,
-			(errcode(refusal->sqlstate),
-			 errmsg_internal("%s", refusal->phrase),
+			(errcode(status->sqlstate),
+			 errmsg_internal("%s", status->phrase),
 			 errdetail_internal("%s", decision->code),
 			 seconds > 0 ? errhint("%s; retry after " INT64_FORMAT " seconds", decision->reason, seconds)
 						 : errhint("%s", decision->reason)));
 }
 
-/* Returns a key as a text that is a secret of the current memory context. */
+/* Copies a key to a text in secure memory of the current context. */
 static text *
 secret_text(const char *key)
 {
@@ -232,7 +234,7 @@ secret_text(const char *key)
 	return result;
 }
 
-/* Judges a request with a key, which is wiped. */
+/* Authorizes a request, and wipes its key. */
 static void
 authorize_request(text *raw_key, AuthDecision *decision)
 {
@@ -250,8 +252,8 @@ authorize_request(text *raw_key, AuthDecision *decision)
 }
 
 /*
- * apikey_pre_request(): void.  Makes the key of the request the identity;
- * without a key there is none.
+ * apikey_pre_request(): void.  Logs in with the key of the request; without a
+ * key, logs out.
  */
 Datum
 apikey_pre_request(PG_FUNCTION_ARGS)
@@ -267,7 +269,7 @@ apikey_pre_request(PG_FUNCTION_ARGS)
 	{
 		authorize_request(secret_text(key), &decision);
 		if (!decision.valid)
-			refuse_request(&decision);
+			reject_request(&decision);
 		identity_set(&decision.key->row);
 		authorize_record_use(&decision);
 	}

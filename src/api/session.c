@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * session.c
- *	  What SQL calls to log in with a key, and to ask who has.
+ *	  apikey_login, apikey_logout and apikey_current_*.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,9 +25,9 @@ PG_FUNCTION_INFO_V1(apikey_current_team_id);
 PG_FUNCTION_INFO_V1(apikey_current_external_id);
 PG_FUNCTION_INFO_V1(apikey_current_has_permission);
 
-/* Raises 28000 for a key that is not good; says what verify would say. */
+/* Raises 28000, with the reason and the code that verify would return. */
 pg_noreturn static void
-refuse_login(const AuthDecision *decision)
+reject_login(const AuthDecision *decision)
 {
 	int64		seconds = authorize_retry_after(decision);
 
@@ -39,8 +39,9 @@ refuse_login(const AuthDecision *decision)
 }
 
 /*
- * apikey_login(raw_key text, ...): verify's row.  Whoever swallows its error
- * without rolling back is nobody, so what was there goes first.
+ * apikey_login(raw_key text, ...): the row of verify.  Logs out first: a
+ * caller that catches the error of a failed login must not go on as the
+ * previous identity.
  */
 Datum
 apikey_login(PG_FUNCTION_ARGS)
@@ -52,7 +53,7 @@ apikey_login(PG_FUNCTION_ARGS)
 	identity_clear();
 	authorize(fcinfo->args, &decision);
 	if (!decision.valid)
-		refuse_login(&decision);
+		reject_login(&decision);
 
 	identity_set(&decision.key->row);
 	result = verify_form_result(fcinfo, &type, &decision);
@@ -70,8 +71,8 @@ apikey_logout(PG_FUNCTION_ARGS)
 }
 
 /*
- * The result is a copy: a later call in the same row may log in anew, and
- * free what we point to.
+ * The result is a copy: a later call in the same row may log in again, which
+ * frees the identity.
  */
 static Datum
 return_uuid(FunctionCallInfo fcinfo, IdentityUuid which)

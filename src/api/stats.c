@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * stats.c
- *	  The figures behind the view apikeys.stats.
+ *	  The function that the view apikeys.stats reads.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,7 +21,7 @@ enum
 {
 	STATS_SINCE,
 	STATS_SHARED_MEMORY,
-	STATS_OUTCOMES,				/* the first counter of verify's */
+	STATS_OUTCOMES,				/* the first counter of verify */
 	STATS_ENTRIES_USED = STATS_OUTCOMES + COUNT_EVICTIONS,
 	STATS_ENTRIES_FREE,
 	STATS_PENDING,

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * usage.c
- *	  What keys use: recorded, and read.
+ *	  Records and reads the usage of keys.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,10 +29,10 @@ PG_FUNCTION_INFO_V1(apikeys_last_use);
 PG_FUNCTION_INFO_V1(apikeys_utc_today);
 
 /*
- * apikey_record_usage(id uuid, tokens bigint, cost numeric): void.  One
- * request more.  A revoked key may still have used something.  Tokens are
- * spent at once and for good: an application that rolls back has used them
- * all the same.
+ * apikey_record_usage(id uuid, tokens bigint, cost numeric): void.  Counts one
+ * request.  Works for revoked keys: the usage may be from before.  Tokens are
+ * spent at once, even if the transaction rolls back: the application has used
+ * them.
  */
 Datum
 apikey_record_usage(PG_FUNCTION_ARGS)
@@ -66,7 +66,7 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* apikey_usage(id uuid): one row, exact to what is committed. */
+/* apikey_usage(id uuid): one row, with all usage that is committed. */
 Datum
 apikey_usage(PG_FUNCTION_ARGS)
 {
@@ -83,7 +83,7 @@ apikey_usage(PG_FUNCTION_ARGS)
 													  row.values, row.nulls)));
 }
 
-/* apikeys.last_use(id uuid): the last use that shared memory knows, or null. */
+/* apikeys.last_use(id uuid): the last use in shared memory, or null. */
 Datum
 apikeys_last_use(PG_FUNCTION_ARGS)
 {

@@ -1,11 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * flush.c
- *	  Brings what is pending into the tables.
+ *	  Writes what is pending in shared memory to the tables.
  *
- * The work is done in the transaction of whoever asks for it: the flush worker's
- * own, or that of a caller of apikey_flush().  A use counts as persisted
- * only when that transaction has committed.
+ * That is last uses, usage entries to be rolled up, and keys to be rehashed.
+ *
+ * All of it happens in the caller's transaction: a flush worker's, or that of
+ * apikey_flush().  A use counts as persisted only once that transaction has
+ * committed, so its outcome waits for the commit.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,15 +31,16 @@
 #include "store/rehash.h"
 #include "store/usage.h"
 
-#define GONE_AFTER_MS	60000	/* unseen for so long after its last use */
+#define DELETED_AFTER_MS	60000	/* not visible this long after its use */
 
-/* Uses to be noted when this transaction commits, in its memory. */
+/* What to do with a use when this transaction commits. */
 typedef struct Outcome
 {
 	KeyUse		use;
-	bool		gone;			/* the key has been deleted */
+	bool		deleted;		/* the key; else the use is persisted */
 } Outcome;
 
+/* They live in TopTransactionContext. */
 static Outcome *at_commit = NULL;
 static int	n_at_commit = 0;
 static int64 rows_at_commit = 0;
@@ -48,7 +51,7 @@ PG_FUNCTION_INFO_V1(apikey_flush);
 static void
 clear_outcomes(void)
 {
-	at_commit = NULL;			/* goes with the transaction's memory */
+	at_commit = NULL;			/* freed with the transaction */
 	n_at_commit = 0;
 	rows_at_commit = 0;
 	flush_at_commit = false;
@@ -61,7 +64,7 @@ apply_outcomes(void)
 
 	for (int i = 0; i < n_at_commit; i++)
 	{
-		if (at_commit[i].gone)
+		if (at_commit[i].deleted)
 			last_used_remove_key(MyDatabaseId, &at_commit[i].use.id, now);
 		else
 			last_used_mark_persisted(MyDatabaseId, &at_commit[i].use, now);
@@ -104,7 +107,7 @@ expect_outcomes(void)
 	(void) last_used_is_shared();
 }
 
-/* Has this transaction counted as a flush when it commits. */
+/* Counts this transaction as a flush, with so many rows, when it commits. */
 static void
 count_rows(int64 rows)
 {
@@ -114,19 +117,20 @@ count_rows(int64 rows)
 }
 
 /*
- * Is a key that was not seen gone?  It may have been made by a transaction
- * that has yet to commit, or after the snapshot of this one.
+ * Has a key been deleted that this transaction cannot see?  It may also have
+ * been inserted by a transaction that has not committed, or after our
+ * snapshot.
  */
 static bool
-is_surely_gone(const KeyUse *use)
+is_surely_deleted(const KeyUse *use)
 {
 	return !IsolationUsesXactSnapshot() &&
-		   use->used_at < TimestampTzPlusMilliseconds(GetCurrentTimestamp(), -GONE_AFTER_MS);
+		   use->used_at < TimestampTzPlusMilliseconds(GetCurrentTimestamp(), -DELETED_AFTER_MS);
 }
 
-/* Makes room for n more outcomes, in the transaction's memory. */
+/* Enlarges the array by n outcomes. */
 static void
-make_room(int n)
+enlarge_outcomes(int n)
 {
 	Size		size = (n_at_commit + n) * sizeof(Outcome);
 
@@ -135,27 +139,30 @@ make_room(int n)
 }
 
 static void
-add_outcome(const KeyUse *use, bool gone)
+add_outcome(const KeyUse *use, bool deleted)
 {
 	at_commit[n_at_commit].use = *use;
-	at_commit[n_at_commit++].gone = gone;
+	at_commit[n_at_commit++].deleted = deleted;
 }
 
-/* Keeps the outcomes of a batch until the transaction ends. */
+/* Adds the outcomes of a batch.  A use whose row was locked stays pending. */
 static void
 add_outcomes(const KeyUse *uses, const UseOutcome *outcomes, int nuses)
 {
-	make_room(nuses);
+	enlarge_outcomes(nuses);
 	for (int i = 0; i < nuses; i++)
 	{
 		if (outcomes[i] == USE_PERSISTED)
 			add_outcome(&uses[i], false);
-		else if (outcomes[i] == USE_KEY_GONE && is_surely_gone(&uses[i]))
+		else if (outcomes[i] == USE_KEY_GONE && is_surely_deleted(&uses[i]))
 			add_outcome(&uses[i], true);
 	}
 }
 
-/* Has keys that this transaction deletes, an uuid[], forgotten if it commits. */
+/*
+ * Removes keys from shared memory, a uuid[], which this transaction deletes,
+ * when it commits.
+ */
 void
 flush_remove_keys(ArrayType *ids)
 {
@@ -164,7 +171,7 @@ flush_remove_keys(ArrayType *ids)
 
 	expect_outcomes();
 	deconstruct_array(ids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &elements, NULL, &n);
-	make_room(n);
+	enlarge_outcomes(n);
 	for (int i = 0; i < n; i++)
 		add_outcome(&(KeyUse){*DatumGetUUIDP(elements[i]), 0}, true);
 }
@@ -184,7 +191,7 @@ flush_uses(const KeyUse *uses, int nuses)
 	return written;
 }
 
-/* Rolls a batch of usage entries up. */
+/* Rolls up a batch of usage entries. */
 void
 flush_usage(RollUp *batch)
 {
@@ -194,39 +201,38 @@ flush_usage(RollUp *batch)
 }
 
 /*
- * Signs up to FLUSH_BATCH keys anew; returns how many rows were written.  Not
- * with a secret that has meanwhile been replaced by another: it may no longer
- * be in the file.  While a reload is pending nobody knows which that is.
+ * Rehashes up to FLUSH_BATCH keys; returns how many rows were written.  Skips
+ * requests whose secret is no longer the current one: it may have been removed
+ * from the file.  While a reload is pending, we do not know which is current.
  */
 int64
 flush_rehash(const RehashRequest *requests, int nrequests)
 {
-	const HmacSecret *first = ConfigReloadPending ? NULL : hmac_secrets_first();
-	RehashRequest *good = palloc(nrequests * sizeof(RehashRequest));
-	int			ngood = 0;
+	const HmacSecret *current = ConfigReloadPending ? NULL : hmac_secrets_first();
+	RehashRequest *valid = palloc(nrequests * sizeof(RehashRequest));
+	int			nvalid = 0;
 	int64		written;
 
-	for (int i = 0; i < nrequests && first != NULL; i++)
+	for (int i = 0; i < nrequests && current != NULL; i++)
 	{
-		if (strcmp(requests[i].secret, first->name) == 0)
-			good[ngood++] = requests[i];
+		if (strcmp(requests[i].secret, current->name) == 0)
+			valid[nvalid++] = requests[i];
 	}
-	written = ngood > 0 ? store_rehash_keys(good, ngood) : 0;
+	written = nvalid > 0 ? store_rehash_keys(valid, nvalid) : 0;
 	count_rows(written);
-	pfree(good);
+	pfree(valid);
 
 	return written;
 }
 
 /*
- * Signs all keys anew that are noted to be.  With a snapshot of its own a
- * transaction would fail for a row that somebody has changed since: it leaves
- * them to others.  So does one with a reload before it: it does not know
- * which secret is the first now, and the one that it knows may be gone from
- * the file soon.
+ * Rehashes all keys in the queue of this database.  REPEATABLE READ would fail
+ * on a row that was changed after its snapshot, so such a transaction leaves
+ * them to a flush worker.  So does one with a pending reload: see
+ * flush_rehash().
  */
 static int64
-resign_all(void)
+rehash_all(void)
 {
 	RehashRequest *requests;
 	int64		written = 0;
@@ -259,7 +265,7 @@ apikey_flush(PG_FUNCTION_ARGS)
 	for (int i = 0; i < nuses; i += FLUSH_BATCH)
 		written += flush_uses(&uses[i], Min(FLUSH_BATCH, nuses - i));
 
-	written += resign_all();
+	written += rehash_all();
 	do
 	{
 		CHECK_FOR_INTERRUPTS();

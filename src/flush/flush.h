@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * flush.h
- *	  Brings what is pending into the tables.
+ *	  Writes what is pending in shared memory to the tables.
  *
  *-------------------------------------------------------------------------
  */

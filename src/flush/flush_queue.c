@@ -1,18 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * flush_queue.c
- *	  Which databases have something to persist, and who is at it.
+ *	  Which databases have pending data, and which worker flushes each.
  *
  * A preloaded server runs a launcher (launcher.c) that starts a flush worker
- * (flush_worker.c) for each database that needs one.  Where the library is not
- * preloaded but shared memory is there all the same (17 on) there is no
- * launcher: the backend that notes the first pending use of its database
- * starts a flush worker, which sleeps until something is due before it connects,
- * and starts a successor when something is left.
+ * (flush_worker.c) for each database that needs one.  Without preloading
+ * there is no launcher, but from PostgreSQL 17 on there is shared memory: the
+ * backend that records the first pending use of its database starts a flush
+ * worker, which sleeps until something is due before it connects, and starts
+ * a successor if something is left.
  *
- * Locking.  FlushQueue.lock guards the slots.  The launcher's latch is set
- * by the launcher alone and read without a lock: to wake the wrong process
- * does no harm.
+ * Locking.  FlushQueue.lock guards the slots.  The pointer to the launcher's
+ * latch is written by the launcher alone and read without a lock: setting the
+ * latch of another process does no harm.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,26 +32,26 @@
 #include "settings/guc.h"
 
 #define MAX_PAUSE_MS		300000	/* after failures */
-#define MAX_WORKERS		3		/* at one time, of the launcher's */
-#define WORKER_LIFE_MS		60000	/* one that takes longer never started */
+#define MAX_WORKERS		3		/* started by the launcher, at one time */
+#define WORKER_LIFE_MS		60000	/* later, it is taken for never started */
 
-/* What is known of a database while there is something to do in it. */
+/* A database with pending data, a flush worker, or failures. */
 typedef struct DatabaseSlot
 {
 	Oid			database;		/* InvalidOid: the slot is free */
 	bool		usage;			/* it has usage entries to roll up */
 	int			failures;		/* in a row */
 	TimestampTz since;			/* when the next two were set */
-	TimestampTz busy_until;		/* a flush worker is at it or on its way; 0: none */
-	TimestampTz retry_at;		/* not before; 0: no failure */
+	TimestampTz busy_until;		/* a flush worker runs or starts; 0: none */
+	TimestampTz retry_at;		/* pause after a failure; 0: none */
 } DatabaseSlot;
 
 typedef struct FlushQueue
 {
 	ShmemHeader header;
 	LWLock		lock;
-	Latch	   *launcher;		/* NULL: there is none */
-	pg_atomic_uint32 has_work;	/* something for the launcher to look at */
+	Latch	   *launcher;		/* its latch; NULL: there is none */
+	pg_atomic_uint32 has_work;	/* the launcher is to look at the slots */
 	DatabaseSlot slots[FLUSH_QUEUE_MAX_DATABASES]; /* lock */
 } FlushQueue;
 
@@ -83,9 +83,9 @@ flush_queue_init(void)
 }
 
 /*
- * Attaches all that is needed to report to the queue; false where there is
- * no shared memory.  For those who report when a transaction has committed:
- * nothing may fail then.
+ * Attaches to the shared memory that a report to the queue needs; false where
+ * there is none.  A report after the commit requires this before: attaching
+ * may fail.
  */
 bool
 flush_queue_attach(void)
@@ -96,11 +96,12 @@ flush_queue_attach(void)
 /* -------------------------------------------------------------- the slots */
 
 /*
- * Until when a slot is taken or pauses; 0: it is free.  A clock that has been
- * set back ends both, lest they last as long as its step.
+ * When a database may get a flush worker, after the one it has or after its
+ * pause; 0: now.  If the clock was set back both end at once; otherwise they
+ * would last longer by the size of the step.
  */
 static TimestampTz
-free_at(const DatabaseSlot *slot, TimestampTz now)
+available_at(const DatabaseSlot *slot, TimestampTz now)
 {
 	TimestampTz until = Max(slot->busy_until, slot->retry_at);
 
@@ -108,14 +109,15 @@ free_at(const DatabaseSlot *slot, TimestampTz now)
 }
 
 /*
- * Returns the slot of a database, or NULL; with create, takes one that has
- * nothing to remember.  The lock is held, exclusively for create.
+ * Returns the slot of a database, or NULL.  With create, a slot that is free
+ * or holds no state is reused.  The caller holds the lock, exclusively for
+ * create.
  */
 static DatabaseSlot *
 find_slot(FlushQueue *queue, Oid database, bool create)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	DatabaseSlot *spare = NULL;
+	DatabaseSlot *reusable = NULL;
 
 	for (int i = 0; i < FLUSH_QUEUE_MAX_DATABASES; i++)
 	{
@@ -124,20 +126,20 @@ find_slot(FlushQueue *queue, Oid database, bool create)
 		if (slot->database == database)
 			return slot;
 		if (!OidIsValid(slot->database) ||
-			(!slot->usage && free_at(slot, now) == 0))
-			spare = slot;
+			(!slot->usage && available_at(slot, now) == 0))
+			reusable = slot;
 	}
-	if (!create || spare == NULL)
+	if (!create || reusable == NULL)
 		return NULL;
 
-	memset(spare, 0, sizeof(DatabaseSlot));
-	spare->database = database;
-	return spare;
+	memset(reusable, 0, sizeof(DatabaseSlot));
+	reusable->database = database;
+	return reusable;
 }
 
 /*
- * Sets or takes the note that a database has usage entries to roll up;
- * returns what it was.
+ * Sets or clears a database's flag for usage entries to roll up; returns what
+ * it was.
  */
 bool
 flush_queue_exchange_usage(Oid database, bool usage)
@@ -158,19 +160,24 @@ flush_queue_exchange_usage(Oid database, bool usage)
 	return old;
 }
 
-/* Are as many flush workers under way as may be?  The lock is held. */
+/*
+ * Does the launcher run MAX_WORKERS flush workers?  The caller holds the
+ * lock.
+ */
 static bool
-is_crowded(FlushQueue *queue, TimestampTz now)
+has_max_workers(FlushQueue *queue, TimestampTz now)
 {
 	int			nworkers = 0;
 
 	for (int i = 0; i < FLUSH_QUEUE_MAX_DATABASES; i++)
-		nworkers += (queue->slots[i].busy_until != 0 && free_at(&queue->slots[i], now) != 0);
+		nworkers += (queue->slots[i].busy_until != 0 && available_at(&queue->slots[i], now) != 0);
 
 	return shmem_preloaded() && nworkers >= MAX_WORKERS;
 }
 
-/* Claims a database for a new flush worker; false when it cannot have one now. */
+/*
+ * Claims a database for a new flush worker; false if it cannot have one now.
+ */
 static bool
 claim_database(FlushQueue *queue, Oid database, TimestampTz until)
 {
@@ -180,7 +187,7 @@ claim_database(FlushQueue *queue, Oid database, TimestampTz until)
 
 	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	slot = find_slot(queue, database, true);
-	if (slot != NULL && free_at(slot, now) == 0 && !is_crowded(queue, now))
+	if (slot != NULL && available_at(slot, now) == 0 && !has_max_workers(queue, now))
 	{
 		slot->since = now;
 		slot->busy_until = until;
@@ -191,7 +198,7 @@ claim_database(FlushQueue *queue, Oid database, TimestampTz until)
 	return claimed;
 }
 
-/* Takes a claim back. */
+/* Undoes claim_database(). */
 static void
 unclaim_database(FlushQueue *queue, Oid database)
 {
@@ -204,7 +211,7 @@ unclaim_database(FlushQueue *queue, Oid database)
 	LWLockRelease(&queue->lock);
 }
 
-/* Does a database have a flush worker, or a pause? */
+/* Does a database have a flush worker, or pause after a failure? */
 static bool
 is_claimed(FlushQueue *queue, Oid database)
 {
@@ -213,13 +220,16 @@ is_claimed(FlushQueue *queue, Oid database)
 
 	LWLockAcquire(&queue->lock, LW_SHARED);
 	slot = find_slot(queue, database, false);
-	claimed = (slot != NULL && free_at(slot, GetCurrentTimestamp()) != 0);
+	claimed = (slot != NULL && available_at(slot, GetCurrentTimestamp()) != 0);
 	LWLockRelease(&queue->lock);
 
 	return claimed;
 }
 
-/* Releases a database after its flush worker.  Each failure doubles the pause. */
+/*
+ * Releases a database after its flush worker.  Each failure doubles the
+ * pause.
+ */
 void
 flush_queue_release(Oid database, bool failed)
 {
@@ -244,7 +254,7 @@ flush_queue_release(Oid database, bool failed)
 	}
 	LWLockRelease(&queue->lock);
 
-	/* What has become due meanwhile waits for no timeout. */
+	/* Something may have become due meanwhile. */
 	if (shmem_preloaded())
 		flush_queue_wake();
 }
@@ -265,7 +275,10 @@ flush_queue_is_first_failure(Oid database)
 	return first;
 }
 
-/* Forgets a database that is gone, or that has no apikeys any more. */
+/*
+ * Discards what is pending in a database that was dropped, or whose extension
+ * was.
+ */
 void
 flush_queue_remove_database(Oid database)
 {
@@ -287,10 +300,9 @@ flush_queue_remove_database(Oid database)
 }
 
 /*
- * Lists the databases with something to persist, at most
- * FLUSH_QUEUE_MAX_DATABASES, and when the earliest of it is due: pending uses
- * by their throttle, usage entries at once, nothing during a pause or while
- * a flush worker is at it.
+ * Lists up to FLUSH_QUEUE_MAX_DATABASES databases with pending data, and when
+ * each is due: pending uses by their throttle, usage entries at once, but not
+ * before the end of a pause or of a running flush worker.
  */
 int
 flush_queue_list(DueDatabase *databases)
@@ -313,16 +325,22 @@ flush_queue_list(DueDatabase *databases)
 			databases[n++].database = slot->database;
 		if (slot->usage)
 			databases[d].due_at = 0;
-		databases[d].due_at = Max(databases[d].due_at, free_at(slot, now));
+		databases[d].due_at = Max(databases[d].due_at, available_at(slot, now));
 	}
 	LWLockRelease(&queue->lock);
 
 	return n;
 }
 
-/* ----------------------------------------------------- starting a flush worker */
+/*
+ * ----------------------------------------------------- starting a flush
+ * worker
+ */
 
-/* Starts a flush worker that sleeps for a delay first, unless one is under way. */
+/*
+ * Starts a flush worker for a database, unless it has one.  The worker sleeps
+ * for the delay before it connects.
+ */
 void
 flush_queue_start(Oid database, int64 delay_ms)
 {
@@ -351,8 +369,8 @@ flush_queue_start(Oid database, int64 delay_ms)
 }
 
 /*
- * Where there is no launcher: has a flush worker come to this database when
- * something is due, unless one is on its way already.
+ * Without a launcher: starts a flush worker that connects to this database
+ * when something is due, unless it has one.
  */
 void
 flush_queue_start_sleeping(void)
@@ -373,7 +391,7 @@ flush_queue_start_sleeping(void)
 	}
 }
 
-/* Tells whoever starts flush workers that there is something to persist. */
+/* Reports pending data of this database to whatever starts flush workers. */
 void
 flush_queue_wake(void)
 {
@@ -396,10 +414,10 @@ flush_queue_wake(void)
 	}
 }
 
-/* Is there a committed usage entry of this transaction to come? */
+/* Has this transaction inserted usage entries? */
 static bool usage_at_commit = false;
 
-/* Has the usage entries of this transaction rolled up once it commits. */
+/* Reports usage entries of this transaction to the queue when it commits. */
 void
 flush_queue_record_usage(void)
 {
@@ -408,8 +426,8 @@ flush_queue_record_usage(void)
 }
 
 /*
- * Where there is no launcher: starts a flush worker for the usage entries of
- * this transaction.  That may fail, so it is done before the commit.
+ * Without a launcher: starts a flush worker for the usage entries of this
+ * transaction.  That may fail, so it comes before the commit.
  */
 void
 flush_queue_pre_commit(void)
@@ -432,7 +450,7 @@ flush_queue_at_eoxact(bool is_commit)
 
 /* ------------------------------------------------------- for the launcher */
 
-/* Has news ring the launcher's latch; NULL when it goes. */
+/* Sets the latch by which the launcher is woken; NULL when it exits. */
 void
 flush_queue_set_launcher(Latch *latch)
 {
@@ -441,6 +459,7 @@ flush_queue_set_launcher(Latch *latch)
 	queue->launcher = latch;
 }
 
+/* Has anything been reported since flush_queue_clear_work()? */
 bool
 flush_queue_has_work(void)
 {
@@ -449,7 +468,7 @@ flush_queue_has_work(void)
 	return pg_atomic_read_u32(&queue->has_work) != 0;
 }
 
-/* Call it before the look that the news ask for. */
+/* To be called before the slots are read, so that no later report is lost. */
 void
 flush_queue_clear_work(void)
 {

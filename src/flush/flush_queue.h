@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * flush_queue.h
- *	  Which databases have something to persist, and who is at it.
+ *	  Which databases have pending data, and which worker flushes each.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,12 +12,12 @@
 
 #include "live/last_used.h"
 
-#define FLUSH_QUEUE_MAX_DATABASES	64	/* that are flushed at one time */
+#define FLUSH_QUEUE_MAX_DATABASES	64	/* with pending data at one time */
 
 extern void flush_queue_init(void);
 extern bool flush_queue_attach(void);
 
-/* for those who have something to persist */
+/* for backends with data to persist */
 extern void flush_queue_wake(void);
 extern void flush_queue_record_usage(void);
 
@@ -25,7 +25,7 @@ extern void flush_queue_record_usage(void);
 extern void flush_queue_pre_commit(void);
 extern void flush_queue_at_eoxact(bool is_commit);
 
-/* for whoever starts flush workers */
+/* for those that start flush workers */
 extern void flush_queue_set_launcher(Latch *latch);
 extern bool flush_queue_has_work(void);
 extern void flush_queue_clear_work(void);
@@ -33,7 +33,7 @@ extern int	flush_queue_list(DueDatabase *databases);
 extern void flush_queue_start(Oid database, int64 delay_ms);
 extern void flush_queue_start_sleeping(void);
 
-/* for the flush worker itself */
+/* for the flush worker */
 extern void flush_queue_release(Oid database, bool failed);
 extern bool flush_queue_is_first_failure(Oid database);
 extern bool flush_queue_exchange_usage(Oid database, bool usage);

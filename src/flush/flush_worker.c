@@ -1,16 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * flush_worker.c
- *	  The short-lived worker that persists what is due in one database.
+ *	  The short-lived worker that flushes one database.
  *
- * It connects, persists in short transactions, and leaves within seconds, so
- * that it never stands in the way of DROP DATABASE and the like.  It leaves
- * rows that are locked alone and waits a second at most for anything else;
- * what it does not get to is left for the next one.  An error is logged when
- * it is the first in a row, and costs nothing that was pending.
+ * It connects, writes what is due in short transactions, and exits within
+ * seconds, so that DROP DATABASE and the like never wait for it for long.  It
+ * skips rows that are locked, and waits at most a second for any other lock;
+ * what is left then, the next worker does.  The first of several errors in a
+ * row is logged; what was pending stays pending.
  *
- * It follows a reload: a key must not be signed anew with a secret that was
- * the first when it started, and that may be gone from the file by now.
+ * It obeys a reload between transactions: the secret that was current when it
+ * started may have been removed from the file since, and a key must not be
+ * rehashed under it.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,18 +40,21 @@
 #include "store/advisory_locks.h"
 #include "store/catalog.h"
 
-#define WORK_TIME_MS	2000	/* then it leaves */
+#define WORK_TIME_MS	2000	/* then it exits */
 
-static bool succeeded = false;	/* has been through without an error */
-static bool usage_left = false; /* the note that there are entries is ours */
-static bool released = false;	/* a successor may have the database */
+static bool succeeded = false;	/* no error so far */
+static bool usage_left = false; /* a flag cleared in the queue is due again */
+static bool released = false;	/* another worker may claim the database */
 static bool connecting = false;
 
 /* before_shmem_exit callback of a flush worker. */
 static void
 flush_worker_exit(int code, Datum database)
 {
-	/* The launcher sees to databases that are gone; where there is none: */
+	/*
+	 * Cannot connect: probably dropped.  The launcher, if any, finds that
+	 * out.
+	 */
 	if (connecting && !shmem_preloaded())
 		flush_queue_remove_database(DatumGetObjectId(database));
 	if (usage_left)
@@ -59,7 +63,10 @@ flush_worker_exit(int code, Datum database)
 		flush_queue_release(DatumGetObjectId(database), !succeeded);
 }
 
-/* Starts a transaction whose triggers, if any, get no further with it. */
+/*
+ * Starts a transaction, security-restricted: triggers that users have made on
+ * our tables run with our rights.
+ */
 static void
 begin_work(void)
 {
@@ -94,7 +101,7 @@ end_work(void)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
-/* Sets what a database or a role could have set to hinder us. */
+/* Overrides what ALTER DATABASE or ALTER ROLE could have set to stop us. */
 static void
 set_own_settings(void)
 {
@@ -103,26 +110,26 @@ set_own_settings(void)
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
 		{"lock_timeout", "1s"},
-		{"transaction_timeout", "0"}, /* 17 on */
+		{"transaction_timeout", "0"}, /* from 17 on */
 		{"exit_on_error", "off"},
-		/* A batch that a crash undoes is pending again; we wait for nobody. */
+		/* After a crash a lost batch is still pending, or harmless. */
 		{"synchronous_commit", "off"},
 	};
 
 	for (int i = 0; i < (int) lengthof(settings); i++)
 	{
 		if (GetConfigOption(settings[i][0], true, false) == NULL)
-			continue;			/* this server has no such thing */
+			continue;			/* not in this version */
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 	}
 }
 
 /*
- * Ends the transaction after an error, which is logged when it is the first
- * of this flush worker and the flush worker before had none.
+ * Aborts the transaction after an error.  Logs the error if it is the first of
+ * this worker and the previous one had none.
  */
 static void
-report_error(void)
+abort_work(void)
 {
 	if (succeeded && flush_queue_is_first_failure(MyDatabaseId))
 		EmitErrorReport();
@@ -136,12 +143,13 @@ report_error(void)
 }
 
 /*
- * Is there something to work on, and nobody else at it?  An extension that
- * somebody is dropping is left alone: we would run into tables that are half
- * gone, or into a deadlock.
+ * Locks the extension, and flushing; false if either lock is taken.  DROP
+ * EXTENSION takes the first: without it we would fail on tables that vanish,
+ * or run into a deadlock.  False as well if there is no extension: then what
+ * is pending is discarded.
  */
 static bool
-may_flush(void)
+lock_for_flush(void)
 {
 	Oid			extension = get_extension_oid("apikeys", true);
 
@@ -154,31 +162,31 @@ may_flush(void)
 	return false;
 }
 
-/* Persists due uses, a batch a transaction. */
+/* Persists due uses, one transaction per batch. */
 static void
-flush_due_uses(TimestampTz leave_at)
+flush_due_uses(TimestampTz exit_at)
 {
 	KeyUse	   *uses;
 	int			nuses;
 
 	nuses = last_used_collect(MyDatabaseId, GetCurrentTimestamp(), &uses);
-	for (int i = 0; i < nuses && GetCurrentTimestamp() < leave_at; i += FLUSH_BATCH)
+	for (int i = 0; i < nuses && GetCurrentTimestamp() < exit_at; i += FLUSH_BATCH)
 	{
 		begin_work();
-		if (may_flush())
+		if (lock_for_flush())
 			flush_uses(&uses[i], Min(FLUSH_BATCH, nuses - i));
 		end_work();
 	}
 }
 
-/* Rolls a batch of usage entries up in a transaction of its own. */
+/* Rolls up a batch of usage entries in its own transaction; false: locked. */
 static bool
 try_roll_up(RollUp *batch)
 {
 	bool		done = false;
 
 	begin_work();
-	if (may_flush())
+	if (lock_for_flush())
 	{
 		flush_usage(batch);
 		done = true;
@@ -189,18 +197,18 @@ try_roll_up(RollUp *batch)
 }
 
 /*
- * Rolls usage entries up.  A batch that fails is halved until the entry that
- * is to blame stands alone; it is passed over, so that it stops no other.
+ * Rolls up usage entries.  A batch that fails is halved until a single entry
+ * fails, which is skipped, so that it blocks no other.
  */
 static void
-roll_up_usage(TimestampTz leave_at)
+roll_up_usage(TimestampTz exit_at)
 {
 	volatile RollUp batch = {.limit = FLUSH_BATCH};
 	volatile bool more = true;
 	volatile bool finished = false;
 	MemoryContext context = CurrentMemoryContext;
 
-	while (more && GetCurrentTimestamp() < leave_at)
+	while (more && GetCurrentTimestamp() < exit_at)
 	{
 		PG_TRY();
 		{
@@ -215,7 +223,7 @@ roll_up_usage(TimestampTz leave_at)
 		}
 		PG_CATCH();
 		{
-			report_error();
+			abort_work();
 			MemoryContextSwitchTo(context);
 			if (batch.limit == 1)
 				batch.skip++;
@@ -228,7 +236,7 @@ roll_up_usage(TimestampTz leave_at)
 		usage_left = false;
 }
 
-/* Signs keys anew in a transaction of its own; false when that fails. */
+/* Rehashes keys in their own transaction; false after an error. */
 static bool
 try_rehash(const RehashRequest *requests, int n)
 {
@@ -238,14 +246,14 @@ try_rehash(const RehashRequest *requests, int n)
 	PG_TRY();
 	{
 		begin_work();
-		if (may_flush())
+		if (lock_for_flush())
 			flush_rehash(requests, n);
 		end_work();
 		done = true;
 	}
 	PG_CATCH();
 	{
-		report_error();
+		abort_work();
 		MemoryContextSwitchTo(context);
 	}
 	PG_END_TRY();
@@ -254,21 +262,21 @@ try_rehash(const RehashRequest *requests, int n)
 }
 
 /*
- * Signs keys anew, a batch a transaction.  The keys of a batch that fails are
- * taken one by one, so that one stops no other.
+ * Rehashes keys, one transaction per batch.  The keys of a batch that fails
+ * are retried one by one, so that one blocks no other.
  */
 static void
-rehash_keys(TimestampTz leave_at)
+rehash_keys(TimestampTz exit_at)
 {
 	RehashRequest *requests = palloc(FLUSH_BATCH * sizeof(RehashRequest));
 	int			n;
 
-	while (GetCurrentTimestamp() < leave_at &&
+	while (GetCurrentTimestamp() < exit_at &&
 		   (n = rehash_dequeue(MyDatabaseId, requests, FLUSH_BATCH)) > 0)
 	{
 		if (!try_rehash(requests, n) && n > 1)
 		{
-			for (int i = 0; i < n && GetCurrentTimestamp() < leave_at; i++)
+			for (int i = 0; i < n && GetCurrentTimestamp() < exit_at; i++)
 				try_rehash(&requests[i], 1);
 		}
 	}
@@ -278,30 +286,33 @@ rehash_keys(TimestampTz leave_at)
 		flush_queue_exchange_usage(MyDatabaseId, true);
 }
 
-/* Does the work. */
+/* Writes everything that is due, or as much as WORK_TIME_MS allows. */
 static void
 flush_database(void)
 {
-	TimestampTz leave_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WORK_TIME_MS);
+	TimestampTz exit_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WORK_TIME_MS);
 
 	succeeded = true;
 	PG_TRY();
 	{
-		flush_due_uses(leave_at);
+		flush_due_uses(exit_at);
 	}
 	PG_CATCH();
 	{
-		report_error();
+		abort_work();
 	}
 	PG_END_TRY();
 
-	/* With or without a note: COMMIT PREPARED, for one, leaves none. */
+	/* Whatever the flag says: COMMIT PREPARED, for one, does not set it. */
 	usage_left = flush_queue_exchange_usage(MyDatabaseId, false);
-	rehash_keys(leave_at);
-	roll_up_usage(leave_at);
+	rehash_keys(exit_at);
+	roll_up_usage(exit_at);
 }
 
-/* Sleeps without a database, so that nobody has to wait for us. */
+/*
+ * Sleeps before connecting to a database: one with sessions cannot be
+ * dropped.
+ */
 static void
 sleep_unconnected(int64 delay_ms)
 {
@@ -343,7 +354,7 @@ apikeys_flush_worker_main(Datum database)
 		flush_queue_exchange_usage(MyDatabaseId, true);
 	usage_left = false;
 
-	/* Where there is no launcher, a flush worker sees to its own successor. */
+	/* Without a launcher, a flush worker starts its own successor. */
 	flush_queue_release(MyDatabaseId, !succeeded);
 	released = true;
 	if (!shmem_preloaded())

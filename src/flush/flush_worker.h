@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * flush_worker.h
- *	  The short-lived worker that persists what is due in one database.
+ *	  The short-lived worker that flushes one database.
  *
  *-------------------------------------------------------------------------
  */

@@ -3,10 +3,10 @@
  * launcher.c
  *	  The background worker that starts flush workers.
  *
- * A preloaded server runs one.  It is connected to no database, so that none
- * has to wait for it; it reads shared catalogs alone, to see that a database
- * is still there.  It sleeps until something is due or somebody has news,
- * but looks no more than once each apikeys.flush_interval.
+ * A preloaded server runs one.  It connects to no database, so it is in the
+ * way of no DROP DATABASE; it reads shared catalogs only, to check that a
+ * database still exists.  It sleeps until something is due or a backend
+ * reports pending data, and checks at most once per apikeys.flush_interval.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,7 +37,10 @@
 #define RESTART_S		5		/* after pg_terminate_backend() */
 #define MAX_SLEEP_MS	300000
 
-/* May a flush worker connect to a database?  One that is gone is forgotten. */
+/*
+ * Can a flush worker connect to a database?  If it no longer exists, its
+ * pending data is discarded.
+ */
 static bool
 is_connectable(Oid database)
 {
@@ -62,7 +65,7 @@ is_connectable(Oid database)
 	return allowed;
 }
 
-/* Starts the flush workers that are due; returns when the next look is. */
+/* Starts the flush workers that are due; returns when to check again. */
 static TimestampTz
 start_due_workers(TimestampTz now)
 {
@@ -82,7 +85,7 @@ start_due_workers(TimestampTz now)
 }
 
 /*
- * Has every database looked at once: usage entries may be left from before
+ * Marks every database as having usage entries: some may be left from before
  * the server started.
  */
 static void
@@ -129,7 +132,7 @@ set_up(void)
 	flush_queue_set_launcher(MyLatch);
 }
 
-/* Sleeps until a time (DT_NOEND: for ever) or until the latch is set. */
+/* Sleeps until a time (DT_NOEND: forever) or until the latch is set. */
 static void
 sleep_until(TimestampTz until)
 {
@@ -152,8 +155,8 @@ sleep_until(TimestampTz until)
 void
 apikeys_launcher_main(Datum arg)
 {
-	TimestampTz looked_at = 0;
-	TimestampTz next = 0;		/* when the next look is */
+	TimestampTz checked_at = 0;
+	TimestampTz next = 0;		/* when to check again */
 
 	set_up();
 	state_file_discard();
@@ -167,26 +170,26 @@ apikeys_launcher_main(Datum arg)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
-			next = 0;			/* what is due may have changed */
+			next = 0;			/* the interval may have changed */
 		}
 
 		if (flush_queue_has_work())
-			next = Min(next, TimestampTzPlusMilliseconds(looked_at, guc_flush_interval));
-		if (now >= next || now < looked_at) /* or the clock was set back */
+			next = Min(next, TimestampTzPlusMilliseconds(checked_at, guc_flush_interval));
+		if (now >= next || now < checked_at) /* or the clock was set back */
 		{
 			flush_queue_clear_work();
 			next = start_due_workers(now);
-			looked_at = now;
+			checked_at = now;
 		}
 
 		sleep_until(next);
 	}
 
-	/* Not 0, so that it comes back unless the server shuts down. */
+	/* Not 0: if terminated by hand, the postmaster is to restart us. */
 	proc_exit(1);
 }
 
-/* Has the launcher run in a server that is preloading the library. */
+/* Registers the launcher, in a server that is preloading the library. */
 void
 launcher_init(void)
 {

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * object_drop.c
- *	  A dropped extension or database is forgotten.
+ *	  Removes a dropped extension or database from shared memory.
  *
- * Shared memory need not know: what is not pending makes room when it is
- * needed, and what is pending is found to be gone by the flush worker.  But a
- * table that is full of the dead is no help to the living.
+ * Correctness does not depend on it: entries without pending uses are evicted
+ * on demand, and the flush worker discards uses of keys that no longer exist.
+ * But entries of dropped keys take space that live keys need.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,10 +23,10 @@
 
 static object_access_hook_type prev_object_access_hook = NULL;
 
-/* The database to forget when this transaction commits. */
+/* The database to remove when this transaction commits. */
 static Oid	remove_at_commit = InvalidOid;
 
-/* Where it was dropped; of several times the first, which lasts longest. */
+/* Which subtransaction dropped it; of several the first, undone last. */
 static SubTransactionId dropped_in;
 
 static void
@@ -68,8 +68,8 @@ object_drop_at_eoxact(bool is_commit)
 }
 
 /*
- * What is rolled back with a savepoint is not dropped.  Subtransactions that
- * began after the one that aborts were within it.
+ * Undoes the drop if it was in the subtransaction that aborts, or in one
+ * within it: those have higher ids.
  */
 void
 object_drop_at_subxact_abort(SubTransactionId subid)

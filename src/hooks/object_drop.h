@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * object_drop.h
- *	  A dropped extension or database is forgotten.
+ *	  Removes a dropped extension or database from shared memory.
  *
  *-------------------------------------------------------------------------
  */

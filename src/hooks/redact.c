@@ -1,57 +1,58 @@
 /*-------------------------------------------------------------------------
  *
  * redact.c
- *	  Raw keys stay out of the log and out of pg_stat_activity.
+ *	  Masks raw keys in the log and in pg_stat_activity.
  *
- * The log.  emit_log_hook runs on what is about to be logged, in every
- * process that has the library, the postmaster included, perhaps without
- * memory, on the way out, or in a critical section.  Keys are masked where
- * they stand, asterisks in place of characters, so that there is nothing to
- * allocate, nothing that can fail, no lock, no catalog and no message of our
- * own that could come back here; positions in the text stay right.  The time
- * is linear in the length of the message: see key_scan.c.
+ * The log.  emit_log_hook is called with each message about to be logged, in
+ * every process that has loaded the library, the postmaster included, perhaps
+ * out of memory, during exit, or in a critical section.  So keys are masked in
+ * place, with an asterisk per character: that allocates nothing, cannot fail,
+ * takes no lock, reads no catalog and raises no message that would call the
+ * hook again; and positions in the text stay right.  It takes time linear in
+ * the length of the message: see key_scan.c.
  *
- * The server supports no change of an ErrorData but to turn its output off.
- * This one is sound on 15, 17 and 18, because all that it changes are bytes
- * of strings that the ErrorData owns: errmsg() and its like, set_backtrace(),
- * ThrowErrorData() and ReThrowError() make each of them in the memory of the
- * error, errfinish() frees it, and nothing looks into it but the log and the
- * client's copy.  (message_id, which may be a constant, is left alone.)  So
- * the client reads the masked text as well, which is as it should be: many an
- * application logs its errors.  What is logged not at all reaches the client
- * as it is.
+ * The server allows the hook no change of an ErrorData but to turn its output
+ * off.  Ours is safe on 15, 17 and 18, because it only overwrites bytes of
+ * strings that the ErrorData owns: errmsg() and its like, set_backtrace(),
+ * ThrowErrorData() and ReThrowError() allocate each of them in its memory
+ * context, errfinish() frees it, and nothing reads it but the log and the
+ * client's copy.  (message_id, which may be a constant, is not touched.)  So
+ * the client reads the masked text as well, which is intended: many
+ * applications log their errors.  A message that is not logged reaches the
+ * client unchanged.
  *
  * The statement is read from debug_query_string when the message is written.
- * That text may be anybody's, or a constant, and is not ours to change, so a
- * masked copy takes its place.  The copy lives in MessageContext, as the text
- * of a query does: until the next message from the client, before which the
- * server lets go of debug_query_string (PostgresMain, also after an error).
- * Who copies the text into memory that was measured before, as parallel
- * CREATE INDEX and VACUUM do, finds it as long as it was.  There is at most
- * one copy a message from the client.  Where none can be had (no memory, a
- * critical section, a process without clients), hide_stmt leaves the
- * statement out.
+ * That text may belong to any caller, or be a constant, so it must not be
+ * changed; it is replaced with a masked copy.  The copy lives in
+ * MessageContext, as the text of a query does: until the next message from
+ * the client, before which the server resets debug_query_string
+ * (PostgresMain, also after an error).  Code that has measured the text and
+ * then copies it, as parallel CREATE INDEX and VACUUM do, finds its length
+ * unchanged.  There is at most one copy per message from the client.  Where
+ * none can be made (no memory, a critical section, a process without
+ * clients), hide_stmt omits the statement.
  *
- * Pieces.  The server cuts keys: its scanner takes gw-7Ab... without quotes for
- * gw minus a number with junk, names are folded to lower case, contexts are
- * shortened.  No checksum finds these, but the statement shows the whole key.
- * So the hidden parts of the first few keys of the statement, and of the
- * message itself, which has the text of dynamic SQL, are looked for in the
- * message as well, if that is short.  Those of the statement are kept while
- * the masked statement is in place; should they be kept for too long, the
- * worst is that a piece of another statement's key is masked.
+ * Fragments.  The server cuts keys: its scanner takes gw-7Ab... without
+ * quotes for gw minus a number with trailing junk, names are folded to lower
+ * case, contexts are truncated.  No checksum finds these, but the statement
+ * has the whole key.  So the redacted parts of the first few keys of the
+ * statement, and of the message itself, which has the text of dynamic SQL,
+ * are searched for in the message as well, if that is short.  Those of the
+ * statement are remembered while its masked copy is in place; if that were
+ * too long, the worst case is that a fragment of another statement's key is
+ * masked.
  *
- * pg_stat_activity, from which the postmaster takes "Failed process was
- * running" too.  Only the backend itself writes its entry, so keys are masked
- * there in place as well, under the protocol of backend_status.h.  The entry
- * may end in the middle of a key, so it is the whole text that is searched.
- * This happens as soon as we see a text: after parse analysis; before a
- * utility statement or a plan runs, for the extended protocol reports the
- * text anew; and when a message is logged, which covers syntax errors.
+ * pg_stat_activity, from which the postmaster also takes "Failed process was
+ * running".  Only the backend itself writes its entry, so keys are masked in
+ * place there as well, under the protocol of backend_status.h.  The entry may
+ * end in the middle of a key, so the complete text is searched.  This happens
+ * as soon as we see a text: after parse analysis; before a utility statement
+ * or a plan runs, since the extended protocol reports the text again; and
+ * when a message is logged, which covers syntax errors.
  *
- * Other libraries.  Hooks that come after ours are shown a masked text of
- * what is analyzed and of utility statements, which pg_stat_statements keeps
- * as it finds them.  The parse tree has been made from the real one.
+ * Other libraries.  Hooks that are called after ours get a masked text of what
+ * is analyzed and of utility statements, which pg_stat_statements stores as it
+ * is.  The parse tree has been made from the original.
  *
  *-------------------------------------------------------------------------
  */
@@ -71,15 +72,19 @@
 #include "model/key_scan.h"
 #include "settings/guc.h"
 
-/* How many keys of a statement are known in pieces, and in what texts. */
+/*
+ * For how many keys of a statement, and in how long texts, fragments are
+ * masked.
+ */
 #define MAX_KNOWN_KEYS	8
-#define PIECES_MAX_TEXT	8192
+#define FRAGMENTS_MAX_TEXT	8192
 
+/* The redacted parts of the keys of the statement. */
 static char known[MAX_KNOWN_KEYS][KEY_REDACTED_LEN];
 static int	nknown = 0;
 static const char *masked_statement = NULL;
 
-/* What the client has sent, when it has been searched and holds no key. */
+/* debug_query_string, if it has been searched and contains no key. */
 static const char *clean_query = NULL;
 
 static emit_log_hook_type prev_emit_log_hook = NULL;
@@ -100,7 +105,7 @@ redact_activity(const char *text)
 	Size		shown_len;
 	Size		len;
 
-	/* An odd count: we have interrupted somebody who is writing it. */
+	/* An odd count: we have interrupted code that is writing it. */
 	if (entry == NULL || entry->st_activity_raw == NULL ||
 		(entry->st_changecount & 1) != 0)
 		return;
@@ -112,39 +117,39 @@ redact_activity(const char *text)
 	while (key_scan_find(text, len, match.end, &match) &&
 		   match.redact_from < shown_len)
 	{
-		Size		hidden = Min(match.redact_to, shown_len) - match.redact_from;
+		Size		len_shown = Min(match.redact_to, shown_len) - match.redact_from;
 
-		if (memcmp(shown + match.redact_from, text + match.redact_from, hidden) != 0)
+		if (memcmp(shown + match.redact_from, text + match.redact_from, len_shown) != 0)
 			continue;
 
 		PGSTAT_BEGIN_WRITE_ACTIVITY(entry);
-		memset(shown + match.redact_from, KEY_REDACTED_CHAR, hidden);
+		memset(shown + match.redact_from, KEY_REDACTED_CHAR, len_shown);
 		PGSTAT_END_WRITE_ACTIVITY(entry);
 	}
 }
 
-/* Notes a key down that was found in a text, if there is room. */
+/* Remembers a key that was found in a text, if there is space. */
 static void
-know_key(const char *text, const KeyMatch *match)
+remember_key(const char *text, const KeyMatch *match)
 {
 	if (nknown < MAX_KNOWN_KEYS &&
 		match->redact_to - match->redact_from == KEY_REDACTED_LEN)
 		memcpy(known[nknown++], text + match->redact_from, KEY_REDACTED_LEN);
 }
 
-/* Notes the keys of a statement down; match is the first of them. */
+/* Remembers the keys of a statement; match is the first of them. */
 static void
-know_keys(const char *query, Size len, KeyMatch match)
+remember_keys(const char *query, Size len, KeyMatch match)
 {
 	nknown = 0;
 	do
-		know_key(query, &match);
+		remember_key(query, &match);
 	while (nknown < MAX_KNOWN_KEYS &&
 		   key_scan_find(query, len, match.end, &match));
 }
 
 static void
-forget_keys(void)
+clear_known_keys(void)
 {
 	explicit_bzero(known, sizeof(known));
 	nknown = 0;
@@ -152,8 +157,8 @@ forget_keys(void)
 }
 
 /*
- * Has a masked copy of the statement logged, if there is a key in it.  Raises
- * no error.
+ * Replaces the statement to be logged with a masked copy, if there is a key in
+ * it.  Raises no error.
  */
 static void
 redact_statement(ErrorData *edata)
@@ -166,11 +171,11 @@ redact_statement(ErrorData *edata)
 	if (!key_scan_find(query, len, 0, &match))
 	{
 		if (nknown > 0 && (query == NULL || query != masked_statement))
-			forget_keys();
+			clear_known_keys();
 		return;
 	}
 
-	know_keys(query, len, match);
+	remember_keys(query, len, match);
 	redact_activity(query);
 
 	if (MessageContext != NULL && CritSectionCount == 0)
@@ -187,7 +192,7 @@ redact_statement(ErrorData *edata)
 	debug_query_string = masked_statement = masked;
 }
 
-/* Masks the keys in a field, and notes them down. */
+/* Masks the keys in a field, and remembers them. */
 static void
 mask_keys(char *field)
 {
@@ -196,22 +201,22 @@ mask_keys(char *field)
 
 	while (key_scan_find(field, len, match.end, &match))
 	{
-		know_key(field, &match);
+		remember_key(field, &match);
 		key_scan_redact(field, &match);
 	}
 }
 
-/* Masks what a field shows of the keys that are known. */
+/* Masks the fragments of known keys in a field. */
 static void
-mask_pieces(char *field)
+mask_fragments(char *field)
 {
 	Size		len = nknown > 0 ? strlen(field) : 0;
 
-	for (int i = 0; i < nknown && len <= PIECES_MAX_TEXT; i++)
+	for (int i = 0; i < nknown && len <= FRAGMENTS_MAX_TEXT; i++)
 		key_scan_mask_pieces(field, len, known[i], KEY_REDACTED_LEN);
 }
 
-/* Masks the keys in the fields of a message, then the pieces of all of them. */
+/* Masks the keys in the fields of a message, then fragments of all of them. */
 static void
 redact_fields(ErrorData *edata)
 {
@@ -229,15 +234,15 @@ redact_fields(ErrorData *edata)
 	for (size_t i = 0; i < lengthof(fields); i++)
 	{
 		if (fields[i] != NULL)
-			mask_pieces(fields[i]);
+			mask_fragments(fields[i]);
 	}
 
-	/* The next message may be of anything. */
+	/* Keys of this message say nothing about the next one. */
 	explicit_bzero(known[nstatement], (nknown - nstatement) * KEY_REDACTED_LEN);
 	nknown = nstatement;
 }
 
-/* emit_log_hook: masks the keys in what is logged. */
+/* emit_log_hook: masks the keys in a message. */
 static void
 redact_log(ErrorData *edata)
 {
@@ -251,21 +256,22 @@ redact_log(ErrorData *edata)
 		prev_emit_log_hook(edata);
 }
 
-/* Callback of MessageContext: the text is gone. */
+/* Callback of MessageContext: the text has been freed. */
 static void
-forget_clean_query(void *arg)
+clear_clean_query(void *arg)
 {
 	clean_query = NULL;
 }
 
 /*
- * Notes a text without keys.  One of many statements comes by with each of
- * them; to search it each time would take the square of its length.
+ * Remembers a text without keys.  A text of many statements is passed with
+ * each of them; searching it each time would take time quadratic in its
+ * length.
  */
 static void
-note_clean_query(const char *query)
+set_clean_query(const char *query)
 {
-	static MemoryContextCallback callback = {.func = forget_clean_query};
+	static MemoryContextCallback callback = {.func = clear_clean_query};
 
 	if (query != debug_query_string || MessageContext == NULL || clean_query != NULL)
 		return;
@@ -275,8 +281,8 @@ note_clean_query(const char *query)
 }
 
 /*
- * Returns the text to show to others: a masked copy, palloc'd, if there is a
- * key in it.
+ * Returns the text for hooks of other libraries: a masked copy, palloc'd, if
+ * there is a key in it.
  */
 static const char *
 redact_query(const char *query)
@@ -290,7 +296,7 @@ redact_query(const char *query)
 	len = strlen(query);
 	if (!key_scan_find(query, len, 0, &match))
 	{
-		note_clean_query(query);
+		set_clean_query(query);
 		return query;
 	}
 
@@ -302,6 +308,7 @@ redact_query(const char *query)
 	return masked;
 }
 
+/* post_parse_analyze_hook */
 static void
 redact_analyzed(ParseState *pstate, Query *query, JumbleState *jstate)
 {
@@ -317,10 +324,14 @@ redact_analyzed(ParseState *pstate, Query *query, JumbleState *jstate)
 		redact_activity(source);
 }
 
+/* ExecutorRun_hook */
 static void
 redact_executor_run(EXECUTOR_RUN_PARAMETERS)
 {
-	/* Of a nested statement nothing is shown; most of them are told here. */
+	/*
+	 * Nested statements are not shown; this comparison rules out most of
+	 * them.
+	 */
 	if (guc_redact_log && debug_query_string != NULL &&
 		strncmp(queryDesc->sourceText, debug_query_string, 32) == 0)
 		redact_activity(queryDesc->sourceText);
@@ -331,6 +342,7 @@ redact_executor_run(EXECUTOR_RUN_PARAMETERS)
 		standard_ExecutorRun(EXECUTOR_RUN_ARGUMENTS);
 }
 
+/* ProcessUtility_hook */
 static void
 redact_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 			   ProcessUtilityContext context, ParamListInfo params,

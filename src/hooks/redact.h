@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * redact.h
- *	  Raw keys stay out of the log and out of pg_stat_activity.
+ *	  Masks raw keys in the log and in pg_stat_activity.
  *
  *-------------------------------------------------------------------------
  */

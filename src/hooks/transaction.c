@@ -13,15 +13,16 @@
  * a table, allocating memory, attaching to shared memory, starting a worker.
  * Deferred triggers have run by then.
  *
- * At COMMIT other backends see the transaction, its client has not been told
- * yet, and interrupts are held off.  Nothing may fail any more: an error would
- * be a PANIC, for a transaction that has committed cannot abort.
+ * At COMMIT the transaction is visible to other backends, but has not been
+ * acknowledged to the client, and interrupts are held off.  Nothing may fail:
+ * a transaction that has committed cannot abort, so an error would be a PANIC.
  *
- * PREPARE ends a transaction for this backend without a commit.  COMMIT
- * PREPARED calls none of this; budget_spend and flush_worker allow for it.
+ * PREPARE TRANSACTION ends a transaction for this backend without a commit.
+ * COMMIT PREPARED calls none of this; budget_spend.c and flush_worker.c allow
+ * for it.
  *
- * A transaction that uses nothing of ours comes by here too, so a handler
- * without work returns at once.
+ * These callbacks run for every transaction of every backend that has loaded
+ * the library, so a handler without work returns at once.
  *
  *-------------------------------------------------------------------------
  */
@@ -42,9 +43,9 @@
  * 2. flush before flush_queue: the launcher, once woken, must not find uses
  *	  due that this transaction has persisted.
  * 3. flush_queue adds this database to those with pending usage entries.
- * 4. object_drop after both: a database that is dropped, or whose extension
- *	  is, would come back through what they report.
- * 5. identity last, so that it is there for all others.
+ * 4. object_drop after both: they could add the database again that it
+ *	  removes.
+ * 5. identity last, so that it exists while the others run.
  */
 static void
 at_eoxact(bool is_commit)

@@ -1,0 +1,67 @@
+/*-------------------------------------------------------------------------
+ *
+ * deletion.c
+ *	  Deletes a key, or all keys that expired long ago.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/array.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "base/arguments.h"
+#include "flush/flush.h"
+#include "store/keys.h"
+
+PG_FUNCTION_INFO_V1(apikey_delete);
+PG_FUNCTION_INFO_V1(apikey_cleanup_expired);
+
+/* apikey_delete(id uuid): void */
+Datum
+apikey_delete(PG_FUNCTION_ARGS)
+{
+	Datum		id;
+	ArrayType  *ids;
+
+	require_not_null(fcinfo, 0, "id");
+	id = PG_GETARG_DATUM(0);
+	ids = construct_array(&id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+	if (!store_delete_key(ids, GetCurrentTimestamp()))
+		raise_key_not_found(DatumGetUUIDP(id));
+	flush_remove_keys(ids);
+
+	PG_RETURN_VOID();
+}
+
+/*
+ * apikey_cleanup_expired(older_than interval): bigint, how many keys were
+ * deleted.  Keys that do not expire are never deleted.
+ */
+Datum
+apikey_cleanup_expired(PG_FUNCTION_ARGS)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz until;
+	ArrayType  *ids;
+
+	require_not_null(fcinfo, 0, "older_than");
+	until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
+													TimestampTzGetDatum(now),
+													PG_GETARG_DATUM(0)));
+	if (until > now)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("older_than must not be negative")));
+
+	ids = store_delete_expired(until, now);
+	if (ids == NULL)
+		PG_RETURN_INT64(0);
+	flush_remove_keys(ids);
+
+	PG_RETURN_INT64(ArrayGetNItems(ARR_NDIM(ids), ARR_DIMS(ids)));
+}
