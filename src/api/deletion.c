@@ -61,6 +61,7 @@ apikey_cleanup_expired(PG_FUNCTION_ARGS)
 	ids = store_delete_expired(until, now);
 	if (ids == NULL)
 		PG_RETURN_INT64(0);
+	Assert(ARR_NDIM(ids) == 1);
 	flush_remove_keys(ids);
 
 	PG_RETURN_INT64(ArrayGetNItems(ARR_NDIM(ids), ARR_DIMS(ids)));

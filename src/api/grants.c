@@ -44,6 +44,8 @@ static const char *const access_names[] = {
 	[ACCESS_MANAGE] = "manage",
 };
 
+StaticAssertDecl(lengthof(access_names) == ACCESS_NLEVELS, "each level has a name");
+
 typedef struct Right
 {
 	const char *name;
@@ -149,6 +151,8 @@ names_between(const Right *rights, int nrights, Access least, Access most)
 {
 	Datum	   *names = palloc(nrights * sizeof(Datum));
 	int			nnames = 0;
+
+	Assert(least <= most);
 
 	for (int i = 0; i < nrights; i++)
 		if (rights[i].access >= least && rights[i].access <= most)

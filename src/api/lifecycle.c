@@ -33,6 +33,8 @@
 
 #define ROTATED_SUFFIX		" (rotated)"
 
+StaticAssertDecl(sizeof(ROTATED_SUFFIX) <= NAME_MAX_CHARS, "the suffix must fit into a name");
+
 PG_FUNCTION_INFO_V1(apikey_generate);
 PG_FUNCTION_INFO_V1(apikey_import);
 PG_FUNCTION_INFO_V1(apikey_rotate);
@@ -85,6 +87,9 @@ static void
 config_from_arguments(KeyConfig *config, FunctionCallInfo fcinfo,
 					  int argno, ConfigMember member, int n)
 {
+	Assert(argno + n <= PG_NARGS());
+	Assert(member + n <= CONFIG_NMEMBERS);
+
 	for (int i = 0; i < n; i++)
 	{
 		config->values[member + i] = fcinfo->args[argno + i].value;
@@ -109,6 +114,8 @@ config_from_row(KeyConfig *config, const KeyRow *row)
 		[CONFIG_ALLOWED_IPS] = KEY_ALLOWED_IPS,
 		[CONFIG_ENABLED] = KEY_ENABLED,
 	};
+
+	StaticAssertDecl(lengthof(columns) == CONFIG_NMEMBERS, "each member has a column");
 
 	for (int member = 0; member < CONFIG_NMEMBERS; member++)
 	{
@@ -154,6 +161,7 @@ form_result(FunctionCallInfo fcinfo, const pg_uuid_t *id, text *raw_key)
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
+	Assert(tupdesc->natts == 2);
 
 	tuple = heap_form_tuple(BlessTupleDesc(tupdesc),
 							(Datum[]) {UUIDPGetDatum(id), PointerGetDatum(raw_key)},
@@ -233,6 +241,8 @@ apikey_generate(PG_FUNCTION_ARGS)
 	NewKey		key;
 	text	   *raw_key;
 
+	Assert(PG_NARGS() == CONFIG_ENABLED + 1);
+
 	config_from_arguments(&config, fcinfo, 0, CONFIG_NAME, CONFIG_ENABLED);
 	config.values[CONFIG_ENABLED] = BoolGetDatum(true);
 	config.nulls[CONFIG_ENABLED] = false;
@@ -272,6 +282,8 @@ apikey_import(PG_FUNCTION_ARGS)
 	TimestampTz now = GetCurrentTimestamp();
 	KeyConfig	config;
 	NewKey		key;
+
+	Assert(PG_NARGS() == 15);
 
 	require_not_null(fcinfo, 0, "key_hash");
 	require_not_null(fcinfo, 2, "key_prefix");

@@ -34,6 +34,8 @@ put_row(ReturnSetInfo *rsinfo, const char *name, Numeric max, Numeric used,
 	Datum		values[LIMITS_NCOLUMNS];
 	bool		nulls[LIMITS_NCOLUMNS] = {0};
 
+	Assert(rsinfo->setDesc->natts == LIMITS_NCOLUMNS);
+
 	values[0] = CStringGetTextDatum(name);
 	values[1] = NumericGetDatum(max);
 	values[2] = NumericGetDatum(used);

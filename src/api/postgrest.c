@@ -206,6 +206,8 @@ reject_request(const AuthDecision *decision)
 	const HttpStatus *status = statuses;
 	int64		seconds = authorize_retry_after(decision);
 
+	Assert(!decision->valid && decision->reason != NULL);
+
 	while (status->code != NULL && strcmp(status->code, decision->code) != 0)
 		status++;
 
@@ -240,6 +242,8 @@ authorize_request(text *raw_key, AuthDecision *decision)
 {
 	NullableDatum args[AUTHORIZE_NARGUMENTS];
 	text	   *path = request_path();
+
+	Assert(!VARATT_IS_EXTENDED(raw_key));
 
 	for (int i = 0; i < AUTHORIZE_NARGUMENTS; i++)
 		args[i] = (NullableDatum){.isnull = true};

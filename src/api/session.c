@@ -31,6 +31,8 @@ reject_login(const AuthDecision *decision)
 {
 	int64		seconds = authorize_retry_after(decision);
 
+	Assert(!decision->valid && decision->reason != NULL);
+
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 			 errmsg("login refused: %s", decision->reason),
@@ -49,6 +51,8 @@ apikey_login(PG_FUNCTION_ARGS)
 	static ResultType type;
 	AuthDecision decision;
 	HeapTuple	result;
+
+	Assert(PG_NARGS() == AUTHORIZE_NARGUMENTS);
 
 	identity_clear();
 	authorize(fcinfo->args, &decision);

@@ -30,6 +30,8 @@ enum
 	STATS_NCOLUMNS
 };
 
+StaticAssertDecl(STATS_NCOLUMNS == COUNT_NCOUNTERS + 6, "each counter has a column");
+
 PG_FUNCTION_INFO_V1(apikeys_read_stats);
 
 /* apikeys.read_stats(): one row; nulls where there is no shared memory. */
@@ -45,6 +47,7 @@ apikeys_read_stats(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
+	Assert(tupdesc->natts == STATS_NCOLUMNS);
 
 	memset(nulls, true, sizeof(nulls));
 	nulls[STATS_SHARED_MEMORY] = false;

@@ -76,6 +76,7 @@ apikey_usage(PG_FUNCTION_ARGS)
 	require_not_null(fcinfo, 0, "id");
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
+	Assert(tupdesc->natts == USAGE_NCOLUMNS);
 	if (!store_usage(PG_GETARG_UUID_P(0), &row))
 		raise_key_not_found(PG_GETARG_UUID_P(0));
 

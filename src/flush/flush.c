@@ -134,6 +134,9 @@ enlarge_outcomes(int n)
 {
 	Size		size = (n_at_commit + n) * sizeof(Outcome);
 
+	Assert(n > 0);
+	Assert(IsTransactionState());
+
 	at_commit = at_commit ? repalloc_huge(at_commit, size)
 						  : MemoryContextAllocHuge(TopTransactionContext, size);
 }
@@ -169,6 +172,8 @@ flush_remove_keys(ArrayType *ids)
 	Datum	   *elements;
 	int			n;
 
+	Assert(ARR_ELEMTYPE(ids) == UUIDOID && !ARR_HASNULL(ids));
+
 	expect_outcomes();
 	deconstruct_array(ids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &elements, NULL, &n);
 	enlarge_outcomes(n);
@@ -183,6 +188,8 @@ flush_uses(const KeyUse *uses, int nuses)
 	UseOutcome	outcomes[FLUSH_BATCH];
 	int64		written;
 
+	Assert(nuses > 0 && nuses <= FLUSH_BATCH);
+
 	count_rows(0);
 	written = store_persist_uses(uses, nuses, outcomes);
 	add_outcomes(uses, outcomes, nuses);
@@ -195,8 +202,12 @@ flush_uses(const KeyUse *uses, int nuses)
 void
 flush_usage(RollUp *batch)
 {
+	Assert(batch->limit > 0 && batch->limit <= FLUSH_BATCH);
+	Assert(batch->skip >= 0);
+
 	batch->alone = last_used_is_shared();
 	store_roll_up(batch);
+	Assert(batch->taken <= batch->seen && batch->seen <= batch->limit);
 	count_rows(batch->taken);
 }
 
@@ -212,6 +223,8 @@ flush_rehash(const RehashRequest *requests, int nrequests)
 	RehashRequest *valid = palloc(nrequests * sizeof(RehashRequest));
 	int			nvalid = 0;
 	int64		written;
+
+	Assert(nrequests > 0 && nrequests <= FLUSH_BATCH);
 
 	for (int i = 0; i < nrequests && current != NULL; i++)
 	{

@@ -93,6 +93,16 @@ flush_queue_attach(void)
 	return shmem_attach(&segment) != NULL && counters_attach() && last_used_is_shared();
 }
 
+/* Returns the queue, to callers that know that there is shared memory. */
+static FlushQueue *
+attached_queue(void)
+{
+	FlushQueue *queue = shmem_attach(&segment);
+
+	Assert(queue != NULL);
+	return queue;
+}
+
 /* -------------------------------------------------------------- the slots */
 
 /*
@@ -119,6 +129,10 @@ find_slot(FlushQueue *queue, Oid database, bool create)
 	TimestampTz now = GetCurrentTimestamp();
 	DatabaseSlot *reusable = NULL;
 
+	Assert(OidIsValid(database));
+	Assert(LWLockHeldByMe(&queue->lock));
+	Assert(!create || LWLockHeldByMeInMode(&queue->lock, LW_EXCLUSIVE));
+
 	for (int i = 0; i < FLUSH_QUEUE_MAX_DATABASES; i++)
 	{
 		DatabaseSlot *slot = &queue->slots[i];
@@ -144,7 +158,7 @@ find_slot(FlushQueue *queue, Oid database, bool create)
 bool
 flush_queue_exchange_usage(Oid database, bool usage)
 {
-	FlushQueue *queue = shmem_attach(&segment);
+	FlushQueue *queue = attached_queue();
 	DatabaseSlot *slot;
 	bool		old = false;
 
@@ -168,6 +182,8 @@ static bool
 has_max_workers(FlushQueue *queue, TimestampTz now)
 {
 	int			nworkers = 0;
+
+	Assert(LWLockHeldByMe(&queue->lock));
 
 	for (int i = 0; i < FLUSH_QUEUE_MAX_DATABASES; i++)
 		nworkers += (queue->slots[i].busy_until != 0 && available_at(&queue->slots[i], now) != 0);
@@ -233,7 +249,7 @@ is_claimed(FlushQueue *queue, Oid database)
 void
 flush_queue_release(Oid database, bool failed)
 {
-	FlushQueue *queue = shmem_attach(&segment);
+	FlushQueue *queue = attached_queue();
 	TimestampTz now = GetCurrentTimestamp();
 	DatabaseSlot *slot;
 
@@ -263,7 +279,7 @@ flush_queue_release(Oid database, bool failed)
 bool
 flush_queue_is_first_failure(Oid database)
 {
-	FlushQueue *queue = shmem_attach(&segment);
+	FlushQueue *queue = attached_queue();
 	DatabaseSlot *slot;
 	bool		first;
 
@@ -282,7 +298,7 @@ flush_queue_is_first_failure(Oid database)
 void
 flush_queue_remove_database(Oid database)
 {
-	FlushQueue *queue = shmem_attach(&segment);
+	FlushQueue *queue = attached_queue();
 	DatabaseSlot *slot;
 
 	last_used_remove_database(database);
@@ -307,9 +323,11 @@ flush_queue_remove_database(Oid database)
 int
 flush_queue_list(DueDatabase *databases)
 {
-	FlushQueue *queue = shmem_attach(&segment);
+	FlushQueue *queue = attached_queue();
 	TimestampTz now = GetCurrentTimestamp();
 	int			n = last_used_due_databases(databases, FLUSH_QUEUE_MAX_DATABASES);
+
+	Assert(n <= FLUSH_QUEUE_MAX_DATABASES);
 
 	LWLockAcquire(&queue->lock, LW_SHARED);
 	for (int i = 0; i < FLUSH_QUEUE_MAX_DATABASES; i++)
@@ -344,8 +362,12 @@ flush_queue_list(DueDatabase *databases)
 void
 flush_queue_start(Oid database, int64 delay_ms)
 {
-	FlushQueue *queue = shmem_attach(&segment);
+	FlushQueue *queue = attached_queue();
 	BackgroundWorker worker = {0};
+
+	StaticAssertDecl(sizeof(delay_ms) <= sizeof(worker.bgw_extra), "the delay is passed there");
+	Assert(IsUnderPostmaster && !RecoveryInProgress());
+	Assert(delay_ms >= 0);
 
 	if (!claim_database(queue, database,
 						TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
@@ -400,6 +422,7 @@ flush_queue_wake(void)
 	if (queue == NULL)
 		return;
 
+	Assert(shmem_preloaded() || OidIsValid(MyDatabaseId));
 	if (!shmem_preloaded())
 	{
 		if (!is_claimed(queue, MyDatabaseId))
@@ -421,6 +444,7 @@ static bool usage_at_commit = false;
 void
 flush_queue_record_usage(void)
 {
+	Assert(IsTransactionState());
 	if (flush_queue_attach())
 		usage_at_commit = true;
 }
@@ -454,8 +478,9 @@ flush_queue_at_eoxact(bool is_commit)
 void
 flush_queue_set_launcher(Latch *latch)
 {
-	FlushQueue *queue = shmem_attach(&segment);
+	FlushQueue *queue = attached_queue();
 
+	Assert(MyBackendType == B_BG_WORKER);
 	queue->launcher = latch;
 }
 
@@ -463,7 +488,7 @@ flush_queue_set_launcher(Latch *latch)
 bool
 flush_queue_has_work(void)
 {
-	FlushQueue *queue = shmem_attach(&segment);
+	FlushQueue *queue = attached_queue();
 
 	return pg_atomic_read_u32(&queue->has_work) != 0;
 }
@@ -472,7 +497,7 @@ flush_queue_has_work(void)
 void
 flush_queue_clear_work(void)
 {
-	FlushQueue *queue = shmem_attach(&segment);
+	FlushQueue *queue = attached_queue();
 
 	pg_atomic_exchange_u32(&queue->has_work, 0);
 }

@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -73,6 +74,8 @@ begin_work(void)
 	Oid			userid;
 	int			sec_context;
 
+	Assert(!IsTransactionState());
+
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
 	{
@@ -93,7 +96,10 @@ end_work(void)
 	Oid			userid;
 	int			sec_context;
 
+	Assert(IsTransactionState());
+
 	GetUserIdAndSecContext(&userid, &sec_context);
+	Assert((sec_context & SECURITY_RESTRICTED_OPERATION) != 0);
 	SetUserIdAndSecContext(userid, sec_context & ~SECURITY_RESTRICTED_OPERATION);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -135,6 +141,7 @@ abort_work(void)
 		EmitErrorReport();
 	FlushErrorState();
 	AbortCurrentTransaction();
+	Assert(!IsTransactionState());
 	pgstat_report_activity(STATE_IDLE, NULL);
 
 	if (succeeded)
@@ -151,8 +158,10 @@ abort_work(void)
 static bool
 lock_for_flush(void)
 {
-	Oid			extension = get_extension_oid("apikeys", true);
+	Oid			extension;
 
+	Assert(IsTransactionState());
+	extension = get_extension_oid("apikeys", true);
 	if (OidIsValid(extension))
 		return store_lock_extension(extension, AccessShareLock, false) &&
 			   store_lock_flush(false);
@@ -292,6 +301,8 @@ flush_database(void)
 {
 	TimestampTz exit_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WORK_TIME_MS);
 
+	Assert(OidIsValid(MyDatabaseId) && !RecoveryInProgress());
+
 	succeeded = true;
 	PG_TRY();
 	{
@@ -319,6 +330,9 @@ sleep_unconnected(int64 delay_ms)
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay_ms);
 	long		rest;
 
+	Assert(!OidIsValid(MyDatabaseId));
+	Assert(delay_ms >= 0);
+
 	while ((rest = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until)) > 0)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
@@ -333,6 +347,9 @@ void
 apikeys_flush_worker_main(Datum database)
 {
 	int64		delay_ms;
+
+	Assert(MyBackendType == B_BG_WORKER);
+	Assert(OidIsValid(DatumGetObjectId(database)));
 
 	before_shmem_exit(flush_worker_exit, database);
 	memcpy(&delay_ms, MyBgworkerEntry->bgw_extra, sizeof(delay_ms));

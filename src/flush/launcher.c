@@ -17,6 +17,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_database.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -29,6 +30,7 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "base/shmem.h"
 #include "flush/flush_queue.h"
 #include "flush/launcher.h"
 #include "live/state_file.h"
@@ -46,6 +48,9 @@ is_connectable(Oid database)
 {
 	HeapTuple	tuple;
 	bool		allowed = false;
+
+	Assert(OidIsValid(database));
+	Assert(!IsTransactionState());
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -94,6 +99,8 @@ record_all_databases(void)
 	Relation	rel;
 	TableScanDesc scan;
 	HeapTuple	tuple;
+
+	Assert(!IsTransactionState());
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -158,7 +165,11 @@ apikeys_launcher_main(Datum arg)
 	TimestampTz checked_at = 0;
 	TimestampTz next = 0;		/* when to check again */
 
+	Assert(MyBackendType == B_BG_WORKER);
+	Assert(shmem_preloaded() && !IsBinaryUpgrade);
+
 	set_up();
+	Assert(!OidIsValid(MyDatabaseId) && !RecoveryInProgress());
 	state_file_discard();
 	record_all_databases();
 
@@ -166,6 +177,7 @@ apikeys_launcher_main(Datum arg)
 	{
 		TimestampTz now = GetCurrentTimestamp();
 
+		Assert(!IsTransactionState());
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;

@@ -32,6 +32,9 @@ static SubTransactionId dropped_in;
 static void
 record_database(Oid database)
 {
+	Assert(OidIsValid(database));
+	Assert(IsTransactionState());
+
 	if (OidIsValid(remove_at_commit))
 		return;
 	remove_at_commit = database;
@@ -81,6 +84,7 @@ object_drop_at_subxact_abort(SubTransactionId subid)
 void
 object_drop_init(void)
 {
+	Assert(object_access_hook != record_drop);
 	prev_object_access_hook = object_access_hook;
 	object_access_hook = record_drop;
 }

@@ -119,6 +119,8 @@ redact_activity(const char *text)
 	{
 		Size		len_shown = Min(match.redact_to, shown_len) - match.redact_from;
 
+		Assert(match.redact_from < match.redact_to && match.redact_to <= len);
+
 		if (memcmp(shown + match.redact_from, text + match.redact_from, len_shown) != 0)
 			continue;
 
@@ -132,6 +134,9 @@ redact_activity(const char *text)
 static void
 remember_key(const char *text, const KeyMatch *match)
 {
+	Assert(match->redact_from <= match->redact_to);
+	Assert(nknown <= MAX_KNOWN_KEYS);
+
 	if (nknown < MAX_KNOWN_KEYS &&
 		match->redact_to - match->redact_from == KEY_REDACTED_LEN)
 		memcpy(known[nknown++], text + match->redact_from, KEY_REDACTED_LEN);
@@ -238,6 +243,7 @@ redact_fields(ErrorData *edata)
 	}
 
 	/* Keys of this message say nothing about the next one. */
+	Assert(nstatement <= nknown && nknown <= MAX_KNOWN_KEYS);
 	explicit_bzero(known[nstatement], (nknown - nstatement) * KEY_REDACTED_LEN);
 	nknown = nstatement;
 }
@@ -362,6 +368,9 @@ redact_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 void
 redact_init(void)
 {
+	/* Twice, and the hooks would call themselves. */
+	Assert(emit_log_hook != redact_log);
+
 	prev_emit_log_hook = emit_log_hook;
 	emit_log_hook = redact_log;
 	prev_post_parse_analyze_hook = post_parse_analyze_hook;

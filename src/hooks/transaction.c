@@ -29,6 +29,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "miscadmin.h"
 
 #include "flush/flush.h"
 #include "flush/flush_queue.h"
@@ -50,6 +51,9 @@
 static void
 at_eoxact(bool is_commit)
 {
+	Assert(!IsTransactionState());
+	Assert(InterruptHoldoffCount > 0);
+
 	budget_spend_at_eoxact(is_commit);
 	flush_at_eoxact(is_commit);
 	flush_queue_at_eoxact(is_commit);
@@ -63,9 +67,11 @@ xact_callback(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
+			Assert(IsTransactionState());
 			flush_queue_pre_commit();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
+			Assert(IsTransactionState());
 			budget_spend_pre_prepare();
 			break;
 		case XACT_EVENT_COMMIT:

@@ -87,6 +87,8 @@ identity_at_eoxact(void)
 void
 identity_at_eosubxact(bool is_commit, SubTransactionId subid, SubTransactionId parent)
 {
+	/* Subtransactions within this one have ended before. */
+	Assert(saved == NULL || saved->subid <= subid);
 	if (saved == NULL || saved->subid != subid)
 		return;
 
