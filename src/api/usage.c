@@ -17,7 +17,7 @@
 
 #include "base/compat.h"
 #include "base/arguments.h"
-#include "flush/flush_queue.h"
+#include "flush/pending_usage.h"
 #include "live/budget_spend.h"
 #include "live/last_used.h"
 #include "live/rate_limiter.h"
@@ -61,7 +61,7 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 	rate_limiter_spend_tokens(&charge.key.root_id, &charge.key.limits, tokens);
 	if (charge.key.has_budget)
 		budget_spend_record(&charge.key.budget_id, charge.period, cost);
-	flush_queue_record_usage();
+	pending_usage_record();
 
 	PG_RETURN_VOID();
 }

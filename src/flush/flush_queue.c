@@ -18,7 +18,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
@@ -435,41 +434,6 @@ flush_queue_wake(void)
 		if (launcher != NULL)
 			SetLatch(launcher);
 	}
-}
-
-/* Has this transaction inserted usage entries? */
-static bool usage_at_commit = false;
-
-/* Reports usage entries of this transaction to the queue when it commits. */
-void
-flush_queue_record_usage(void)
-{
-	Assert(IsTransactionState());
-	if (flush_queue_attach())
-		usage_at_commit = true;
-}
-
-/*
- * Without a launcher: starts a flush worker for the usage entries of this
- * transaction.  That may fail, so it comes before the commit.
- */
-void
-flush_queue_pre_commit(void)
-{
-	if (usage_at_commit && !shmem_preloaded() && !RecoveryInProgress())
-		flush_queue_start(MyDatabaseId, guc_flush_interval);
-}
-
-/* Reports the usage entries of a transaction that has committed. */
-void
-flush_queue_at_eoxact(bool is_commit)
-{
-	if (!usage_at_commit)
-		return;
-
-	usage_at_commit = false;
-	if (is_commit && !flush_queue_exchange_usage(MyDatabaseId, true) && shmem_preloaded())
-		flush_queue_wake();
 }
 
 /* ------------------------------------------------------- for the launcher */

@@ -19,11 +19,6 @@ extern bool flush_queue_attach(void);
 
 /* for backends with data to persist */
 extern void flush_queue_wake(void);
-extern void flush_queue_record_usage(void);
-
-/* for hooks/transaction.c */
-extern void flush_queue_pre_commit(void);
-extern void flush_queue_at_eoxact(bool is_commit);
 
 /* for those that start flush workers */
 extern void flush_queue_set_launcher(Latch *latch);

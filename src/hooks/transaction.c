@@ -32,7 +32,7 @@
 #include "miscadmin.h"
 
 #include "flush/flush.h"
-#include "flush/flush_queue.h"
+#include "flush/pending_usage.h"
 #include "hooks/object_drop.h"
 #include "hooks/transaction.h"
 #include "live/budget_spend.h"
@@ -41,9 +41,9 @@
 /*
  * 1. budget_spend first: until its records are in shared memory other backends
  *	  accept keys whose budget this transaction has exhausted.
- * 2. flush before flush_queue: the launcher, once woken, must not find uses
+ * 2. flush before pending_usage: the launcher, once woken, must not find uses
  *	  due that this transaction has persisted.
- * 3. flush_queue adds this database to those with pending usage entries.
+ * 3. pending_usage adds this database to the flush queue.
  * 4. object_drop after both: they could add the database again that it
  *	  removes.
  * 5. identity last, so that it exists while the others run.
@@ -56,7 +56,7 @@ at_eoxact(bool is_commit)
 
 	budget_spend_at_eoxact(is_commit);
 	flush_at_eoxact(is_commit);
-	flush_queue_at_eoxact(is_commit);
+	pending_usage_at_eoxact(is_commit);
 	object_drop_at_eoxact(is_commit);
 	identity_at_eoxact();
 }
@@ -68,7 +68,7 @@ xact_callback(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 			Assert(IsTransactionState());
-			flush_queue_pre_commit();
+			pending_usage_pre_commit();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
 			Assert(IsTransactionState());
@@ -90,7 +90,7 @@ xact_callback(XactEvent event, void *arg)
 
 /*
  * The order is that of at_eoxact(), though none depends on another here.
- * flush_queue has no handler: if the usage entries of a savepoint are rolled
+ * pending_usage has no handler: if the usage entries of a savepoint are rolled
  * back, a flush worker is started in vain.
  */
 static void
