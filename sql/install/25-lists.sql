@@ -1,5 +1,6 @@
--- SECURITY DEFINER, so that EXECUTE is all a caller needs; the bodies are
--- bound here and now, so no search_path reaches them.
+-- SECURITY DEFINER, so that EXECUTE is all a caller needs.  SQL bodies are
+-- bound here and now, and the others have a path of their own, so that the
+-- caller's search_path reaches none.
 
 CREATE FUNCTION apikey_get(id uuid) RETURNS SETOF apikeys.info
 LANGUAGE SQL STABLE SECURITY DEFINER ROWS 1
@@ -9,12 +10,43 @@ END;
 COMMENT ON FUNCTION apikey_get(uuid)
 IS 'Gives the row of apikeys.info of a key, or none.';
 
+-- apikey_list and apikey_events are planned for each call, which a SQL function
+-- is not: their filters decide which index is right.
 CREATE FUNCTION apikey_list(
     status apikeys.key_status = NULL, user_id uuid = NULL, team_id uuid = NULL,
     external_id text = NULL, row_limit integer = NULL, row_offset integer = 0,
     after uuid = NULL) RETURNS SETOF apikeys.info
-LANGUAGE C STABLE
-AS 'MODULE_PATHNAME';
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+AS $$
+DECLARE
+    after_created_at timestamptz;
+BEGIN
+    IF least(row_limit, row_offset) < 0 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('%s must not be negative', CASE WHEN row_limit < 0 THEN 'row_limit' ELSE 'row_offset' END);
+    END IF;
+
+    IF after IS NOT NULL THEN
+        SELECT k.created_at INTO after_created_at FROM apikeys.key k WHERE k.id = after;
+        IF NOT FOUND THEN
+            RAISE no_data_found USING
+                MESSAGE = 'API key not found', DETAIL = format('There is no key with id %s.', after);
+        END IF;
+    END IF;
+
+    RETURN QUERY
+    SELECT i.*
+    FROM apikeys.info i
+    WHERE (apikey_list.status IS NULL OR i.status = apikey_list.status)
+      AND (apikey_list.user_id IS NULL OR i.user_id = apikey_list.user_id)
+      AND (apikey_list.team_id IS NULL OR i.team_id = apikey_list.team_id)
+      AND (apikey_list.external_id IS NULL OR i.external_id = apikey_list.external_id)
+      AND (after IS NULL OR (i.created_at, i.id) < (after_created_at, after))
+    ORDER BY i.created_at DESC, i.id DESC
+    LIMIT row_limit OFFSET row_offset;
+END
+$$;
 COMMENT ON FUNCTION apikey_list(apikeys.key_status, uuid, uuid, text, integer, integer, uuid)
 IS 'Gives rows of apikeys.info, newest first.';
 
@@ -35,7 +67,23 @@ CREATE FUNCTION apikey_events(
     OUT event_id bigint, OUT at timestamptz, OUT action text, OUT key_id uuid,
     OUT session_role name, OUT acting_role name, OUT client_addr inet,
     OUT application_name text, OUT details jsonb) RETURNS SETOF record
-LANGUAGE C STABLE
-AS 'MODULE_PATHNAME';
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+AS $$
+BEGIN
+    IF row_limit < 0 THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'row_limit must not be negative';
+    END IF;
+
+    RETURN QUERY
+    SELECT e.id, e.at, e.action, e.key_id, e.session_role, e.acting_role,
+           e.client_addr, e.application_name, e.details
+    FROM apikeys.event e
+    WHERE (apikey_events.id IS NULL OR e.key_id = apikey_events.id)
+      AND (since IS NULL OR e.at >= since)
+    ORDER BY e.at DESC, e.id DESC
+    LIMIT row_limit;
+END
+$$;
 COMMENT ON FUNCTION apikey_events(uuid, timestamptz, integer)
 IS 'Gives events, of all keys or of one, newest first.';
