@@ -14,6 +14,7 @@
 
 #include "base/arguments.h"
 #include "live/rate_limiter.h"
+#include "model/rate_limits.h"
 #include "store/budgets.h"
 #include "store/key_limits.h"
 

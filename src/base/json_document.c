@@ -12,9 +12,15 @@
 
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/numeric.h"
 
 #include "base/json_document.h"
+
+/* 2^53 - 1: the largest integer that every reader of JSON represents exactly */
+#define INTEGER_MAX			INT64CONST(9007199254740991)
+#define INTEGER_MAX_DIGITS	16
 
 /* Raises 22023 for a member that the document does not have. */
 pg_noreturn static void
@@ -85,6 +91,26 @@ json_document_raise_bad_value(const JsonDocument *document, const JsonDocumentMe
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid value for \"%s\" in %s", member->name, document->name),
 			 errdetail("The value must be %s.", expected)));
+}
+
+/* Returns an integer that is not negative.  Raises 22023 for another value. */
+int64
+json_document_parse_integer(const JsonDocument *document, const JsonDocumentMember *member,
+							const JsonbValue *json)
+{
+	char	   *digits = "";
+	int64		result = 0;
+
+	if (json->type == jbvNumeric)
+		digits = DatumGetCString(DirectFunctionCall1(numeric_out,
+													 NumericGetDatum(json->val.numeric)));
+
+	if (strlen(digits) < 1 || strlen(digits) > INTEGER_MAX_DIGITS ||
+		strspn(digits, "0123456789") != strlen(digits) ||
+		(result = strtoll(digits, NULL, 10)) > INTEGER_MAX)
+		json_document_raise_bad_value(document, member, "a whole number from 0 to 9007199254740991");
+
+	return result;
 }
 
 /*

@@ -34,6 +34,8 @@ extern void json_document_visit(const JsonDocument *document, Jsonb *jsonb,
 								JsonDocumentVisitor visit, void *arg);
 pg_noreturn extern void json_document_raise_bad_value(const JsonDocument *document, const JsonDocumentMember *member,
 													  const char *expected);
+extern int64 json_document_parse_integer(const JsonDocument *document, const JsonDocumentMember *member,
+										 const JsonbValue *json);
 extern Datum json_document_parse_string(const JsonDocument *document, const JsonDocumentMember *member,
 										Oid type, const JsonbValue *json);
 

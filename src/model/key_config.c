@@ -29,6 +29,7 @@
 #include "model/key_hash.h"
 #include "model/key_scan.h"
 #include "model/permissions.h"
+#include "model/rate_limits.h"
 
 #define DESCRIPTION_MAX_CHARS	1000
 #define DOCUMENT_MAX_BYTES		65536

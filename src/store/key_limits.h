@@ -11,7 +11,7 @@
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
-#include "model/permissions.h"
+#include "model/rate_limits.h"
 
 /* What the limits of a key are, and whom it shares them with. */
 typedef struct KeyLimits
