@@ -3,8 +3,8 @@
  * json_document.c
  *	  JSON objects whose members are known.
  *
- * A document is described by a table of its members.  Anything unknown is
- * refused: a misspelt limit must not become no limit.
+ * A table of members describes a document.  Any other member is an error: a
+ * misspelt limit must not be taken for no limit.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,7 +24,7 @@
 
 /* Raises 22023 for a member that the document does not have. */
 pg_noreturn static void
-unknown_member(const JsonDocument *document, const JsonbValue *key)
+raise_unknown_member(const JsonDocument *document, const JsonbValue *key)
 {
 	StringInfoData known;
 
@@ -52,12 +52,12 @@ find_member(const JsonDocument *document, const JsonbValue *key)
 			return &document->members[i];
 	}
 
-	unknown_member(document, key);
+	raise_unknown_member(document, key);
 }
 
 /*
- * Calls visit with each member that a document has.  Raises 22023 for what
- * is not an object and for a member that is not known.
+ * Calls visit for each member of a document.  Raises 22023 unless jsonb is an
+ * object without unknown members.
  */
 void
 json_document_visit(const JsonDocument *document, Jsonb *jsonb, JsonDocumentVisitor visit, void *arg)
@@ -82,7 +82,7 @@ json_document_visit(const JsonDocument *document, Jsonb *jsonb, JsonDocumentVisi
 	}
 }
 
-/* Raises 22023 for a member whose value is not what it has to be. */
+/* Raises 22023 for a member whose value is not the expected one. */
 void
 json_document_raise_bad_value(const JsonDocument *document, const JsonDocumentMember *member,
 							  const char *expected)
@@ -114,8 +114,8 @@ json_document_parse_integer(const JsonDocument *document, const JsonDocumentMemb
 }
 
 /*
- * Returns the value of a type that a JSON string spells.  What the type's
- * input function refuses is raised as 22023 with the member's name.
+ * Converts a JSON string by the input function of a type.  Its data exceptions
+ * are raised as 22023 with the member's name.
  */
 Datum
 json_document_parse_string(const JsonDocument *document, const JsonDocumentMember *member,

@@ -15,7 +15,7 @@
 typedef struct JsonDocumentMember
 {
 	const char *name;
-	uint32		type;			/* as the document's visitor understands it */
+	uint32		type;			/* its meaning is the visitor's */
 	Size		offset;			/* likewise */
 } JsonDocumentMember;
 
@@ -26,7 +26,7 @@ typedef struct JsonDocument
 	int			nmembers;
 } JsonDocument;
 
-/* Called with each member that is present. */
+/* Called for each member that is present. */
 typedef void (*JsonDocumentVisitor)(const JsonDocument *document, const JsonDocumentMember *member,
 									JsonbValue *value, void *arg);
 

@@ -52,7 +52,7 @@ PG_FUNCTION_INFO_V1(apikey_permissions_preset);
 PG_FUNCTION_INFO_V1(apikey_model_allowed);
 PG_FUNCTION_INFO_V1(apikey_endpoint_allowed);
 
-/* Adds a pattern, of at least one byte, to a list. */
+/* Appends a pattern of at least one byte to a list. */
 static void
 add_pattern(StringInfo list, const char *pattern, int len)
 {
@@ -90,7 +90,7 @@ parse_patterns(const JsonDocument *document, const JsonDocumentMember *member, c
 		add_pattern(&list, element.val.string.val, element.val.string.len);
 	}
 
-	/* An empty list is none. */
+	/* An empty list is the same as no list. */
 	patterns = list.len > 0 ? cstring_to_text_with_len(list.data, list.len) : NULL;
 	pfree(list.data);
 	return patterns;
@@ -130,7 +130,7 @@ permissions_parse(Jsonb *document, Permissions *permissions)
 	json_document_visit(&permissions_document, document, parse_member, permissions);
 }
 
-/* Does a pattern of the list, if any, match the subject? */
+/* Does a pattern of the list match the subject?  NULL is an empty list. */
 bool
 patterns_match(const Patterns *patterns, const text *subject)
 {
@@ -158,7 +158,7 @@ patterns_match(const Patterns *patterns, const text *subject)
 	return false;
 }
 
-/* As patterns_match(), but without a list all is allowed. */
+/* As patterns_match(), but without a list everything is allowed. */
 bool
 patterns_allow(const Patterns *patterns, const text *subject)
 {

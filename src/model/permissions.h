@@ -11,15 +11,15 @@
 #include "utils/jsonb.h"
 
 /*
- * A list of patterns, laid out to be read with each request: for each a byte
- * that tells whether it is a prefix, a byte with its length, and its text
- * without the asterisk.
+ * A list of patterns, in a layout that is fast to read: for each a byte that
+ * says whether it is a prefix, a byte with its length, and its text without
+ * the asterisk.
  */
 typedef bytea Patterns;
 
 typedef struct Permissions
 {
-	Patterns   *allowed_models; /* NULL: there is none */
+	Patterns   *allowed_models; /* NULL: no list */
 	Patterns   *allowed_endpoints;
 	Patterns   *custom_permissions;
 	int64		max_tokens_per_request; /* 0: unlimited */

@@ -68,7 +68,7 @@ rate_limits_parse(Jsonb *document, RateLimits *limits)
 	json_document_visit(&rate_limits_document, document, parse_member, limits);
 }
 
-/* Is there a limit on what passes in a window? */
+/* Is any window limited? */
 bool
 rate_limits_have_windows(const RateLimits *limits)
 {
@@ -81,14 +81,14 @@ rate_limits_have_windows(const RateLimits *limits)
 	return false;
 }
 
-/* Is there any limit? */
+/* Is anything limited? */
 bool
 rate_limits_any(const RateLimits *limits)
 {
 	return rate_limits_have_windows(limits) || limits->max[RATE_SLOTS] > 0;
 }
 
-/* The name of a limit in the document. */
+/* Returns the name of a limit in the document. */
 const char *
 rate_limits_name(int limit)
 {

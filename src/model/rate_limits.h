@@ -12,7 +12,7 @@
 
 #include "model/window.h"
 
-/* The limits on what passes in a window are WindowKind's. */
+/* Indexes of limits: WindowKind for the windows, then RATE_SLOTS. */
 #define RATE_SLOTS		WINDOW_NKINDS
 #define RATE_NLIMITS	(RATE_SLOTS + 1)
 
