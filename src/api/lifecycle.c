@@ -24,6 +24,7 @@
 #include "live/rate_limiter.h"
 #include "model/key_config.h"
 #include "model/key_format.h"
+#include "model/rate_limits.h"
 #include "model/status.h"
 #include "settings/guc.h"
 #include "store/budgets.h"

@@ -15,6 +15,7 @@
 #include "base/compat.h"
 #include "base/arguments.h"
 #include "live/rate_limiter.h"
+#include "model/rate_limits.h"
 #include "store/budgets.h"
 #include "store/key_limits.h"
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * arguments.c
- *	  The complaints that several functions share.
+ *	  Checks of arguments, and errors that several functions raise.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,7 +13,7 @@
 
 #define AMOUNT_LIMIT	INT64CONST(1000000000000000000) /* 10^18; also in the CHECKs */
 
-/* Raises 22023 for an argument that must not be null and is. */
+/* Raises 22023 for a null argument. */
 void
 require_not_null(FunctionCallInfo fcinfo, int argno, const char *name)
 {
@@ -33,14 +33,14 @@ check_row_count(FunctionCallInfo fcinfo, int argno, const char *name)
 				 errmsg("%s must not be negative", name)));
 }
 
-/* The hint, within ereport(), where shared memory is missing. */
+/* The hint, within ereport(), of errors for want of shared memory. */
 int
 hint_preload(void)
 {
 	return errhint("Add \"apikeys\" to shared_preload_libraries and restart the server.");
 }
 
-/* Raises P0002 for a key that is not there. */
+/* Raises P0002: no key has this id. */
 void
 raise_key_not_found(const pg_uuid_t *id)
 {
@@ -53,8 +53,8 @@ raise_key_not_found(const pg_uuid_t *id)
 }
 
 /*
- * Raises 22023 unless an amount is a number that can be added up.  A numeric
- * may have 131,072 digits, and two such make a sum that overflows.
+ * Raises 22023 unless an amount is finite, not negative and below AMOUNT_LIMIT.
+ * A numeric may have 131,072 digits, and the sum of two such overflows.
  */
 void
 check_nonnegative_amount(const char *what, Numeric amount)

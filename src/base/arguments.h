@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * arguments.h
- *	  The complaints that several functions share.
+ *	  Checks of arguments, and errors that several functions raise.
  *
  *-------------------------------------------------------------------------
  */

@@ -49,14 +49,14 @@ extern int no_such_variable
 #define pg_noreturn pg_attribute_noreturn()
 #endif
 
-/* From 16 on, what a setting's check hook passes on is allocated like this. */
+/* From 16 on, the extra data of a check hook is allocated with guc_malloc(). */
 #if PG_VERSION_NUM < 160000
 #define guc_malloc(elevel, size) malloc(size)
 #endif
 
 /*
- * The JSON parser's callbacks; to be used with common/jsonapi.h.  A lexer that
- * gives texts with their escapes resolved.
+ * The JSON parser's callbacks; to be used with common/jsonapi.h.  The lexer
+ * resolves the escapes in strings.
  */
 #if PG_VERSION_NUM >= 160000
 #define json_action		JsonParseErrorType
@@ -72,8 +72,8 @@ extern int no_such_variable
 #endif
 
 /*
- * From 17 on, shared memory can be had without preloading, and a wait can
- * have a name of its own.
+ * From 17 on, a library that is not preloaded can allocate shared memory too,
+ * and extensions can name their wait events.
  */
 #if PG_VERSION_NUM >= 170000
 #include "storage/dsm_registry.h"
@@ -85,14 +85,14 @@ extern int no_such_variable
 #define wait_event(name)	PG_WAIT_EXTENSION
 #endif
 
-/* This backend's number, 0 to MaxBackends - 1; negative where it has none. */
+/* This backend's number, 0 to MaxBackends - 1; negative in other processes. */
 #if PG_VERSION_NUM >= 170000
 #define backend_index() (MyProcNumber)
 #else
 #define backend_index() (MyBackendId == InvalidBackendId ? -1 : MyBackendId - 1)
 #endif
 
-/* What an ExecutorRun_hook takes, and passes on. */
+/* The parameters of an ExecutorRun_hook, and the arguments to pass on. */
 #if PG_VERSION_NUM >= 180000
 #define EXECUTOR_RUN_PARAMETERS QueryDesc *queryDesc, ScanDirection direction, uint64 count
 #define EXECUTOR_RUN_ARGUMENTS queryDesc, direction, count

@@ -3,8 +3,8 @@
  * json_document.c
  *	  JSON objects whose members are known.
  *
- * A document is described by a table of its members.  Anything unknown is
- * refused: a misspelt limit must not become no limit.
+ * A table of members describes a document.  Any other member is an error: a
+ * misspelt limit must not be taken for no limit.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,13 +12,19 @@
 
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/numeric.h"
 
 #include "base/json_document.h"
 
+/* 2^53 - 1: the largest integer that every reader of JSON represents exactly */
+#define INTEGER_MAX			INT64CONST(9007199254740991)
+#define INTEGER_MAX_DIGITS	16
+
 /* Raises 22023 for a member that the document does not have. */
 pg_noreturn static void
-unknown_member(const JsonDocument *document, const JsonbValue *key)
+raise_unknown_member(const JsonDocument *document, const JsonbValue *key)
 {
 	StringInfoData known;
 
@@ -46,12 +52,12 @@ find_member(const JsonDocument *document, const JsonbValue *key)
 			return &document->members[i];
 	}
 
-	unknown_member(document, key);
+	raise_unknown_member(document, key);
 }
 
 /*
- * Calls visit with each member that a document has.  Raises 22023 for what
- * is not an object and for a member that is not known.
+ * Calls visit for each member of a document.  Raises 22023 unless jsonb is an
+ * object without unknown members.
  */
 void
 json_document_visit(const JsonDocument *document, Jsonb *jsonb, JsonDocumentVisitor visit, void *arg)
@@ -76,7 +82,7 @@ json_document_visit(const JsonDocument *document, Jsonb *jsonb, JsonDocumentVisi
 	}
 }
 
-/* Raises 22023 for a member whose value is not what it has to be. */
+/* Raises 22023 for a member whose value is not the expected one. */
 void
 json_document_raise_bad_value(const JsonDocument *document, const JsonDocumentMember *member,
 							  const char *expected)
@@ -87,9 +93,29 @@ json_document_raise_bad_value(const JsonDocument *document, const JsonDocumentMe
 			 errdetail("The value must be %s.", expected)));
 }
 
+/* Returns an integer that is not negative.  Raises 22023 for another value. */
+int64
+json_document_parse_integer(const JsonDocument *document, const JsonDocumentMember *member,
+							const JsonbValue *json)
+{
+	char	   *digits = "";
+	int64		result = 0;
+
+	if (json->type == jbvNumeric)
+		digits = DatumGetCString(DirectFunctionCall1(numeric_out,
+													 NumericGetDatum(json->val.numeric)));
+
+	if (strlen(digits) < 1 || strlen(digits) > INTEGER_MAX_DIGITS ||
+		strspn(digits, "0123456789") != strlen(digits) ||
+		(result = strtoll(digits, NULL, 10)) > INTEGER_MAX)
+		json_document_raise_bad_value(document, member, "a whole number from 0 to 9007199254740991");
+
+	return result;
+}
+
 /*
- * Returns the value of a type that a JSON string spells.  What the type's
- * input function refuses is raised as 22023 with the member's name.
+ * Converts a JSON string by the input function of a type.  Its data exceptions
+ * are raised as 22023 with the member's name.
  */
 Datum
 json_document_parse_string(const JsonDocument *document, const JsonDocumentMember *member,

@@ -15,7 +15,7 @@
 typedef struct JsonDocumentMember
 {
 	const char *name;
-	uint32		type;			/* as the document's visitor understands it */
+	uint32		type;			/* its meaning is the visitor's */
 	Size		offset;			/* likewise */
 } JsonDocumentMember;
 
@@ -26,7 +26,7 @@ typedef struct JsonDocument
 	int			nmembers;
 } JsonDocument;
 
-/* Called with each member that is present. */
+/* Called for each member that is present. */
 typedef void (*JsonDocumentVisitor)(const JsonDocument *document, const JsonDocumentMember *member,
 									JsonbValue *value, void *arg);
 
@@ -34,6 +34,8 @@ extern void json_document_visit(const JsonDocument *document, Jsonb *jsonb,
 								JsonDocumentVisitor visit, void *arg);
 pg_noreturn extern void json_document_raise_bad_value(const JsonDocument *document, const JsonDocumentMember *member,
 													  const char *expected);
+extern int64 json_document_parse_integer(const JsonDocument *document, const JsonDocumentMember *member,
+										 const JsonbValue *json);
 extern Datum json_document_parse_string(const JsonDocument *document, const JsonDocumentMember *member,
 										Oid type, const JsonbValue *json);
 

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * saved_snapshot.c
- *	  Which transactions a snapshot has seen, for when it is gone.
+ *	  Which transactions a snapshot sees, for use after its release.
  *
- * Only for transactions that have committed, by their topmost id, and not
- * for snapshots of a standby.  A saved must not be kept for long: ids wrap
- * around.
+ * It holds for committed transactions, by their top-level id, and not for
+ * snapshots taken during recovery.  A saved snapshot must be short-lived, since
+ * transaction ids wrap around.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,9 +17,8 @@
 #include "base/saved_snapshot.h"
 
 /*
- * Takes over what a snapshot knows, in the current memory context.  Our own
- * transaction counts as not seen: it is not in the snapshot, and it may yet
- * write.
+ * Saves a snapshot, in the current memory context.  Our own transaction counts
+ * as unseen: a snapshot does not list it, and it may still write.
  */
 void
 saved_snapshot_take(SavedSnapshot *saved, Snapshot snapshot)
@@ -40,7 +39,7 @@ saved_snapshot_take(SavedSnapshot *saved, Snapshot snapshot)
 	}
 }
 
-/* Had a transaction that has committed done so when the snapshot was taken? */
+/* Had a committed transaction committed already when the snapshot was taken? */
 bool
 saved_snapshot_has_seen(const SavedSnapshot *saved, TransactionId xid)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * saved_snapshot.h
- *	  Which transactions a snapshot has seen, for when it is gone.
+ *	  Which transactions a snapshot sees, for use after its release.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * secure_memory.c
- *	  Memory for raw keys that is wiped before it is given back.
+ *	  Memory for raw keys that is wiped before it is freed.
  *
- * A secret lives in the caller's memory context.  The context wipes it when
- * it is reset or deleted, which covers the path on which an error strikes;
- * on the normal path the owner calls secure_wipe() as soon as it can.
+ * A chunk is allocated in the caller's memory context, which wipes it when it
+ * is reset or deleted, so also after an error.  Otherwise the owner calls
+ * secure_wipe() as soon as it can.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,44 +16,44 @@
 #include "base/secure_memory.h"
 
 /* The caller's memory follows this header, aligned as palloc() aligns. */
-typedef struct Secret
+typedef struct SecureChunk
 {
 	MemoryContextCallback callback;
 	Size		size;			/* bytes of the caller's memory */
-} Secret;
+} SecureChunk;
 
-#define SECRET_HEADER_SIZE	MAXALIGN(sizeof(Secret))
-#define SECRET_DATA(s)		((char *) (s) + SECRET_HEADER_SIZE)
+#define CHUNK_HEADER_SIZE	MAXALIGN(sizeof(SecureChunk))
+#define CHUNK_DATA(chunk)	((char *) (chunk) + CHUNK_HEADER_SIZE)
 
-/* Wipes a secret when its memory context goes. */
+/* Wipes a chunk when its memory context is reset or deleted. */
 static void
 wipe_callback(void *arg)
 {
-	Secret	   *secret = arg;
+	SecureChunk *chunk = arg;
 
-	explicit_bzero(SECRET_DATA(secret), secret->size);
+	explicit_bzero(CHUNK_DATA(chunk), chunk->size);
 }
 
 /*
  * Returns zeroed memory of the given size in the current memory context.
- * It must not be pfree'd: the context's reset both wipes and frees it.
+ * It must not be pfree'd: the reset of the context wipes and frees it.
  */
 void *
 secure_alloc(Size size)
 {
-	Secret	   *secret = palloc0(SECRET_HEADER_SIZE + size);
+	SecureChunk *chunk = palloc0(CHUNK_HEADER_SIZE + size);
 
-	secret->size = size;
-	secret->callback.func = wipe_callback;
-	secret->callback.arg = secret;
-	MemoryContextRegisterResetCallback(CurrentMemoryContext, &secret->callback);
+	chunk->size = size;
+	chunk->callback.func = wipe_callback;
+	chunk->callback.arg = chunk;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, &chunk->callback);
 
-	return SECRET_DATA(secret);
+	return CHUNK_DATA(chunk);
 }
 
 /* Wipes memory from secure_alloc() now; it stays allocated. */
 void
 secure_wipe(void *data)
 {
-	wipe_callback((char *) data - SECRET_HEADER_SIZE);
+	wipe_callback((char *) data - CHUNK_HEADER_SIZE);
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * secure_memory.h
- *	  Memory for raw keys that is wiped before it is given back.
+ *	  Memory for raw keys that is wiped before it is freed.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,16 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * shmem.c
- *	  Shared memory, however it is born.
+ *	  Shared memory: allocated at preload, or as DSM segments from 17 on.
  *
- * In a preloaded server the segments are part of the main shared memory,
- * asked for and started through the server's hooks.  From PostgreSQL 17 on a
- * server that does not preload the library has them all the same, as named
- * DSM segments which the first backend makes.  Both births run init_segment()
- * and nothing else.  Before 17 such a server has none, and shmem_attach()
- * returns NULL.
+ * If the library is preloaded, the segments are part of the main shared
+ * memory, which is requested and initialized through the server's hooks.  If it
+ * is not, PostgreSQL 17 and later have named DSM segments, which the first
+ * backend creates; before 17 there is no shared memory, and shmem_attach()
+ * returns NULL.  init_segment() initializes both kinds.
  *
- * The hooks run again after a crash: segments are then made afresh.
+ * After a crash the hooks run again and initialize the segments again.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,7 +32,7 @@ static void (*start_callback)(void) = NULL;
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
-/* The segment whose birth is under way, since DSM passes no argument on. */
+/* The argument of init_segment(), since GetNamedDSMSegment() passes none on. */
 static ShmemSegment *initializing;
 
 static void
@@ -46,6 +45,7 @@ init_segment(void *address)
 	initializing->init(address);
 }
 
+/* shmem_request_hook */
 static void
 request_segments(void)
 {
@@ -56,6 +56,7 @@ request_segments(void)
 		RequestAddinShmemSpace(segments[i]->size());
 }
 
+/* shmem_startup_hook */
 static void
 start_segments(void)
 {
@@ -83,7 +84,7 @@ start_segments(void)
 		start_callback();
 }
 
-/* Announces a segment.  Called while the library is loaded. */
+/* Registers a segment.  Called from _PG_init(). */
 void
 shmem_add(ShmemSegment *segment)
 {
@@ -103,8 +104,8 @@ shmem_add(ShmemSegment *segment)
 }
 
 /*
- * Has a callback run in the postmaster when the main shared memory is there:
- * at the server's start and again after a crash.
+ * Registers a callback that the postmaster runs once the main shared memory is
+ * initialized: at the server's start and after each crash.
  */
 void
 shmem_at_start(void (*callback)(void))
@@ -119,7 +120,7 @@ shmem_preloaded(void)
 	return nsegments > 0;
 }
 
-/* Returns a segment's address, or NULL where there is no shared memory. */
+/* Returns a segment's address, or NULL without shared memory. */
 void *
 shmem_attach(ShmemSegment *segment)
 {

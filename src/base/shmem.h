@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * shmem.h
- *	  Shared memory, however it is born.
+ *	  Shared memory: allocated at preload, or as DSM segments from 17 on.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,12 +14,12 @@ typedef struct ShmemHeader
 	int			tranche_id;		/* of the segment's LWLocks */
 } ShmemHeader;
 
-/* A room describes its segment in a static variable. */
+/* A module describes its segment in a static variable. */
 typedef struct ShmemSegment
 {
 	const char *name;
 	Size (*size)(void);
-	void (*init)(void *segment); /* once, with the header set */
+	void (*init)(void *segment); /* the header is set already */
 	ShmemHeader *address;		/* NULL: not attached */
 } ShmemSegment;
 

@@ -10,6 +10,7 @@
 
 #include "model/key_hash.h"
 #include "model/permission_check.h"
+#include "model/rate_limits.h"
 #include "store/keys.h"
 
 /*

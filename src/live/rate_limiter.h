@@ -11,7 +11,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#include "model/permissions.h"
+#include "model/rate_limits.h"
 
 /* What a request wants of a key's limits. */
 typedef struct RateLimitRequest

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * budget_config.c
- *	  What the owner of a budget decides about it: checked in one place.
+ *	  The configuration of a budget, validated in one place.
  *
- * As key_config.c does for a key, for the functions as for the CHECK on the
- * table.
+ * As in key_config.c, the functions and the CHECK constraint on apikeys.budget
+ * apply the same rules.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,7 +36,7 @@ static const JsonDocument changes_document = {
 	.nmembers = BUDGET_NMEMBERS,
 };
 
-/* Raises 22023 unless the values make a budget. */
+/* Raises 22023 unless the configuration is valid. */
 static void
 check(const BudgetConfig *config)
 {
@@ -53,7 +53,7 @@ check(const BudgetConfig *config)
 		period_check_length(DatumGetIntervalP(config->values[BUDGET_RESET_EVERY]));
 }
 
-/* Takes a budget from the first arguments of a function.  Raises 22023. */
+/* Fills a configuration from a function's first arguments.  Raises 22023. */
 void
 budget_config_from_arguments(BudgetConfig *config, FunctionCallInfo fcinfo)
 {
@@ -91,7 +91,7 @@ change_member(const JsonDocument *document, const JsonDocumentMember *member,
 }
 
 /*
- * Applies a document of changes: a member that is absent stays, and null
+ * Applies a document of changes: absent members stay as they are, and null
  * clears reset_every.  Raises 22023.
  */
 void
@@ -102,8 +102,8 @@ budget_config_change(BudgetConfig *config, Jsonb *changes)
 }
 
 /*
- * apikeys.check_budget(...): for the CHECK on apikeys.budget.  True, or
- * raises 22023 as the functions that write budgets do.
+ * apikeys.check_budget(...): for the CHECK on apikeys.budget.  Returns
+ * true or raises 22023.
  */
 Datum
 apikeys_check_budget(PG_FUNCTION_ARGS)

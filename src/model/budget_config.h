@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * budget_config.h
- *	  What the owner of a budget decides about it: checked in one place.
+ *	  The configuration of a budget, validated in one place.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,14 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * key_config.c
- *	  What the owner of a key decides about it: checked in one place.
+ *	  The configuration of a key, validated in one place.
  *
  * apikey_generate and apikey_import fill a KeyConfig from their arguments,
- * apikey_update changes one by a JSON document.  Every value passes
- * check_member() on its way, which also puts it into the form that is
- * stored.  The CHECK constraint on apikeys.key asks the same rules of every
- * row, whoever writes it.  It is a single one because the server parses the
- * constraints of a table anew in each statement.
+ * apikey_update changes one by a JSON document.  check_member() normalizes and
+ * checks each value.  The CHECK constraint on apikeys.key applies the same
+ * rules to every row, whoever writes it.  It is a single one because the server
+ * parses the constraints of a table again in each statement.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,6 +28,7 @@
 #include "model/key_hash.h"
 #include "model/key_scan.h"
 #include "model/permissions.h"
+#include "model/rate_limits.h"
 
 #define DESCRIPTION_MAX_CHARS	1000
 #define DOCUMENT_MAX_BYTES		65536
@@ -80,7 +80,7 @@ key_config_check_text(const char *what, Datum value, bool isnull, int max_chars)
 			 errdetail("It must have 1 to %d characters.", max_chars)));
 }
 
-/* Raises 22023 unless expires_at lies in the future. */
+/* Raises 22023 unless expires_at is in the future. */
 void
 key_config_check_expires_at(TimestampTz expires_at, TimestampTz now)
 {
@@ -96,7 +96,7 @@ key_config_check_expires_at(TimestampTz expires_at, TimestampTz now)
 			 errhint("Leave it out for a key that never expires.")));
 }
 
-/* Raises 22023 unless value is a hash. */
+/* Raises 22023 unless the bytea has the length of a hash. */
 void
 key_config_check_hash(const bytea *hash)
 {
@@ -108,7 +108,7 @@ key_config_check_hash(const bytea *hash)
 				 errhint("A hash in hexadecimal is converted with decode(hash, 'hex').")));
 }
 
-/* Raises 22023 unless value can be shown as the masked form of a key. */
+/* Raises 22023 for a text that cannot be shown as the masked form of a key. */
 void
 key_config_check_masked(const text *masked)
 {
@@ -127,7 +127,7 @@ key_config_check_masked(const text *masked)
 				 errhint("It is shown to people: give the masked form of the key, such as \"gw-a...wxyz\", not the key.")));
 }
 
-/* Raises 22023 unless the list has one dimension and no null in it. */
+/* Raises 22023 unless the list has one dimension and no null elements. */
 static void
 check_allowed_ips(ArrayType *ips)
 {
@@ -147,8 +147,8 @@ check_allowed_ips(ArrayType *ips)
 }
 
 /*
- * Puts a member into the form in which it is stored: no document is the
- * empty one, an empty list of addresses is none.
+ * Puts a member into its stored form: a null document becomes an empty one, an
+ * empty list of addresses becomes null.
  */
 static void
 normalize(KeyConfig *config, ConfigMember member)
@@ -165,9 +165,7 @@ normalize(KeyConfig *config, ConfigMember member)
 		*isnull = (ARR_NDIM(DatumGetArrayTypeP(*value)) == 0);
 }
 
-/*
- * Raises 22023 for a document that is too large: every verify hands it out.
- */
+/* Raises 22023 for a document that is too large: apikey_verify returns it. */
 static void
 check_document_size(ConfigMember member, Datum document)
 {
@@ -181,8 +179,8 @@ check_document_size(ConfigMember member, Datum document)
 }
 
 /*
- * Raises 22023 for a text with a raw key in it, pasted into the wrong place:
- * what is stored here is for many to read.
+ * Raises 22023 for a text that contains a raw key, perhaps pasted into the wrong
+ * place: many can read the stored value.
  */
 static void
 check_no_raw_key(ConfigMember member, Datum value)
@@ -210,7 +208,7 @@ check_no_raw_key(ConfigMember member, Datum value)
 				 errmsg("%s must not contain a raw API key", members[member].name)));
 }
 
-/* Checks a value in the form in which it is stored.  Raises 22023. */
+/* Checks a value in its stored form.  Raises 22023. */
 static void
 check_value(ConfigMember member, Datum value, bool isnull)
 {
@@ -284,7 +282,7 @@ key_config_check(KeyConfig *config, TimestampTz now)
 		check_member(config, member, now);
 }
 
-/* Returns the inet[] that a JSON array of strings spells. */
+/* Converts a JSON array of strings into an inet[]. */
 static Datum
 array_to_inets(const JsonDocument *document, const JsonDocumentMember *member,
 			   const JsonbValue *json)
@@ -314,7 +312,7 @@ array_to_inets(const JsonDocument *document, const JsonDocumentMember *member,
 										   -1, false, TYPALIGN_INT));
 }
 
-/* Returns the value of a member that is not null in JSON. */
+/* Converts the JSON value of a member, which is not null. */
 static Datum
 json_to_datum(const JsonDocument *document, const JsonDocumentMember *member, JsonbValue *json)
 {
@@ -362,9 +360,9 @@ change_member(const JsonDocument *document, const JsonDocumentMember *member,
 }
 
 /*
- * Applies a document of changes: a member that is absent stays, one that is
- * null is cleared.  Only what is changed is checked, so that a key whose
- * expiry has passed can still be renamed.  Raises 22023.
+ * Applies a document of changes: absent members stay as they are, null members
+ * are cleared.  Only changed members are checked, so that an expired key can
+ * still be renamed.  Raises 22023.
  */
 void
 key_config_change(KeyConfig *config, Jsonb *changes, TimestampTz now)
@@ -375,8 +373,8 @@ key_config_change(KeyConfig *config, Jsonb *changes, TimestampTz now)
 }
 
 /*
- * apikeys.check_key(...): for the CHECK on apikeys.key.  True, or raises
- * 22023 as the functions that write keys do.
+ * apikeys.check_key(...): for the CHECK on apikeys.key.  Returns true or
+ * raises 22023.
  */
 Datum
 apikeys_check_key(PG_FUNCTION_ARGS)

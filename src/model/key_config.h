@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * key_config.h
- *	  What the owner of a key decides about it: checked in one place.
+ *	  The configuration of a key, validated in one place.
  *
  *-------------------------------------------------------------------------
  */

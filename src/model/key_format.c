@@ -1,13 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * key_format.c
- *	  The text of a raw key, and the masked form that people see.
+ *	  The text of a raw key, and its masked form.
  *
- * A raw key is a prefix, 27 random characters of base 62 (160 bits) and a
- * checksum of five: the low five base-62 digits, most significant first, of
- * the CRC-32 (IEEE 802.3, as in zlib) of all that stands before them.  The
- * checksum tells a key from other text without a look into a table; it
- * protects nothing.
+ * A raw key is a prefix, 27 random base-62 characters (160 bits) and a checksum
+ * of five: the low five base-62 digits, most significant first, of the CRC-32
+ * (IEEE 802.3, as in zlib) of all characters before them.  By its checksum a
+ * key is recognized without a table; it is no protection.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,8 +36,8 @@ key_format_prefix_is_valid(const char *prefix)
 }
 
 /*
- * Fills dest with random characters of base 62, all equally likely: a byte
- * of 248 (the largest multiple of 62) or more is thrown away.
+ * Fills dest with random base-62 characters, all equally likely: bytes from 248
+ * on, the largest multiple of 62, are discarded.
  */
 static void
 put_random(char *dest, int len)
@@ -63,7 +62,7 @@ put_random(char *dest, int len)
 	secure_wipe(pool);
 }
 
-/* Writes the checksum of the first len characters of raw behind them. */
+/* Appends the checksum of the first len characters of raw. */
 static void
 put_checksum(char *raw, int len)
 {
@@ -80,7 +79,7 @@ put_checksum(char *raw, int len)
 	}
 }
 
-/* Do five characters spell the checksum of a text with this CRC? */
+/* Are five characters the checksum of a text with this CRC? */
 bool
 key_format_is_checksum(const char *checksum, uint32 crc)
 {
@@ -95,8 +94,7 @@ key_format_is_checksum(const char *checksum, uint32 crc)
 }
 
 /*
- * Makes a new raw key behind a valid prefix.  The result is a secret of the
- * current memory context: see secure_memory.c.
+ * Generates a raw key with a valid prefix.  The result is from secure_alloc().
  */
 text *
 key_format_compose(const char *prefix)
@@ -129,8 +127,8 @@ key_format_mask(const text *raw_key)
 }
 
 /*
- * Returns the prefix of the key behind a masked form, palloc'd, or NULL when
- * the masked form is not one of ours (an imported key may have any).
+ * Returns the prefix in a masked form, palloc'd, or NULL if key_format_mask()
+ * cannot have made it (imported keys may have any masked form).
  */
 char *
 key_format_masked_prefix(const char *masked)

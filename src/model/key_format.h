@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * key_format.h
- *	  The text of a raw key, and the masked form that people see.
+ *	  The text of a raw key, and its masked form.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,8 +14,8 @@
 #define RAW_KEY_MAX_LEN		(KEY_PREFIX_MAX_LEN + KEY_BODY_LEN)
 
 /*
- * "gw-a...wxyz".  Every masked form is shorter than every raw key, so that
- * no raw key fits where a masked one is expected.
+ * "gw-a...wxyz".  Masked forms are shorter than raw keys, so that a raw key is
+ * never accepted as a masked one.
  */
 #define MASKED_KEY_TAIL_LEN (1 + 3 + 4)
 #define MASKED_KEY_MAX_LEN	(KEY_PREFIX_MAX_LEN + MASKED_KEY_TAIL_LEN)

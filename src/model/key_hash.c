@@ -3,12 +3,12 @@
  * key_hash.c
  *	  The hash under which a raw key is stored and looked up.
  *
- * The cryptography is pgcrypto's: its digest(bytea, text) and hmac(bytea,
- * bytea, text), found among the members of that extension, never by name and
- * search_path, and they must be the C functions that pgcrypto brings: whoever
- * owns the extension can make another function a member of it.  The hash
- * equals hmac(raw_key, secret, 'sha256') in SQL, and without a secret
- * digest(raw_key, 'sha256').
+ * It is computed by pgcrypto: by its digest(bytea, text) and hmac(bytea, bytea,
+ * text), which are looked up among the members of that extension, never by
+ * search_path.  They must be the C functions of pgcrypto's library, since the
+ * owner of the extension can add other functions to it.  The hash equals
+ * hmac(raw_key, secret, 'sha256') in SQL, and without a secret digest(raw_key,
+ * 'sha256').
  *
  *-------------------------------------------------------------------------
  */
@@ -29,10 +29,10 @@
 #include "model/key_hash.h"
 
 /*
- * A function of pgcrypto, looked up once a backend.  It stays callable should
- * pgcrypto be dropped and made again: a library is never unloaded.
+ * A function of pgcrypto, looked up once per backend.  It remains callable if
+ * pgcrypto is dropped and created again, since libraries are never unloaded.
  */
-typedef struct Cryptor
+typedef struct CryptoFunction
 {
 	const char *name;
 	const char *prosrc;
@@ -40,9 +40,9 @@ typedef struct Cryptor
 	int			nargs;
 	Oid			argtypes[3];
 	FmgrInfo	fn;				/* fn_oid is invalid: not looked up yet */
-} Cryptor;
+} CryptoFunction;
 
-static Cryptor digest = {
+static CryptoFunction digest = {
 	.name = "digest",
 	.prosrc = "pg_digest",
 	.signature = "digest(bytea, text)",
@@ -50,7 +50,7 @@ static Cryptor digest = {
 	.argtypes = {BYTEAOID, TEXTOID},
 };
 
-static Cryptor hmac = {
+static CryptoFunction hmac = {
 	.name = "hmac",
 	.prosrc = "pg_hmac",
 	.signature = "hmac(bytea, bytea, text)",
@@ -58,7 +58,7 @@ static Cryptor hmac = {
 	.argtypes = {BYTEAOID, BYTEAOID, TEXTOID},
 };
 
-/* Is a column of pg_proc that text? */
+/* Does a text column of a pg_proc row have the expected value? */
 static bool
 proc_text_is(HeapTuple tuple, AttrNumber column, const char *expected)
 {
@@ -68,34 +68,34 @@ proc_text_is(HeapTuple tuple, AttrNumber column, const char *expected)
 	return !isnull && strcmp(TextDatumGetCString(value), expected) == 0;
 }
 
-/* Is a function the one that pgcrypto brings? */
+/* Is a pg_proc row that of the function of pgcrypto? */
 static bool
-is_cryptor(HeapTuple tuple, const Cryptor *cryptor, Oid pgcrypto)
+is_crypto_function(HeapTuple tuple, const CryptoFunction *function, Oid pgcrypto)
 {
 	Form_pg_proc proc = (Form_pg_proc) GETSTRUCT(tuple);
 
-	return proc->pronargs == cryptor->nargs &&
-		   memcmp(proc->proargtypes.values, cryptor->argtypes, cryptor->nargs * sizeof(Oid)) == 0 &&
+	return proc->pronargs == function->nargs &&
+		   memcmp(proc->proargtypes.values, function->argtypes, function->nargs * sizeof(Oid)) == 0 &&
 		   proc->prolang == ClanguageId &&
-		   proc_text_is(tuple, Anum_pg_proc_prosrc, cryptor->prosrc) &&
+		   proc_text_is(tuple, Anum_pg_proc_prosrc, function->prosrc) &&
 		   proc_text_is(tuple, Anum_pg_proc_probin, "$libdir/pgcrypto") &&
 		   getExtensionOfObject(ProcedureRelationId, proc->oid) == pgcrypto;
 }
 
 /* Returns the oid of a function that is a member of pgcrypto. */
 static Oid
-find_cryptor(const Cryptor *cryptor)
+find_function(const CryptoFunction *function)
 {
 	Oid			pgcrypto = get_extension_oid("pgcrypto", false);
 	CatCList   *candidates = SearchSysCacheList1(PROCNAMEARGSNSP,
-												 CStringGetDatum(cryptor->name));
+												 CStringGetDatum(function->name));
 	Oid			found = InvalidOid;
 
 	for (int i = 0; i < candidates->n_members; i++)
 	{
 		HeapTuple	tuple = &candidates->members[i]->tuple;
 
-		if (is_cryptor(tuple, cryptor, pgcrypto))
+		if (is_crypto_function(tuple, function, pgcrypto))
 			found = ((Form_pg_proc) GETSTRUCT(tuple))->oid;
 	}
 	ReleaseSysCacheList(candidates);
@@ -103,25 +103,25 @@ find_cryptor(const Cryptor *cryptor)
 	if (!OidIsValid(found))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("extension \"pgcrypto\" has no function %s", cryptor->signature)));
+				 errmsg("extension \"pgcrypto\" has no function %s", function->signature)));
 
 	return found;
 }
 
-/* Returns a function that can be called. */
+/* Returns a function, ready to be called. */
 static FmgrInfo *
-look_up(Cryptor *cryptor)
+look_up(CryptoFunction *function)
 {
-	if (!OidIsValid(cryptor->fn.fn_oid))
-		fmgr_info_cxt(find_cryptor(cryptor), &cryptor->fn, TopMemoryContext);
+	if (!OidIsValid(function->fn.fn_oid))
+		fmgr_info_cxt(find_function(function), &function->fn, TopMemoryContext);
 
-	return &cryptor->fn;
+	return &function->fn;
 }
 
 /*
  * Returns the hash of a raw key, KEY_HASH_LEN bytes, palloc'd; a secret of
- * NULL stands for plain SHA-256.  The key must not be toasted; it is read
- * where it lies, no copy of it is made here, nor of the secret.
+ * NULL stands for plain SHA-256.  The key must not be toasted.  Neither key nor
+ * secret is copied.
  */
 bytea *
 key_hash_compute(const text *raw_key, const bytea *secret)
@@ -137,7 +137,7 @@ key_hash_compute(const text *raw_key, const bytea *secret)
 		MemoryContextSwitchTo(old);
 	}
 
-	/* A text and a bytea are laid out alike. */
+	/* text and bytea have the same layout. */
 	if (secret == NULL)
 		hash = FunctionCall2(look_up(&digest), PointerGetDatum(raw_key),
 							 PointerGetDatum(algorithm));

@@ -1,34 +1,32 @@
 /*-------------------------------------------------------------------------
  *
  * key_scan.c
- *	  Finds raw keys in any text.  Pure: no memory, no error, no server.
+ *	  Finds raw keys in any text.  Allocates nothing, and raises no errors.
  *
  * A key is 33 to 56 characters of A-Z a-z 0-9 _ -, of which the last 32 are
- * no _ or -, and the last five of these a checksum of all before.  The
- * checksum says where a key begins and where it ends, so it is found
- * whatever stands beside it: "key=gw-...", "xgw-...", key after key.  Each
- * possible beginning is tried with each possible end; one pass of the
- * checksum over 51 characters does for all ends of one beginning.  There can
- * be such passes only where 32 letters and digits stand in a row; in other
- * text one character in 32 is looked at.  So the cost is linear in the
- * length of the text: at worst 51 steps of the checksum a character, and
- * twice that much where there are keys.  In a row that goes on and on, as a
- * large value in hexadecimal does, only the first 1024 characters after its
- * beginning or the last key, and the last 1024, are tried.
+ * letters and digits, and the last five of these a checksum of all before.
+ * The checksum shows where a key starts and ends, so a key is found whatever
+ * is next to it: "key=gw-...", "xgw-...", adjacent keys.  Each possible start
+ * is tried with each possible end; one pass of the checksum over 51 characters
+ * covers all ends of one start.  Passes are needed only in runs of 32 or more
+ * letters and digits; in other text one character in 32 is read.  So the cost
+ * is linear in the length of the text: at worst 51 steps of the checksum per
+ * character, and twice that with keys.  In a long run, such as a large value
+ * in hexadecimal, only the first 1024 characters after its start or the last
+ * key, and the last 1024, are tried.
  *
- * What is found:
- * - every key of ours, whatever its prefix;
- * - by chance one in 900 million other strings of that form.  Where two finds
- *   overlap, one of which must be chance, both are hidden.
- * What is not:
+ * Found are:
+ * - all generated keys, whatever their prefix;
+ * - by chance one in 900 million other strings of that form.  If two matches
+ *   overlap, one of them is by chance, and both are masked.
+ * Not found are:
  * - a key with more than 1024 letters and digits, and nothing else, directly
  *   before it and directly after it;
- * - a key that has been cut or split, that is spelled in another way (hex,
- *   \u0041, percent signs), and an imported key: nothing tells these from
- *   other text.
+ * - truncated, split and encoded keys (hex, \u0041, percent signs) and imported
+ *   keys: nothing distinguishes these from other text.
  *
- * A key is masked in its place, its length kept: prefix, first random
- * character, asterisks, last four.  That is what key_prefix shows.
+ * A key is masked in place, at the same length: prefix, first random
+ * character, asterisks, last four.  key_prefix shows the same characters.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,10 +37,10 @@
 #include "model/key_format.h"
 #include "model/key_scan.h"
 
-/* How far a key is looked for from both ends of a row of letters. */
-#define ROW_SEARCH_LEN	1024
+/* How far from both ends of a run of letters and digits a key is sought. */
+#define RUN_SEARCH_LEN	1024
 
-/* May it stand among the last 32 characters of a key? */
+/* Can it be one of the last 32 characters of a key? */
 static inline bool
 is_body_char(char c)
 {
@@ -57,9 +55,9 @@ is_prefix_char(char c)
 }
 
 /*
- * Returns the end of the key that begins at start, or 0 when none does.  It
- * lies between the two limits, of which the first is where 32 letters and
- * digits have come by, and the second is where they stop.
+ * Returns the end of the key that starts at start, or 0 if none does.  Of the
+ * limits of the end, min_end is 32 characters after the run of letters and
+ * digits starts, and max_end is where the run ends.
  */
 static Size
 end_of_key(const char *text, Size start, Size min_end, Size max_end)
@@ -89,30 +87,30 @@ end_of_key(const char *text, Size start, Size min_end, Size max_end)
 }
 
 /*
- * Looks for a key that begins at first or later, in a row of letters and
- * digits that begins at begin; what stands between the two may be part of a
- * prefix.  *row_end is how far the row is known to go.  It is followed no
- * further than needed: it may be long, and full of keys.
+ * Finds a key that starts at first or later, in a run of letters and digits
+ * that starts at begin; the characters between the two may belong to a prefix.
+ * *run_end is how far the run is known to extend.  It is followed no further
+ * than needed, since it may be long and full of keys.
  */
 static bool
-find_in_row(const char *text, Size len, Size first, Size begin, Size *row_end,
+find_in_run(const char *text, Size len, Size first, Size begin, Size *run_end,
 			Size *key_start, Size *key_end)
 {
 	for (Size start = first;; start++)
 	{
-		if (start == begin + ROW_SEARCH_LEN)
+		if (start == begin + RUN_SEARCH_LEN)
 		{
-			while (*row_end < len && is_body_char(text[*row_end]))
-				(*row_end)++;
-			start = Max(start, *row_end - ROW_SEARCH_LEN);
+			while (*run_end < len && is_body_char(text[*run_end]))
+				(*run_end)++;
+			start = Max(start, *run_end - RUN_SEARCH_LEN);
 		}
-		while (*row_end < Min(len, start + RAW_KEY_MAX_LEN) &&
-			   is_body_char(text[*row_end]))
-			(*row_end)++;
-		if (start + 1 + KEY_BODY_LEN > *row_end)
+		while (*run_end < Min(len, start + RAW_KEY_MAX_LEN) &&
+			   is_body_char(text[*run_end]))
+			(*run_end)++;
+		if (start + 1 + KEY_BODY_LEN > *run_end)
 			return false;
 
-		*key_end = end_of_key(text, start, begin + KEY_BODY_LEN, *row_end);
+		*key_end = end_of_key(text, start, begin + KEY_BODY_LEN, *run_end);
 		if (*key_end != 0)
 		{
 			*key_start = start;
@@ -121,11 +119,11 @@ find_in_row(const char *text, Size len, Size first, Size begin, Size *row_end,
 	}
 }
 
-/* Finds the first key in text[from..len), as if nothing stood before. */
+/* Finds the first key in text[from..len), ignoring what is before. */
 static bool
 find_first(const char *text, Size len, Size from, Size *key_start, Size *key_end)
 {
-	/* Of any 32 characters in a row, one is probed. */
+	/* Any run of 32 characters contains one that is probed. */
 	for (Size probe = from + KEY_BODY_LEN - 1; probe < len; probe += KEY_BODY_LEN)
 	{
 		Size		begin = probe;
@@ -146,18 +144,18 @@ find_first(const char *text, Size len, Size from, Size *key_start, Size *key_end
 			while (first > from && begin - first < KEY_PREFIX_MAX_LEN &&
 				   is_prefix_char(text[first - 1]))
 				first--;
-			if (find_in_row(text, len, first, begin, &end, key_start, key_end))
+			if (find_in_run(text, len, first, begin, &end, key_start, key_end))
 				return true;
 		}
 
-		probe = end;			/* and no row begins before the next */
+		probe = end;			/* no run starts before the next */
 	}
 
 	return false;
 }
 
 /*
- * Finds the first key in text[from..len), as if nothing stood before, and all
+ * Finds the first key in text[from..len), ignoring what is before, and all
  * that overlap with it.
  */
 bool
@@ -186,7 +184,7 @@ key_scan_find(const char *text, Size len, Size from, KeyMatch *match)
 	return true;
 }
 
-/* Masks what was found in a text, in place. */
+/* Masks a match in its text, in place. */
 void
 key_scan_redact(char *text, const KeyMatch *match)
 {
@@ -194,7 +192,7 @@ key_scan_redact(char *text, const KeyMatch *match)
 		   match->redact_to - match->redact_from);
 }
 
-/* Masks all keys in a text, in place.  Returns whether there were any. */
+/* Masks all keys in a text, in place.  Returns whether it found any. */
 bool
 key_scan_mask(char *text, Size len)
 {
@@ -210,7 +208,7 @@ key_scan_mask(char *text, Size len)
 	return found;
 }
 
-/* The length of what two texts have in common at their beginnings, but case. */
+/* The length of the common beginning of two texts, ignoring case. */
 static Size
 common_len(const char *a, Size a_len, const char *b, Size b_len)
 {
@@ -224,9 +222,9 @@ common_len(const char *a, Size a_len, const char *b, Size b_len)
 }
 
 /*
- * Masks what a text shows of the hidden part of a key that is known from
- * elsewhere: eight characters of it or more, in any case.  The cost is the
- * product of the two lengths.
+ * Masks pieces of the hidden part of a known key in a text: KEY_PIECE_LEN or
+ * more of its characters, in upper or lower case.  The cost is the product of
+ * the two lengths.
  */
 void
 key_scan_mask_pieces(char *text, Size len, const char *hidden, Size hidden_len)

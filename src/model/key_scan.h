@@ -8,7 +8,7 @@
 #ifndef APIKEYS_MODEL_KEY_SCAN_H
 #define APIKEYS_MODEL_KEY_SCAN_H
 
-/* A key in a text, and which part of it is not to be seen. */
+/* A key in a text, and which part of it is to be masked. */
 typedef struct KeyMatch
 {
 	Size		redact_from;

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * period.c
- *	  The periods into which a budget's life is cut.
+ *	  The periods at whose ends a budget is reset.
  *
- * A period starts at each multiple of an interval from an origin, in UTC: a
- * day always has 24 hours, a month is the calendar's.  Each start is counted
+ * A period starts at each multiple of an interval from an origin, in UTC: days
+ * always have 24 hours, months are calendar months.  Each start is computed
  * from the origin and not from the one before, so that monthly periods from
  * January 31 start on February 28 and again on March 31.
  *
@@ -26,16 +26,16 @@
 
 PG_FUNCTION_INFO_V1(apikeys_period_at);
 
-/* The length of an interval whose months have so many days each. */
+/* The length of an interval in microseconds, at so many days per month. */
 static int64
-length_of(const Interval *every, int days_per_month)
+interval_length(const Interval *every, int days_per_month)
 {
 	return ((int64) every->month * days_per_month + every->day) * USECS_PER_DAY + every->time;
 }
 
 /*
- * Raises 22023 unless periods can have this length.  There is an upper limit
- * so that the arithmetic cannot overflow.
+ * Raises 22023 unless periods can have this length.  Its upper limit rules out
+ * overflows.
  */
 void
 period_check_length(const Interval *every)
@@ -43,7 +43,7 @@ period_check_length(const Interval *every)
 	if (every->month >= 0 && every->month <= MAX_YEARS * MONTHS_PER_YEAR &&
 		every->day >= 0 && every->day <= MAX_DAYS &&
 		every->time >= 0 && every->time <= MAX_DAYS * USECS_PER_DAY &&
-		length_of(every, 28) >= USECS_PER_SEC)
+		interval_length(every, 28) >= USECS_PER_SEC)
 		return;
 
 	ereport(ERROR,
@@ -70,8 +70,8 @@ nth_start(TimestampTz origin, const Interval *every, int64 n)
 }
 
 /*
- * Returns the period in which a time lies.  What is before the origin belongs
- * to the first one.  Without an interval, which is NULL, there is but one.
+ * Returns the period that contains a time; times before the origin belong to
+ * the first one.  If every is NULL, a single period lasts forever.
  */
 Period
 period_at(TimestampTz origin, const Interval *every, TimestampTz at)
@@ -85,8 +85,8 @@ period_at(TimestampTz origin, const Interval *every, TimestampTz at)
 	/* A calendar month has 28 to 31 days. */
 	if (at > origin)
 	{
-		low = (at - origin) / length_of(every, 31);
-		high = (at - origin) / length_of(every, 28);
+		low = (at - origin) / interval_length(every, 31);
+		high = (at - origin) / interval_length(every, 28);
 	}
 	while (low < high)
 	{
@@ -103,7 +103,7 @@ period_at(TimestampTz origin, const Interval *every, TimestampTz at)
 
 /*
  * apikeys.period_at(origin timestamptz, every interval, at timestamptz): one
- * row (started_at, ends_at); ends_at is infinity where every is null.
+ * row (started_at, ends_at); ends_at is infinity if every is null.
  */
 Datum
 apikeys_period_at(PG_FUNCTION_ARGS)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * period.h
- *	  The periods into which a budget's life is cut.
+ *	  The periods at whose ends a budget is reset.
  *
  *-------------------------------------------------------------------------
  */

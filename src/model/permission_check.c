@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * permission_check.c
- *	  Does a key permit what a request asks for?
+ *	  Checks a request against the permissions of its key.
  *
- * The answers name what the request lacks, never what the key has besides.
- * They are palloc'd; NULL means that nothing is wrong.
+ * The checks return why a request is denied, palloc'd, or NULL.  The reason
+ * names what the request lacks, never what else the key has.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,13 +19,13 @@
 #include "base/compat.h"
 #include "model/permission_check.h"
 
-/* A longer name is cut where it is repeated to the caller. */
-#define NAME_SHOWN_BYTES	100
+/* Longer names of the caller are truncated in reasons. */
+#define REASON_NAME_MAX_BYTES	100
 
 /*
- * Makes what a key permits out of its document and its list of addresses,
- * which may be NULL: one chunk of the given memory, since all of it is read
- * with each request.  What else is palloc'd is for the caller's context.
+ * Creates the check of a key from its permissions and its list of addresses,
+ * which may be NULL.  It is one chunk in the given context, since each request
+ * reads all of it; garbage is left in the current context.
  */
 PermissionCheck *
 permission_check_create(Jsonb *document, ArrayType *allowed_ips, MemoryContext memory)
@@ -58,8 +58,8 @@ permission_check_create(Jsonb *document, ArrayType *allowed_ips, MemoryContext m
 }
 
 /*
- * Is an address in a network?  As network_subeq() has it, without the call
- * by fmgr, which costs more than the answer.
+ * Is an address in a network?  As network_subeq(), without the fmgr call, which
+ * would cost more than the comparison.
  */
 static bool
 network_contains(const inet *network, const inet *address)
@@ -70,8 +70,8 @@ network_contains(const inet *network, const inet *address)
 }
 
 /*
- * Returns the element after one of an array of inet or text without nulls.
- * Arrays are read where they lie: this is asked with every request.
+ * Returns the next element of an array of inet or text without nulls.  Each
+ * request reads arrays, so they are not deconstructed.
  */
 static const char *
 next_element(const char *element)
@@ -80,7 +80,7 @@ next_element(const char *element)
 											TYPALIGN_INT);
 }
 
-/* Is the client's address in one of the networks of the list, if any? */
+/* Checks the client's address; a key without a list allows any. */
 char *
 permission_check_client(const PermissionCheck *check, const Request *request)
 {
@@ -106,17 +106,17 @@ permission_check_client(const PermissionCheck *check, const Request *request)
 														InetPGetDatum(request->client_ip))));
 }
 
-/* Returns a sentence about a name that the caller has given. */
+/* Returns a reason that quotes a name from the request. */
 static char *
-complain(const char *format, const text *name)
+format_reason(const char *format, const text *name)
 {
 	const char *data = VARDATA_ANY(name);
 	int			len = VARSIZE_ANY_EXHDR(name);
 
-	return psprintf(format, pg_mbcliplen(data, len, NAME_SHOWN_BYTES), data);
+	return psprintf(format, pg_mbcliplen(data, len, REASON_NAME_MAX_BYTES), data);
 }
 
-/* Returns what is missing of the permissions that the caller requires. */
+/* Returns the reason if one of the required permissions is missing. */
 static char *
 missing_permission(const Permissions *permissions, ArrayType *required)
 {
@@ -129,13 +129,13 @@ missing_permission(const Permissions *permissions, ArrayType *required)
 	for (int i = 0; i < n; i++, name = next_element(name))
 	{
 		if (!patterns_match(permissions->custom_permissions, (const text *) name))
-			return complain("permission \"%.*s\" is missing", (const text *) name);
+			return format_reason("permission \"%.*s\" is missing", (const text *) name);
 	}
 
 	return NULL;
 }
 
-/* Do the permissions cover all that the request says? */
+/* Checks what a request names against the permissions. */
 char *
 permission_check_request(const PermissionCheck *check, const Request *request)
 {
@@ -143,11 +143,11 @@ permission_check_request(const PermissionCheck *check, const Request *request)
 
 	if (request->model != NULL &&
 		!patterns_allow(permissions->allowed_models, request->model))
-		return complain("model \"%.*s\" is not allowed", request->model);
+		return format_reason("model \"%.*s\" is not allowed", request->model);
 
 	if (request->endpoint != NULL &&
 		!patterns_allow(permissions->allowed_endpoints, request->endpoint))
-		return complain("endpoint \"%.*s\" is not allowed", request->endpoint);
+		return format_reason("endpoint \"%.*s\" is not allowed", request->endpoint);
 
 	if (request->required_permissions != NULL && !permissions->is_admin)
 	{

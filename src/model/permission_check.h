@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * permission_check.h
- *	  Does a key permit what a request asks for?
+ *	  Checks a request against the permissions of its key.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,14 +13,14 @@
 
 #include "model/permissions.h"
 
-/* What a key permits; what it points to lies in the same piece of memory. */
+/* What a key permits; its pointers are to the same chunk of memory. */
 typedef struct PermissionCheck
 {
 	Permissions permissions;
 	ArrayType  *allowed_ips;	/* of type inet; NULL: any */
 } PermissionCheck;
 
-/* What a caller of verify wants to do; NULL and NO_TOKENS: not said. */
+/* What a caller of apikey_verify wants to do; NULL, NO_TOKENS: unspecified. */
 typedef struct Request
 {
 	text	   *model;

@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * permissions.c
- *	  The permissions and rate-limit documents of a key.
+ *	  The permissions document of a key.
  *
- * Both are jsonb objects whose members are all optional; a JSON null is the
- * same as absence, since clients write absent options that way.  One parser
- * checks a document against its table of members and fills the struct.
+ * All members are optional; a JSON null means the same as absence, since
+ * clients write absent options that way.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,19 +12,15 @@
 
 #include "fmgr.h"
 #include "utils/builtins.h"
-#include "utils/numeric.h"
 
 #include "base/compat.h"
 #include "base/json_document.h"
 #include "model/permissions.h"
+#include "model/preset.h"
 
 #define PATTERN_MAX_LEN		255		/* fits a byte */
 #define PATTERN_WHOLE		'='
 #define PATTERN_PREFIX		'*'
-
-/* 2^53 - 1: the largest that every reader of JSON keeps exact */
-#define INTEGER_MAX			INT64CONST(9007199254740991)
-#define INTEGER_MAX_DIGITS	16
 
 typedef enum MemberType
 {
@@ -48,68 +43,16 @@ static const JsonDocument permissions_document = {
 	.nmembers = lengthof(permission_members),
 };
 
-/* In the order of RateLimits. */
-static const JsonDocumentMember rate_limit_members[] = {
-	{"requests_per_minute", MEMBER_INTEGER, offsetof(RateLimits, max[WINDOW_REQUESTS_MINUTE])},
-	{"tokens_per_minute", MEMBER_INTEGER, offsetof(RateLimits, max[WINDOW_TOKENS_MINUTE])},
-	{"requests_per_day", MEMBER_INTEGER, offsetof(RateLimits, max[WINDOW_REQUESTS_DAY])},
-	{"tokens_per_day", MEMBER_INTEGER, offsetof(RateLimits, max[WINDOW_TOKENS_DAY])},
-	{"max_concurrent_requests", MEMBER_INTEGER, offsetof(RateLimits, max[RATE_SLOTS])},
-};
-
-static const JsonDocument rate_limits_document = {
-	.name = "rate_limits",
-	.members = rate_limit_members,
-	.nmembers = lengthof(rate_limit_members),
-};
-
-typedef struct Preset
-{
-	const char *name;
-	const char *document;
-} Preset;
-
 static const Preset permissions_presets[] = {
 	{"full_access", "{\"allowed_models\": [\"*\"], \"allowed_endpoints\": [\"*\"]}"},
 	{"admin", "{\"allowed_models\": [\"*\"], \"allowed_endpoints\": [\"*\"], \"is_admin\": true}"},
 };
 
-static const Preset rate_limits_presets[] = {
-	{"unlimited", "{}"},
-	{"standard",
-		"{\"requests_per_minute\": 60, \"tokens_per_minute\": 100000,"
-		" \"requests_per_day\": 10000, \"tokens_per_day\": 1000000,"
-		" \"max_concurrent_requests\": 10}"},
-	{"premium",
-		"{\"requests_per_minute\": 600, \"tokens_per_minute\": 1000000,"
-		" \"requests_per_day\": 100000, \"tokens_per_day\": 10000000,"
-		" \"max_concurrent_requests\": 100}"},
-};
-
 PG_FUNCTION_INFO_V1(apikey_permissions_preset);
-PG_FUNCTION_INFO_V1(apikey_rate_limits_preset);
 PG_FUNCTION_INFO_V1(apikey_model_allowed);
 PG_FUNCTION_INFO_V1(apikey_endpoint_allowed);
 
-static int64
-parse_integer(const JsonDocument *document, const JsonDocumentMember *member, const JsonbValue *value)
-{
-	char	   *digits = "";
-	int64		result = 0;
-
-	if (value->type == jbvNumeric)
-		digits = DatumGetCString(DirectFunctionCall1(numeric_out,
-													 NumericGetDatum(value->val.numeric)));
-
-	if (strlen(digits) < 1 || strlen(digits) > INTEGER_MAX_DIGITS ||
-		strspn(digits, "0123456789") != strlen(digits) ||
-		(result = strtoll(digits, NULL, 10)) > INTEGER_MAX)
-		json_document_raise_bad_value(document, member, "a whole number from 0 to 9007199254740991");
-
-	return result;
-}
-
-/* Adds a pattern, of at least one byte, to a list. */
+/* Appends a pattern of at least one byte to a list. */
 static void
 add_pattern(StringInfo list, const char *pattern, int len)
 {
@@ -147,7 +90,7 @@ parse_patterns(const JsonDocument *document, const JsonDocumentMember *member, c
 		add_pattern(&list, element.val.string.val, element.val.string.len);
 	}
 
-	/* An empty list is none. */
+	/* An empty list is the same as no list. */
 	patterns = list.len > 0 ? cstring_to_text_with_len(list.data, list.len) : NULL;
 	pfree(list.data);
 	return patterns;
@@ -166,7 +109,7 @@ parse_member(const JsonDocument *document, const JsonDocumentMember *member,
 	switch ((MemberType) member->type)
 	{
 		case MEMBER_INTEGER:
-			*(int64 *) field = parse_integer(document, member, value);
+			*(int64 *) field = json_document_parse_integer(document, member, value);
 			break;
 		case MEMBER_BOOLEAN:
 			if (value->type != jbvBool)
@@ -187,42 +130,7 @@ permissions_parse(Jsonb *document, Permissions *permissions)
 	json_document_visit(&permissions_document, document, parse_member, permissions);
 }
 
-/* Parses a rate-limit document.  Raises 22023. */
-void
-rate_limits_parse(Jsonb *document, RateLimits *limits)
-{
-	memset(limits, 0, sizeof(RateLimits));
-	json_document_visit(&rate_limits_document, document, parse_member, limits);
-}
-
-/* Is there a limit on what passes in a window? */
-bool
-rate_limits_have_windows(const RateLimits *limits)
-{
-	for (int kind = 0; kind < WINDOW_NKINDS; kind++)
-	{
-		if (limits->max[kind] > 0)
-			return true;
-	}
-
-	return false;
-}
-
-/* Is there any limit? */
-bool
-rate_limits_any(const RateLimits *limits)
-{
-	return rate_limits_have_windows(limits) || limits->max[RATE_SLOTS] > 0;
-}
-
-/* The name of a limit in the document. */
-const char *
-rate_limits_name(int limit)
-{
-	return rate_limit_members[limit].name;
-}
-
-/* Does a pattern of the list, if any, match the subject? */
+/* Does a pattern of the list match the subject?  NULL is an empty list. */
 bool
 patterns_match(const Patterns *patterns, const text *subject)
 {
@@ -250,48 +158,19 @@ patterns_match(const Patterns *patterns, const text *subject)
 	return false;
 }
 
-/* As patterns_match(), but without a list all is allowed. */
+/* As patterns_match(), but without a list everything is allowed. */
 bool
 patterns_allow(const Patterns *patterns, const text *subject)
 {
 	return patterns == NULL || patterns_match(patterns, subject);
 }
 
-/* Returns the document of the preset with this name.  Raises 22023. */
-static Datum
-preset_document(const Preset *presets, int npresets, const text *name)
-{
-	StringInfoData known;
-
-	initStringInfo(&known);
-	for (int i = 0; i < npresets; i++)
-	{
-		const char *preset = presets[i].name;
-
-		if (VARSIZE_ANY_EXHDR(name) == strlen(preset) &&
-			memcmp(VARDATA_ANY(name), preset, strlen(preset)) == 0)
-			return DirectFunctionCall1(jsonb_in, CStringGetDatum(presets[i].document));
-		appendStringInfo(&known, "%s%s", i > 0 ? ", " : "", preset);
-	}
-
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown preset \"%s\"", text_to_cstring(name)),
-			 errhint("Presets are %s.", known.data)));
-}
-
+/* apikey_permissions_preset(name text): jsonb */
 Datum
 apikey_permissions_preset(PG_FUNCTION_ARGS)
 {
-	return preset_document(permissions_presets, lengthof(permissions_presets),
-						   PG_GETARG_TEXT_PP(0));
-}
-
-Datum
-apikey_rate_limits_preset(PG_FUNCTION_ARGS)
-{
-	return preset_document(rate_limits_presets, lengthof(rate_limits_presets),
-						   PG_GETARG_TEXT_PP(0));
+	return preset_find(permissions_presets, lengthof(permissions_presets),
+					   PG_GETARG_TEXT_PP(0));
 }
 
 /* apikey_model_allowed(permissions jsonb, model text): boolean */

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * status.c
- *	  The effective status of a key at a moment.
+ *	  The effective status of a key at a given time.
  *
- * One rule for what verify answers and what apikeys.info shows.
+ * One rule for apikey_verify and apikeys.info.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,7 +25,7 @@ static const char *const status_names[] = {
 
 PG_FUNCTION_INFO_V1(apikeys_effective_status);
 
-/* The status at now; a key that never expires has DT_NOEND for expires_at. */
+/* Returns the status at now; expires_at is DT_NOEND if the key never expires. */
 KeyStatus
 status_at(TimestampTz now, bool revoked, TimestampTz expires_at, bool enabled)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * status.h
- *	  The effective status of a key at a moment.
+ *	  The effective status of a key at a given time.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,25 +1,25 @@
 /*-------------------------------------------------------------------------
  *
  * window.c
- *	  Sliding windows: how much has passed lately?
+ *	  Sliding windows, which count what passes a rate limit.
  *
- * A window is two buckets of its length: the current one, and the one before
- * it, which counts by the part of it that a window ending now still covers.
- * So there is no burst of twice the limit where two buckets meet, and a
- * steady client is let in at a steady rate.  The first request after a pause
+ * A window has two buckets of its length: the current one, and the previous
+ * one, which is weighted by the part of it that a window ending now still
+ * covers.  So no burst of twice the limit passes where two buckets meet, and a
+ * steady client passes at a steady rate.  The first request after a pause
  * starts the buckets.
  *
- * The approximation takes what passed in the bucket before as spread evenly.
- * Of a client that bunches its requests at the end of one bucket and of the
- * next, more than the limit may pass within a window's length, but never
- * more than twice the limit, nor more than the limit at once.
+ * The weight assumes that requests in the previous bucket were spread evenly.
+ * If a client bunches its requests at the end of one bucket and of the next,
+ * more than the limit can pass within a window's length, but never more than
+ * twice the limit, nor more than the limit at once.
  *
- * What is used only shrinks as time goes by with nothing spent, so there is
- * one moment from which on a request passes.
+ * While nothing is spent, the used amount only decreases, so a request passes
+ * from a certain time on.
  *
- * Whoever needs the time rolls a window on to now.  A clock that was set back
- * starts the current bucket afresh, with the counts of both; so it takes two
- * windows, and not as long as the clock was set back, until they are gone.
+ * Functions that take the time advance a window to it.  If the clock was set
+ * back, the current bucket starts again with both counts; so they expire after
+ * two window lengths, however far the clock was set back.
  *
  *-------------------------------------------------------------------------
  */
@@ -45,7 +45,7 @@ add_saturated(int64 a, int64 b)
 	return pg_add_s64_overflow(a, b, &sum) ? PG_INT64_MAX : sum;
 }
 
-/* Rolls a window on, so that its current bucket is that of now. */
+/* Advances a window, so that now is in its current bucket. */
 static void
 advance(Window *window, int64 length, TimestampTz now)
 {
@@ -64,11 +64,11 @@ advance(Window *window, int64 length, TimestampTz now)
 		window->start = now;
 }
 
-/* Returns the part of a count that remaining is of length. */
+/* Returns count * remaining / length. */
 static int64
 part_of(int64 count, int64 remaining, int64 length)
 {
-	/* Division is dear, several times so in 128 bits, and seldom needed. */
+	/* Division is slow, much more so in 128 bits, and seldom needed. */
 	if (count == 0)
 		return 0;
 	if (count <= PG_INT64_MAX / USECS_PER_DAY)
@@ -76,7 +76,7 @@ part_of(int64 count, int64 remaining, int64 length)
 	return (int64) ((int128) count * remaining / length);
 }
 
-/* What is used of a window whose current bucket is that of now. */
+/* Returns the used amount of an advanced window. */
 static int64
 used(const Window *window, int64 length, TimestampTz now)
 {
@@ -84,6 +84,7 @@ used(const Window *window, int64 length, TimestampTz now)
 						 part_of(window->previous, window->start + length - now, length));
 }
 
+/* Returns the used amount of a window. */
 int64
 window_used(Window *windows, WindowKind kind, TimestampTz now)
 {
@@ -93,21 +94,24 @@ window_used(Window *windows, WindowKind kind, TimestampTz now)
 	return used(window, lengths[kind], now);
 }
 
-/* The longest time before a bucket's weight is gone at which it counts room at most. */
+/*
+ * Returns the longest remaining time of a previous bucket with this count at
+ * which its weighted count is at most max.
+ */
 static int64
-remaining_for(int64 count, int64 room, int64 length)
+remaining_for(int64 count, int64 max, int64 length)
 {
 	int128		remaining;
 
 	if (count == 0)
 		return length;
-	remaining = (((int128) room + 1) * length - 1) / count;
+	remaining = (((int128) max + 1) * length - 1) / count;
 	return (int64) Min(remaining, length);
 }
 
 /*
- * Returns the earliest time at which a cost passes if nothing else does until
- * then: 0 for now, DT_NOEND for never.
+ * Returns the earliest time at which a cost passes if nothing else is spent:
+ * 0 for now, DT_NOEND for never.
  */
 TimestampTz
 window_wait(Window *windows, WindowKind kind, int64 limit, int64 cost,
@@ -115,42 +119,43 @@ window_wait(Window *windows, WindowKind kind, int64 limit, int64 cost,
 {
 	Window	   *window = &windows[kind];
 	int64		length = lengths[kind];
-	int64		room = limit - cost;
+	int64		available = limit - cost;
 
-	if (room < 0)
+	if (available < 0)
 		return DT_NOEND;
 	advance(window, length, now);
-	if (used(window, length, now) <= room)
+	if (used(window, length, now) <= available)
 		return 0;
 
-	/* In this bucket, while the one before it fades? */
-	if (window->current <= room)
+	/* In this bucket, as the weight of the previous one decreases? */
+	if (window->current <= available)
 	{
-		int64		remaining = remaining_for(window->previous, room - window->current, length);
+		int64		remaining = remaining_for(window->previous, available - window->current, length);
 
 		if (remaining > 0)
 			return window->start + length - remaining;
 	}
 
-	/* In the next one, while this one fades, or when it is gone. */
-	return window->start + 2 * length - remaining_for(window->current, room, length);
+	/* In the next one, as the weight of this one decreases, or after it. */
+	return window->start + 2 * length - remaining_for(window->current, available, length);
 }
 
 /*
- * Is there room without a further look?  No more is used than both buckets
- * have.  After a clock that was set back the window has to be rolled on, lest
- * the buckets stay for as long as that.
+ * Does a cost pass even if the previous bucket counts in full?  Then the window
+ * need not be advanced, unless the clock was set back: the buckets would last
+ * that much longer.
  */
 static inline bool
-has_room(const Window *window, int64 room, TimestampTz now)
+passes_unweighted(const Window *window, int64 available, TimestampTz now)
 {
-	return window->previous <= room && window->current <= room - window->previous &&
+	return window->previous <= available && window->current <= available - window->previous &&
 		   now >= window->start;
 }
 
 /*
- * Finds the window in which the costs do not pass now: of several the one
- * that takes longest, since then they pass in all.  limits of 0 are none.
+ * Returns the window whose limit its cost exceeds now, or NO_WINDOW: of several
+ * the last that admits its cost, since by then all do.  *until is that time,
+ * or 0.  A limit of 0 means unlimited.
  */
 int
 window_find_full(Window *windows, const int64 *limits, const int64 *costs,
@@ -163,7 +168,7 @@ window_find_full(Window *windows, const int64 *limits, const int64 *costs,
 	{
 		TimestampTz wait;
 
-		if (limits[kind] == 0 || has_room(&windows[kind], limits[kind] - costs[kind], now))
+		if (limits[kind] == 0 || passes_unweighted(&windows[kind], limits[kind] - costs[kind], now))
 			continue;
 		wait = window_wait(windows, kind, limits[kind], costs[kind], now);
 		if (wait > *until)
@@ -176,7 +181,7 @@ window_find_full(Window *windows, const int64 *limits, const int64 *costs,
 	return full;
 }
 
-/* Spends in each window that has a limit, be there room or not. */
+/* Spends the costs in each window with a limit, even beyond the limit. */
 void
 window_spend(Window *windows, const int64 *limits, const int64 *costs, TimestampTz now)
 {
@@ -190,7 +195,7 @@ window_spend(Window *windows, const int64 *limits, const int64 *costs, Timestamp
 	}
 }
 
-/* Does any window remember something? */
+/* Is anything counted in any window? */
 bool
 window_any_live(Window *windows, TimestampTz now)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * window.h
- *	  Sliding windows: how much has passed lately?
+ *	  Sliding windows, which count what passes a rate limit.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,7 +18,7 @@ typedef struct Window
 	int64		previous;		/* and in the one before it */
 } Window;
 
-/* The windows of a line of keys, in the order of the rate-limit document. */
+/* The windows of a key family, in the order of the rate-limit document. */
 typedef enum WindowKind
 {
 	WINDOW_REQUESTS_MINUTE,

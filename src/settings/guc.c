@@ -19,67 +19,66 @@
 #include "settings/hmac_secrets.h"
 
 /*
- * apikeys.key_prefix: set it to tell your keys from other people's, so that
- * a scanner that finds one knows whose it is.
+ * apikeys.key_prefix: set it to a prefix of your own, so that a secret scanner
+ * that finds a key can attribute it to you.
  */
 char	   *guc_key_prefix;
 
 /*
  * apikeys.last_used_throttle, in seconds: raise it to write less, lower it to
- * see the last use of a busy key sooner on disk, -1 to keep no last use.
+ * have the last use of a busy key on disk sooner; -1 records no last use.
  */
 int			guc_last_used_throttle;
 
 /*
- * apikeys.flush_interval, in milliseconds: how long what is pending may wait
- * for others to be persisted with it.  Raise it to write less often.
+ * apikeys.flush_interval, in milliseconds: how long pending uses wait for
+ * others to be persisted with them.  Raise it to write less often.
  */
 int			guc_flush_interval;
 
 /*
- * apikeys.max_tracked_keys: how many keys the shared memory of a server that
- * preloads the library has room for.  Raise it when apikeys.stats shows
- * evictions or dropped uses.
+ * apikeys.max_tracked_keys: how many keys fit in shared memory.  Raise it when
+ * apikeys.stats shows evictions or dropped uses.
  */
 int			guc_max_tracked_keys;
 
 /*
- * apikeys.cache_size, in rows a backend: raise it when apikeys.stats shows
- * many misses among many keys; 0 saves the memory and reads the table each
- * time.
+ * apikeys.cache_size, in rows per backend: raise it when apikeys.stats shows
+ * many misses with many keys in use; 0 turns the cache off, which saves its
+ * memory.
  */
 int			guc_cache_size;
 
 /*
  * apikeys.slot_timeout, in milliseconds: after how long a slot that is not
- * given back frees itself.  Set it above the longest request that you serve,
- * and not much above, since what a crashed caller holds is lost until then.
+ * released expires.  Set it above the longest request that you serve, but not
+ * far above, since the slots of a crashed caller are blocked until then.
  */
 int			guc_slot_timeout;
 
 /*
- * apikeys.redact_log: turn it off while you look for something in the log
- * that it hides, or where its cost shows.  It holds for the whole server, and
- * no session can change it: the log is everybody's.
+ * apikeys.redact_log: turn it off while you need something in the log that it
+ * masks, or if its cost matters.  It applies to the whole server, and no
+ * session can change it, since all sessions share the log.
  */
 bool		guc_redact_log;
 
 /*
- * apikeys.request_header: where PostgREST's clients send the key, if it is
- * not in x-api-key.  Empty: only "Authorization: Bearer" counts.
+ * apikeys.request_header: the header in which PostgREST's clients send the key,
+ * if not x-api-key.  Empty: only "Authorization: Bearer" is read.
  */
 char	   *guc_request_header;
 
 /*
- * apikeys.notify_channel: set it to hear of each change of a key when it is
- * committed.  For the whole server, so that nobody's session is left out; not
- * shown to everybody, since whoever knows the name may listen.
+ * apikeys.notify_channel: set it to be notified of each committed change of a
+ * key.  It applies to the whole server, so that no session is left out; it is
+ * not shown to everybody, since whoever knows the name can listen.
  */
 char	   *guc_notify_channel;
 
 /*
- * apikeys.hmac_secret_file: set it so that whoever gets hold of the table,
- * a backup for example, cannot even check a guess at a key.
+ * apikeys.hmac_secret_file: set it so that somebody with a copy of the table, a
+ * backup for example, cannot test guesses of a key.
  */
 char	   *guc_hmac_secret_file;
 
@@ -94,7 +93,7 @@ check_key_prefix(char **newval, void **extra, GucSource source)
 	return false;
 }
 
-/* A header's name, as RFC 9110 has it. */
+/* A field name according to RFC 9110. */
 static bool
 check_request_header(char **newval, void **extra, GucSource source)
 {
@@ -108,7 +107,7 @@ check_request_header(char **newval, void **extra, GucSource source)
 	return false;
 }
 
-/* NOTIFY takes no longer name than an identifier's. */
+/* NOTIFY accepts names up to the length of an identifier. */
 static bool
 check_notify_channel(char **newval, void **extra, GucSource source)
 {
@@ -119,20 +118,20 @@ check_notify_channel(char **newval, void **extra, GucSource source)
 	return false;
 }
 
-/* True while the library is loaded. */
+/* True while guc_init() runs. */
 static bool loading = false;
 static bool preloaded = false;
 
 /*
- * Reads the file of secrets.  This is called at each reload, also when the
- * setting has not changed.  A file that is refused leaves the setting and the
- * secrets as they are; the server logs that in the postmaster alone, and
- * where the postmaster does not know us, we do.
+ * Reads the file of secrets.  It is called at each reload, even if the setting
+ * has not changed.  If the file is rejected, setting and secrets stay as they
+ * are.  Only the postmaster logs that; if it has not loaded the library, each
+ * backend does.
  *
- * When the library is loaded there is nothing to be left as it is: then the
- * setting says what it should, there are no secrets, and no keys are made.
- * Nor may a parallel worker fail; it has what the postmaster has, and its
- * leader has said what there is to say.
+ * While the library is loaded there is no previous state: the setting is
+ * accepted, there are no secrets, and no keys can be generated.  A parallel
+ * worker must not fail either: it inherits the postmaster's secrets, and its
+ * leader has logged the error.
  */
 static bool
 check_hmac_secret_file(char **newval, void **extra, GucSource source)
@@ -145,7 +144,7 @@ check_hmac_secret_file(char **newval, void **extra, GucSource source)
 	fault = hmac_secrets_stage(*newval);
 	if (fault == NULL)
 	{
-		*extra = guc_malloc(LOG, 1); /* says that there is a set to adopt */
+		*extra = guc_malloc(LOG, 1); /* not NULL: a set to adopt */
 		return *extra != NULL;
 	}
 
@@ -164,8 +163,8 @@ check_hmac_secret_file(char **newval, void **extra, GucSource source)
 }
 
 /*
- * Adopts what the check before has read.  There always was one: the setting
- * follows the configuration file alone, so no old value is ever restored.
+ * Adopts the secrets that the check hook has read.  It always ran just before:
+ * a PGC_SIGHUP setting is never restored to an earlier value.
  */
 static void
 assign_hmac_secret_file(const char *newval, void *extra)
@@ -176,7 +175,7 @@ assign_hmac_secret_file(const char *newval, void *extra)
 		hmac_secrets_clear();
 }
 
-/* Defines the settings; called once, when the library is loaded. */
+/* Defines the settings.  Called from _PG_init(). */
 void
 guc_init(void)
 {
@@ -193,7 +192,7 @@ guc_init(void)
 
 	DefineCustomIntVariable("apikeys.last_used_throttle",
 							"Sets how often the last use of a key is written to its table.",
-							"-1 keeps no last use.",
+							"-1 records no last use.",
 							&guc_last_used_throttle,
 							300, -1, INT_MAX / 1000,
 							PGC_SIGHUP, GUC_UNIT_S,
@@ -207,7 +206,7 @@ guc_init(void)
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 
-	/* A library that is loaded later can no longer define the stricter one. */
+	/* PGC_POSTMASTER can only be defined while the server starts. */
 	DefineCustomIntVariable("apikeys.max_tracked_keys",
 							"Sets how many keys are tracked in shared memory.",
 							NULL,
@@ -225,7 +224,7 @@ guc_init(void)
 							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("apikeys.slot_timeout",
-							"Sets after how long a slot that is not released frees itself.",
+							"Sets after how long a slot that is not released expires.",
 							NULL,
 							&guc_slot_timeout,
 							600000, 1, INT_MAX,
@@ -240,7 +239,7 @@ guc_init(void)
 							 PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
 
-	/* A setting that a request could change would stay for the next one. */
+	/* If a request could change it, it would apply to the next one as well. */
 	DefineCustomStringVariable("apikeys.request_header",
 							   "Sets the header of an HTTP request in which apikey_pre_request() looks for a key.",
 							   "If it is empty, only \"Authorization: Bearer\" is looked at.",

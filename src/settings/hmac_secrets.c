@@ -3,21 +3,20 @@
  * hmac_secrets.c
  *	  The HMAC secrets, as this process has read them from their file.
  *
- * The secrets are in the memory of processes and nowhere else: not in shared
- * memory, not in the setting, which names the file, not in the memory that
- * the server keeps for it, and not in what is said about a file that is
- * refused.  What is replaced is wiped.
+ * The secrets are only in the local memory of processes: not in shared memory,
+ * not in the setting, which names the file, nor in its extra data, and not in
+ * the errors about a rejected file.  Replaced secrets are wiped.
  *
- * There are two sets.  The set in use is what the file held at the last
- * reload; its first secret signs new keys, all of them verify.  A backend in
- * the middle of a long statement has not reloaded yet while others have, and
- * may be asked for a key that they have signed with a secret it does not
- * know.  So who does not find a key looks whether the file has changed since,
- * and then takes the secrets that it does not know into a second set, which
- * verifies, never signs, and lasts until the reload.
+ * There are two sets.  The set in use is the file's content at the last
+ * reload; its first secret hashes new keys, and a key is looked up under all of
+ * them.  A backend in a long statement has not reloaded yet when others have,
+ * and may be given a key that they have hashed with a secret unknown to it.  So
+ * a backend that does not find a key checks whether the file has changed, and
+ * reads the new secrets into a second set, under which keys are looked up but
+ * never hashed, until the reload.
  *
- * A file that is refused changes nothing.  It is read whole and by one
- * descriptor, so that what is checked is what is read.
+ * A rejected file changes nothing.  The file is opened once and read whole, so
+ * that what was checked is what is used.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,7 +33,7 @@
 
 #define FILE_MAX_SIZE	32768
 
-/* Tells one content of the file from another without reading it. */
+/* Identifies a version of the file without reading it. */
 typedef struct FileStamp
 {
 	dev_t		device;
@@ -51,13 +50,13 @@ typedef struct SecretSet
 } SecretSet;
 
 static SecretSet in_use;
-static SecretSet staged;		/* read, and not yet adopted */
-static SecretSet unadopted;		/* of a file that is yet to be reloaded */
+static SecretSet staged;		/* read, not yet adopted */
+static SecretSet unadopted;		/* new ones of a file not yet reloaded */
 
-/* Changes with every change of what verifies or signs. */
+/* Incremented with every change of in_use or unadopted. */
 static uint64 version = 0;
 
-static char reason[256];		/* why a file is refused */
+static char reason[256];		/* why a file is rejected */
 
 static void
 wipe(SecretSet *set)
@@ -88,8 +87,8 @@ is_name(const char *text, size_t len)
 }
 
 /*
- * May a text be a secret?  White space at its ends would be there by
- * accident, and a control character is a sign of a file of another kind.
+ * May a text be a secret?  Spaces at its ends are probably accidental, and a
+ * control character suggests a file of another kind.
  */
 static bool
 is_secret(const char *text, size_t len)
@@ -103,9 +102,8 @@ is_secret(const char *text, size_t len)
 }
 
 /*
- * Parses a line, "name:secret".  Returns NULL or why it is refused; nothing
- * of the line is quoted but what has the form of a name and stands before a
- * colon.
+ * Parses a line, "name:secret".  Returns NULL or why it is rejected, which
+ * quotes nothing of the line but a well-formed name before a colon.
  */
 static const char *
 parse_line(SecretSet *set, int number, const char *line, size_t len)
@@ -144,7 +142,7 @@ parse_line(SecretSet *set, int number, const char *line, size_t len)
 	return reason;
 }
 
-/* Parses a file's content; NULL or why it is refused. */
+/* Parses a file's content; returns NULL or why it is rejected. */
 static const char *
 parse(SecretSet *set, const char *content, size_t size)
 {
@@ -172,7 +170,7 @@ parse(SecretSet *set, const char *content, size_t size)
 		line = next;
 	}
 
-	/* An editor at work leaves such a file for a moment. */
+	/* The file may be empty for a moment while an editor saves it. */
 	return set->n > 0 ? NULL : "It holds no secret.";
 }
 
@@ -183,7 +181,7 @@ stamp_of(const struct stat *st)
 {
 	FileStamp	stamp;
 
-	memset(&stamp, 0, sizeof(stamp)); /* to be compared as bytes */
+	memset(&stamp, 0, sizeof(stamp)); /* stamps are compared bytewise */
 	stamp.device = st->st_dev;
 	stamp.inode = st->st_ino;
 	stamp.size = st->st_size;
@@ -192,7 +190,7 @@ stamp_of(const struct stat *st)
 	return stamp;
 }
 
-/* The rule is that of the server for the keys of its certificates. */
+/* The same rule as for ssl_key_file. */
 static const char *
 check_file(const struct stat *st)
 {
@@ -207,7 +205,7 @@ check_file(const struct stat *st)
 	return NULL;
 }
 
-/* Reads an open file into a set; NULL or why it is refused. */
+/* Reads an open file into a set; returns NULL or why it is rejected. */
 static const char *
 read_descriptor(int fd, SecretSet *set)
 {
@@ -242,11 +240,11 @@ read_descriptor(int fd, SecretSet *set)
 	return fault;
 }
 
-/* Reads a file into a set; NULL or why it is refused. */
+/* Reads a file into a set; returns NULL or why it is rejected. */
 static const char *
 read_file(const char *path, SecretSet *set)
 {
-	/* Whoever made the path a pipe shall not keep us waiting. */
+	/* O_NONBLOCK: do not wait should the path be a pipe. */
 	int			fd = BasicOpenFile(path, O_RDONLY | O_NONBLOCK | PG_BINARY);
 	const char *fault;
 
@@ -266,7 +264,7 @@ read_file(const char *path, SecretSet *set)
 
 /*
  * Reads the secrets of a file, for hmac_secrets_adopt().  Returns NULL, or a
- * sentence that says why the file is refused.
+ * sentence that says why the file is rejected.
  */
 const char *
 hmac_secrets_stage(const char *path)
@@ -278,7 +276,7 @@ hmac_secrets_stage(const char *path)
 	return fault;
 }
 
-/* Puts the secrets that have been staged into use. */
+/* Puts the staged secrets into use. */
 void
 hmac_secrets_adopt(void)
 {
@@ -293,7 +291,7 @@ hmac_secrets_adopt(void)
 	wipe(&staged);
 }
 
-/* Forgets all secrets. */
+/* Removes all secrets. */
 void
 hmac_secrets_clear(void)
 {
@@ -304,16 +302,16 @@ hmac_secrets_clear(void)
 	wipe(&staged);
 }
 
-/* -------------------------------------------------- for those who hash keys */
+/* -------------------------------------------- for the hashing of keys */
 
-/* The secret that signs new keys; NULL: there are none. */
+/* The secret to hash new keys with, or NULL without secrets. */
 const HmacSecret *
 hmac_secrets_first(void)
 {
 	return in_use.n > 0 ? &in_use.secrets[0] : NULL;
 }
 
-/* How many secrets verify. */
+/* Returns the number of secrets under which keys are looked up. */
 int
 hmac_secrets_count(void)
 {
@@ -333,7 +331,7 @@ hmac_secrets_version(void)
 	return version;
 }
 
-/* Does the file hold secrets that are yet to be loaded, for all we know? */
+/* Did hmac_secrets_reread() find new secrets since the last reload? */
 bool
 hmac_secrets_are_outdated(void)
 {
@@ -352,9 +350,9 @@ is_in_use(const HmacSecret *secret)
 }
 
 /*
- * Looks whether a file holds secrets that are not known yet, and has them
- * verify until the next reload.  True if there are some.  A file that has not
- * changed since it was read costs one stat().
+ * If a file has changed since it was read, reads those of its secrets that are
+ * not in use into the second set, and returns true if there are any.  Costs
+ * one stat() if it has not changed.
  */
 bool
 hmac_secrets_reread(const char *path)
@@ -373,7 +371,7 @@ hmac_secrets_reread(const char *path)
 	if (unadopted.n > 0)
 		version++;
 	if (read_file(path, &unadopted) != NULL)
-		unadopted.n = 0;		/* its stamp stays, so that it is read once */
+		unadopted.n = 0;		/* its stamp stays: it is read only once */
 
 	for (int i = 0; i < unadopted.n; i++)
 	{

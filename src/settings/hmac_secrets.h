@@ -8,7 +8,7 @@
 #ifndef APIKEYS_SETTINGS_HMAC_SECRETS_H
 #define APIKEYS_SETTINGS_HMAC_SECRETS_H
 
-#define HMAC_SECRETS_MAX			16	/* in a file: an unknown text costs as many hashes */
+#define HMAC_SECRETS_MAX			16	/* per file; an unknown key costs that many hashes */
 #define HMAC_SECRET_NAME_MAX_LEN 63
 #define HMAC_SECRET_MIN_LEN		16
 #define HMAC_SECRET_MAX_LEN		255
@@ -25,12 +25,12 @@ typedef struct HmacSecret
 
 #define hmac_secrets_value(secret)	((const bytea *) &(secret)->value)
 
-/* for the setting that names the file */
+/* for apikeys.hmac_secret_file */
 extern const char *hmac_secrets_stage(const char *path);
 extern void hmac_secrets_adopt(void);
 extern void hmac_secrets_clear(void);
 
-/* for those who hash keys */
+/* for the hashing of keys */
 extern const HmacSecret *hmac_secrets_first(void);
 extern int	hmac_secrets_count(void);
 extern const HmacSecret *hmac_secrets_get(int i);

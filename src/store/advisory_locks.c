@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * advisory_locks.c
- *	  The locks that are not on a table.
+ *	  The advisory locks of the extension.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,14 +16,14 @@
 #include "base/compat.h"
 #include "store/advisory_locks.h"
 
-#define LOCK_KIND	0xA9		/* SQL's advisory locks are of kinds 1 and 2 */
+#define LOCK_CLASS	0xA9		/* SQL functions use 1 and 2 */
 
 PG_FUNCTION_INFO_V1(apikeys_try_lock_use);
 
 /*
- * Takes a lock of ours until the transaction ends: of the use of a key, or,
- * with an id of NULL, of the flush of this database.  They are advisory locks
- * of a kind that no SQL function makes, so nobody else can hold them.
+ * Takes a lock until the transaction ends: that of the last use of a key, or,
+ * with an id of NULL, that of the flush of this database.  No SQL function takes
+ * advisory locks of this class, so users cannot hold them.
  */
 static bool
 lock(const pg_uuid_t *id, bool wait)
@@ -31,13 +31,13 @@ lock(const pg_uuid_t *id, bool wait)
 	uint32		hash = id == NULL ? 0 : hash_bytes(id->data, UUID_LEN);
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, id != NULL, hash, LOCK_KIND);
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, id != NULL, hash, LOCK_CLASS);
 	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 /*
- * Takes the lock that lets one flush at a time work in this database.  False
- * when another has it and we do not wait.
+ * Takes the lock that serializes flushes of this database.  Returns false if
+ * another transaction holds it and wait is false.
  */
 bool
 store_lock_flush(bool wait)
@@ -45,7 +45,7 @@ store_lock_flush(bool wait)
 	return lock(NULL, wait);
 }
 
-/* apikeys.try_lock_use(id uuid): boolean, for the statements above. */
+/* apikeys.try_lock_use(id uuid): boolean, for statements of the store. */
 Datum
 apikeys_try_lock_use(PG_FUNCTION_ARGS)
 {

@@ -32,7 +32,7 @@ static Statement lock_budget = {
 	STATEMENT_ARGS(UUIDOID)
 };
 
-/* Against its deletion, not against a change. */
+/* Prevents its deletion, but not a change. */
 static Statement lock_budget_for_share = {
 	.sql = "SELECT FROM apikeys.budget b"
 	" WHERE b.id OPERATOR(pg_catalog.=) $1"
@@ -82,23 +82,23 @@ static Statement update_budget = {
 };
 
 /*
- * What has been spent is left to the clean-up: a flush that adds to it must
- * not have to wait.  What is in the ledger still goes when it is rolled up.
+ * Rows of budget_period are left to apikey_cleanup, so that no flush has to
+ * wait.  Entries in the ledger are discarded when they are rolled up.
  */
 static Statement delete_budget = {
-	.sql = "WITH gone AS (DELETE FROM apikeys.budget"
+	.sql = "WITH deleted AS (DELETE FROM apikeys.budget"
 	" WHERE id OPERATOR(pg_catalog.=) $1"
 	" RETURNING id, name)"
 	" " ADD_EVENT
 	" SELECT $2, $3, 'budget_delete', NULL, pg_catalog.jsonb_build_object("
-	"'budget_id', gone.id, 'name', gone.name) FROM gone",
+	"'budget_id', deleted.id, 'name', deleted.name) FROM deleted",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID)
 };
 
 /*
- * Finds a budget, and what has been committed as spent of it; false when
- * there is none.  Takes no lock.  The saved, unless NULL, is set to that of
- * the snapshot with which the budget was read.
+ * Finds a budget, and what has been committed as spent of it; returns false if
+ * it does not exist.  Takes no row lock.  saved, unless NULL, is set to the
+ * snapshot with which the budget was read.
  */
 bool
 store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved)
@@ -133,7 +133,10 @@ store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved)
 	return found;
 }
 
-/* Locks a budget against every change until the transaction ends. */
+/*
+ * Locks a budget against every change until the transaction ends, and reads its
+ * configuration; returns false if it does not exist.
+ */
 bool
 store_lock_budget(const pg_uuid_t *id, BudgetConfig *config)
 {
@@ -151,9 +154,9 @@ store_lock_budget(const pg_uuid_t *id, BudgetConfig *config)
 }
 
 /*
- * Has a budget stay, if there is one with this id, until the transaction ends.
- * To be called before a key is made to point to it: who deletes the budget
- * looks for keys, and cannot see ours yet.
+ * Prevents the deletion of a budget, if it exists, until the transaction ends.
+ * To be called before a key is assigned to it: a transaction that deletes the
+ * budget checks for keys, and cannot see ours yet.
  */
 void
 store_lock_budget_for_share(const pg_uuid_t *id)
@@ -165,14 +168,14 @@ store_lock_budget_for_share(const pg_uuid_t *id)
 	store_close(&scope);
 }
 
-/* Returns the row of apikeys.budget_info of a budget that exists. */
+/* Returns the row of apikeys.budget_info of an existing budget. */
 Datum
 store_budget_info(const pg_uuid_t *id)
 {
 	return store_read_info(&budget_info, "budget_info", id);
 }
 
-/* Does a key point to a budget, whatever the key's status? */
+/* Is any key, of whatever status, assigned to a budget? */
 bool
 store_budget_has_keys(const pg_uuid_t *id)
 {
@@ -186,7 +189,7 @@ store_budget_has_keys(const pg_uuid_t *id)
 	return found;
 }
 
-/* Runs a statement whose arguments are the configuration, id, now and role. */
+/* Executes a statement with the arguments configuration, id, now and role. */
 static void
 write_budget(Statement *statement, const pg_uuid_t *id, const BudgetConfig *config,
 			 TimestampTz now)
@@ -212,7 +215,7 @@ store_insert_budget(const pg_uuid_t *id, const BudgetConfig *config, TimestampTz
 	write_budget(&insert_budget, id, config, now);
 }
 
-/* Stores the configuration of a locked budget; the event says what changed. */
+/* Stores the configuration of a locked budget; its event has the changes. */
 void
 store_update_budget(const pg_uuid_t *id, const BudgetConfig *config, TimestampTz now)
 {

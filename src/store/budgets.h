@@ -15,7 +15,7 @@
 #include "base/saved_snapshot.h"
 #include "model/budget_config.h"
 
-/* A budget, and what is spent of it in the present period. */
+/* A budget, and what is spent of it in the current period. */
 typedef struct BudgetRow
 {
 	char	   *name;

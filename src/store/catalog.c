@@ -17,7 +17,7 @@
 
 #include "store/catalog.h"
 
-/* Returns the oid of a table of ours. */
+/* Returns the oid of a table in schema apikeys.  Raises 42P01. */
 Oid
 store_relation_oid(const char *name)
 {
@@ -31,9 +31,9 @@ store_relation_oid(const char *name)
 }
 
 /*
- * Locks the extension until the transaction ends; false when it is gone by
- * then, or remade under another oid, or when somebody has it locked and we do
- * not wait.  DROP EXTENSION locks it first of all.
+ * Locks the extension until the transaction ends, as DROP EXTENSION does before
+ * anything else.  Returns false if it has been dropped, or re-created under
+ * another oid, or if the lock is taken and wait is false.
  */
 bool
 store_lock_extension(Oid extension, LOCKMODE mode, bool wait)

@@ -1,15 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * grants.c
- *	  The statements that hand out rights on the extension's objects.
+ *	  The statements that grant rights on the extension's objects.
  *
- * GRANT takes no parameters, so these are the only texts that are put
- * together when they are run: of names that the catalog has and the server
- * quotes.
+ * GRANT takes no parameters, so these are the only statements that are built
+ * at run time: from names in the catalogs, which the server quotes.
  *
- * Two that grant at once would change the same rows of the catalog, and the
- * second would fail.  So a lock on the extension, held until the transaction
- * ends, lets one at a time, and keeps DROP EXTENSION away meanwhile.
+ * Concurrent grants would update the same catalog rows, and the second would
+ * fail.  So a lock on the extension, held until the transaction ends,
+ * serializes them, and blocks DROP EXTENSION meanwhile.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,7 +24,7 @@
 #include "store/grants.h"
 #include "store/spi.h"
 
-/* The members of extension $1 with the names $2, as GRANT wants them. */
+/* The members of extension $1 with the names $2, in the syntax of GRANT. */
 static Statement functions_to_grant = {
 	.sql = "SELECT pg_catalog.string_agg(pg_catalog.format('%I.%I(%s)',"
 	" n.nspname, p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid)), ', ')"
@@ -55,7 +54,7 @@ static Statement views_to_grant = {
 	STATEMENT_ARGS(OIDOID, TEXTARRAYOID)
 };
 
-/* The schema that extension $1 was installed into, and what role $2 may there. */
+/* The schema of extension $1, and what role $2 may do there. */
 static Statement target_schema = {
 	.sql = "SELECT pg_catalog.quote_ident(n.nspname),"
 	" pg_catalog.has_schema_privilege($2, n.oid, 'USAGE'),"
@@ -73,7 +72,7 @@ static Statement add_event = {
 	STATEMENT_ARGS(TIMESTAMPTZOID, NAMEOID, TEXTOID, TEXTOID, TEXTOID)
 };
 
-/* Raises 22023 for the owner, who has all rights and could only lose some. */
+/* Raises 22023 for the owner, who has all rights and must not lose any. */
 static void
 check_not_owner(const char *name, Oid role)
 {
@@ -84,6 +83,7 @@ check_not_owner(const char *name, Oid role)
 				 errhint("The owner has every right; grant to another role.")));
 }
 
+/* Executes a utility command. */
 static void
 run_utility(const char *sql)
 {
@@ -95,8 +95,8 @@ run_utility(const char *sql)
 }
 
 /*
- * Gives or takes a right on a list of objects.  Taken away is also what the
- * role has passed on.
+ * Grants or revokes a right on a list of objects.  Revokes also what the role
+ * has granted to others.
  */
 static void
 change_right(bool revoke, const char *right, const char *objects, const char *role)
@@ -107,7 +107,7 @@ change_right(bool revoke, const char *right, const char *objects, const char *ro
 		run_utility(psprintf("GRANT %s %s TO %s", right, objects, role));
 }
 
-/* Does so for those members of the extension that have the right names. */
+/* Does so for the members of the extension with the given names. */
 static void
 change_rights_on_members(const Grant *grant, Oid extension, Statement *members,
 						 ArrayType *names, const char *right, const char *role)
@@ -121,12 +121,12 @@ change_rights_on_members(const Grant *grant, Oid extension, Statement *members,
 }
 
 /*
- * Lets a role into the schema of the functions, if it is not yet.  That is
- * never undone: others may have objects there.  One who may create functions
- * there may put his own in the place of ours.
+ * Grants USAGE on the schema of the functions, unless the role has it.  That is
+ * never revoked, since the schema may contain other objects.  Warns of a role
+ * with CREATE, which could have its own functions called in place of ours.
  */
 static void
-open_target_schema(const Grant *grant, Oid extension, const char *role)
+grant_target_schema(const Grant *grant, Oid extension, const char *role)
 {
 	SPITupleTable *found;
 	char	   *schema;
@@ -144,7 +144,7 @@ open_target_schema(const Grant *grant, Oid extension, const char *role)
 				 errhint("Revoke CREATE on the schema from it, or from PUBLIC.")));
 }
 
-/* Gives a role what the grant says, or takes it away, and adds the event. */
+/* Grants or revokes rights, with the event.  Raises 42704 and 22023. */
 void
 store_change_grant(const Grant *grant, TimestampTz now)
 {
@@ -171,7 +171,7 @@ store_change_grant(const Grant *grant, TimestampTz now)
 		change_right(grant->revoke, "USAGE ON SCHEMA", "apikeys", role);
 	}
 	if (!grant->revoke)
-		open_target_schema(grant, extension, role);
+		grant_target_schema(grant, extension, role);
 	store_write_one(&add_event, "event",
 					(Datum[]) {
 						TimestampTzGetDatum(now),

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * grants.h
- *	  The statements that hand out rights on the extension's objects.
+ *	  The statements that grant rights on the extension's objects.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,13 +11,13 @@
 #include "utils/array.h"
 #include "utils/timestamp.h"
 
-/* What a role is to have, or to have no longer. */
+/* Rights to be granted to a role or revoked from it. */
 typedef struct Grant
 {
 	Oid			role;
 	const char *access;			/* level, for the event */
-	ArrayType  *functions;		/* text[]: names of those to call */
-	ArrayType  *views;			/* text[]: names of those to read */
+	ArrayType  *functions;		/* text[]: names of those for EXECUTE */
+	ArrayType  *views;			/* text[]: names of those for SELECT */
 	bool		revoke;
 } Grant;
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * key_limits.c
- *	  What limits a key, as read from the tables.
+ *	  The limits of a key, as read from its row.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,7 +19,7 @@ static Statement key_limits = {
 	STATEMENT_ARGS(UUIDOID)
 };
 
-/* Takes a key's limits from the first three columns of a row. */
+/* Copies a key's limits from a row (root_id, rate_limits, budget_id, ...). */
 void
 store_copy_limits(const Datum *row, const bool *nulls, KeyLimits *limits)
 {
@@ -30,7 +30,7 @@ store_copy_limits(const Datum *row, const bool *nulls, KeyLimits *limits)
 		limits->budget_id = *DatumGetUUIDP(row[2]);
 }
 
-/* Reads the limits of a key as they are now; false when there is none. */
+/* Reads the committed limits of a key; returns false if it does not exist. */
 bool
 store_key_limits(const pg_uuid_t *id, KeyLimits *limits)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * key_limits.h
- *	  What limits a key, as read from the tables.
+ *	  The limits of a key, as read from its row.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,14 +11,14 @@
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
-#include "model/permissions.h"
+#include "model/rate_limits.h"
 
-/* What the limits of a key are, and whom it shares them with. */
+/* The limits of a key, which its family shares, and its budget. */
 typedef struct KeyLimits
 {
 	pg_uuid_t	root_id;
 	RateLimits	limits;
-	bool		has_budget;		/* it points to one, which may not exist */
+	bool		has_budget;		/* budget_id is set; the budget may not exist */
 	pg_uuid_t	budget_id;
 } KeyLimits;
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * keys.c
- *	  The statements on apikeys.key and apikeys.event.
+ *	  The statements on apikeys.key, with their events.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,7 +25,7 @@
 	" k.expires_at, k.description, k.allowed_ips, k.enabled, k.revoked_at," \
 	" k.rotated_at, k.xmin"
 
-/* ONLY: a table that inherits from ours has no triggers that raise the fence. */
+/* ONLY: child tables have no triggers that invalidate caches. */
 static Statement find_key = {
 	.sql = "SELECT " KEY_ROW_COLUMNS
 	" FROM ONLY apikeys.key k"
@@ -34,7 +34,7 @@ static Statement find_key = {
 	STATEMENT_ARGS(BYTEAOID)
 };
 
-/* The same for a text with several hashes; the last two columns tell them apart. */
+/* The same for several candidates, which the last two columns identify. */
 static Statement find_candidates = {
 	.sql = "SELECT " KEY_ROW_COLUMNS ", k.key_hash, k.hash_secret"
 	" FROM ONLY apikeys.key k"
@@ -69,12 +69,12 @@ static Statement lock_key = {
 				   TIMESTAMPTZOID, TIMESTAMPTZOID, NAMEOID, TEXTOID) \
 }
 
-/* A new key is random: it costs nothing to leave its hash to the index. */
+/* Random keys do not conflict; the unique index on the hash suffices. */
 static Statement insert_new_key = INSERT_KEY("");
 
 static Statement insert_imported_key = INSERT_KEY(" ON CONFLICT (key_hash) DO NOTHING");
 
-/* Retires the old key and makes its successor, or does neither. */
+/* Expires the old key and inserts its successor, or does neither. */
 static Statement rotate_key = {
 	.sql = "WITH old AS ("
 	"UPDATE ONLY apikeys.key SET rotated_at = $2, updated_at = $2, expires_at = $4,"
@@ -132,7 +132,7 @@ static Statement revoke_key = {
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID)
 };
 
-/* A key that somebody holds locked is left for the next clean-up. */
+/* Keys that are locked are left to the next clean-up. */
 static Statement lock_expired = {
 	.sql = "SELECT pg_catalog.array_agg(expired.id) FROM ("
 	"SELECT k.id FROM ONLY apikeys.key k"
@@ -142,15 +142,16 @@ static Statement lock_expired = {
 };
 
 static Statement delete_keys = {
-	.sql = "WITH gone AS (DELETE FROM ONLY apikeys.key"
+	.sql = "WITH deleted AS (DELETE FROM ONLY apikeys.key"
 	" WHERE id OPERATOR(pg_catalog.=) ANY ($1)"
 	" RETURNING id, name, key_prefix)"
 	" " ADD_EVENT
-	" SELECT $2, $3, $4, gone.id, pg_catalog.jsonb_build_object("
-	"'name', gone.name, 'key_prefix', gone.key_prefix) FROM gone",
+	" SELECT $2, $3, $4, deleted.id, pg_catalog.jsonb_build_object("
+	"'name', deleted.name, 'key_prefix', deleted.key_prefix) FROM deleted",
 	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZOID, NAMEOID, TEXTOID)
 };
 
+/* Copies the first row of the result, which may have two more columns. */
 static void
 copy_key_row(KeyRow *row)
 {
@@ -165,8 +166,8 @@ copy_key_row(KeyRow *row)
 }
 
 /*
- * Which of the candidates is a row of the result?  Its hash and its secret
- * must be the candidate's; ncandidates if none is.
+ * Returns the candidate that a row of find_candidates matches in hash and
+ * secret; ncandidates if none does.
  */
 static int
 match_candidate(HeapTuple tuple, const KeyCandidate *candidates, int ncandidates)
@@ -194,9 +195,12 @@ match_candidate(HeapTuple tuple, const KeyCandidate *candidates, int ncandidates
 	return i;
 }
 
-/* Finds the first of several candidates that there is, by one snapshot. */
+/*
+ * Finds the first of several candidates that exists, in one snapshot.  Its row
+ * becomes the first of the result.
+ */
 static bool
-find_one_of(const KeyCandidate *candidates, int ncandidates, int *candidate)
+find_first_candidate(const KeyCandidate *candidates, int ncandidates, int *candidate)
 {
 	Datum		hashes[KEY_MAX_CANDIDATES];
 	ArrayType  *array;
@@ -224,8 +228,8 @@ find_one_of(const KeyCandidate *candidates, int ncandidates, int *candidate)
 
 /*
  * Finds a key by the hashes that it may have, the plain one last, as it is
- * committed now: an old snapshot of the transaction does not bring a revoked
- * key back.  Takes no lock.
+ * committed now, however old the transaction's snapshot is: a key that has been
+ * revoked since must not verify.  Takes no row lock.
  */
 bool
 store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row, int *candidate)
@@ -235,7 +239,7 @@ store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row, int
 
 	store_open(&scope);
 	if (ncandidates > 1)
-		found = find_one_of(candidates, ncandidates, candidate);
+		found = find_first_candidate(candidates, ncandidates, candidate);
 	else
 	{
 		*candidate = 0;
@@ -248,7 +252,10 @@ store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row, int
 	return found;
 }
 
-/* Locks a key against every change until the transaction ends. */
+/*
+ * Locks a key against every change until the transaction ends, and reads it;
+ * returns false if it does not exist.
+ */
 bool
 store_lock_key(const pg_uuid_t *id, KeyRow *row)
 {
@@ -265,8 +272,8 @@ store_lock_key(const pg_uuid_t *id, KeyRow *row)
 }
 
 /*
- * Stores a key that was generated or is imported; false when the hash of an
- * imported one is known already.
+ * Stores a generated or imported key; returns false if a key with the hash of
+ * an imported one exists already.
  */
 bool
 store_insert_key(const NewKey *key, bool imported, const KeyConfig *config,
@@ -303,8 +310,8 @@ store_insert_key(const NewKey *key, bool imported, const KeyConfig *config,
 }
 
 /*
- * Retires a locked key and stores its successor.  The old key is revoked now
- * or lives on until the predecessor's expires_at.
+ * Rotates a locked key: stores its successor, and revokes the old key or has it
+ * expire at the predecessor's expires_at.
  */
 void
 store_rotate_key(const pg_uuid_t *id, const PredecessorExpiry *predecessor,
@@ -336,7 +343,7 @@ store_rotate_key(const pg_uuid_t *id, const PredecessorExpiry *predecessor,
 	store_close(&scope);
 }
 
-/* Stores the configuration of a locked key; the event says what changed. */
+/* Stores the configuration of a locked key; its event has the changes. */
 void
 store_update_key(const pg_uuid_t *id, const KeyConfig *config, TimestampTz now)
 {
@@ -369,8 +376,8 @@ store_revoke_key(const pg_uuid_t *id, TimestampTz now)
 }
 
 /*
- * Deletes keys with what is known of their use, and returns how many there
- * were.  ids is an uuid[]; the action is the event's.
+ * Deletes keys with their usage, and returns the number of keys.  ids is a
+ * uuid[]; the action is the event's.
  */
 static int64
 delete_keys_in_scope(const StoreScope *scope, Datum ids, const char *action,
@@ -387,7 +394,7 @@ delete_keys_in_scope(const StoreScope *scope, Datum ids, const char *action,
 	return deleted;
 }
 
-/* Deletes a key; false when there is none with this id. */
+/* Deletes a key, given as a uuid[]; returns false if it does not exist. */
 bool
 store_delete_key(ArrayType *id, TimestampTz now)
 {
@@ -402,8 +409,8 @@ store_delete_key(ArrayType *id, TimestampTz now)
 }
 
 /*
- * Deletes the keys whose expires_at is before until, and what is left of the
- * use of others that are gone.  Returns the ids, an uuid[], or NULL.
+ * Deletes the keys whose expires_at is before until, and the usage of keys that
+ * were deleted before.  Returns the ids, a uuid[], or NULL.
  */
 ArrayType *
 store_delete_expired(TimestampTz until, TimestampTz now)

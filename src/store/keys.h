@@ -16,7 +16,7 @@
 #include "model/key_config.h"
 #include "settings/hmac_secrets.h"
 
-/* The first columns are those of apikey_verify's answer, in its order. */
+/* The first columns are those of apikey_verify's result, in its order. */
 typedef enum KeyColumn
 {
 	KEY_ID,
@@ -50,17 +50,17 @@ typedef struct KeyRow
 	bool		own;			/* written by this transaction */
 } KeyRow;
 
-/* A hash under which a key may be stored, and the secret that makes it so. */
+/* A hash under which a key may be stored, and the secret it is computed with. */
 typedef struct KeyCandidate
 {
 	bytea	   *hash;
-	const char *secret;			/* its name; NULL: plain SHA-256 */
+	const char *secret;			/* name; NULL: plain SHA-256 */
 } KeyCandidate;
 
-/* The secrets in use, those that are yet to be loaded, and none. */
+/* One for each secret in use, for each that is not loaded yet, and without. */
 #define KEY_MAX_CANDIDATES	(HMAC_SECRETS_MAX * 2 + 1)
 
-/* What a new key consists of, apart from its configuration. */
+/* A new key, apart from its configuration. */
 typedef struct NewKey
 {
 	pg_uuid_t  *id;
@@ -70,11 +70,11 @@ typedef struct NewKey
 	TimestampTz created_at;
 } NewKey;
 
-/* What rotation does to the old key. */
+/* When the old key of a rotation expires. */
 typedef struct PredecessorExpiry
 {
 	TimestampTz expires_at;		/* DT_NOEND: never */
-	bool		revoke;			/* at once */
+	bool		revoke;			/* now, in place of a grace period */
 } PredecessorExpiry;
 
 extern bool store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row,

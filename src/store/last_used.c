@@ -3,7 +3,7 @@
  * last_used.c
  *	  The statements on the last use of keys.
  *
- * Nobody waits here.  A row of usage that another transaction has locked is
+ * No transaction waits here.  A row of usage that another one has locked is
  * skipped.  A first use, which inserts, takes an advisory lock of the key
  * first, because two inserts of one key would wait for each other.
  *
@@ -18,7 +18,7 @@
 #include "store/last_used.h"
 #include "store/spi.h"
 
-/* Is the stored last use of a key older than $2?  Null: there is none. */
+/* Is the stored last use of a key not later than $2? */
 static Statement last_use_is_due = {
 	.sql = "SELECT u.last_used_at IS NULL"
 	" OR u.last_used_at OPERATOR(pg_catalog.<=) $2"
@@ -45,23 +45,23 @@ static Statement insert_last_use = {
 };
 
 /*
- * A row that somebody holds is left for the next flush; it is not in the
- * result.  $1 and $2 are in key order.
+ * Locked rows are left to the next flush, and are not in the result.  $1 and $2
+ * are in key order.
  */
 static Statement persist_uses = {
 	.sql = "WITH use AS MATERIALIZED ("
 	"SELECT d.key_id, d.used_at, d.n FROM ROWS FROM ("
 	"pg_catalog.unnest($1), pg_catalog.unnest($2))"
 	" WITH ORDINALITY AS d(key_id, used_at, n)),"
-	" held AS MATERIALIZED (SELECT u.key_id FROM apikeys.usage u"
+	" locked AS MATERIALIZED (SELECT u.key_id FROM apikeys.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY ($1)"
 	" ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
-	" moved AS (UPDATE apikeys.usage u SET last_used_at = use.used_at"
-	" FROM use JOIN held ON held.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" updated AS (UPDATE apikeys.usage u SET last_used_at = use.used_at"
+	" FROM use JOIN locked ON locked.key_id OPERATOR(pg_catalog.=) use.key_id"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) use.key_id"
 	" AND (u.last_used_at IS NULL OR u.last_used_at OPERATOR(pg_catalog.<) use.used_at)"
 	" RETURNING u.key_id),"
-	" made AS (INSERT INTO apikeys.usage (key_id, last_used_at)"
+	" inserted AS (INSERT INTO apikeys.usage (key_id, last_used_at)"
 	" SELECT use.key_id, use.used_at FROM use"
 	" JOIN apikeys.key k ON k.id OPERATOR(pg_catalog.=) use.key_id"
 	" WHERE NOT EXISTS (SELECT FROM apikeys.usage u"
@@ -69,19 +69,19 @@ static Statement persist_uses = {
 	" ORDER BY use.key_id"
 	" ON CONFLICT (key_id) DO NOTHING RETURNING key_id)"
 	" SELECT use.n, k.id IS NULL,"
-	" moved.key_id IS NOT NULL OR made.key_id IS NOT NULL"
+	" updated.key_id IS NOT NULL OR inserted.key_id IS NOT NULL"
 	" FROM use"
 	" LEFT JOIN apikeys.key k ON k.id OPERATOR(pg_catalog.=) use.key_id"
-	" LEFT JOIN held ON held.key_id OPERATOR(pg_catalog.=) use.key_id"
-	" LEFT JOIN moved ON moved.key_id OPERATOR(pg_catalog.=) use.key_id"
-	" LEFT JOIN made ON made.key_id OPERATOR(pg_catalog.=) use.key_id"
-	" WHERE k.id IS NULL OR held.key_id IS NOT NULL OR made.key_id IS NOT NULL",
+	" LEFT JOIN locked ON locked.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" LEFT JOIN updated ON updated.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" LEFT JOIN inserted ON inserted.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" WHERE k.id IS NULL OR locked.key_id IS NOT NULL OR inserted.key_id IS NOT NULL",
 	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZARRAYOID)
 };
 
 /*
- * Stores the last use of a key when the stored one is not after due_before,
- * and nobody else is about to.  Needs a read-write transaction.
+ * Stores the last use of a key if the stored one is not after due_before and no
+ * other transaction is storing one.  Needs a read-write transaction.
  */
 void
 store_last_use(const pg_uuid_t *id, TimestampTz used_at, TimestampTz due_before)
@@ -101,7 +101,7 @@ store_last_use(const pg_uuid_t *id, TimestampTz used_at, TimestampTz due_before)
 	store_close(&scope);
 }
 
-/* Splits uses into an uuid[] and a timestamptz[]. */
+/* Converts uses into a uuid[] and a timestamptz[]. */
 static void
 uses_to_arrays(const KeyUse *uses, int nuses, Datum *arrays)
 {
@@ -122,8 +122,8 @@ uses_to_arrays(const KeyUse *uses, int nuses, Datum *arrays)
 }
 
 /*
- * Persists uses in one statement; says what became of each, and returns how
- * many rows were written.  uses are in key order.
+ * Persists uses, which are in key order, in one statement.  Sets the outcome of
+ * each, and returns the number of rows written.
  */
 int64
 store_persist_uses(const KeyUse *uses, int nuses, UseOutcome *outcomes)

@@ -11,18 +11,18 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-/* When a key was used last. */
+/* The last use of a key. */
 typedef struct KeyUse
 {
 	pg_uuid_t	id;
 	TimestampTz used_at;
 } KeyUse;
 
-/* What became of a use that was to be persisted. */
+/* The outcome of store_persist_uses() for a use. */
 typedef enum UseOutcome
 {
 	USE_BUSY,					/* its row is locked: try again later */
-	USE_PERSISTED,				/* the table has it or a later one */
+	USE_PERSISTED,				/* the table has it or a later use */
 	USE_KEY_GONE				/* the key has been deleted */
 } UseOutcome;
 

@@ -24,8 +24,8 @@ static Statement page_start = {
 };
 
 /*
- * Planned anew for each call, since which filters are null decides which
- * index is right.
+ * Planned for each call, since the index to use depends on which filters are
+ * null.
  */
 static Statement list_keys = {
 	.sql = "SELECT i.* FROM apikeys.info i"
@@ -40,7 +40,7 @@ static Statement list_keys = {
 	.cursor_options = CURSOR_OPT_CUSTOM_PLAN
 };
 
-/* Planned anew likewise. */
+/* Planned for each call, likewise. */
 static Statement list_events = {
 	.sql = "SELECT e.id, e.at, e.action, e.key_id, e.session_role, e.acting_role,"
 	" e.client_addr, e.application_name, e.details"
@@ -52,7 +52,7 @@ static Statement list_events = {
 	.cursor_options = CURSOR_OPT_CUSTOM_PLAN
 };
 
-/* Returns the row of apikeys.info of a key that exists. */
+/* Returns the row of apikeys.info of an existing key. */
 Datum
 store_key_info(const pg_uuid_t *id)
 {
@@ -60,8 +60,8 @@ store_key_info(const pg_uuid_t *id)
 }
 
 /*
- * Finds when the key was made after which a page starts; false when there is
- * no such key.
+ * Finds the creation time of the key after which a page starts; returns false
+ * if the key does not exist.
  */
 bool
 store_page_start(const pg_uuid_t *id, TimestampTz *created_at)

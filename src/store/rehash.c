@@ -16,37 +16,37 @@
 #include "store/spi.h"
 
 /*
- * Signs keys anew that still have the hash which somebody has found.  A row
- * that somebody holds is left alone, and so is one whose new hash another key
- * has, which can only be when one raw key was imported twice.  updated_at
- * stays: nothing has changed for the owner of the key.
+ * Replaces the hash of keys that still have the old one.  Locked rows are
+ * skipped, and so are keys whose new hash another key has, which is possible
+ * only if a raw key was imported twice.  updated_at stays as it is: nothing has
+ * changed for the owner of the key.
  */
-static Statement resign_keys = {
+static Statement rehash_keys = {
 	.sql = "WITH request AS MATERIALIZED ("
 	"SELECT d.id, d.old_hash, d.new_hash, d.secret FROM ROWS FROM ("
 	"pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
 	" pg_catalog.unnest($4)) AS d(id, old_hash, new_hash, secret)),"
-	" held AS MATERIALIZED (SELECT k.id, k.hash_secret, r.new_hash, r.secret"
+	" locked AS MATERIALIZED (SELECT k.id, k.hash_secret, r.new_hash, r.secret"
 	" FROM request r JOIN ONLY apikeys.key k ON k.id OPERATOR(pg_catalog.=) r.id"
 	" WHERE k.key_hash OPERATOR(pg_catalog.=) r.old_hash"
 	" AND NOT EXISTS (SELECT FROM apikeys.key o"
 	" WHERE o.key_hash OPERATOR(pg_catalog.=) r.new_hash"
 	" AND o.id OPERATOR(pg_catalog.<>) r.id)"
 	" FOR UPDATE OF k SKIP LOCKED),"
-	" signed AS (UPDATE ONLY apikeys.key k"
-	" SET key_hash = held.new_hash, hash_secret = held.secret"
-	" FROM held WHERE k.id OPERATOR(pg_catalog.=) held.id"
-	" RETURNING k.id, held.hash_secret AS old_secret, k.hash_secret AS new_secret)"
+	" rehashed AS (UPDATE ONLY apikeys.key k"
+	" SET key_hash = locked.new_hash, hash_secret = locked.secret"
+	" FROM locked WHERE k.id OPERATOR(pg_catalog.=) locked.id"
+	" RETURNING k.id, locked.hash_secret AS old_secret, k.hash_secret AS new_secret)"
 	" " ADD_EVENT
-	" SELECT $5, $6, 'resign', s.id, pg_catalog.jsonb_build_object("
-	"'from', s.old_secret, 'to', s.new_secret) FROM signed s",
+	" SELECT $5, $6, 'resign', r.id, pg_catalog.jsonb_build_object("
+	"'from', r.old_secret, 'to', r.new_secret) FROM rehashed r",
 	STATEMENT_ARGS(UUIDARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID, TEXTARRAYOID,
 				   TIMESTAMPTZOID, NAMEOID)
 };
 
 /*
- * Leaps from name to name along the index, and looks at the live key of each
- * that lives longest.
+ * Skips from name to name along the index, and checks of each the key that is
+ * not revoked and expires last.
  */
 static Statement missing_secrets = {
 	.sql = "WITH RECURSIVE name(secret) AS ("
@@ -85,8 +85,8 @@ text_array(Datum *elements, int n)
 }
 
 /*
- * Signs keys anew, with their events; returns how many.  Durable, since then
- * it is said that the old secret is no longer needed.
+ * Replaces hashes of keys, with their events; returns the number of keys.
+ * Durable, since the old secret may be removed afterwards.
  */
 int64
 store_rehash_keys(const RehashRequest *requests, int nrequests)
@@ -107,7 +107,7 @@ store_rehash_keys(const RehashRequest *requests, int nrequests)
 	}
 
 	store_open(&scope);
-	written = store_write_durably(&resign_keys,
+	written = store_write_durably(&rehash_keys,
 								  (Datum[]) {
 									  PointerGetDatum(construct_array(ids, nrequests, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR)),
 									  PointerGetDatum(construct_array(old_hashes, nrequests, BYTEAOID, -1, false, TYPALIGN_INT)),
@@ -122,8 +122,8 @@ store_rehash_keys(const RehashRequest *requests, int nrequests)
 }
 
 /*
- * Finds secrets that live keys are signed with and that are not among the
- * known ones.  Returns how many, at most max, with their names.
+ * Finds secrets that active keys are hashed with and that are not known.
+ * Returns their number, at most max, and their names in missing.
  */
 int
 store_missing_secrets(const char *const *known, int nknown, char **missing, int max)

@@ -13,7 +13,7 @@
 #include "model/key_hash.h"
 #include "settings/hmac_secrets.h"
 
-/* A key that is to be signed anew. */
+/* A key to be hashed with another secret. */
 typedef struct RehashRequest
 {
 	pg_uuid_t	id;

@@ -1,13 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * spi.c
- *	  How the store runs its statements.
+ *	  How the store executes its statements.
  *
- * The store is the only user of SPI.  A call opens a scope, which switches
- * to the owner of the tables as a SECURITY DEFINER function would, runs
- * statements, copies out what it returns, and closes the scope.  When an
- * error strikes in between, the end of the (sub)transaction restores the
- * user and closes SPI.
+ * The store is the only user of SPI.  A call opens a scope, which switches to
+ * the owner of the tables as a SECURITY DEFINER function does, executes
+ * statements, copies the results, and closes the scope.  After an error the end
+ * of the (sub)transaction restores the user and closes SPI.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,7 +27,7 @@
 
 #define READ_BATCH	1000
 
-/* Returns the owner of apikeys.key, whose rights the store uses. */
+/* Returns the owner of apikeys.key, with whose rights the store works. */
 static Oid
 table_owner(void)
 {
@@ -54,7 +53,7 @@ store_open(StoreScope *scope)
 	SPI_connect();
 }
 
-/* Leaves SPI and returns to the caller's rights. */
+/* Disconnects from SPI and returns to the caller's rights. */
 void
 store_close(const StoreScope *scope)
 {
@@ -62,7 +61,7 @@ store_close(const StoreScope *scope)
 	SetUserIdAndSecContext(scope->userid, scope->sec_context);
 }
 
-/* Makes the kept plan of a statement when there is none yet. */
+/* Prepares a statement unless it has a plan. */
 static void
 prepare(Statement *statement)
 {
@@ -80,7 +79,7 @@ prepare(Statement *statement)
 	statement->plan = plan;
 }
 
-/* Says which values are null the way SPI wants it. */
+/* Fills SPI's form of nulls, which may be NULL. */
 static void
 set_null_flags(char *flags, const Statement *statement, const bool *nulls)
 {
@@ -89,9 +88,9 @@ set_null_flags(char *flags, const Statement *statement, const bool *nulls)
 }
 
 /*
- * Runs a statement and returns how many rows it gave or changed.  A snapshot
- * of NULL means the one that SPI chooses: the active one where read_only,
- * else a new one as the isolation level has it.
+ * Executes a statement and returns the number of rows that it returned or
+ * changed.  A snapshot of NULL leaves the choice to SPI: the active snapshot if
+ * read_only, else a new one according to the isolation level.
  */
 static uint64
 execute(Statement *statement, Datum *values, const bool *nulls,
@@ -121,17 +120,17 @@ store_read(Statement *statement, Datum *values, const bool *nulls)
 }
 
 /*
- * Reads what is committed now, whatever the isolation level and however old
- * the transaction's snapshot, and what this transaction has written itself.
+ * Reads what is committed now, in any isolation level and however old the
+ * transaction's snapshot is, and what this transaction has written itself.
  */
 uint64
 store_read_latest(Statement *statement, Datum *values, const bool *nulls)
 {
-	prepare(statement);			/* first: it may take locks */
+	prepare(statement);			/* first, since it may wait for locks */
 	return execute(statement, values, nulls, GetLatestSnapshot(), true);
 }
 
-/* Reads as store_read() does, a batch at a time, into a tuplestore. */
+/* As store_read(), a batch at a time, into a tuplestore. */
 void
 store_read_all(Statement *statement, Datum *values, const bool *nulls,
 			   Tuplestorestate *result)
@@ -152,14 +151,14 @@ store_read_all(Statement *statement, Datum *values, const bool *nulls,
 	SPI_cursor_close(portal);
 }
 
-/* Reads with a snapshot of the caller's choice. */
+/* Reads with a given snapshot. */
 uint64
 store_read_at(Statement *statement, Datum *values, const bool *nulls, Snapshot snapshot)
 {
 	return execute(statement, values, nulls, snapshot, true);
 }
 
-/* Writes, and makes it visible to what follows in this transaction. */
+/* Writes, and makes it visible to later commands of this transaction. */
 uint64
 store_write(Statement *statement, Datum *values, const bool *nulls)
 {
@@ -171,9 +170,8 @@ store_write(Statement *statement, Datum *values, const bool *nulls)
 }
 
 /*
- * Writes so that the commit waits for the disk even where the caller has
- * set synchronous_commit = off: what changes who may enter must not be lost
- * once it is acknowledged.
+ * Writes so that the commit waits for the disk even with synchronous_commit =
+ * off: an acknowledged change of keys must not be lost.
  */
 uint64
 store_write_durably(Statement *statement, Datum *values, const bool *nulls)
@@ -183,9 +181,9 @@ store_write_durably(Statement *statement, Datum *values, const bool *nulls)
 }
 
 /*
- * Writes without firing triggers, unless they are ENABLE ALWAYS, which only
- * the owner can make them.  These tables are written as by magic, at any
- * time and with the owner's rights: nobody else's code may run then.
+ * Writes without firing triggers that are not ENABLE ALWAYS, which only the
+ * owner of a table can set.  For tables that are written in the background or
+ * on behalf of readers: code of other users must not run then.
  */
 uint64
 store_write_silently(Statement *statement, Datum *values, const bool *nulls)
@@ -208,8 +206,8 @@ store_write_silently(Statement *statement, Datum *values, const bool *nulls)
 }
 
 /*
- * Raises 09000 for a row that was not written, or not its event: a trigger of
- * somebody's has prevented it, and what is acknowledged must be true.
+ * Raises 09000 for a row that was not written, or whose event was not, because
+ * a user's trigger has prevented it.
  */
 void
 store_not_written(const char *table)
@@ -221,7 +219,7 @@ store_not_written(const char *table)
 					 table)));
 }
 
-/* Runs a statement that has to change one row of a table, durably. */
+/* Executes a statement that must change one row of a table, durably. */
 void
 store_write_one(Statement *statement, const char *table, Datum *values, const bool *nulls)
 {
@@ -230,8 +228,8 @@ store_write_one(Statement *statement, const char *table, Datum *values, const bo
 }
 
 /*
- * Copies the first row of the result into the caller's memory, whole: no
- * value is left behind in the toast table, where it could be removed.
+ * Copies the first row of the result into the caller's memory.  Values are
+ * fetched from the toast table, from which they could be removed.
  */
 HeapTuple
 store_copy_row(void)
@@ -245,8 +243,8 @@ store_copy_row(void)
 }
 
 /*
- * Returns the row of a view for what has an id and exists, as a composite in
- * the caller's memory.  It opens a scope of its own.
+ * Returns the row of a view for the id of an existing object, as a composite in
+ * the caller's memory.  Opens a scope of its own.
  */
 Datum
 store_read_info(Statement *statement, const char *view, const pg_uuid_t *id)
@@ -266,7 +264,7 @@ store_read_info(Statement *statement, const char *view, const pg_uuid_t *id)
 	return info;
 }
 
-/* The role on whose behalf the store was called, for apikeys.event. */
+/* Returns the role that called the store, for apikeys.event. */
 Datum
 store_acting_role(const StoreScope *scope)
 {

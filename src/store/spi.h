@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * spi.h
- *	  How the store runs its statements.  For src/store/ alone.
+ *	  How the store executes its statements.  For src/store/ alone.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,8 +14,8 @@
 #include "base/compat.h"
 
 /*
- * A statement with its kept plan, made on first use in a backend.  The text
- * is constant and all names in it are qualified, operators included.
+ * A statement and its saved plan, which is prepared on first use in a backend.
+ * The text is constant and qualifies all names, operators included.
  */
 typedef struct Statement
 {
@@ -30,7 +30,7 @@ typedef struct Statement
 	.nargs = lengthof(((const Oid[]) {__VA_ARGS__})), \
 	.argtypes = (const Oid[]) {__VA_ARGS__}
 
-/* Where the caller of the store came from. */
+/* The caller's user, to be restored by store_close(). */
 typedef struct StoreScope
 {
 	Oid			userid;
@@ -59,14 +59,14 @@ extern Datum store_read_info(Statement *statement, const char *view, const pg_uu
 extern Datum store_acting_role(const StoreScope *scope);
 
 /*
- * Every statement that changes keys or budgets writes its events itself, and
- * counts them as its rows, so that there is no change without its event.
+ * Every statement that changes keys or budgets inserts its events itself, and
+ * returns their number, so that no change is without its event.
  */
 #define ADD_EVENT "INSERT INTO apikeys.event (at, acting_role, action, key_id, details)"
 
 /*
  * What an update changed: {"member": {"from": value, "to": value}, ...}.
- * was.document and became.document hold all members.
+ * was.document and became.document have all members.
  */
 #define CHANGED_MEMBERS \
 	"(SELECT COALESCE(pg_catalog.jsonb_object_agg(o.key," \

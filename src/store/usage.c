@@ -4,7 +4,7 @@
  *	  The statements on the ledger of usage and its totals: usage_entry,
  *	  usage, usage_day and budget_period.
  *
- * A transaction that records usage waits for nobody: it only appends to
+ * A transaction that records usage never waits: it only appends to
  * usage_entry, and there is no foreign key to apikeys.key, since its check
  * would lock the row of a hot key.  One flush at a time rolls up what was
  * appended.
@@ -22,10 +22,10 @@
 #include "store/usage.h"
 
 /*
- * Moves entries into the totals: gone there and counted here in one
- * statement, so exactly once.  Entries of a deleted key just go, but what it
- * has spent of a budget stays spent; those of a key whose totals somebody
- * holds are left for later.  Token sums stop at the largest bigint.
+ * Moves entries into the totals: one statement deletes and counts them, so they
+ * count exactly once.  Entries of a deleted key are discarded, but still count
+ * for their budgets; those of a key whose totals are locked are left for later.
+ * Sums of tokens saturate at the largest bigint.
  */
 static Statement roll_up = {
 	.sql = "WITH batch AS MATERIALIZED (SELECT e.id, e.key_id FROM apikeys.usage_entry e"
@@ -73,10 +73,9 @@ static Statement roll_up = {
 };
 
 /*
- * What a key's usage is charged to: its limits, and its budget if there is a
- * cost ($3).  The key is looked up without a lock, which would write to its
- * row, and so is its budget; both as verify sees them, however old the
- * transaction's snapshot is.
+ * What a key's usage is charged to: its limits, and its budget if the cost ($3)
+ * is positive.  Key and budget are read as verify reads them: without row
+ * locks, which would write to them, and with the latest snapshot.
  */
 static Statement find_charge = {
 	.sql = "SELECT k.root_id, k.rate_limits, b.id, CASE WHEN b.id IS NOT NULL"
@@ -101,7 +100,7 @@ static Statement read_usage = {
 	STATEMENT_ARGS(UUIDOID)
 };
 
-static Statement forget_use = {
+static Statement delete_usage = {
 	.sql = "DELETE FROM apikeys.usage"
 	" WHERE key_id OPERATOR(pg_catalog.=) ANY ("
 	"SELECT u.key_id FROM apikeys.usage u"
@@ -110,7 +109,7 @@ static Statement forget_use = {
 	STATEMENT_ARGS(UUIDARRAYOID)
 };
 
-static Statement forget_days = {
+static Statement delete_usage_days = {
 	.sql = "DELETE FROM apikeys.usage_day d USING ("
 	"SELECT l.key_id, l.day FROM apikeys.usage_day l"
 	" WHERE l.key_id OPERATOR(pg_catalog.=) ANY ($1)"
@@ -120,8 +119,8 @@ static Statement forget_days = {
 	STATEMENT_ARGS(UUIDARRAYOID)
 };
 
-/* What a deletion has left because somebody held it, or came too late. */
-static Statement forget_orphans = {
+/* What a deletion has left because it was locked or written later. */
+static Statement delete_orphans = {
 	.sql = "WITH days AS (DELETE FROM apikeys.usage_day d"
 	" WHERE NOT EXISTS (SELECT FROM apikeys.key k"
 	" WHERE k.id OPERATOR(pg_catalog.=) d.key_id)),"
@@ -135,22 +134,22 @@ static Statement forget_orphans = {
 	" FOR UPDATE SKIP LOCKED)",
 };
 
-/* Deletes what is known of the use of keys.  Call it in an open scope. */
+/* Deletes the usage of keys, a uuid[].  For use in an open scope. */
 void
 store_delete_use(Datum ids)
 {
-	store_write_silently(&forget_use, &ids, NULL);
-	store_write_silently(&forget_days, &ids, NULL);
+	store_write_silently(&delete_usage, &ids, NULL);
+	store_write_silently(&delete_usage_days, &ids, NULL);
 }
 
-/* Deletes what is left of keys and budgets that are gone.  In an open scope. */
+/* Deletes the usage of deleted keys and budgets.  For use in an open scope. */
 void
 store_delete_orphans(void)
 {
-	store_write_silently(&forget_orphans, NULL, NULL);
+	store_write_silently(&delete_orphans, NULL, NULL);
 }
 
-/* Rolls a batch of usage entries up. */
+/* Rolls up a batch of usage entries. */
 void
 store_roll_up(RollUp *batch)
 {
@@ -171,7 +170,7 @@ store_roll_up(RollUp *batch)
 	store_close(&scope);
 }
 
-/* Finds what usage is charged to; false when there is no such key. */
+/* Reads what usage is charged to; returns false if the key does not exist. */
 static bool
 read_charge(Datum id, Datum recorded_at, Datum cost, Charge *charge)
 {
@@ -188,8 +187,8 @@ read_charge(Datum id, Datum recorded_at, Datum cost, Charge *charge)
 }
 
 /*
- * Appends a usage entry, and tells what it is charged to; false when there is
- * no such key.
+ * Appends a usage entry, and sets what it is charged to; returns false if the
+ * key does not exist.
  */
 bool
 store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost, TimestampTz now,
@@ -221,7 +220,7 @@ store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost, TimestampTz now
 	return found;
 }
 
-/* Reads what a key has used; false when there is no such key. */
+/* Reads the usage of a key; returns false if it does not exist. */
 bool
 store_usage(const pg_uuid_t *id, UsageRow *row)
 {

@@ -14,21 +14,21 @@
 
 #include "store/key_limits.h"
 
-/* A batch of usage entries that is rolled up. */
+/* A batch of usage entries to be rolled up. */
 typedef struct RollUp
 {
-	int			limit;			/* look at so many entries */
-	int64		skip;			/* after so many that cannot be taken now */
-	bool		alone;			/* nobody writes a last use but flushes */
-	int64		seen;			/* result: so many there were */
-	int64		taken;			/* result: so many were taken */
+	int			limit;			/* entries to read */
+	int64		skip;			/* entries to skip, which are locked */
+	bool		alone;			/* only flushes insert last uses */
+	int64		seen;			/* result: entries read */
+	int64		taken;			/* result: entries rolled up */
 } RollUp;
 
 /* What the usage of a key is charged to. */
 typedef struct Charge
 {
-	KeyLimits	key;			/* with a budget that exists, if there is a cost */
-	TimestampTz period;			/* when that one's started, if so */
+	KeyLimits	key;			/* budget: if it exists and there is a cost */
+	TimestampTz period;			/* start of the budget's period, if so */
 } Charge;
 
 /* apikey_usage's row. */

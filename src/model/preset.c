@@ -1,0 +1,39 @@
+/*-------------------------------------------------------------------------
+ *
+ * preset.c
+ *	  Named documents.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+
+#include "base/compat.h"
+#include "model/preset.h"
+
+/* Returns the document of the preset with this name, as jsonb.  Raises 22023. */
+Datum
+preset_find(const Preset *presets, int npresets, const text *name)
+{
+	StringInfoData known;
+
+	initStringInfo(&known);
+	for (int i = 0; i < npresets; i++)
+	{
+		const char *preset = presets[i].name;
+
+		if (VARSIZE_ANY_EXHDR(name) == strlen(preset) &&
+			memcmp(VARDATA_ANY(name), preset, strlen(preset)) == 0)
+			return DirectFunctionCall1(jsonb_in, CStringGetDatum(presets[i].document));
+		appendStringInfo(&known, "%s%s", i > 0 ? ", " : "", preset);
+	}
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown preset \"%s\"", text_to_cstring(name)),
+			 errhint("Presets are %s.", known.data)));
+}

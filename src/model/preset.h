@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * preset.h
+ *	  Named documents.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_MODEL_PRESET_H
+#define APIKEYS_MODEL_PRESET_H
+
+
+typedef struct Preset
+{
+	const char *name;
+	const char *document;		/* JSON */
+} Preset;
+
+extern Datum preset_find(const Preset *presets, int npresets, const text *name);
+
+#endif							/* APIKEYS_MODEL_PRESET_H */
