@@ -17,6 +17,8 @@
 void
 require_not_null(FunctionCallInfo fcinfo, int argno, const char *name)
 {
+	Assert(argno >= 0 && argno < PG_NARGS());
+
 	if (PG_ARGISNULL(argno))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -27,6 +29,8 @@ require_not_null(FunctionCallInfo fcinfo, int argno, const char *name)
 void
 check_row_count(FunctionCallInfo fcinfo, int argno, const char *name)
 {
+	Assert(argno >= 0 && argno < PG_NARGS());
+
 	if (!PG_ARGISNULL(argno) && PG_GETARG_INT32(argno) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

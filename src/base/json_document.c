@@ -78,7 +78,10 @@ json_document_visit(const JsonDocument *document, Jsonb *jsonb, JsonDocumentVisi
 		if (token == WJB_KEY)
 			member = find_member(document, &value);
 		else if (token == WJB_VALUE)
+		{
+			Assert(member != NULL); /* each value follows its key */
 			visit(document, member, &value, arg);
+		}
 	}
 }
 
@@ -87,6 +90,8 @@ void
 json_document_raise_bad_value(const JsonDocument *document, const JsonDocumentMember *member,
 							  const char *expected)
 {
+	Assert(member >= document->members && member < document->members + document->nmembers);
+
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid value for \"%s\" in %s", member->name, document->name),
@@ -122,11 +127,13 @@ json_document_parse_string(const JsonDocument *document, const JsonDocumentMembe
 						   Oid type, const JsonbValue *json)
 {
 	MemoryContext context = CurrentMemoryContext;
-	char	   *string = pnstrdup(json->val.string.val, json->val.string.len);
+	char	   *string;
 	Oid			typinput;
 	Oid			typioparam;
 	Datum		result = (Datum) 0;
 
+	Assert(json->type == jbvString);
+	string = pnstrdup(json->val.string.val, json->val.string.len);
 	getTypeInputInfo(type, &typinput, &typioparam);
 
 	PG_TRY();

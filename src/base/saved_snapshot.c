@@ -13,6 +13,7 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "utils/snapmgr.h"
 
 #include "base/saved_snapshot.h"
 
@@ -24,6 +25,8 @@ void
 saved_snapshot_take(SavedSnapshot *saved, Snapshot snapshot)
 {
 	TransactionId own = GetTopTransactionIdIfAny();
+
+	Assert(IsMVCCSnapshot(snapshot));
 
 	saved->xmin = snapshot->xmin;
 	saved->xmax = snapshot->xmax;
@@ -43,6 +46,8 @@ saved_snapshot_take(SavedSnapshot *saved, Snapshot snapshot)
 bool
 saved_snapshot_has_seen(const SavedSnapshot *saved, TransactionId xid)
 {
+	Assert(TransactionIdIsNormal(xid));
+
 	if (TransactionIdPrecedes(xid, saved->xmin))
 		return true;
 	if (!TransactionIdPrecedes(xid, saved->xmax))

@@ -31,6 +31,7 @@ wipe_callback(void *arg)
 {
 	SecureChunk *chunk = arg;
 
+	Assert(chunk->callback.arg == chunk); /* it is from secure_alloc() */
 	explicit_bzero(CHUNK_DATA(chunk), chunk->size);
 }
 

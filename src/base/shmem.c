@@ -40,6 +40,7 @@ init_segment(void *address)
 {
 	ShmemHeader *header = address;
 
+	Assert(initializing != NULL && initializing->size() >= sizeof(ShmemHeader));
 	memset(address, 0, initializing->size());
 	header->tranche_id = LWLockNewTrancheId();
 	initializing->init(address);
@@ -88,6 +89,8 @@ start_segments(void)
 void
 shmem_add(ShmemSegment *segment)
 {
+	Assert(segment->address == NULL);
+
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 
@@ -110,6 +113,7 @@ shmem_add(ShmemSegment *segment)
 void
 shmem_at_start(void (*callback)(void))
 {
+	Assert(start_callback == NULL); /* there is a single one */
 	start_callback = callback;
 }
 

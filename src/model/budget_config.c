@@ -30,6 +30,9 @@ static const JsonDocumentMember members[] = {
 	[BUDGET_RESET_EVERY] = {"reset_every", INTERVALOID},
 };
 
+StaticAssertDecl(lengthof(members) == BUDGET_NMEMBERS,
+				 "the table must describe each BudgetMember");
+
 static const JsonDocument changes_document = {
 	.name = "changes",
 	.members = members,
@@ -57,6 +60,8 @@ check(const BudgetConfig *config)
 void
 budget_config_from_arguments(BudgetConfig *config, FunctionCallInfo fcinfo)
 {
+	Assert(PG_NARGS() >= BUDGET_NMEMBERS);
+
 	for (int i = 0; i < BUDGET_NMEMBERS; i++)
 	{
 		config->values[i] = PG_GETARG_DATUM(i);
@@ -78,6 +83,8 @@ change_member(const JsonDocument *document, const JsonDocumentMember *member,
 	BudgetConfig *config = arg;
 	BudgetMember m = member - members;
 
+	StaticAssertStmt(lengthof(expected) == BUDGET_NMEMBERS,
+					 "each BudgetMember has an expected type");
 	config->nulls[m] = (m == BUDGET_RESET_EVERY && json->type == jbvNull);
 	if (config->nulls[m])
 		return;

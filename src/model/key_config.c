@@ -51,6 +51,9 @@ static const JsonDocumentMember members[] = {
 	[CONFIG_ENABLED] = {"enabled", BOOLOID},
 };
 
+StaticAssertDecl(lengthof(members) == CONFIG_NMEMBERS,
+				 "the table must describe each ConfigMember");
+
 /* The types are those of the SQL arguments. */
 static const JsonDocument changes_document = {
 	.name = "changes",
@@ -64,6 +67,7 @@ key_config_check_text(const char *what, Datum value, bool isnull, int max_chars)
 {
 	const char *fault = "must not be null";
 
+	Assert(max_chars >= 1);
 	if (!isnull)
 	{
 		text	   *txt = DatumGetTextPP(value);
@@ -385,6 +389,7 @@ apikeys_check_key(PG_FUNCTION_ARGS)
 	};
 	const int	n = lengthof(checked);
 
+	Assert(PG_NARGS() == n + 4);
 	for (int i = 0; i < n; i++)
 		check_value(checked[i], PG_GETARG_DATUM(i), PG_ARGISNULL(i));
 

@@ -23,6 +23,10 @@
 static const char base62[] =
 	"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
+StaticAssertDecl(sizeof(base62) == 62 + 1, "the alphabet has 62 characters");
+StaticAssertDecl(MASKED_KEY_MAX_LEN < 1 + KEY_BODY_LEN,
+				 "masked forms must be shorter than raw keys");
+
 /* True for 1 to 24 characters of A-Z a-z 0-9 _ -. */
 bool
 key_format_prefix_is_valid(const char *prefix)
@@ -104,6 +108,7 @@ key_format_compose(const char *prefix)
 	text	   *raw_key = secure_alloc(VARHDRSZ + raw_len);
 	char	   *raw = VARDATA(raw_key);
 
+	Assert(key_format_prefix_is_valid(prefix));
 	SET_VARSIZE(raw_key, VARHDRSZ + raw_len);
 	memcpy(raw, prefix, prefix_len);
 	put_random(raw + prefix_len, RANDOM_LEN);
@@ -123,6 +128,7 @@ key_format_mask(const text *raw_key)
 	int			raw_len = VARSIZE_ANY_EXHDR(raw_key);
 	int			prefix_len = raw_len - KEY_BODY_LEN;
 
+	Assert(prefix_len >= 1 && prefix_len <= KEY_PREFIX_MAX_LEN);
 	return psprintf("%.*s...%.4s", prefix_len + 1, raw, raw + raw_len - 4);
 }
 

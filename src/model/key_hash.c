@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
@@ -26,6 +27,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "base/compat.h"
 #include "model/key_hash.h"
 
 /*
@@ -112,6 +114,8 @@ find_function(const CryptoFunction *function)
 static FmgrInfo *
 look_up(CryptoFunction *function)
 {
+	Assert(IsTransactionState());
+
 	if (!OidIsValid(function->fn.fn_oid))
 		fmgr_info_cxt(find_function(function), &function->fn, TopMemoryContext);
 
@@ -129,6 +133,8 @@ key_hash_compute(const text *raw_key, const bytea *secret)
 	static text *algorithm = NULL;
 	Datum		hash;
 
+	Assert(!VARATT_IS_EXTERNAL(raw_key) && !VARATT_IS_COMPRESSED(raw_key));
+
 	if (algorithm == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
@@ -145,5 +151,6 @@ key_hash_compute(const text *raw_key, const bytea *secret)
 		hash = FunctionCall3(look_up(&hmac), PointerGetDatum(raw_key),
 							 PointerGetDatum(secret), PointerGetDatum(algorithm));
 
+	Assert(VARSIZE_ANY_EXHDR(DatumGetByteaPP(hash)) == KEY_HASH_LEN);
 	return DatumGetByteaPP(hash);
 }

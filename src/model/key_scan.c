@@ -40,6 +40,9 @@
 /* How far from both ends of a run of letters and digits a key is sought. */
 #define RUN_SEARCH_LEN	1024
 
+StaticAssertDecl(KEY_REDACTED_LEN == KEY_BODY_LEN - 1 - 4,
+				 "all but the first and the last four characters are masked");
+
 /* Can it be one of the last 32 characters of a key? */
 static inline bool
 is_body_char(char c)
@@ -164,6 +167,8 @@ key_scan_find(const char *text, Size len, Size from, KeyMatch *match)
 	Size		start;
 	Size		end;
 
+	Assert(from <= len);
+
 	if (!find_first(text, len, from, &start, &end))
 		return false;
 
@@ -188,6 +193,8 @@ key_scan_find(const char *text, Size len, Size from, KeyMatch *match)
 void
 key_scan_redact(char *text, const KeyMatch *match)
 {
+	Assert(match->redact_from < match->redact_to && match->redact_to <= match->end);
+
 	memset(text + match->redact_from, KEY_REDACTED_CHAR,
 		   match->redact_to - match->redact_from);
 }

@@ -78,6 +78,10 @@ period_at(TimestampTz origin, const Interval *every, TimestampTz at)
 {
 	int64		low = 0;
 	int64		high = 0;
+	Period		period;
+
+	Assert(!TIMESTAMP_NOT_FINITE(origin) && !TIMESTAMP_NOT_FINITE(at));
+	Assert(every == NULL || interval_length(every, 28) >= USECS_PER_SEC);
 
 	if (every == NULL)
 		return (Period){origin, DT_NOEND};
@@ -98,7 +102,9 @@ period_at(TimestampTz origin, const Interval *every, TimestampTz at)
 			high = middle - 1;
 	}
 
-	return (Period){nth_start(origin, every, low), nth_start(origin, every, low + 1)};
+	period = (Period){nth_start(origin, every, low), nth_start(origin, every, low + 1)};
+	Assert(at < period.ends_at && (period.started_at <= at || at < origin));
+	return period;
 }
 
 /*

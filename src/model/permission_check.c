@@ -50,6 +50,7 @@ permission_check_create(Jsonb *document, ArrayType *allowed_ips, MemoryContext m
 	{
 		if (*parts[i] == NULL)
 			continue;
+		Assert(VARATT_IS_4B_U(*parts[i]));
 		*parts[i] = memcpy(chunk + size, *parts[i], VARSIZE(*parts[i]));
 		size += MAXALIGN(VARSIZE(*parts[i]));
 	}
@@ -93,6 +94,7 @@ permission_check_client(const PermissionCheck *check, const Request *request)
 	if (request->client_ip == NULL)
 		return pstrdup("client address is required");
 
+	Assert(ARR_ELEMTYPE(networks) == INETOID && !ARR_HASNULL(networks));
 	network = ARR_DATA_PTR(networks);
 	n = ArrayGetNItems(ARR_NDIM(networks), ARR_DIMS(networks));
 	for (int i = 0; i < n; i++, network = next_element(network))
@@ -123,6 +125,7 @@ missing_permission(const Permissions *permissions, ArrayType *required)
 	int			n = ArrayGetNItems(ARR_NDIM(required), ARR_DIMS(required));
 	const char *name = ARR_DATA_PTR(required);
 
+	Assert(ARR_ELEMTYPE(required) == TEXTOID);
 	if (array_contains_nulls(required))
 		return pstrdup("permission null is missing");
 

@@ -22,6 +22,8 @@
 #define PATTERN_WHOLE		'='
 #define PATTERN_PREFIX		'*'
 
+StaticAssertDecl(PATTERN_MAX_LEN <= PG_UINT8_MAX, "the length of a pattern is a byte");
+
 typedef enum MemberType
 {
 	MEMBER_INTEGER,				/* int64 */
@@ -56,8 +58,10 @@ PG_FUNCTION_INFO_V1(apikey_endpoint_allowed);
 static void
 add_pattern(StringInfo list, const char *pattern, int len)
 {
-	bool		is_prefix = (pattern[len - 1] == '*');
+	bool		is_prefix;
 
+	Assert(len >= 1 && len <= PATTERN_MAX_LEN);
+	is_prefix = (pattern[len - 1] == '*');
 	if (is_prefix)
 		len--;
 	appendStringInfoChar(list, is_prefix ? PATTERN_PREFIX : PATTERN_WHOLE);
@@ -142,6 +146,7 @@ patterns_match(const Patterns *patterns, const text *subject)
 	if (patterns == NULL)
 		return false;
 
+	Assert(VARATT_IS_4B_U(patterns));
 	next = VARDATA(patterns);
 	end = next + VARSIZE(patterns) - VARHDRSZ;
 	while (next < end)
@@ -154,6 +159,7 @@ patterns_match(const Patterns *patterns, const text *subject)
 			return true;
 		next += len;
 	}
+	Assert(next == end);
 
 	return false;
 }

@@ -21,6 +21,7 @@ preset_find(const Preset *presets, int npresets, const text *name)
 {
 	StringInfoData known;
 
+	Assert(npresets > 0);
 	initStringInfo(&known);
 	for (int i = 0; i < npresets; i++)
 	{

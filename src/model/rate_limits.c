@@ -92,6 +92,7 @@ rate_limits_any(const RateLimits *limits)
 const char *
 rate_limits_name(int limit)
 {
+	Assert(limit >= 0 && limit < RATE_NLIMITS);
 	return rate_limit_members[limit].name;
 }
 

@@ -23,6 +23,9 @@ static const char *const status_names[] = {
 	[KEY_STATUS_ACTIVE] = "active",
 };
 
+StaticAssertDecl(lengthof(status_names) == KEY_STATUS_ACTIVE + 1,
+				 "each KeyStatus needs a name");
+
 PG_FUNCTION_INFO_V1(apikeys_effective_status);
 
 /* Returns the status at now; expires_at is DT_NOEND if the key never expires. */

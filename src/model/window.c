@@ -33,9 +33,15 @@
 #error "apikeys needs a compiler with 128-bit integers"
 #endif
 
-static const int64 lengths[WINDOW_NKINDS] = {
-	USECS_PER_MINUTE, USECS_PER_MINUTE, USECS_PER_DAY, USECS_PER_DAY
+static const int64 lengths[] = {
+	[WINDOW_REQUESTS_MINUTE] = USECS_PER_MINUTE,
+	[WINDOW_TOKENS_MINUTE] = USECS_PER_MINUTE,
+	[WINDOW_REQUESTS_DAY] = USECS_PER_DAY,
+	[WINDOW_TOKENS_DAY] = USECS_PER_DAY,
 };
+
+StaticAssertDecl(lengthof(lengths) == WINDOW_NKINDS, "each WindowKind has a length");
+StaticAssertDecl(sizeof(Window) == 3 * sizeof(int64), "the state file stores windows without padding");
 
 static int64
 add_saturated(int64 a, int64 b)
@@ -49,6 +55,8 @@ add_saturated(int64 a, int64 b)
 static void
 advance(Window *window, int64 length, TimestampTz now)
 {
+	Assert(window->current >= 0 && window->previous >= 0);
+
 	if (now < window->start)
 		window->start = now;
 	else if (now - window->start >= 2 * length)
@@ -80,6 +88,8 @@ part_of(int64 count, int64 remaining, int64 length)
 static int64
 used(const Window *window, int64 length, TimestampTz now)
 {
+	Assert(window->start <= now && now - window->start < length);
+
 	return add_saturated(window->current,
 						 part_of(window->previous, window->start + length - now, length));
 }
@@ -120,6 +130,8 @@ window_wait(Window *windows, WindowKind kind, int64 limit, int64 cost,
 	Window	   *window = &windows[kind];
 	int64		length = lengths[kind];
 	int64		available = limit - cost;
+
+	Assert(limit > 0 && cost >= 0);
 
 	if (available < 0)
 		return DT_NOEND;

@@ -29,9 +29,16 @@
 #include "storage/fd.h"
 
 #include "base/compat.h"
+#include "model/key_config.h"
 #include "settings/hmac_secrets.h"
 
 #define FILE_MAX_SIZE	32768
+
+StaticAssertDecl(offsetof(HmacSecret, value.data) - offsetof(HmacSecret, value) == VARHDRSZ &&
+					 offsetof(HmacSecret, value) % sizeof(int32) == 0,
+				 "the value must be laid out as a bytea");
+StaticAssertDecl(HMAC_SECRET_NAME_MAX_LEN == HMAC_SECRET_NAME_MAX_CHARS,
+				 "apikeys.key must accept the names of all secrets");
 
 /* Identifies a version of the file without reading it. */
 typedef struct FileStamp
@@ -322,6 +329,8 @@ hmac_secrets_count(void)
 const HmacSecret *
 hmac_secrets_get(int i)
 {
+	Assert(i >= 0 && i < hmac_secrets_count());
+
 	return i < in_use.n ? &in_use.secrets[i] : &unadopted.secrets[i - in_use.n];
 }
 

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -31,6 +32,7 @@ lock(const pg_uuid_t *id, bool wait)
 	uint32		hash = id == NULL ? 0 : hash_bytes(id->data, UUID_LEN);
 	LOCKTAG		tag;
 
+	Assert(IsTransactionState());
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, id != NULL, hash, LOCK_CLASS);
 	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }

@@ -115,7 +115,10 @@ store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved)
 	store_open(&scope);
 	found = store_read_at(&find_budget, (Datum[]) {UUIDPGetDatum(id)}, NULL, snapshot) > 0;
 	if (found)
+	{
+		Assert(SPI_tuptable->tupdesc->natts == lengthof(values));
 		heap_deform_tuple(store_copy_row(), SPI_tuptable->tupdesc, values, nulls);
+	}
 	store_close(&scope);
 
 	if (found)
@@ -146,8 +149,11 @@ store_lock_budget(const pg_uuid_t *id, BudgetConfig *config)
 	store_open(&scope);
 	found = store_write(&lock_budget, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
 	if (found)
+	{
+		Assert(SPI_tuptable->tupdesc->natts == BUDGET_NMEMBERS);
 		heap_deform_tuple(store_copy_row(), SPI_tuptable->tupdesc,
 						  config->values, config->nulls);
+	}
 	store_close(&scope);
 
 	return found;
@@ -197,6 +203,8 @@ write_budget(Statement *statement, const pg_uuid_t *id, const BudgetConfig *conf
 	StoreScope	scope;
 	Datum		values[BUDGET_NMEMBERS + 3];
 	bool		nulls[BUDGET_NMEMBERS + 3] = {0};
+
+	Assert(statement->nargs == lengthof(values));
 
 	store_open(&scope);
 	memcpy(values, config->values, sizeof(config->values));

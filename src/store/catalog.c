@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
@@ -40,6 +41,7 @@ store_lock_extension(Oid extension, LOCKMODE mode, bool wait)
 {
 	LOCKTAG		tag;
 
+	Assert(IsTransactionState() && OidIsValid(extension));
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, extension, 0);
 	if (LockAcquire(&tag, mode, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
 		return false;

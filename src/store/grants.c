@@ -153,6 +153,9 @@ store_change_grant(const Grant *grant, TimestampTz now)
 	char	   *name;
 	const char *role;
 
+	Assert(OidIsValid(grant->role) && ARR_ELEMTYPE(grant->functions) == TEXTOID &&
+		   ARR_ELEMTYPE(grant->views) == TEXTOID);
+
 	if (!store_lock_extension(extension, ShareUpdateExclusiveLock, true))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -23,6 +23,8 @@ static Statement key_limits = {
 void
 store_copy_limits(const Datum *row, const bool *nulls, KeyLimits *limits)
 {
+	Assert(!nulls[0] && !nulls[1]);
+
 	limits->root_id = *DatumGetUUIDP(row[0]);
 	rate_limits_parse(DatumGetJsonbP(row[1]), &limits->limits);
 	limits->has_budget = !nulls[2];

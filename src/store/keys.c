@@ -158,6 +158,8 @@ copy_key_row(KeyRow *row)
 	Datum		values[KEY_NCOLUMNS + 2];
 	bool		nulls[KEY_NCOLUMNS + 2];
 
+	Assert(SPI_tuptable->tupdesc->natts == KEY_NCOLUMNS ||
+		   SPI_tuptable->tupdesc->natts == KEY_NCOLUMNS + 2);
 	row->tuple = store_copy_row();
 	heap_deform_tuple(row->tuple, SPI_tuptable->tupdesc, values, nulls);
 	memcpy(row->values, values, sizeof(row->values));
@@ -207,7 +209,10 @@ find_first_candidate(const KeyCandidate *candidates, int ncandidates, int *candi
 	uint64		nrows;
 
 	for (int i = 0; i < ncandidates; i++)
+	{
+		Assert(VARSIZE_ANY_EXHDR(candidates[i].hash) == KEY_HASH_LEN);
 		hashes[i] = PointerGetDatum(candidates[i].hash);
+	}
 	array = construct_array(hashes, ncandidates, BYTEAOID, -1, false, TYPALIGN_INT);
 	nrows = store_read_latest(&find_candidates, (Datum[]) {PointerGetDatum(array)}, NULL);
 
@@ -236,6 +241,8 @@ store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row, int
 {
 	StoreScope	scope;
 	bool		found;
+
+	Assert(ncandidates >= 1 && ncandidates <= KEY_MAX_CANDIDATES);
 
 	store_open(&scope);
 	if (ncandidates > 1)
@@ -284,6 +291,8 @@ store_insert_key(const NewKey *key, bool imported, const KeyConfig *config,
 	bool		nulls[CONFIG_NMEMBERS + 8] = {0};
 	Datum	   *rest = &values[CONFIG_NMEMBERS];
 	bool		inserted;
+
+	Assert(insert_new_key.nargs == lengthof(values) && insert_imported_key.nargs == lengthof(values));
 
 	store_open(&scope);
 	memcpy(values, config->values, sizeof(config->values));
@@ -351,6 +360,8 @@ store_update_key(const pg_uuid_t *id, const KeyConfig *config, TimestampTz now)
 	Datum		values[CONFIG_NMEMBERS + 3];
 	bool		nulls[CONFIG_NMEMBERS + 3] = {0};
 
+	Assert(update_key.nargs == lengthof(values));
+
 	store_open(&scope);
 	memcpy(values, config->values, sizeof(config->values));
 	memcpy(nulls, config->nulls, sizeof(config->nulls));
@@ -384,6 +395,8 @@ delete_keys_in_scope(const StoreScope *scope, Datum ids, const char *action,
 					 TimestampTz now)
 {
 	int64		deleted;
+
+	Assert(ARR_ELEMTYPE(DatumGetArrayTypeP(ids)) == UUIDOID);
 
 	deleted = store_write_durably(&delete_keys,
 								  (Datum[]) {ids, TimestampTzGetDatum(now),

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 
@@ -90,6 +91,8 @@ store_last_use(const pg_uuid_t *id, TimestampTz used_at, TimestampTz due_before)
 	Datum		use[] = {UUIDPGetDatum(id), TimestampTzGetDatum(used_at)};
 	bool		isnull;
 
+	Assert(!XactReadOnly);
+
 	store_open(&scope);
 	if (store_read_latest(&last_use_is_due,
 						  (Datum[]) {use[0], TimestampTzGetDatum(due_before)},
@@ -110,6 +113,7 @@ uses_to_arrays(const KeyUse *uses, int nuses, Datum *arrays)
 
 	for (int i = 0; i < nuses; i++)
 	{
+		Assert(i == 0 || memcmp(&uses[i - 1].id, &uses[i].id, UUID_LEN) < 0);
 		ids[i] = UUIDPGetDatum(&uses[i].id);
 		times[i] = TimestampTzGetDatum(uses[i].used_at);
 	}
@@ -131,6 +135,8 @@ store_persist_uses(const KeyUse *uses, int nuses, UseOutcome *outcomes)
 	StoreScope	scope;
 	Datum		arrays[2];
 	int64		written = 0;
+
+	Assert(nuses > 0);
 
 	for (int i = 0; i < nuses; i++)
 		outcomes[i] = USE_BUSY;

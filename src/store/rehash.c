@@ -98,6 +98,8 @@ store_rehash_keys(const RehashRequest *requests, int nrequests)
 	Datum	   *secrets = palloc(nrequests * sizeof(Datum));
 	int64		written;
 
+	Assert(nrequests > 0);
+
 	for (int i = 0; i < nrequests; i++)
 	{
 		ids[i] = UUIDPGetDatum(&requests[i].id);
@@ -132,6 +134,8 @@ store_missing_secrets(const char *const *known, int nknown, char **missing, int 
 	StoreScope	scope;
 	Datum	   *names = palloc((nknown + 1) * sizeof(Datum));
 	int			n;
+
+	Assert(nknown >= 0 && max > 0);
 
 	for (int i = 0; i < nknown; i++)
 		names[i] = CStringGetTextDatum(known[i]);

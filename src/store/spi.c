@@ -47,6 +47,9 @@ table_owner(void)
 void
 store_open(StoreScope *scope)
 {
+	Assert(IsTransactionState());
+	Assert(InterruptHoldoffCount == 0); /* so no LWLock is held */
+
 	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
 	SetUserIdAndSecContext(table_owner(),
 						   scope->sec_context | SECURITY_LOCAL_USERID_CHANGE);
@@ -57,6 +60,8 @@ store_open(StoreScope *scope)
 void
 store_close(const StoreScope *scope)
 {
+	Assert(InLocalUserIdChange());
+
 	SPI_finish();
 	SetUserIdAndSecContext(scope->userid, scope->sec_context);
 }
@@ -66,6 +71,9 @@ static void
 prepare(Statement *statement)
 {
 	SPIPlanPtr	plan;
+
+	Assert(InLocalUserIdChange()); /* a scope is open */
+	Assert(statement->nargs >= 0 && statement->nargs <= FUNC_MAX_ARGS);
 
 	if (statement->plan != NULL)
 		return;
@@ -155,6 +163,8 @@ store_read_all(Statement *statement, Datum *values, const bool *nulls,
 uint64
 store_read_at(Statement *statement, Datum *values, const bool *nulls, Snapshot snapshot)
 {
+	Assert(snapshot != InvalidSnapshot);
+
 	return execute(statement, values, nulls, snapshot, true);
 }
 
@@ -234,8 +244,10 @@ store_write_one(Statement *statement, const char *table, Datum *values, const bo
 HeapTuple
 store_copy_row(void)
 {
-	HeapTuple	tuple = SPI_tuptable->vals[0];
+	HeapTuple	tuple;
 
+	Assert(SPI_tuptable != NULL && SPI_tuptable->numvals > 0);
+	tuple = SPI_tuptable->vals[0];
 	if (HeapTupleHasExternal(tuple))
 		tuple = toast_flatten_tuple(tuple, SPI_tuptable->tupdesc);
 

@@ -162,11 +162,14 @@ store_roll_up(RollUp *batch)
 	Datum		row[2];
 	bool		nulls[2];
 
+	Assert(batch->limit > 0 && batch->skip >= 0);
+
 	store_open(&scope);
 	store_write_silently(&roll_up, arguments, NULL);
 	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
 	batch->seen = DatumGetInt64(row[0]);
 	batch->taken = DatumGetInt64(row[1]);
+	Assert(batch->taken <= batch->seen && batch->seen <= batch->limit);
 	store_close(&scope);
 }
 
@@ -205,6 +208,8 @@ store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost, TimestampTz now
 		(Datum) 0
 	};
 
+	Assert(tokens >= 0);
+
 	store_open(&scope);
 	found = read_charge(entry[0], entry[1], entry[3], charge);
 	if (found)
@@ -230,8 +235,11 @@ store_usage(const pg_uuid_t *id, UsageRow *row)
 	store_open(&scope);
 	found = store_read(&read_usage, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
 	if (found)
+	{
+		Assert(SPI_tuptable->tupdesc->natts == USAGE_NCOLUMNS);
 		heap_deform_tuple(SPI_copytuple(SPI_tuptable->vals[0]),
 						  SPI_tuptable->tupdesc, row->values, row->nulls);
+	}
 	store_close(&scope);
 
 	return found;
