@@ -29,7 +29,9 @@
 
 #include "base/compat.h"
 #include "flush/flush_queue.h"
+#include "live/missing_secrets.h"
 #include "live/rehash_queue.h"
+#include "live/secret_file.h"
 #include "model/key_hash.h"
 #include "settings/guc.h"
 #include "settings/hmac_secrets.h"
