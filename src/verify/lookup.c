@@ -98,7 +98,7 @@ enqueue_rehash(CachedKey *key, const KeyCandidate *candidates)
 	}
 }
 
-/* Finds the key of a text by the secrets that are known. */
+/* Finds the key of a text with the secrets that are loaded. */
 static CachedKey *
 find_by_known_secrets(const text *raw_key)
 {
@@ -120,7 +120,7 @@ find_by_known_secrets(const text *raw_key)
 	return key;
 }
 
-/* Finds the key of a text. */
+/* Finds the key of a text; if necessary, reads the file of secrets again. */
 static CachedKey *
 find(const text *raw_key)
 {
@@ -137,8 +137,8 @@ find(const text *raw_key)
 }
 
 /*
- * Finds the key that a text names, or NULL.  A toasted text is measured
- * before it is unpacked, and our copy of it is wiped.
+ * Returns the key that a text names, or NULL; valid until the next lookup.  A
+ * toasted text is measured before it is detoasted, and our copy is wiped.
  */
 CachedKey *
 lookup_key(struct varlena *raw_key)

@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * verify.c
- *	  apikey_verify: the answer to an application.
+ *	  apikey_verify: is a raw key valid, and what does it permit?
  *
- * Whatever the text, the answer is one row and never an error: it is asked
- * before anybody is authenticated.  Who decides is authorize.c.
+ * Whatever the text is, the result is one row and never an error, since the
+ * text comes from a client that is not authenticated yet.  The decision is
+ * made by authorize.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -44,8 +45,8 @@ time_until(TimestampTz later, TimestampTz now)
 }
 
 /*
- * Returns the descriptor of the row.  It is looked up once a backend; a
- * function that is made anew has a new oid.
+ * Returns the descriptor of the row.  It is looked up once per backend; if the
+ * function is created again, it has another oid.
  */
 static TupleDesc
 result_tupdesc(FunctionCallInfo fcinfo, ResultType *type)
@@ -103,8 +104,8 @@ form_result(FunctionCallInfo fcinfo, ResultType *type, const AuthDecision *decis
 }
 
 /*
- * Returns the row that says a key is good, without a slot a copy of the one
- * that is kept with a cached key.
+ * Returns the row for a valid key.  Without a slot it is always the same, so a
+ * copy of it is stored with a cached key.
  */
 HeapTuple
 verify_form_result(FunctionCallInfo fcinfo, ResultType *type, const AuthDecision *decision)
