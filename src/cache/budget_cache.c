@@ -18,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
@@ -60,6 +61,9 @@ typedef struct CachedBudget
 	Budget		budget;
 } CachedBudget;
 
+StaticAssertDecl(offsetof(CachedBudget, id) == 0,
+				 "the hash table's key is its entry's first member");
+
 static MemoryContext memory = NULL; /* of all that is cached */
 static HTAB *cache = NULL;		/* of CachedBudget */
 static uint64 nremovals = 0;	/* from it; a BudgetHint is valid until the next */
@@ -67,6 +71,7 @@ static uint64 nremovals = 0;	/* from it; a BudgetHint is valid until the next */
 static void
 set_exhausted(Budget *budget)
 {
+	Assert(budget->exists);
 	budget->is_exhausted = DatumGetBool(DirectFunctionCall2(numeric_ge,
 															NumericGetDatum(budget->spent),
 															NumericGetDatum(budget->max_cost)));
@@ -111,6 +116,7 @@ find_cached(const pg_uuid_t *id, BudgetHint *hint)
 static void
 remove_from_cache(CachedBudget *cached)
 {
+	Assert(hash_search(cache, &cached->id, HASH_FIND, NULL) == cached);
 	nremovals++;
 	MemoryContextDelete(cached->budget.context);
 	hash_search(cache, &cached->id, HASH_REMOVE, NULL);
@@ -133,6 +139,7 @@ add_record(Budget *budget, SpendRecord *record)
 	MemoryContext old;
 	Numeric		sum;
 
+	Assert(budget->exists && !budget->is_consistent);
 	if (saved_snapshot_has_seen(&budget->snapshot, record->xid))
 		return true;
 	if (!record->exact)
@@ -238,6 +245,7 @@ add_to_cache(const pg_uuid_t *id, const Budget *budget)
 	CachedBudget *cached;
 
 	ensure_space();
+	Assert(hash_search(cache, id, HASH_FIND, NULL) == NULL);
 	cached = hash_search(cache, id, HASH_ENTER, NULL);
 	cached->budget = *budget;
 	MemoryContextSetParent(budget->context, memory);
@@ -281,6 +289,7 @@ budget_is_exhausted(CachedKey *key, TimestampTz *now, char **reason, TimestampTz
 {
 	const Budget *budget;
 
+	Assert(IsTransactionState());
 	if (key->row.nulls[KEY_BUDGET_ID])
 		return false;
 	budget = find_budget(DatumGetUUIDP(key->row.values[KEY_BUDGET_ID]), &key->budget, now);

@@ -60,6 +60,9 @@
 #define PREFETCH_SIZE	256
 #define PREFETCH_LINE	64		/* cache line size of current processors */
 
+StaticAssertDecl(offsetof(CachedKey, hash) == 0,
+				 "the hash table's key is its entry's first member");
+
 /* Counts invalidation messages that may concern keys or budgets. */
 static uint64 generation = 0;
 
@@ -176,6 +179,7 @@ free_contents(CachedKey *key)
 static int
 evict(void)
 {
+	Assert(nentries > 0 && nentries == max_entries);
 	while (entries[next_victim]->used)
 	{
 		entries[next_victim]->used = false;
@@ -191,8 +195,11 @@ static CachedKey *
 cache_transient(void)
 {
 	int			index = nentries < max_entries ? nentries : evict();
-	CachedKey  *key = hash_search(cache, transient.hash, HASH_ENTER, NULL);
+	CachedKey  *key;
 
+	Assert(transient.row.tuple != NULL);
+	Assert(hash_search(cache, transient.hash, HASH_FIND, NULL) == NULL);
+	key = hash_search(cache, transient.hash, HASH_ENTER, NULL);
 	*key = transient;
 	key->cached = true;
 	key->used = true;
@@ -223,6 +230,7 @@ has_invalidated(void)
 bool
 key_cache_is_cacheable(void)
 {
+	Assert(cache != NULL);
 	return triggers_enabled && !has_invalidated();
 }
 
@@ -232,6 +240,7 @@ parse_limits(CachedKey *key)
 {
 	Jsonb	   *document = DatumGetJsonbP(key->row.values[KEY_RATE_LIMITS]);
 
+	Assert(!key->row.nulls[KEY_RATE_LIMITS]);
 	key->limited = false;
 	if (JB_ROOT_COUNT(document) > 0)
 	{
@@ -247,6 +256,7 @@ parse_limits(CachedKey *key)
 void
 key_cache_begin(void)
 {
+	Assert(IsTransactionState());
 	AcceptInvalidationMessages();
 	if (cache == NULL || generation != cache_generation ||
 		cache_secrets != hmac_secrets_version() || max_entries != guc_cache_size)
@@ -275,6 +285,9 @@ key_cache_probe(const bytea *hash)
 {
 	CachedKey  *key = NULL;
 
+	Assert(cache != NULL);
+	Assert(VARSIZE_ANY_EXHDR(hash) == KEY_HASH_LEN);
+
 	if (max_entries > 0)
 		key = hash_search(cache, VARDATA_ANY(hash), HASH_FIND, NULL);
 	if (key != NULL)
@@ -298,6 +311,9 @@ key_cache_read(const KeyCandidate *candidates, int ncandidates)
 {
 	MemoryContext old;
 	bool		found;
+
+	Assert(cache != NULL);
+	Assert(ncandidates > 0 && ncandidates <= KEY_MAX_CANDIDATES);
 
 	if (max_entries > 0)
 		counters_add(COUNT_CACHE_MISSES, 1);
@@ -328,6 +344,7 @@ key_cache_make_permission_check(CachedKey *key)
 {
 	ArrayType  *allowed_ips = NULL;
 
+	Assert(!key->row.nulls[KEY_PERMISSIONS]);
 	if (key->permission_check != NULL)
 		return;
 

@@ -49,6 +49,13 @@ typedef struct Ring
 	SpendRecord records[RING_SIZE];
 } Ring;
 
+StaticAssertDecl((RING_SIZE & (RING_SIZE - 1)) == 0,
+				 "a position stays that of its record when it wraps around");
+StaticAssertDecl(MAX_PENDING <= RING_SIZE,
+				 "the records of one transaction fit into the ring");
+StaticAssertDecl(sizeof(((SpendRecord *) NULL)->cost) == COST_MAX_SIZE,
+				 "a cost has COST_MAX_SIZE bytes, and is aligned as a numeric");
+
 static Size
 ring_size(void)
 {
@@ -101,6 +108,8 @@ publish_pending(void)
 	TransactionId xid = GetTopTransactionIdIfAny();
 	uint64		position;
 
+	Assert(npending > 0 && npending <= MAX_PENDING);
+	Assert(TransactionIdIsValid(xid));
 	if (pending_ring == NULL)
 		return;
 
@@ -191,6 +200,8 @@ budget_spend_record(const pg_uuid_t *budget_id, TimestampTz period, Numeric cost
 	int			nbefore = npending;
 	SpendRecord *record;
 
+	Assert(IsTransactionState());
+	Assert(!numeric_is_nan(cost) && !numeric_is_inf(cost));
 	pending_ring = shmem_attach(&segment);
 
 	record = find_pending(budget_id, period);
@@ -243,6 +254,7 @@ budget_spend_read(BudgetSpendPosition *position, const pg_uuid_t *budget_id,
 	int			nfound = 0;
 	uint64		end;
 
+	Assert(max_found > 0);
 	if (ring == NULL)
 		return -1;
 	if (pg_atomic_read_u64(&ring->position) == *position)
@@ -250,6 +262,7 @@ budget_spend_read(BudgetSpendPosition *position, const pg_uuid_t *budget_id,
 
 	LWLockAcquire(&ring->lock, LW_SHARED);
 	end = pg_atomic_read_u64(&ring->position);
+	Assert(*position <= end);
 	if (end - *position > RING_SIZE)
 		nfound = -1;
 	else

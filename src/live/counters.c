@@ -37,6 +37,9 @@ typedef struct Counters
 
 #define COUNTERS_SIZE	TYPEALIGN(PG_CACHE_LINE_SIZE, sizeof(Counters))
 
+StaticAssertDecl(sizeof(CounterSet) % PG_CACHE_LINE_SIZE == 0,
+				 "no two sets share a cache line");
+
 /* The sets follow, each on cache lines of its own. */
 static CounterSet *
 get_set(Counters *counters, int i)
@@ -89,6 +92,7 @@ counters_add(Counter counter, uint64 n)
 	int			set = backend_index();
 	pg_atomic_uint64 *count;
 
+	Assert(counter >= 0 && counter < COUNT_NCOUNTERS);
 	if (counters == NULL || set < 0 || set >= counters->nsets)
 		return;
 

@@ -78,6 +78,7 @@ last_used_record_in_entry(TrackedKey *entry, TimestampTz now)
 	TimestampTz last_used = pg_atomic_read_u64(&entry->last_used);
 	bool		newly_pending;
 
+	Assert(OidIsValid(entry->tag.database));
 	if (guc_last_used_throttle < 0 || now <= last_used ||
 		now / USECS_PER_SEC == last_used / USECS_PER_SEC)
 		return false;
@@ -121,6 +122,7 @@ write_in_call(const pg_uuid_t *id, TimestampTz now)
 {
 	static bool logged = false;
 
+	Assert(IsTransactionState());
 	if (!logged)
 		ereport(LOG,
 				(errmsg("apikeys writes the last use of a key in the call that verifies it"),
@@ -191,6 +193,7 @@ replace_latest(DueDatabase *databases, int n, Oid database, TimestampTz due)
 {
 	int			latest = 0;
 
+	Assert(n > 0);
 	for (int d = 1; d < n; d++)
 	{
 		if (databases[d].due_at > databases[latest].due_at)
@@ -210,6 +213,7 @@ last_used_due_databases(DueDatabase *databases, int max)
 	TrackedKeys *table = tracked_keys_attach();
 	int			ndatabases = 0;
 
+	Assert(max > 0);
 	for (int p = 0; table != NULL && p < table->npartitions; p++)
 	{
 		TrackedKeyRef ref = tracked_keys_partition(table, p);
@@ -257,6 +261,7 @@ last_used_collect(Oid database, TimestampTz due_by, KeyUse **uses)
 	int			nuses = 0;
 	int			capacity = 0;
 
+	Assert(OidIsValid(database));
 	*uses = NULL;
 	for (int p = 0; table != NULL && p < table->npartitions; p++)
 	{
@@ -349,6 +354,7 @@ last_used_remove_database(Oid database)
 {
 	TrackedKeys *table = tracked_keys_attach();
 
+	Assert(OidIsValid(database));
 	for (int p = 0; table != NULL && p < table->npartitions; p++)
 	{
 		TrackedKeyRef ref = tracked_keys_partition(table, p);

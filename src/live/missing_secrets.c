@@ -14,10 +14,12 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "storage/lwlock.h"
 
 #include "base/shmem.h"
 #include "live/missing_secrets.h"
+#include "settings/hmac_secrets.h"
 
 #define MAX_MISSING		64		/* in all databases; more are logged repeatedly */
 
@@ -33,6 +35,11 @@ typedef struct MissingSecrets
 	LWLock		lock;
 	MissingSecret secrets[MAX_MISSING];
 } MissingSecrets;
+
+StaticAssertDecl(sizeof(((MissingSecret *) NULL)->name) > HMAC_SECRET_NAME_MAX_LEN * MAX_MULTIBYTE_CHAR_LEN,
+				 "each name of a secret fits, in each encoding");
+StaticAssertDecl(MISSING_SECRETS_MAX <= MAX_MISSING,
+				 "the secrets of one call fit");
 
 static Size
 missing_size(void)
@@ -136,6 +143,9 @@ missing_secrets_exchange(Oid database, char *const *names, int n, bool *newly_mi
 {
 	static MissingSecret local[MAX_MISSING];
 	MissingSecrets *missing = shmem_attach(&segment);
+
+	Assert(OidIsValid(database));
+	Assert(n >= 0 && n <= MISSING_SECRETS_MAX);
 
 	if (missing == NULL)
 	{

@@ -29,6 +29,9 @@
 #include "live/rate_limiter.h"
 #include "live/tracked_keys.h"
 
+StaticAssertDecl(RATE_SLOTS == WINDOW_NKINDS && RATE_NLIMITS == WINDOW_NKINDS + 1,
+				 "the limits are those of the windows, then that of the slots");
+
 /* Can limits be enforced here? */
 bool
 rate_limiter_available(void)
@@ -88,6 +91,7 @@ acquire_slot_for(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry
 	int			owner = entry - ref->entries;
 	int64		slot;
 
+	AssertLockedExclusively(ref->partition);
 	if (entry->slots.count >= table->nentries / 2)
 		return 0;
 	slot = slots_acquire(&ref->pool, &entry->slots, owner, random, now);
@@ -109,6 +113,7 @@ slots_wait(const SlotPool *pool, const SlotList *slots, int64 max)
 {
 	int			last = slots->oldest;
 
+	Assert(max > 0 && slots->count >= max);
 	for (int64 excess = slots->count - max; excess > 0; excess--)
 		last = pool->slots[last].newer;
 	return pool->slots[last].acquired_at + tracked_keys_slot_timeout();
@@ -128,6 +133,7 @@ find_exceeded(const TrackedKeyRef *ref, TrackedKey *entry, const RateLimits *lim
 	int			exceeded = window_find_full(entry != NULL ? entry->windows : none,
 											limits->max, costs, now, retry_at);
 
+	AssertLockedExclusively(ref->partition);
 	if (!slot || entry == NULL)
 		return exceeded;
 
@@ -154,6 +160,9 @@ spend(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry, const Rat
 		[WINDOW_REQUESTS_MINUTE] = 1,
 		[WINDOW_REQUESTS_DAY] = 1,
 	};
+
+	AssertLockedExclusively(ref->partition);
+	Assert(entry == tracked_keys_find(ref));
 
 	if (entry == NULL && !slot && !rate_limits_have_windows(request->limits))
 		return true;
@@ -214,6 +223,7 @@ rate_limiter_check_and_spend(const RateLimitRequest *request, TimestampTz now, R
 	bool		has_space = true;
 	bool		evicted = false;
 
+	Assert(request->tokens >= 0);
 	memset(result, 0, sizeof(RateLimitResult));
 
 	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
@@ -250,6 +260,7 @@ rate_limiter_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits, in
 	TrackedKey *entry;
 	bool		evicted;
 
+	Assert(tokens >= 0);
 	if (table == NULL || tokens == 0 ||
 		(limits->max[WINDOW_TOKENS_MINUTE] == 0 && limits->max[WINDOW_TOKENS_DAY] == 0))
 		return;

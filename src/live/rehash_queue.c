@@ -46,6 +46,9 @@ typedef struct RehashQueue
 	RehashEntry entries[MAX_ENTRIES];
 } RehashQueue;
 
+StaticAssertDecl((MAX_ENTRIES & (MAX_ENTRIES - 1)) == 0,
+				 "a search that wraps around at 2^32 stays in order");
+
 static Size
 queue_size(void)
 {
@@ -90,6 +93,9 @@ find_entry(RehashQueue *queue, const pg_uuid_t *id)
 	uint32		start = hash_bytes((const unsigned char *) id, UUID_LEN) ^ MyDatabaseId;
 	RehashEntry *free_entry = NULL;
 
+	Assert(LWLockHeldByMeInMode(&queue->lock, LW_EXCLUSIVE));
+	Assert(OidIsValid(MyDatabaseId));
+
 	for (int i = 0; i < MAX_PROBES; i++)
 	{
 		RehashEntry *entry = &queue->entries[(start + i) % MAX_ENTRIES];
@@ -114,6 +120,9 @@ rehash_enqueue(const RehashRequest *request)
 	RehashQueue *queue = shmem_attach(&segment);
 	RehashEntry *entry;
 
+	Assert(queue != NULL);
+	Assert(request->secret[0] != '\0');
+
 	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	entry = find_entry(queue, &request->id);
 	if (entry != NULL)
@@ -135,6 +144,7 @@ rehash_dequeue(Oid database, RehashRequest *requests, int max)
 	RehashQueue *queue = shmem_attach(&segment);
 	int			n = 0;
 
+	Assert(OidIsValid(database) && max > 0);
 	if (queue == NULL || pg_atomic_read_u32(&queue->nentries) == 0)
 		return 0;
 
@@ -148,6 +158,7 @@ rehash_dequeue(Oid database, RehashRequest *requests, int max)
 		requests[n++] = entry->request;
 		entry->database = InvalidOid;
 	}
+	Assert(pg_atomic_read_u32(&queue->nentries) >= n);
 	pg_atomic_fetch_sub_u32(&queue->nentries, n);
 	LWLockRelease(&queue->lock);
 
@@ -161,6 +172,7 @@ rehash_is_pending(Oid database)
 	RehashQueue *queue = shmem_attach(&segment);
 	bool		pending = false;
 
+	Assert(OidIsValid(database));
 	if (queue == NULL || pg_atomic_read_u32(&queue->nentries) == 0)
 		return false;
 
@@ -178,6 +190,7 @@ rehash_remove_database(Oid database)
 {
 	RehashQueue *queue = shmem_attach(&segment);
 
+	Assert(OidIsValid(database));
 	if (queue == NULL)
 		return;
 

@@ -63,6 +63,7 @@ secret_file_announce(const char *path)
 	static TimestampTz announced = 0;
 	SecretFile *file = shmem_attach(&segment);
 
+	Assert(path[0] != '\0');
 	if (file == NULL || announced == PgReloadTime)
 		return;
 

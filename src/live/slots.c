@@ -16,10 +16,17 @@
 
 #include "live/slots.h"
 
+StaticAssertDecl(SLOT_INDEX_BITS + SLOT_RANDOM_BITS == 63,
+				 "the number of a slot is a positive int64");
+
 /* Links all slots of a pool into its free list. */
 void
 slots_init_pool(const SlotPool *pool, int nslots)
 {
+	Assert(nslots > 0);
+	Assert(pool->first_index >= 0 &&
+		   pool->first_index + nslots <= INT64CONST(1) << SLOT_INDEX_BITS);
+
 	for (int i = 0; i < nslots; i++)
 	{
 		pool->slots[i].number = 0;
@@ -43,8 +50,10 @@ slots_acquire(const SlotPool *pool, SlotList *list, int owner, uint64 random,
 	int			i = *pool->first_free;
 	Slot	   *slot = &pool->slots[i];
 
+	Assert(owner >= 0);
 	if (i == NO_SLOT)
 		return 0;
+	Assert(slot->number == 0);
 
 	*pool->first_free = slot->newer;
 	random &= (UINT64CONST(1) << SLOT_RANDOM_BITS) - 1;
@@ -70,6 +79,9 @@ slots_release(const SlotPool *pool, SlotList *list, int slot)
 {
 	Slot	   *freed = &pool->slots[slot];
 
+	Assert(slot >= 0 && freed->number != 0);
+	Assert(list->count > 0);
+
 	if (freed->older == NO_SLOT)
 		list->oldest = freed->newer;
 	else
@@ -93,6 +105,9 @@ slots_release(const SlotPool *pool, SlotList *list, int slot)
 void
 slots_expire(const SlotPool *pool, SlotList *list, int64 timeout, TimestampTz now)
 {
+	Assert(timeout > 0);
+	Assert((list->oldest == NO_SLOT) == (list->count == 0));
+
 	if (list->oldest != NO_SLOT && pool->slots[list->oldest].acquired_at > now)
 	{
 		for (int i = list->oldest; i != NO_SLOT; i = pool->slots[i].newer)

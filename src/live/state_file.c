@@ -61,6 +61,11 @@ typedef struct StateImage
 	StateRecord records[FLEXIBLE_ARRAY_MEMBER];
 } StateImage;
 
+StaticAssertDecl(sizeof(StateHeader) == 24 && sizeof(StateRecord) == 128,
+				 "another layout of the file needs another STATE_FORMAT");
+StaticAssertDecl(offsetof(StateImage, records) == sizeof(StateHeader),
+				 "the checksum covers no padding between header and records");
+
 static Size
 image_size(uint64 nrecords)
 {
@@ -153,6 +158,7 @@ save_entries(int code, Datum arg)
 	TimestampTz now = GetCurrentTimestamp();
 	StateImage *image;
 
+	Assert(!IsUnderPostmaster);
 	/* After a crash shared memory cannot be trusted. */
 	if (code != 0 || table == NULL || !is_shut_down())
 		return;
@@ -243,6 +249,7 @@ restore_image(const StateImage *image)
 	TimestampTz now = GetCurrentTimestamp();
 	uint64		lost = 0;
 
+	Assert(table != NULL);
 	for (uint64 i = 0; i < image->header.nrecords; i++)
 	{
 		const StateRecord *record = &image->records[i];
@@ -274,6 +281,7 @@ load_entries(void)
 	const char *error = "It could not be read.";
 	uint64		lost = 0;
 
+	Assert(!IsUnderPostmaster);
 	on_shmem_exit(save_entries, (Datum) 0);
 
 	file = AllocateFile(STATE_FILE, PG_BINARY_R);

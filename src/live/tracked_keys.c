@@ -28,7 +28,6 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
-#include "miscadmin.h"
 #include "storage/shmem.h"
 
 #include "live/tracked_keys.h"
@@ -48,6 +47,17 @@ typedef union PaddedPartition
 } PaddedPartition;
 
 #define TABLE_SIZE	TYPEALIGN(PG_CACHE_LINE_SIZE, sizeof(TrackedKeys))
+
+StaticAssertDecl(sizeof(TrackedKeyTag) == sizeof(Oid) + sizeof(pg_uuid_t),
+				 "tags have no padding: they are hashed and compared as bytes");
+StaticAssertDecl(sizeof(PaddedPartition) == PG_CACHE_LINE_SIZE,
+				 "the partitions keep what follows them aligned");
+StaticAssertDecl(sizeof(TrackedKey) % MAXIMUM_ALIGNOF == 0,
+				 "the entries keep the slots aligned");
+StaticAssertDecl(sizeof(TimestampTz) == sizeof(uint64),
+				 "an atomic can hold a time");
+StaticAssertDecl(GUC_DEFAULT_TRACKED_KEYS <= 1 << SLOT_INDEX_BITS,
+				 "the number of a slot can hold its index");
 
 static Size table_size(void);
 static void table_init_shared(void *address);
@@ -107,6 +117,7 @@ table_size(void)
 static PaddedPartition *
 get_partition(TrackedKeys *table, int p)
 {
+	Assert(p >= 0 && p <= table->npartitions);
 	return (PaddedPartition *) ((char *) table + TABLE_SIZE) + p;
 }
 
@@ -145,6 +156,7 @@ table_init_shared(void *address)
 
 	table->npartitions = count_partitions();
 	table->nentries = max_keys() / table->npartitions;
+	Assert(table->nentries > 0);
 	pg_atomic_init_u64(&table->last_flush, 0);
 
 	for (int p = 0; p < table->npartitions; p++)
@@ -172,6 +184,7 @@ tracked_keys_partition(TrackedKeys *table, int p)
 {
 	TrackedKeyRef ref = {0};
 
+	Assert(p >= 0 && p < table->npartitions);
 	ref.partition = &get_partition(table, p)->partition;
 	ref.entries = get_entries(table, p);
 	ref.pool = get_pool(table, p);
@@ -187,6 +200,7 @@ tracked_keys_locate(TrackedKeys *table, Oid database, const pg_uuid_t *id)
 	int			p = hash % table->npartitions;
 	TrackedKeyRef ref = tracked_keys_partition(table, p);
 
+	Assert(OidIsValid(database));
 	ref.tag = tag;
 	ref.bucket = get_buckets(table, p) + hash / table->npartitions % table->nentries;
 
@@ -201,6 +215,7 @@ tracked_keys_locate(TrackedKeys *table, Oid database, const pg_uuid_t *id)
 void
 tracked_keys_lock(Partition *partition, LWLockMode mode)
 {
+	Assert(!LWLockHeldByMe(&partition->lock));
 	if (IsUnderPostmaster)
 		LWLockAcquire(&partition->lock, mode);
 }
@@ -259,6 +274,7 @@ tracked_keys_slot_timeout(void)
 bool
 tracked_keys_is_limiting(const TrackedKeyRef *ref, TrackedKey *entry, TimestampTz now)
 {
+	AssertLockedExclusively(ref->partition);
 	slots_expire(&ref->pool, &entry->slots, tracked_keys_slot_timeout(), now);
 	return entry->slots.count > 0 || window_any_live(entry->windows, now);
 }
@@ -267,6 +283,7 @@ tracked_keys_is_limiting(const TrackedKeyRef *ref, TrackedKey *entry, TimestampT
 TrackedKey *
 tracked_keys_find(const TrackedKeyRef *ref)
 {
+	AssertLocked(ref->partition);
 	for (int i = *ref->bucket; i != NO_ENTRY; i = ref->entries[i].next)
 	{
 		if (memcmp(&ref->entries[i].tag, &ref->tag, sizeof(TrackedKeyTag)) == 0)
@@ -282,8 +299,15 @@ tracked_keys_remove(const TrackedKeyRef *ref, TrackedKey *entry)
 {
 	int		   *link = ref->bucket;
 
+	AssertLockedExclusively(ref->partition);
+	Assert(OidIsValid(entry->tag.database));
+	Assert(ref->partition->nused > 0);
+
 	while (&ref->entries[*link] != entry)
+	{
 		link = &ref->entries[*link].next;
+		Assert(*link != NO_ENTRY);
+	}
 	*link = entry->next;
 
 	while (entry->slots.count > 0)
@@ -309,6 +333,9 @@ evict_entry(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now)
 	Partition  *partition = ref->partition;
 	TrackedKey *victim = NULL;
 	TrackedKeyRef victim_ref;
+
+	AssertLockedExclusively(ref->partition);
+	Assert(partition->nused == table->nentries);
 
 	for (int examined = 0; examined < Min(table->nentries, EVICTION_EFFORT); examined++)
 	{
@@ -341,12 +368,16 @@ tracked_keys_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now, 
 	TrackedKey *entry;
 	int			i;
 
+	AssertLockedExclusively(partition);
+	Assert(tracked_keys_find(ref) == NULL);
+
 	*evicted = partition->first_free == NO_ENTRY && evict_entry(table, ref, now);
 	if (partition->first_free == NO_ENTRY)
 		return NULL;
 
 	i = partition->first_free;
 	entry = &ref->entries[i];
+	Assert(!OidIsValid(entry->tag.database));
 	partition->first_free = entry->next;
 	partition->nused++;
 	entry->tag = ref->tag;

@@ -8,6 +8,7 @@
 #ifndef APIKEYS_LIVE_TRACKED_KEYS_H
 #define APIKEYS_LIVE_TRACKED_KEYS_H
 
+#include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/lwlock.h"
 #include "utils/timestamp.h"
@@ -51,6 +52,15 @@ typedef struct TrackedKeys
 	int			nentries;		/* in each partition, and slots; constant */
 	pg_atomic_uint64 last_flush; /* a TimestampTz; grows */
 } TrackedKeys;
+
+/*
+ * For functions to be called under a partition's lock; the postmaster takes
+ * none.
+ */
+#define AssertLocked(partition) \
+	Assert(!IsUnderPostmaster || LWLockHeldByMe(&(partition)->lock))
+#define AssertLockedExclusively(partition) \
+	Assert(!IsUnderPostmaster || LWLockHeldByMeInMode(&(partition)->lock, LW_EXCLUSIVE))
 
 /* A partition, and where a key belongs in it. */
 typedef struct TrackedKeyRef

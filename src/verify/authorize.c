@@ -49,13 +49,18 @@ static const Outcome by_status[] = {
 	[KEY_STATUS_ACTIVE] = {COUNT_VALID, "VALID", NULL},
 };
 
+StaticAssertDecl(lengthof(by_status) == KEY_STATUS_ACTIVE + 1,
+				 "each status has an outcome");
+
 /* Sets and counts the outcome; a reason of NULL stands for the outcome's own. */
 static void
 decide(AuthDecision *decision, const Outcome *outcome, const char *reason)
 {
+	Assert(decision->code == NULL);
 	decision->code = outcome->code;
 	decision->reason = reason != NULL ? reason : outcome->reason;
 	decision->valid = (outcome->counter == COUNT_VALID);
+	Assert(decision->valid == (decision->reason == NULL));
 	counters_add(outcome->counter, 1);
 }
 
@@ -145,6 +150,7 @@ check_limits(const NullableDatum *args, AuthDecision *decision, bool spend)
 	RateLimitRequest limits_request;
 	RateLimitResult result;
 
+	Assert(key != NULL);
 	if (!key->limited)
 		return true;
 
@@ -224,6 +230,7 @@ authorize_record_use(const AuthDecision *decision)
 	pg_uuid_t	id = *DatumGetUUIDP(decision->key->row.values[KEY_ID]);
 	bool		newly_pending = decision->use_newly_pending;
 
+	Assert(decision->valid);
 	if (!decision->use_recorded)
 		newly_pending = last_used_record(&id, decision->now);
 	if (newly_pending)
@@ -237,6 +244,7 @@ authorize_record_use(const AuthDecision *decision)
 int64
 authorize_retry_after(const AuthDecision *decision)
 {
+	Assert(!decision->valid);
 	if (decision->retry_at <= decision->now || decision->retry_at == DT_NOEND)
 		return 0;
 	return (decision->retry_at - decision->now + USECS_PER_SEC - 1) / USECS_PER_SEC;

@@ -44,6 +44,8 @@ hash_new_key(const text *raw_key, NewKey *key)
 {
 	const HmacSecret *secret;
 
+	Assert(VARSIZE_ANY_EXHDR(raw_key) > 0);
+
 	reload_early();
 	secret = hmac_secrets_first();
 	if (secret == NULL && guc_hmac_secret_file[0] != '\0')

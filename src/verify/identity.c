@@ -110,6 +110,9 @@ replace(Identity *identity)
 {
 	SubTransactionId subid = GetCurrentSubTransactionId();
 
+	Assert(IsTransactionState());
+	Assert(saved == NULL || saved->subid <= subid);
+
 	if (saved != NULL && saved->subid == subid)
 		free_identity(current);
 	else
@@ -136,6 +139,7 @@ identity_set(const KeyRow *row)
 	MemoryContext old = MemoryContextSwitchTo(memory);
 	Identity   *identity = palloc0(sizeof(Identity));
 
+	Assert(!row->nulls[KEY_ID] && !row->nulls[KEY_PERMISSIONS]);
 	identity->context = memory;
 	for (int i = 0; i < IDENTITY_NUUIDS; i++)
 	{

@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include "access/detoast.h"
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -59,6 +60,7 @@ make_candidate(const text *raw_key, int i, KeyCandidate *candidate)
 {
 	const HmacSecret *secret = i < hmac_secrets_count() ? hmac_secrets_get(i) : NULL;
 
+	Assert(i >= 0 && i <= hmac_secrets_count());
 	candidate->secret = secret != NULL ? secret->name : NULL;
 	candidate->hash = key_hash_compute(raw_key, secret != NULL ? hmac_secrets_value(secret) : NULL);
 }
@@ -85,6 +87,8 @@ enqueue_rehash(CachedKey *key, const KeyCandidate *candidates)
 		return;
 	key->rehash_requested_at = now;
 
+	Assert(key->candidate <= hmac_secrets_count());
+	Assert(candidates[0].secret == hmac_secrets_first()->name);
 	secret_file_announce(guc_hmac_secret_file);
 	memset(&request, 0, sizeof(request));
 	request.id = *DatumGetUUIDP(key->row.values[KEY_ID]);
@@ -106,6 +110,7 @@ find_by_known_secrets(const text *raw_key)
 	int			ncandidates = hmac_secrets_count() + 1;
 	CachedKey  *key = NULL;
 
+	Assert(ncandidates <= KEY_MAX_CANDIDATES);
 	key_cache_begin();
 	for (int i = 0; i < ncandidates && key == NULL; i++)
 	{
@@ -147,6 +152,7 @@ lookup_key(struct varlena *raw_key)
 	text	   *plain;
 	CachedKey *volatile key = NULL;
 
+	Assert(IsTransactionState());
 	if (len < 1 || len > KEY_TEXT_MAX_LEN)
 		return NULL;
 

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "utils/timestamp.h"
@@ -49,6 +50,8 @@ log_missing_secrets(void)
 	bool		newly_missing[MISSING_SECRETS_MAX];
 	int			n;
 
+	Assert(IsTransactionState());
+	Assert(hmac_secrets_count() <= lengthof(known));
 	if (!is_search_due())
 		return;
 

@@ -32,6 +32,9 @@ enum
 	RESULT_NCOLUMNS
 };
 
+StaticAssertDecl(KEY_ID == 0 && KEY_NRESULT_COLUMNS <= KEY_NCOLUMNS,
+				 "the first columns of a key's row are those of the result");
+
 PG_FUNCTION_INFO_V1(apikey_verify);
 
 /* Returns the time from now until a later time. */
@@ -57,6 +60,7 @@ result_tupdesc(FunctionCallInfo fcinfo, ResultType *type)
 
 		if (get_call_result_type(fcinfo, NULL, &type->tupdesc) != TYPEFUNC_COMPOSITE)
 			elog(ERROR, "return type must be a row type");
+		Assert(type->tupdesc->natts == RESULT_NCOLUMNS);
 		type->tupdesc = BlessTupleDesc(type->tupdesc);
 		type->function = fcinfo->flinfo->fn_oid;
 		MemoryContextSwitchTo(old);
@@ -72,6 +76,7 @@ form_result(FunctionCallInfo fcinfo, ResultType *type, const AuthDecision *decis
 	Datum		values[RESULT_NCOLUMNS] = {0};
 	bool		nulls[RESULT_NCOLUMNS];
 
+	Assert(decision->code != NULL);
 	memset(nulls, true, sizeof(nulls));
 	values[RESULT_VALID] = BoolGetDatum(decision->valid);
 	nulls[RESULT_VALID] = false;
@@ -112,6 +117,7 @@ verify_form_result(FunctionCallInfo fcinfo, ResultType *type, const AuthDecision
 {
 	CachedKey  *key = decision->key;
 
+	Assert(decision->valid && key != NULL);
 	if (!key->cached || decision->slot != 0)
 		return form_result(fcinfo, type, decision);
 
