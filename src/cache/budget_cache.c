@@ -51,7 +51,7 @@ typedef struct Budget
 	TimestampTz read_at;
 	uint64		generation;		/* of the keys' cache */
 	BudgetSpendPosition position;
-	SavedSnapshot snapshot;		/* which records from there on count: those it has not seen */
+	SavedSnapshot snapshot;		/* records it has not seen count */
 	bool		is_consistent;	/* false while records are added */
 } Budget;
 

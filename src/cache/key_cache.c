@@ -142,7 +142,7 @@ reset_cache(void)
 	memset(&transient, 0, sizeof(transient));
 	MemoryContextReset(memory);
 
-	/* Before the catalog lookups: a message that they accept invalidates the cache. */
+	/* First, so that a message accepted by the lookups below counts. */
 	cache_generation = generation;
 	invalidation_oid = store_relation_oid("fence");
 	key_oid = store_relation_oid("key");

@@ -158,7 +158,7 @@ budget_spend_at_subxact_abort(void)
 		pending[i].exact = false;
 }
 
-/* Returns the record of this transaction for a period; NULL if there is no space. */
+/* Returns this transaction's record for a period; NULL if there is no space. */
 static SpendRecord *
 find_pending(const pg_uuid_t *budget_id, TimestampTz period)
 {

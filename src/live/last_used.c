@@ -88,7 +88,7 @@ last_used_record_in_entry(TrackedKey *entry, TimestampTz now)
 	return newly_pending;
 }
 
-/* Records a use in the shared table; returns as last_used_record_in_entry() does. */
+/* Records a use in the shared table; the result is that of last_used_record(). */
 static bool
 record_in_table(TrackedKeys *table, const pg_uuid_t *id, TimestampTz now)
 {

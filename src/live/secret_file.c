@@ -26,7 +26,7 @@ typedef struct SecretFile
 {
 	ShmemHeader header;
 	LWLock		lock;
-	TimestampTz loaded_at;		/* PgReloadTime of who announced it; 0: nobody has */
+	TimestampTz loaded_at;		/* PgReloadTime of its backend; 0: no path yet */
 	char		path[MAXPGPATH];
 } SecretFile;
 

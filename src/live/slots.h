@@ -20,8 +20,8 @@ typedef struct Slot
 	int64		number;			/* what its owner is told; 0: free */
 	TimestampTz acquired_at;
 	int			owner;			/* index of the owner, as the caller counts them */
-	int			older;			/* index of the owner's next older one, or NO_SLOT */
-	int			newer;			/* next newer one, or in the free list the next */
+	int			older;			/* of the same owner, or NO_SLOT */
+	int			newer;			/* of the same owner, or the next free one */
 } Slot;
 
 #define NO_SLOT		(-1)
