@@ -17,7 +17,9 @@
 #include "hooks/transaction.h"
 #include "live/budget_spend.h"
 #include "live/counters.h"
+#include "live/missing_secrets.h"
 #include "live/rehash_queue.h"
+#include "live/secret_file.h"
 #include "live/state_file.h"
 #include "live/tracked_keys.h"
 #include "settings/guc.h"
@@ -35,6 +37,8 @@ _PG_init(void)
 	flush_queue_init();
 	budget_spend_init();
 	rehash_queue_init();
+	secret_file_init();
+	missing_secrets_init();
 	launcher_init();
 	state_file_init();
 	object_drop_init();

@@ -30,7 +30,7 @@
 #include "store/budgets.h"
 #include "store/keys.h"
 #include "store/lists.h"
-#include "verify/lookup.h"
+#include "verify/hash_new_key.h"
 
 #define ROTATED_SUFFIX		" (rotated)"
 

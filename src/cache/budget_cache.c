@@ -1,24 +1,24 @@
 /*-------------------------------------------------------------------------
  *
  * budget_cache.c
- *	  Is the budget of a key spent?
+ *	  Is the budget of a key exhausted?  A backend's cache of budgets.
  *
- * The answer counts all that has been recorded and committed before the
- * question.  A backend keeps the budgets it has read, with what is spent in
- * the present period, and adds what has been spent since: see budget_spend.c.  A
- * change of the budget itself raises the fence, as a change of a key does.
- * That there is no budget with an id is kept as well: to make one raises the
- * fence, too.
+ * The result counts all costs that were committed before the check.  A
+ * backend caches the budgets it has read, with what is spent in the current
+ * period, and adds what has been spent since: see budget_spend.c.  A change
+ * of a budget invalidates the caches, as a change of a key does.  A missing
+ * budget is cached as well, so creating one also invalidates the caches.
  *
- * A budget is read from the ledger each time where none can be kept: without
+ * A budget is read from the ledger each time if it cannot be cached: without
  * shared memory, on a standby, with the cache turned off, and in a
- * transaction that has itself spent or changed budgets and may yet be rolled
+ * transaction that has spent or changed budgets itself and may yet be rolled
  * back.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
@@ -32,27 +32,27 @@
 #include "settings/guc.h"
 #include "store/budgets.h"
 
-/* After this time a budget is read again, whoever has written the ledger. */
+/* A cached budget is read again after this time: see doc/architecture.md. */
 #define MAX_AGE		USECS_PER_MINUTE
 
-#define CHUNK		16			/* records taken from the ring at a time */
+#define CHUNK		16			/* records copied from the ring at a time */
 
 typedef struct Budget
 {
-	MemoryContext memory;		/* of what this points to */
-	bool		exists;			/* else it has no name, cost or horizon */
+	MemoryContext context;		/* of what this points to */
+	bool		exists;			/* else it has no name, costs or snapshot */
 	char	   *name;
 	Numeric		max_cost;
 	Numeric		spent;
 	bool		is_exhausted;
-	bool		is_first;		/* period, which has no real start */
+	bool		is_first;		/* period: it has no lower bound */
 	TimestampTz started_at;		/* the period */
 	TimestampTz ends_at;
 	TimestampTz read_at;
 	uint64		generation;		/* of the keys' cache */
 	BudgetSpendPosition position;
-	SavedSnapshot snapshot;		/* which of the records from there on count */
-	bool		in_order;		/* false while it is brought up to date */
+	SavedSnapshot snapshot;		/* records it has not seen count */
+	bool		is_consistent;	/* false while records are added */
 } Budget;
 
 typedef struct CachedBudget
@@ -61,21 +61,25 @@ typedef struct CachedBudget
 	Budget		budget;
 } CachedBudget;
 
-static MemoryContext memory = NULL; /* of all that is kept */
+StaticAssertDecl(offsetof(CachedBudget, id) == 0,
+				 "the hash table's key is its entry's first member");
+
+static MemoryContext memory = NULL; /* of all that is cached */
 static HTAB *cache = NULL;		/* of CachedBudget */
-static uint64 nremovals = 0;	/* of budgets from it: hints go stale */
+static uint64 nremovals = 0;	/* from it; a BudgetHint is valid until the next */
 
 static void
 set_exhausted(Budget *budget)
 {
+	Assert(budget->exists);
 	budget->is_exhausted = DatumGetBool(DirectFunctionCall2(numeric_ge,
 															NumericGetDatum(budget->spent),
 															NumericGetDatum(budget->max_cost)));
 }
 
-/* Makes room for one more budget. */
+/* Makes space for one more budget, by emptying a cache that is full. */
 static void
-make_room(void)
+ensure_space(void)
 {
 	HASHCTL		ctl = {0};
 
@@ -112,28 +116,30 @@ find_cached(const pg_uuid_t *id, BudgetHint *hint)
 static void
 remove_from_cache(CachedBudget *cached)
 {
+	Assert(hash_search(cache, &cached->id, HASH_FIND, NULL) == cached);
 	nremovals++;
-	MemoryContextDelete(cached->budget.memory);
+	MemoryContextDelete(cached->budget.context);
 	hash_search(cache, &cached->id, HASH_REMOVE, NULL);
 }
 
-/* Has a kept budget the present period, definition, and age? */
+/* Is a cached budget of this period, not invalidated, and not too old? */
 static bool
 is_current(const Budget *budget, TimestampTz now)
 {
-	return budget->in_order &&
+	return budget->is_consistent &&
 		   budget->generation == key_cache_generation() &&
 		   now < budget->ends_at && (now >= budget->started_at || budget->is_first) &&
 		   now >= budget->read_at && now - budget->read_at < MAX_AGE;
 }
 
-/* Adds what a transaction has spent; false when that is not known. */
+/* Adds what a transaction has spent; false if that is not known. */
 static bool
 add_record(Budget *budget, SpendRecord *record)
 {
 	MemoryContext old;
 	Numeric		sum;
 
+	Assert(budget->exists && !budget->is_consistent);
 	if (saved_snapshot_has_seen(&budget->snapshot, record->xid))
 		return true;
 	if (!record->exact)
@@ -141,7 +147,7 @@ add_record(Budget *budget, SpendRecord *record)
 	if (record->period < budget->started_at || record->period >= budget->ends_at)
 		return true;
 
-	old = MemoryContextSwitchTo(budget->memory);
+	old = MemoryContextSwitchTo(budget->context);
 	sum = DatumGetNumeric(DirectFunctionCall2(numeric_add,
 											  NumericGetDatum(budget->spent),
 											  PointerGetDatum(record->cost.bytes)));
@@ -152,7 +158,7 @@ add_record(Budget *budget, SpendRecord *record)
 	return true;
 }
 
-/* Brings a kept budget up to date; false when it has to be read again. */
+/* Brings a cached budget up to date; false if it has to be read again. */
 static bool
 catch_up(CachedBudget *cached)
 {
@@ -161,15 +167,15 @@ catch_up(CachedBudget *cached)
 	int			nrecords;
 
 	if (!budget->exists)
-		return true;			/* whoever has spent it, before it was deleted */
+		return true;			/* records are of before it was deleted */
 	do
 	{
 		nrecords = budget_spend_read(&budget->position, &cached->id, records, CHUNK);
 		if (nrecords == 0)
 			return true;
 
-		/* Should an error strike now, some of them are lost to us. */
-		budget->in_order = false;
+		/* After an error here, some records would be missing. */
+		budget->is_consistent = false;
 		for (int i = 0; i < nrecords; i++)
 		{
 			if (!add_record(budget, &records[i]))
@@ -178,19 +184,19 @@ catch_up(CachedBudget *cached)
 		if (nrecords < 0)
 			return false;
 		set_exhausted(budget);
-		budget->in_order = true;
+		budget->is_consistent = true;
 	} while (nrecords == CHUNK);
 
 	return true;
 }
 
-/* Takes over what the ledger has; row is NULL where there is no budget. */
+/* Sets a budget from what was read; row is NULL if there is no budget. */
 static void
 set_budget(Budget *budget, const BudgetRow *row, TimestampTz now)
 {
 	budget->exists = (row != NULL);
 	budget->read_at = now;
-	budget->in_order = true;
+	budget->is_consistent = true;
 	budget->started_at = DT_NOBEGIN;
 	budget->ends_at = DT_NOEND;
 	if (row == NULL)
@@ -206,8 +212,8 @@ set_budget(Budget *budget, const BudgetRow *row, TimestampTz now)
 }
 
 /*
- * Reads a budget from the ledger, in a memory context of its own.  Returns
- * whether it may be kept, to be brought up to date later.
+ * Reads a budget from the ledger, into a memory context of its own.  Returns
+ * whether it may be cached.
  */
 static bool
 read_budget(const pg_uuid_t *id, TimestampTz now, Budget *budget)
@@ -218,9 +224,9 @@ read_budget(const pg_uuid_t *id, TimestampTz now, Budget *budget)
 	bool		found;
 
 	memset(budget, 0, sizeof(Budget));
-	budget->memory = AllocSetContextCreate(CurrentMemoryContext, "apikeys budget",
-										   ALLOCSET_SMALL_SIZES);
-	old = MemoryContextSwitchTo(budget->memory);
+	budget->context = AllocSetContextCreate(CurrentMemoryContext, "apikeys budget",
+											ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(budget->context);
 
 	cacheable = guc_cache_size > 0 && !RecoveryInProgress() && !budget_spend_is_pending() &&
 				key_cache_is_cacheable() && budget_spend_position(&budget->position);
@@ -232,24 +238,25 @@ read_budget(const pg_uuid_t *id, TimestampTz now, Budget *budget)
 	return cacheable && !(found && row.own);
 }
 
-/* Keeps a budget, which moves there. */
+/* Adds a budget to the cache, which takes over its memory context. */
 static Budget *
 add_to_cache(const pg_uuid_t *id, const Budget *budget)
 {
 	CachedBudget *cached;
 
-	make_room();
+	ensure_space();
+	Assert(hash_search(cache, id, HASH_FIND, NULL) == NULL);
 	cached = hash_search(cache, id, HASH_ENTER, NULL);
 	cached->budget = *budget;
-	MemoryContextSetParent(budget->memory, memory);
+	MemoryContextSetParent(budget->context, memory);
 
 	return &cached->budget;
 }
 
 /*
- * Finds a budget, or that there is none, as it is now; the result is good
- * until the next one is looked for.  Moves now on when it had to be read,
- * which may have had to wait.
+ * Returns a budget as it is now, also if there is none with this id; valid
+ * until the next call.  Sets now to the current time if the budget had to be
+ * read, since that may have had to wait.
  */
 static const Budget *
 find_budget(const pg_uuid_t *id, BudgetHint *hint, TimestampTz *now)
@@ -272,16 +279,17 @@ find_budget(const pg_uuid_t *id, BudgetHint *hint, TimestampTz *now)
 }
 
 /*
- * Is the budget of a key spent at this time?  Then says so, and when its next
- * period starts: DT_NOEND, never.  A key without a budget has no limit, nor
- * has one whose id names no budget.  now is moved on when it is no longer the
- * present.
+ * Is the budget of a key exhausted at this time?  Then sets the reason,
+ * palloc'd, and when its next period starts: DT_NOEND, never.  A key without
+ * a budget has no limit, nor has one whose id no budget has.  Sets now to the
+ * current time if the budget had to be read.
  */
 bool
 budget_is_exhausted(CachedKey *key, TimestampTz *now, char **reason, TimestampTz *retry_at)
 {
 	const Budget *budget;
 
+	Assert(IsTransactionState());
 	if (key->row.nulls[KEY_BUDGET_ID])
 		return false;
 	budget = find_budget(DatumGetUUIDP(key->row.values[KEY_BUDGET_ID]), &key->budget, now);

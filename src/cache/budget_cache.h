@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * budget_cache.h
- *	  Is the budget of a key spent?
+ *	  Is the budget of a key exhausted?  A backend's cache of budgets.
  *
  *-------------------------------------------------------------------------
  */

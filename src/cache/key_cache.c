@@ -1,37 +1,38 @@
 /*-------------------------------------------------------------------------
  *
  * key_cache.c
- *	  Keys that this backend has looked up, coherent with the table.
+ *	  A backend's cache of the keys it has looked up, coherent with the table.
  *
- * No answer may come from before a change that is committed: in any
- * isolation level, with any snapshot held.  So:
+ * A lookup must never return a state from before a committed change: in any
+ * isolation level, and whatever snapshots the transaction holds.  So:
  *
- * - A row trigger on apikeys.key, ENABLE ALWAYS, has every UPDATE, DELETE and
- *   TRUNCATE invalidate the relcache entry of apikeys.fence, a table that
- *   nobody reads.  So has one on apikeys.budget, for budget_cache.c, also INSERT.
- *   The server sends such a message after the commit has become visible and
- *   before it is acknowledged, also for COMMIT PREPARED and on a standby that
- *   replays the commit.
- * - A look-up first takes in the messages that have been sent.  One about
- *   the fence, or one that says everything may have changed, starts a new
- *   generation, and with it an empty cache.
- * - On a miss the row is read with the latest snapshot, and kept only if no
- *   new generation has begun since before that snapshot was taken.
- * - A row that the running transaction has written itself is never kept: it
- *   may yet be rolled back.  Its xmin tells, however it was written, so there
- *   is nothing to do on INSERT, and making keys does not empty caches.  Nor
- *   is anything kept in a transaction that has raised the fence.
- * - Nothing is kept while the triggers are not there or not ENABLE ALWAYS.
- * - What was not found is not kept: a key made a moment later must be good.
+ * - Triggers on apikeys.key, ENABLE ALWAYS, invalidate the relcache entry of
+ *   apikeys.fence, a table that nobody reads, at each UPDATE, DELETE and
+ *   TRUNCATE.  Those on apikeys.budget do so at INSERT, too, for
+ *   budget_cache.c.  The server sends the message after the commit has become
+ *   visible and before it is acknowledged, also for COMMIT PREPARED and on a
+ *   standby that replays the commit.
+ * - A lookup first accepts the messages that have been sent.  A message about
+ *   that table, or one that everything may have changed, starts a new
+ *   generation, with an empty cache.
+ * - On a miss the row is read with the latest snapshot.  It is cached only if
+ *   no new generation has started since before that snapshot was taken.
+ * - A row that was written by the running transaction is never cached, since
+ *   it may yet be rolled back.  Its xmin shows that, however it was written,
+ *   so no trigger is needed for INSERT, and creating keys does not empty the
+ *   caches.  Nor is anything cached in a transaction that has invalidated
+ *   them.
+ * - Nothing is cached while a trigger is missing or not ENABLE ALWAYS.
+ * - That a key was not found is not cached: it may be created at any time.
  *
- * An entry is looked up by the key's hash; the raw key is not kept.  A text
- * has a hash under each HMAC secret and a plain one: the candidates.  The
- * cache is asked for each, and on a miss one statement, with one snapshot,
- * looks for all of them; so a key that is signed anew meanwhile is found, be
- * it under the old hash or under the new one.  Other secrets, other cache.
+ * The cache is a hash table by the key's hash; raw keys are not stored.  A
+ * text has a hash with each HMAC secret and a plain one: the candidates.  Each
+ * is looked up in the cache; on a miss one statement, with one snapshot, looks
+ * for all of them in the table, so a key that is rehashed meanwhile is found
+ * by its old or by its new hash.  The cache is emptied when the secrets change.
  *
- * When the cache is full a clock sweeps out an entry that was not used since
- * its next_victim last came by.
+ * If the cache is full, a clock sweep evicts an entry that has not been used
+ * since the sweep last passed it, as the buffer manager does.
  *
  *-------------------------------------------------------------------------
  */
@@ -55,52 +56,55 @@
 #include "settings/hmac_secrets.h"
 #include "store/catalog.h"
 
-#define MAX_ROW_SIZE	8192	/* bytes; a larger row is read each time */
+#define MAX_ROW_SIZE	8192	/* bytes; larger rows are not cached */
 #define PREFETCH_SIZE	256
-#define PREFETCH_LINE	64		/* a line of today's processors' caches */
+#define PREFETCH_LINE	64		/* cache line size of current processors */
 
-/* Counts messages that may concern us; compared, never acted upon. */
+StaticAssertDecl(offsetof(CachedKey, hash) == 0,
+				 "the hash table's key is its entry's first member");
+
+/* Counts invalidation messages that may concern keys or budgets. */
 static uint64 generation = 0;
 
 static MemoryContext memory = NULL; /* of all that follows */
 static HTAB *cache = NULL;		/* of CachedKey */
-static CachedKey **ring;		/* the entries, in the clock's order */
-static int	ring_size;			/* apikeys.cache_size when it was made */
+static CachedKey **entries;		/* all of them, in the order of the clock sweep */
+static int	max_entries;		/* apikeys.cache_size when the cache was made */
 static int	nentries;
 static int	next_victim;
 static uint64 cache_generation; /* of all entries */
 static uint64 cache_secrets;	/* the secrets of their candidates */
-static Oid	fence_oid;			/* as it was when the cache was made */
+static Oid	invalidation_oid;	/* when the cache was made, like the next two */
 static Oid	key_oid;
 static Oid	budget_oid;
-static bool fence_up;			/* no change escapes it */
+static bool triggers_enabled;	/* each change invalidates the cache */
 
-/* The transaction of this backend that last raised the fence. */
-static FullTransactionId writer;
+/* The last transaction of this backend that has invalidated the caches. */
+static FullTransactionId invalidator;
 
-/* The row last found that could not be kept. */
+/* The row last read, if it could not be cached. */
 static CachedKey transient;
 
 PG_FUNCTION_INFO_V1(apikeys_raise_fence);
 
 /*
- * Relcache callback.  It may be called at nearly any time, so it does
+ * Relcache callback.  It may be called in nearly any state, so it must do
  * nothing but count.
  */
 static void
 count_invalidation(Datum arg, Oid relid)
 {
-	if (relid == fence_oid || relid == key_oid || relid == budget_oid || !OidIsValid(relid))
+	if (relid == invalidation_oid || relid == key_oid || relid == budget_oid || !OidIsValid(relid))
 		generation++;
 }
 
 /*
- * Does every change of a table raise the fence?  Not after ALTER TABLE ...
- * ENABLE TRIGGER ALL, which turns ENABLE ALWAYS into ENABLE, and with which
- * pg_restore --disable-triggers ends.
+ * Does each change of a table invalidate the caches?  Not after ALTER TABLE
+ * ... ENABLE TRIGGER ALL, which changes ENABLE ALWAYS to ENABLE, and which is
+ * what pg_restore --disable-triggers does at its end.
  */
 static bool
-check_fence(Oid relid)
+has_enabled_triggers(Oid relid)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
 	int			ntriggers = 0;
@@ -119,7 +123,7 @@ check_fence(Oid relid)
 	return ntriggers == 2;
 }
 
-/* Makes an empty cache of the present generation. */
+/* Makes an empty cache of the current generation. */
 static void
 reset_cache(void)
 {
@@ -138,22 +142,22 @@ reset_cache(void)
 	memset(&transient, 0, sizeof(transient));
 	MemoryContextReset(memory);
 
-	/* First: a message that comes during the look-ups makes it old at once. */
+	/* First, so that a message accepted by the lookups below counts. */
 	cache_generation = generation;
-	fence_oid = store_relation_oid("fence");
+	invalidation_oid = store_relation_oid("fence");
 	key_oid = store_relation_oid("key");
 	budget_oid = store_relation_oid("budget");
-	fence_up = check_fence(key_oid) && check_fence(budget_oid);
+	triggers_enabled = has_enabled_triggers(key_oid) && has_enabled_triggers(budget_oid);
 
 	ctl.keysize = KEY_HASH_LEN;
 	ctl.entrysize = sizeof(CachedKey);
 	ctl.hcxt = memory;
-	ring_size = guc_cache_size;
-	ring = MemoryContextAlloc(memory, ring_size * sizeof(CachedKey *));
+	max_entries = guc_cache_size;
+	entries = MemoryContextAlloc(memory, max_entries * sizeof(CachedKey *));
 	nentries = 0;
 	next_victim = 0;
 	cache_secrets = hmac_secrets_version();
-	cache = hash_create("apikeys cache", Min(ring_size, 128), &ctl,
+	cache = hash_create("apikeys cache", Min(max_entries, 128), &ctl,
 						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
@@ -171,32 +175,36 @@ free_contents(CachedKey *key)
 	key->permission_check = NULL;
 }
 
-/* Has the clock sweep out an entry; returns its place in the ring. */
+/* Evicts an entry; returns its index in entries. */
 static int
-sweep(void)
+evict(void)
 {
-	while (ring[next_victim]->used)
+	Assert(nentries > 0 && nentries == max_entries);
+	while (entries[next_victim]->used)
 	{
-		ring[next_victim]->used = false;
-		next_victim = (next_victim + 1) % ring_size;
+		entries[next_victim]->used = false;
+		next_victim = (next_victim + 1) % max_entries;
 	}
-	free_contents(ring[next_victim]);
-	hash_search(cache, ring[next_victim]->hash, HASH_REMOVE, NULL);
+	free_contents(entries[next_victim]);
+	hash_search(cache, entries[next_victim]->hash, HASH_REMOVE, NULL);
 	return next_victim;
 }
 
-/* Adds the row found last to the cache, which takes it over. */
+/* Moves the row that was read last to the cache. */
 static CachedKey *
 cache_transient(void)
 {
-	int			place = nentries < ring_size ? nentries : sweep();
-	CachedKey  *key = hash_search(cache, transient.hash, HASH_ENTER, NULL);
+	int			index = nentries < max_entries ? nentries : evict();
+	CachedKey  *key;
 
+	Assert(transient.row.tuple != NULL);
+	Assert(hash_search(cache, transient.hash, HASH_FIND, NULL) == NULL);
+	key = hash_search(cache, transient.hash, HASH_ENTER, NULL);
 	*key = transient;
 	key->cached = true;
 	key->used = true;
-	ring[place] = key;
-	if (place == nentries)
+	entries[index] = key;
+	if (index == nentries)
 		nentries++;
 	memset(&transient, 0, sizeof(transient));
 
@@ -204,32 +212,35 @@ cache_transient(void)
 }
 
 /*
- * Has this transaction changed keys?  Others cannot know yet, and a trigger
- * of somebody else may look up a key between the fence and the change.
+ * Has this transaction invalidated the caches?  The message is sent only when
+ * it commits, and another trigger may look up a key after ours has run and
+ * before the row is changed.
  */
 static bool
-is_writer(void)
+has_invalidated(void)
 {
-	return FullTransactionIdIsValid(writer) &&
-		   FullTransactionIdEquals(writer, GetTopFullTransactionIdIfAny());
+	return FullTransactionIdIsValid(invalidator) &&
+		   FullTransactionIdEquals(invalidator, GetTopFullTransactionIdIfAny());
 }
 
 /*
- * May what is read from the tables be kept, until there is a new generation?
- * In a look-up.
+ * May rows that are read now be cached, until there is a new generation?
+ * To be called after key_cache_begin(), before the next lookup.
  */
 bool
 key_cache_is_cacheable(void)
 {
-	return fence_up && !is_writer();
+	Assert(cache != NULL);
+	return triggers_enabled && !has_invalidated();
 }
 
-/* Decides once whether a key has limits: most have none, and pay nothing. */
+/* Parses the limits of a key once; most keys have none, and cost nothing later. */
 static void
 parse_limits(CachedKey *key)
 {
 	Jsonb	   *document = DatumGetJsonbP(key->row.values[KEY_RATE_LIMITS]);
 
+	Assert(!key->row.nulls[KEY_RATE_LIMITS]);
 	key->limited = false;
 	if (JB_ROOT_COUNT(document) > 0)
 	{
@@ -239,23 +250,24 @@ parse_limits(CachedKey *key)
 }
 
 /*
- * Takes in what has changed.  To be called before the first probe of a
- * look-up.
+ * Starts a lookup: accepts what has changed, and empties the cache if it is
+ * outdated.  To be called before the first probe, in a transaction.
  */
 void
 key_cache_begin(void)
 {
+	Assert(IsTransactionState());
 	AcceptInvalidationMessages();
 	if (cache == NULL || generation != cache_generation ||
-		cache_secrets != hmac_secrets_version() || ring_size != guc_cache_size)
+		cache_secrets != hmac_secrets_version() || max_entries != guc_cache_size)
 		reset_cache();
 }
 
 /*
- * Has the processor fetch what will be read of a key soon, while the key is
- * being judged: a hit on one of many keys waits for memory more than for
- * anything else.  Of what is longer than this, the processor fetches the rest
- * by itself.  NULL does no harm, nor does memory past the end.
+ * Prefetches what is read of a key soon, while the key is being checked: if
+ * there are many keys, a hit spends most of its time waiting for memory.  The
+ * processor's own prefetching gets what is longer than this.  NULL does no
+ * harm, nor does memory past the end.
  */
 static void
 prefetch(const void *start)
@@ -266,14 +278,17 @@ prefetch(const void *start)
 
 /*
  * Returns the key with a hash if it is in the cache, or NULL.  The result is
- * good until the next look-up.
+ * valid until the next lookup.
  */
 CachedKey *
 key_cache_probe(const bytea *hash)
 {
 	CachedKey  *key = NULL;
 
-	if (ring_size > 0)
+	Assert(cache != NULL);
+	Assert(VARSIZE_ANY_EXHDR(hash) == KEY_HASH_LEN);
+
+	if (max_entries > 0)
 		key = hash_search(cache, VARDATA_ANY(hash), HASH_FIND, NULL);
 	if (key != NULL)
 	{
@@ -287,9 +302,9 @@ key_cache_probe(const bytea *hash)
 }
 
 /*
- * Reads the key with one of these hashes from the table as it is committed
- * now, and keeps it if it may; NULL if there is none.  The result is good
- * until the next look-up.
+ * Reads the key with one of these hashes from the table, as it is committed
+ * now, and caches it if possible; NULL if there is none.  The result is valid
+ * until the next lookup.
  */
 CachedKey *
 key_cache_read(const KeyCandidate *candidates, int ncandidates)
@@ -297,7 +312,10 @@ key_cache_read(const KeyCandidate *candidates, int ncandidates)
 	MemoryContext old;
 	bool		found;
 
-	if (ring_size > 0)
+	Assert(cache != NULL);
+	Assert(ncandidates > 0 && ncandidates <= KEY_MAX_CANDIDATES);
+
+	if (max_entries > 0)
 		counters_add(COUNT_CACHE_MISSES, 1);
 	free_contents(&transient);
 	old = MemoryContextSwitchTo(memory);
@@ -310,7 +328,7 @@ key_cache_read(const KeyCandidate *candidates, int ncandidates)
 	memset(&transient.budget, 0, sizeof(transient.budget));
 	memcpy(transient.hash, VARDATA_ANY(candidates[transient.candidate].hash), KEY_HASH_LEN);
 	parse_limits(&transient);
-	if (ring_size > 0 && key_cache_is_cacheable() && generation == cache_generation &&
+	if (max_entries > 0 && key_cache_is_cacheable() && generation == cache_generation &&
 		!transient.row.own &&
 		transient.row.tuple->t_len <= MAX_ROW_SIZE)
 		return cache_transient();
@@ -318,14 +336,15 @@ key_cache_read(const KeyCandidate *candidates, int ncandidates)
 }
 
 /*
- * Makes what a key permits, once for as long as it is cached.  Not done for
- * every key that is read: most requests of most keys ask for nothing.
+ * Makes the permission check of a key, once for as long as it is cached.  Not
+ * done for each key that is read: most requests need no permission.
  */
 void
 key_cache_make_permission_check(CachedKey *key)
 {
 	ArrayType  *allowed_ips = NULL;
 
+	Assert(!key->row.nulls[KEY_PERMISSIONS]);
 	if (key->permission_check != NULL)
 		return;
 
@@ -335,14 +354,14 @@ key_cache_make_permission_check(CachedKey *key)
 													allowed_ips, memory);
 }
 
-/* Where to put what a CachedKey points to. */
+/* The memory context for what a CachedKey points to. */
 MemoryContext
 key_cache_memory(void)
 {
 	return memory;
 }
 
-/* Changes with every message that may concern keys or budgets. */
+/* Changes with each message that may concern keys or budgets. */
 uint64
 key_cache_generation(void)
 {
@@ -350,8 +369,8 @@ key_cache_generation(void)
 }
 
 /*
- * apikeys.raise_fence(): trigger.  Has all backends empty their caches when
- * this transaction has committed, and this one as soon as it sees the change.
+ * apikeys.raise_fence(): trigger.  Invalidates the caches of all backends when
+ * this transaction commits, and that of this backend when the command ends.
  */
 Datum
 apikeys_raise_fence(PG_FUNCTION_ARGS)
@@ -363,7 +382,7 @@ apikeys_raise_fence(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("apikeys.raise_fence() must be called as a trigger")));
 
-	writer = GetTopFullTransactionId();
+	invalidator = GetTopFullTransactionId();
 	CacheInvalidateRelcacheByRelid(store_relation_oid("fence"));
 
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple);

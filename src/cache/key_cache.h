@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * key_cache.h
- *	  Keys that this backend has looked up, coherent with the table.
+ *	  A backend's cache of the keys it has looked up, coherent with the table.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,29 +14,29 @@
 #include "store/keys.h"
 
 /*
- * Where budget_cache.c has found a budget last, so as not to look for it again;
- * zeroes: nowhere.
+ * Where budget_cache.c has found a budget last, to save a search; all zeroes:
+ * it has not been searched yet.
  */
 typedef struct BudgetHint
 {
 	struct CachedBudget *cached;
-	uint64		nremovals;		/* good until more have been removed */
+	uint64		nremovals;		/* valid as long as this is budget_cache.c's */
 } BudgetHint;
 
-/* What each look-up reads comes first and lies together. */
+/* What each lookup reads comes first, on few cache lines. */
 typedef struct CachedKey
 {
 	uint8		hash[KEY_HASH_LEN]; /* the hash table's key: first */
-	HeapTuple	result;			/* verify's, for as long as the row is; or NULL */
-	int			candidate;		/* which of the hashes of the text it was */
-	bool		cached;			/* else it is gone at the next look-up */
-	bool		used;			/* since the clock's hand was here */
-	bool		limited;		/* has it limits? */
-	RateLimits	limits;			/* if so */
-	BudgetHint	budget;			/* of its budget, if it has one */
-	PermissionCheck *permission_check; /* NULL: nobody has asked yet */
+	HeapTuple	result;			/* apikey_verify's row for a valid key; or NULL */
+	int			candidate;		/* which of the text's hashes this is */
+	bool		cached;			/* else valid only until the next lookup */
+	bool		used;			/* since the clock sweep last passed */
+	bool		limited;		/* the key has limits */
+	RateLimits	limits;			/* if limited */
+	BudgetHint	budget;			/* if it has one */
+	PermissionCheck *permission_check; /* NULL: not needed so far */
 	KeyRow		row;
-	TimestampTz rehash_requested_at; /* to be signed anew; 0: never */
+	TimestampTz rehash_requested_at; /* 0: never */
 } CachedKey;
 
 extern void key_cache_begin(void);

@@ -27,6 +27,7 @@
 #include "base/shmem.h"
 #include "flush/flush_queue.h"
 #include "live/counters.h"
+#include "live/missing_secrets.h"
 #include "live/rehash_queue.h"
 #include "settings/guc.h"
 
@@ -89,7 +90,8 @@ flush_queue_init(void)
 bool
 flush_queue_attach(void)
 {
-	return shmem_attach(&segment) != NULL && counters_attach() && last_used_is_shared();
+	return shmem_attach(&segment) != NULL && counters_attach() && last_used_is_shared() &&
+		   rehash_available() && missing_secrets_attach();
 }
 
 /* Returns the queue, to callers that know that there is shared memory. */
@@ -302,6 +304,7 @@ flush_queue_remove_database(Oid database)
 
 	last_used_remove_database(database);
 	rehash_remove_database(database);
+	missing_secrets_remove_database(database);
 
 	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	slot = find_slot(queue, database, false);

@@ -1,23 +1,24 @@
 /*-------------------------------------------------------------------------
  *
  * budget_spend.c
- *	  What has been spent from budgets lately, by those who have committed.
+ *	  Costs that committed transactions have recently spent from budgets.
  *
- * The ledger is the truth.  What stands here spares those who have read a
- * budget from the ledger to read it again: a transaction that has spent adds
- * a record to a ring in shared memory, after its commit has become visible
- * and before it is acknowledged.  A reader notes the ring's position, takes a
- * snapshot, and reads the ledger with it.  Of the records from that position
- * on, it adds those whose transactions its snapshot had not seen; the older
- * ones are all of transactions that it had seen.  Who falls behind by a whole
- * ring reads the ledger again.
+ * The ledger in the tables is authoritative.  The records here allow a
+ * backend that has read a budget from the ledger to keep its sum up to date
+ * without reading the ledger again.  A transaction that has spent something
+ * adds a record to a ring buffer in shared memory, after its commit has become
+ * visible and before it is acknowledged.  A reader remembers the position of
+ * the ring, takes a snapshot, and reads the ledger with it.  Of the records
+ * from that position on, it adds those whose transactions its snapshot did
+ * not see; all older records are of transactions that the snapshot saw.  A
+ * reader that falls behind by a whole ring reads the ledger again.
  *
- * COMMIT PREPARED can happen anywhere and runs none of our code, so a
- * transaction that is prepared raises the fence instead: see key_cache.c.
+ * COMMIT PREPARED can run in any backend and calls none of our code, so a
+ * transaction that is prepared invalidates the caches instead: see
+ * key_cache.c.
  *
- * One LWLock guards the records; whoever holds it copies memory and nothing
- * else.  The position is an atomic, so that there being nothing new is seen
- * without the lock.
+ * One LWLock guards the records; only memory is copied under it.  The position
+ * is an atomic, so that a reader sees without the lock that nothing is new.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,15 +39,22 @@
 #include "store/catalog.h"
 
 #define RING_SIZE		1024
-#define MAX_OWN			64		/* records of one transaction */
+#define MAX_PENDING		64		/* records of one transaction */
 
 typedef struct Ring
 {
 	ShmemHeader header;
-	pg_atomic_uint64 position;	/* of the next record; grows, under the lock */
+	pg_atomic_uint64 position;	/* of the next record; grows; exclusive lock */
 	LWLock		lock;
 	SpendRecord records[RING_SIZE];
 } Ring;
+
+StaticAssertDecl((RING_SIZE & (RING_SIZE - 1)) == 0,
+				 "a position stays that of its record when it wraps around");
+StaticAssertDecl(MAX_PENDING <= RING_SIZE,
+				 "the records of one transaction fit into the ring");
+StaticAssertDecl(sizeof(((SpendRecord *) NULL)->cost) == COST_MAX_SIZE,
+				 "a cost has COST_MAX_SIZE bytes, and is aligned as a numeric");
 
 static Size
 ring_size(void)
@@ -75,46 +83,48 @@ budget_spend_init(void)
 	shmem_add(&segment);
 }
 
-/* ------------------------------------------------- the transaction's own */
+/* ----------------------------------------------------------- spending */
 
-/* Records of this transaction, in its memory. */
-static SpendRecord *own = NULL;
-static int	nown = 0;
-static bool own_is_whole = true; /* else there were too many of them */
+/* Records of this transaction, in TopTransactionContext. */
+static SpendRecord *pending = NULL;
+static int	npending = 0;
+static bool pending_is_complete = true; /* else there were too many */
 
-/* This transaction's ring: attached while an error still does no harm. */
-static Ring *own_ring = NULL;
+/* The ring, attached before the commit, since that may fail. */
+static Ring *pending_ring = NULL;
 
 static void
-clear_own(void)
+clear_pending(void)
 {
-	own = NULL;					/* goes with the transaction's memory */
-	nown = 0;
-	own_is_whole = true;
+	pending = NULL;				/* freed with the transaction's memory */
+	npending = 0;
+	pending_is_complete = true;
 }
 
-/* Tells everybody what this transaction, which has committed, has spent. */
+/* Adds the records of this transaction, which has committed, to the ring. */
 static void
-publish_own(void)
+publish_pending(void)
 {
 	TransactionId xid = GetTopTransactionIdIfAny();
 	uint64		position;
 
-	if (own_ring == NULL)
+	Assert(npending > 0 && npending <= MAX_PENDING);
+	Assert(TransactionIdIsValid(xid));
+	if (pending_ring == NULL)
 		return;
 
-	LWLockAcquire(&own_ring->lock, LW_EXCLUSIVE);
-	position = pg_atomic_read_u64(&own_ring->position);
-	for (int i = 0; i < nown; i++)
+	LWLockAcquire(&pending_ring->lock, LW_EXCLUSIVE);
+	position = pg_atomic_read_u64(&pending_ring->position);
+	for (int i = 0; i < npending; i++)
 	{
-		own[i].xid = xid;
-		own_ring->records[position++ % RING_SIZE] = own[i];
+		pending[i].xid = xid;
+		pending_ring->records[position++ % RING_SIZE] = pending[i];
 	}
-	/* More than the ring holds: all others find that they have missed some. */
-	if (!own_is_whole)
+	/* Skip a whole ring, so that each reader finds that it has missed some. */
+	if (!pending_is_complete)
 		position += RING_SIZE + 1;
-	pg_atomic_write_u64(&own_ring->position, position);
-	LWLockRelease(&own_ring->lock);
+	pg_atomic_write_u64(&pending_ring->position, position);
+	LWLockRelease(&pending_ring->lock);
 }
 
 /*
@@ -124,7 +134,7 @@ publish_own(void)
 void
 budget_spend_pre_prepare(void)
 {
-	if (nown > 0)
+	if (npending > 0)
 		CacheInvalidateRelcacheByRelid(store_relation_oid("fence"));
 }
 
@@ -132,40 +142,40 @@ budget_spend_pre_prepare(void)
 void
 budget_spend_at_eoxact(bool is_commit)
 {
-	if (nown == 0)
+	if (npending == 0)
 		return;
 
 	if (is_commit)
-		publish_own();
-	clear_own();
+		publish_pending();
+	clear_pending();
 }
 
-/* What a rolled-back savepoint takes along, the ledger knows. */
+/* Only the ledger knows which costs are rolled back with a savepoint. */
 void
 budget_spend_at_subxact_abort(void)
 {
-	for (int i = 0; i < nown; i++)
-		own[i].exact = false;
+	for (int i = 0; i < npending; i++)
+		pending[i].exact = false;
 }
 
-/* Returns the record of this transaction for a period, or NULL for no room. */
+/* Returns this transaction's record for a period; NULL if there is no space. */
 static SpendRecord *
-find_own(const pg_uuid_t *budget_id, TimestampTz period)
+find_pending(const pg_uuid_t *budget_id, TimestampTz period)
 {
 	SpendRecord *record;
 
-	for (int i = 0; i < nown; i++)
+	for (int i = 0; i < npending; i++)
 	{
-		if (own[i].period == period &&
-			memcmp(&own[i].budget_id, budget_id, sizeof(pg_uuid_t)) == 0)
-			return &own[i];
+		if (pending[i].period == period &&
+			memcmp(&pending[i].budget_id, budget_id, sizeof(pg_uuid_t)) == 0)
+			return &pending[i];
 	}
-	if (nown == MAX_OWN)
+	if (npending == MAX_PENDING)
 		return NULL;
 
-	if (own == NULL)
-		own = MemoryContextAlloc(TopTransactionContext, MAX_OWN * sizeof(SpendRecord));
-	record = &own[nown++];
+	if (pending == NULL)
+		pending = MemoryContextAlloc(TopTransactionContext, MAX_PENDING * sizeof(SpendRecord));
+	record = &pending[npending++];
 	memset(record, 0, sizeof(SpendRecord));
 	record->budget_id = *budget_id;
 	record->period = period;
@@ -174,7 +184,7 @@ find_own(const pg_uuid_t *budget_id, TimestampTz period)
 	return record;
 }
 
-/* Puts a cost into a record, if it fits. */
+/* Sets the cost of a record; if it does not fit, it is not exact. */
 static void
 set_cost(SpendRecord *record, Numeric cost)
 {
@@ -183,19 +193,21 @@ set_cost(SpendRecord *record, Numeric cost)
 		memcpy(record->cost.bytes, cost, VARSIZE(cost));
 }
 
-/* Has this transaction's spending told to all when it commits. */
+/* Records that this transaction spends a cost; published when it commits. */
 void
 budget_spend_record(const pg_uuid_t *budget_id, TimestampTz period, Numeric cost)
 {
-	int			nbefore = nown;
+	int			nbefore = npending;
 	SpendRecord *record;
 
-	own_ring = shmem_attach(&segment);
+	Assert(IsTransactionState());
+	Assert(!numeric_is_nan(cost) && !numeric_is_inf(cost));
+	pending_ring = shmem_attach(&segment);
 
-	record = find_own(budget_id, period);
+	record = find_pending(budget_id, period);
 	if (record == NULL)
-		own_is_whole = false;
-	else if (nown > nbefore)
+		pending_is_complete = false;
+	else if (npending > nbefore)
 		set_cost(record, cost);
 	else if (record->exact)
 		set_cost(record, DatumGetNumeric(DirectFunctionCall2(numeric_add,
@@ -207,14 +219,14 @@ budget_spend_record(const pg_uuid_t *budget_id, TimestampTz period, Numeric cost
 bool
 budget_spend_is_pending(void)
 {
-	return nown > 0;
+	return npending > 0;
 }
 
 /* --------------------------------------------------------------- readers */
 
 /*
- * Tells the ring's position: to be called before the snapshot is taken with
- * which a budget is read.  False where there is no shared memory.
+ * Gets the ring's position; to be called before the snapshot is taken with
+ * which a budget is read.  False if there is no shared memory.
  */
 bool
 budget_spend_position(BudgetSpendPosition *position)
@@ -230,9 +242,9 @@ budget_spend_position(BudgetSpendPosition *position)
 }
 
 /*
- * Copies what has been spent from a budget since a position, and advances it.
- * Returns how many records it found, max_found if there may be more, and -1
- * when some have been missed.
+ * Copies the records of a budget from a position on, and advances the
+ * position.  Returns how many records were found, max_found if there may be
+ * more, and -1 if some have been overwritten.
  */
 int
 budget_spend_read(BudgetSpendPosition *position, const pg_uuid_t *budget_id,
@@ -242,6 +254,7 @@ budget_spend_read(BudgetSpendPosition *position, const pg_uuid_t *budget_id,
 	int			nfound = 0;
 	uint64		end;
 
+	Assert(max_found > 0);
 	if (ring == NULL)
 		return -1;
 	if (pg_atomic_read_u64(&ring->position) == *position)
@@ -249,6 +262,7 @@ budget_spend_read(BudgetSpendPosition *position, const pg_uuid_t *budget_id,
 
 	LWLockAcquire(&ring->lock, LW_SHARED);
 	end = pg_atomic_read_u64(&ring->position);
+	Assert(*position <= end);
 	if (end - *position > RING_SIZE)
 		nfound = -1;
 	else

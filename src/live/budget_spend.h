@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * budget_spend.h
- *	  What has been spent from budgets lately, by those who have committed.
+ *	  Costs that committed transactions have recently spent from budgets.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,7 +12,7 @@
 #include "utils/numeric.h"
 #include "utils/uuid.h"
 
-#define COST_MAX_SIZE	56		/* bytes of a cost that is told exactly */
+#define COST_MAX_SIZE	56		/* bytes of a cost that is published exactly */
 
 /* What a transaction has spent from a budget in one of its periods. */
 typedef struct SpendRecord
@@ -21,15 +21,15 @@ typedef struct SpendRecord
 	TimestampTz period;			/* when it started */
 	Oid			database;
 	TransactionId xid;			/* the topmost */
-	bool		exact;			/* else cost is not known here */
+	bool		exact;			/* else cost is not set */
 	union
 	{
-		int32		header;		/* for its alignment */
+		int32		header;		/* aligns the bytes */
 		char		bytes[COST_MAX_SIZE];
 	} cost;						/* a numeric */
 } SpendRecord;
 
-/* Where a reader is among the records. */
+/* Up to where a reader has read the records. */
 typedef uint64 BudgetSpendPosition;
 
 extern void budget_spend_init(void);

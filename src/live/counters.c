@@ -1,13 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * counters.c
- *	  What apikeys.stats counts.
+ *	  The counters behind apikeys.stats.
  *
- * Every backend has a set of counters of its own, on cache lines of its own,
- * and is the only one to write it: no lock, and no two verifies that touch
- * one line.  A reader adds all sets up.  A backend that ends leaves its set
- * to the next one with its number, so nothing that was counted goes away
- * before the server does.
+ * Each backend has a set of counters on cache lines of its own, which only
+ * that backend writes: no locks, and no contention between verifies.  A
+ * reader adds up all sets.  The set of a backend that exits is taken over by
+ * the next backend with its number, so counts last as long as the server.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,11 +31,14 @@ typedef union CounterSet
 typedef struct Counters
 {
 	ShmemHeader header;
-	int			nsets;			/* set at birth */
-	TimestampTz since;			/* set at birth */
+	int			nsets;			/* constant */
+	TimestampTz since;			/* constant: when counting started */
 } Counters;
 
 #define COUNTERS_SIZE	TYPEALIGN(PG_CACHE_LINE_SIZE, sizeof(Counters))
+
+StaticAssertDecl(sizeof(CounterSet) % PG_CACHE_LINE_SIZE == 0,
+				 "no two sets share a cache line");
 
 /* The sets follow, each on cache lines of its own. */
 static CounterSet *
@@ -82,7 +84,7 @@ counters_attach(void)
 	return shmem_attach(&segment) != NULL;
 }
 
-/* Adds n to a counter.  Not under a lock: it may have to attach first. */
+/* Adds n to a counter.  Not to be called under an LWLock: it may attach. */
 void
 counters_add(Counter counter, uint64 n)
 {
@@ -90,6 +92,7 @@ counters_add(Counter counter, uint64 n)
 	int			set = backend_index();
 	pg_atomic_uint64 *count;
 
+	Assert(counter >= 0 && counter < COUNT_NCOUNTERS);
 	if (counters == NULL || set < 0 || set >= counters->nsets)
 		return;
 
@@ -97,7 +100,7 @@ counters_add(Counter counter, uint64 n)
 	pg_atomic_write_u64(count, pg_atomic_read_u64(count) + n);
 }
 
-/* Adds all sets up; false where there is no shared memory. */
+/* Adds up all sets; false if there is no shared memory. */
 bool
 counters_read(uint64 *totals, TimestampTz *since)
 {

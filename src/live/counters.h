@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * counters.h
- *	  What apikeys.stats counts.
+ *	  The counters behind apikeys.stats.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,7 +10,7 @@
 
 #include "datatype/timestamp.h"
 
-/* The first are the outcomes of verify. */
+/* The outcomes of verify come first. */
 typedef enum Counter
 {
 	COUNT_VALID,

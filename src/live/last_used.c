@@ -1,19 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * last_used.c
- *	  What happens to keys all the time: their last use.
+ *	  When keys were last used.
  *
- * Verify notes a use in a shared hash table of fixed size; the flush worker
- * persists what is due and tells us so.  A use is pending when it is later
- * than what is known to be in the table apikeys.usage, and due when the last
- * one was written at least apikeys.last_used_throttle ago.
+ * Verify records a use in the shared hash table of tracked_keys.c, whose
+ * locking protocol applies here.  A flush worker persists the uses that are
+ * due, and marks them.  A use is pending if it is later than the one known to
+ * be in the table apikeys.usage, and due if that one was written at least
+ * apikeys.last_used_throttle ago.
  *
- * The table and its locking protocol are tracked_keys.c's.  When it is full of
- * pending uses, a use is dropped and counted; what is in the table is not
- * lost for that.
+ * If the shared table is full of pending uses, a use is dropped and counted.
+ * Uses that are already stored are not affected.
  *
- * Where there is no shared memory (15 and 16 without preloading) the use is
- * written in the call, but only if nobody has to wait for it.
+ * Without shared memory (15 and 16 without preloading) the use is written in
+ * the call, unless that would have to wait for a lock.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,7 +29,7 @@
 #include "settings/guc.h"
 #include "store/last_used.h"
 
-/* When a pending use is due: at once if it is not known to be written. */
+/* When a pending use is due: at once if none is known to be stored. */
 static TimestampTz
 due_at(TrackedKey *entry)
 {
@@ -38,11 +38,11 @@ due_at(TrackedKey *entry)
 	return written_at != 0 ? written_at + guc_last_used_throttle * USECS_PER_SEC : 0;
 }
 
-/* --------------------------------------------------------- noting a use */
+/* ------------------------------------------------------ recording a use */
 
 /*
- * Notes a use of a key that has no entry yet; true unless it is dropped.
- * What makes room is chosen by the time as it is, whenever the use was.
+ * Records a use of a key that has no entry yet; false if it is dropped.  An
+ * eviction needs the current time, whenever the use was.
  */
 static bool
 record_first_use(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz used_at)
@@ -54,7 +54,7 @@ record_first_use(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz used_
 	tracked_keys_lock(ref->partition, LW_EXCLUSIVE);
 	entry = tracked_keys_find_or_add(table, ref, now, &evicted);
 	if (entry != NULL)
-		tracked_keys_advance(&entry->seen, used_at);
+		tracked_keys_advance(&entry->last_used, used_at);
 	tracked_keys_unlock(ref->partition);
 
 	if (evicted)
@@ -66,28 +66,29 @@ record_first_use(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz used_
 }
 
 /*
- * Notes a use in the key's entry.  Of the uses within one second only the
- * first is written, so that backends with one hot key do not fight over its
- * cache line.  Returns true when there is something new to persist; where
- * no launcher watches, each such second, since a flush worker may have been lost.
- * Shared lock.
+ * Records a use in the key's entry.  Of the uses within one second only the
+ * first is written, to avoid contention for the cache line of a hot key.
+ * Returns true if the flush workers have to be woken: if the entry had no
+ * pending use; without a launcher at each use that is written, since the
+ * worker that was started for it may have been lost.  Shared lock.
  */
 bool
 last_used_record_in_entry(TrackedKey *entry, TimestampTz now)
 {
-	TimestampTz seen = pg_atomic_read_u64(&entry->seen);
+	TimestampTz last_used = pg_atomic_read_u64(&entry->last_used);
 	bool		newly_pending;
 
-	if (guc_last_used_throttle < 0 || now <= seen ||
-		now / USECS_PER_SEC == seen / USECS_PER_SEC)
+	Assert(OidIsValid(entry->tag.database));
+	if (guc_last_used_throttle < 0 || now <= last_used ||
+		now / USECS_PER_SEC == last_used / USECS_PER_SEC)
 		return false;
 
 	newly_pending = !shmem_preloaded() || !tracked_keys_is_pending(entry);
-	tracked_keys_advance(&entry->seen, now);
+	tracked_keys_advance(&entry->last_used, now);
 	return newly_pending;
 }
 
-/* Notes a use in the shared table; returns as last_used_record_in_entry() does. */
+/* Records a use in the shared table; the result is that of last_used_record(). */
 static bool
 record_in_table(TrackedKeys *table, const pg_uuid_t *id, TimestampTz now)
 {
@@ -105,10 +106,9 @@ record_in_table(TrackedKeys *table, const pg_uuid_t *id, TimestampTz now)
 }
 
 /*
- * May this call write a last use itself?  Not in a transaction that may not
- * write.  Not in one with a snapshot of its own either: there, a row that
- * somebody has just written is a serialization failure, and a verify must
- * not fail.
+ * May this call write a last use itself?  Not in a read-only transaction, nor
+ * in one that keeps its snapshot: there, a row that another transaction has
+ * just written is a serialization failure, and a verify must not fail.
  */
 static bool
 may_write(void)
@@ -116,25 +116,26 @@ may_write(void)
 	return !XactReadOnly && !IsolationUsesXactSnapshot();
 }
 
-/* Writes a use in the call, for want of shared memory. */
+/* Writes a use in the call, since there is no shared memory. */
 static void
 write_in_call(const pg_uuid_t *id, TimestampTz now)
 {
-	static bool told = false;
+	static bool logged = false;
 
-	if (!told)
+	Assert(IsTransactionState());
+	if (!logged)
 		ereport(LOG,
 				(errmsg("apikeys writes the last use of a key in the call that verifies it"),
 				 errhint("With \"apikeys\" in shared_preload_libraries verify never writes.")));
-	told = true;
+	logged = true;
 
 	if (may_write())
 		store_last_use(id, now, now - guc_last_used_throttle * USECS_PER_SEC);
 }
 
 /*
- * Notes that a key was used; apikeys.last_used_throttle = -1 turns it off.
- * Returns true when the flush worker has something new to persist.
+ * Records that a key was used; apikeys.last_used_throttle = -1 turns it off.
+ * Returns true if the flush workers have to be woken.
  */
 bool
 last_used_record(const pg_uuid_t *id, TimestampTz now)
@@ -152,21 +153,21 @@ last_used_record(const pg_uuid_t *id, TimestampTz now)
 	return false;
 }
 
-/* Are uses noted in shared memory, and written by flushes alone? */
+/* Are uses recorded in shared memory, and written by flushes alone? */
 bool
 last_used_is_shared(void)
 {
 	return tracked_keys_attach() != NULL;
 }
 
-/* Returns the last use in shared memory of a key of this database, or 0. */
+/* Returns the last use of a key of this database in shared memory, or 0. */
 TimestampTz
 last_used_get(const pg_uuid_t *id)
 {
 	TrackedKeys *table = tracked_keys_attach();
 	TrackedKeyRef ref;
 	TrackedKey *entry;
-	TimestampTz seen = 0;
+	TimestampTz last_used = 0;
 
 	if (table == NULL)
 		return 0;
@@ -175,23 +176,24 @@ last_used_get(const pg_uuid_t *id)
 	tracked_keys_lock(ref.partition, LW_SHARED);
 	entry = tracked_keys_find(&ref);
 	if (entry != NULL)
-		seen = pg_atomic_read_u64(&entry->seen);
+		last_used = pg_atomic_read_u64(&entry->last_used);
 	tracked_keys_unlock(ref.partition);
 
-	return seen;
+	return last_used;
 }
 
-/* -------------------------------------------------------- for the flush worker */
+/* --------------------------------------------------- for flush workers */
 
 /*
- * Where there are too many databases, has one that is due earlier take the
- * place of the one that is due latest.
+ * If there are too many databases, replaces the one that is due latest by one
+ * that is due earlier.
  */
 static void
 replace_latest(DueDatabase *databases, int n, Oid database, TimestampTz due)
 {
 	int			latest = 0;
 
+	Assert(n > 0);
 	for (int d = 1; d < n; d++)
 	{
 		if (databases[d].due_at > databases[latest].due_at)
@@ -202,8 +204,8 @@ replace_latest(DueDatabase *databases, int n, Oid database, TimestampTz due)
 }
 
 /*
- * Finds the databases with pending uses, and when the earliest of each is
- * due.  Returns how many there are, at most max.
+ * Finds the databases with pending uses, and when the earliest use of each is
+ * due.  Returns their number, at most max.
  */
 int
 last_used_due_databases(DueDatabase *databases, int max)
@@ -211,12 +213,13 @@ last_used_due_databases(DueDatabase *databases, int max)
 	TrackedKeys *table = tracked_keys_attach();
 	int			ndatabases = 0;
 
+	Assert(max > 0);
 	for (int p = 0; table != NULL && p < table->npartitions; p++)
 	{
-		TrackedKeyRef part = tracked_keys_partition(table, p);
-		TrackedKey *entries = part.entries;
+		TrackedKeyRef ref = tracked_keys_partition(table, p);
+		TrackedKey *entries = ref.entries;
 
-		tracked_keys_lock(part.partition, LW_SHARED);
+		tracked_keys_lock(ref.partition, LW_SHARED);
 		for (int i = 0; i < table->nentries; i++)
 		{
 			Oid			database = entries[i].tag.database;
@@ -235,7 +238,7 @@ last_used_due_databases(DueDatabase *databases, int max)
 				databases[ndatabases++] = (DueDatabase){database, DT_NOEND};
 			databases[d].due_at = Min(databases[d].due_at, due_at(&entries[i]));
 		}
-		tracked_keys_unlock(part.partition);
+		tracked_keys_unlock(ref.partition);
 	}
 
 	return ndatabases;
@@ -256,31 +259,32 @@ last_used_collect(Oid database, TimestampTz due_by, KeyUse **uses)
 {
 	TrackedKeys *table = tracked_keys_attach();
 	int			nuses = 0;
-	int			room = 0;
+	int			capacity = 0;
 
+	Assert(OidIsValid(database));
 	*uses = NULL;
 	for (int p = 0; table != NULL && p < table->npartitions; p++)
 	{
-		TrackedKeyRef part = tracked_keys_partition(table, p);
-		TrackedKey *entries = part.entries;
+		TrackedKeyRef ref = tracked_keys_partition(table, p);
+		TrackedKey *entries = ref.entries;
 
-		/* No allocation under the lock: make room for a whole partition. */
-		if (room < nuses + table->nentries)
+		/* Allocate before the lock is taken, for a whole partition. */
+		if (capacity < nuses + table->nentries)
 		{
-			room = 2 * (nuses + table->nentries);
-			*uses = *uses ? repalloc(*uses, room * sizeof(KeyUse)) : palloc(room * sizeof(KeyUse));
+			capacity = 2 * (nuses + table->nentries);
+			*uses = *uses ? repalloc(*uses, capacity * sizeof(KeyUse)) : palloc(capacity * sizeof(KeyUse));
 		}
 
-		tracked_keys_lock(part.partition, LW_SHARED);
+		tracked_keys_lock(ref.partition, LW_SHARED);
 		for (int i = 0; i < table->nentries; i++)
 		{
 			if (entries[i].tag.database == database && tracked_keys_is_pending(&entries[i]) &&
 				due_at(&entries[i]) <= due_by)
 				(*uses)[nuses++] = (KeyUse){
-					entries[i].tag.id, pg_atomic_read_u64(&entries[i].seen)
+					entries[i].tag.id, pg_atomic_read_u64(&entries[i].last_used)
 			};
 		}
-		tracked_keys_unlock(part.partition);
+		tracked_keys_unlock(ref.partition);
 	}
 
 	if (nuses > 0)
@@ -288,7 +292,7 @@ last_used_collect(Oid database, TimestampTz due_by, KeyUse **uses)
 	return nuses;
 }
 
-/* Notes that a use is in the table and committed, now. */
+/* Marks a use as stored and committed, now. */
 void
 last_used_mark_persisted(Oid database, const KeyUse *use, TimestampTz now)
 {
@@ -310,7 +314,7 @@ last_used_mark_persisted(Oid database, const KeyUse *use, TimestampTz now)
 	tracked_keys_unlock(ref.partition);
 }
 
-/* Notes that a flush has committed. */
+/* Records that a flush has committed. */
 void
 last_used_record_flush(TimestampTz now)
 {
@@ -321,8 +325,8 @@ last_used_record_flush(TimestampTz now)
 }
 
 /*
- * Forgets the use of a key that has been deleted.  What its successors have
- * passed in its windows still counts for them.
+ * Removes the entry of a key that has been deleted.  If its key family still
+ * has requests in its windows or slots, only its last use is discarded.
  */
 void
 last_used_remove_key(Oid database, const pg_uuid_t *id, TimestampTz now)
@@ -338,38 +342,39 @@ last_used_remove_key(Oid database, const pg_uuid_t *id, TimestampTz now)
 	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
 	entry = tracked_keys_find(&ref);
 	if (entry != NULL && tracked_keys_is_limiting(&ref, entry, now))
-		tracked_keys_advance(&entry->persisted, pg_atomic_read_u64(&entry->seen));
+		tracked_keys_advance(&entry->persisted, pg_atomic_read_u64(&entry->last_used));
 	else if (entry != NULL)
 		tracked_keys_remove(&ref, entry);
 	tracked_keys_unlock(ref.partition);
 }
 
-/* Forgets a database that was dropped, or that has no apikeys any more. */
+/* Removes all entries of a database that is dropped, or no longer has apikeys. */
 void
 last_used_remove_database(Oid database)
 {
 	TrackedKeys *table = tracked_keys_attach();
 
+	Assert(OidIsValid(database));
 	for (int p = 0; table != NULL && p < table->npartitions; p++)
 	{
-		TrackedKeyRef part = tracked_keys_partition(table, p);
-		TrackedKey *entries = part.entries;
+		TrackedKeyRef ref = tracked_keys_partition(table, p);
+		TrackedKey *entries = ref.entries;
 
-		tracked_keys_lock(part.partition, LW_EXCLUSIVE);
+		tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
 		for (int i = 0; i < table->nentries; i++)
 		{
 			if (entries[i].tag.database == database)
 			{
-				TrackedKeyRef ref = tracked_keys_locate(table, database, &entries[i].tag.id);
+				TrackedKeyRef entry_ref = tracked_keys_locate(table, database, &entries[i].tag.id);
 
-				tracked_keys_remove(&ref, &entries[i]);
+				tracked_keys_remove(&entry_ref, &entries[i]);
 			}
 		}
-		tracked_keys_unlock(part.partition);
+		tracked_keys_unlock(ref.partition);
 	}
 }
 
-/* Tells how full the table is; false where there is none. */
+/* Reads how full the table is; false if there is no shared memory. */
 bool
 last_used_read_fill(TrackedKeysFill *fill)
 {
@@ -382,14 +387,14 @@ last_used_read_fill(TrackedKeysFill *fill)
 	fill->last_flush = pg_atomic_read_u64(&table->last_flush);
 	for (int p = 0; p < table->npartitions; p++)
 	{
-		TrackedKeyRef part = tracked_keys_partition(table, p);
-		TrackedKey *entries = part.entries;
+		TrackedKeyRef ref = tracked_keys_partition(table, p);
+		TrackedKey *entries = ref.entries;
 
-		tracked_keys_lock(part.partition, LW_SHARED);
-		fill->used += part.partition->nused;
+		tracked_keys_lock(ref.partition, LW_SHARED);
+		fill->used += ref.partition->nused;
 		for (int i = 0; i < table->nentries; i++)
 			fill->pending += tracked_keys_is_pending(&entries[i]);
-		tracked_keys_unlock(part.partition);
+		tracked_keys_unlock(ref.partition);
 	}
 	fill->free = (int64) table->npartitions * table->nentries - fill->used;
 

@@ -1,20 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * rate_limiter.c
- *	  Rate limits and slots, checked and spent together.
+ *	  Rate limits and slots, checked and spent in one step.
  *
- * The keys of one line, a key and its successors by rotation, share the
- * entry of their root_id in the shared table.  A request is judged under the
+ * The keys of one family, a key and its successors by rotation, share the
+ * entry of their root_id in the shared table.  A request is checked under the
  * exclusive lock of the entry's partition: either it passes in all windows
  * and gets its slot, and all of it is spent, or nothing is.  What was spent
- * stays spent when the transaction is rolled back.
+ * stays spent if the transaction is rolled back.
  *
- * Whoever looks with a time that lies behind ages what others have spent, as
- * after a clock that was set back.  So the time is taken here, right before
- * the lock, save where the hot path has just taken it.
+ * Reading a window with an outdated time would age what others have spent, as
+ * if the clock had been set back.  So the time is read here, right before the
+ * lock is taken, except where the caller has just read it.
  *
- * Limits fail closed: where there is no shared memory, or no room in it, a
- * key with limits is an error and not a key without limits.
+ * Limits fail closed: if there is no shared memory, or no space in it, a key
+ * with limits raises an error and is not treated as a key without limits.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,6 +28,9 @@
 #include "live/last_used.h"
 #include "live/rate_limiter.h"
 #include "live/tracked_keys.h"
+
+StaticAssertDecl(RATE_SLOTS == WINDOW_NKINDS && RATE_NLIMITS == WINDOW_NKINDS + 1,
+				 "the limits are those of the windows, then that of the slots");
 
 /* Can limits be enforced here? */
 bool
@@ -49,21 +52,21 @@ require_table(void)
 	return table;
 }
 
-/* Complains that shared memory is too small. */
+/* Reports that shared memory has no space for an entry or a slot. */
 static void
-no_room(int elevel)
+report_no_space(int elevel)
 {
 	ereport(elevel,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 errmsg("there is no room to enforce the limits of this API key"),
+			 errmsg("not enough shared memory to enforce the limits of this API key"),
 			 shmem_preloaded()
 				 ? errhint("Raise apikeys.max_tracked_keys, at least to 128 times the largest max_concurrent_requests, and restart the server.")
 				 : errhint("Add \"apikeys\" to shared_preload_libraries, raise apikeys.max_tracked_keys and restart the server.")));
 }
 
-/* Drawn before the lock is taken, since it may fail. */
+/* To be called before the lock is taken, since it may fail. */
 static uint64
-draw_random(void)
+generate_random(void)
 {
 	uint64		random;
 
@@ -75,9 +78,10 @@ draw_random(void)
 }
 
 /*
- * Takes a slot; 0: no room.  A line has half of the partition's slots at
- * most, so that none can lock all others out.  When the pool is empty, slots
- * that have timed out with other holders come back first.
+ * Acquires a slot; 0 if there is none.  A key family gets at most half of the
+ * partition's slots, so that none can lock out all others.  If the pool is
+ * empty, slots of other owners that have timed out are released first.
+ * Exclusive lock.
  */
 static int64
 acquire_slot_for(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry, uint64 random,
@@ -87,6 +91,7 @@ acquire_slot_for(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry
 	int			owner = entry - ref->entries;
 	int64		slot;
 
+	AssertLockedExclusively(ref->partition);
 	if (entry->slots.count >= table->nentries / 2)
 		return 0;
 	slot = slots_acquire(&ref->pool, &entry->slots, owner, random, now);
@@ -99,48 +104,53 @@ acquire_slot_for(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry
 }
 
 /*
- * When may a owner of max slots or more have another?  When so many have
- * timed out that less than max are left: if max was lowered, more than one.
+ * When may an owner of max slots or more acquire another?  When so many have
+ * timed out that fewer than max are left: more than one if max was lowered.
+ * Exclusive lock.
  */
 static TimestampTz
 slots_wait(const SlotPool *pool, const SlotList *slots, int64 max)
 {
 	int			last = slots->oldest;
 
+	Assert(max > 0 && slots->count >= max);
 	for (int64 excess = slots->count - max; excess > 0; excess--)
 		last = pool->slots[last].newer;
 	return pool->slots[last].acquired_at + tracked_keys_slot_timeout();
 }
 
 /*
- * Finds the limit that refuses a request, or returns a negative number.  A
- * full window comes before a lack of slots, whose end nobody knows: they time
- * out at the latest.  At retry_at neither refuses any more.
+ * Returns the limit that a request exceeds, or a negative number.  A full
+ * window is reported before a lack of slots, since it is known when it ends;
+ * slots may be released before they time out.  At retry_at the request passes
+ * both.  Exclusive lock.
  */
 static int
-find_refusing(const TrackedKeyRef *ref, TrackedKey *entry, const RateLimits *limits,
+find_exceeded(const TrackedKeyRef *ref, TrackedKey *entry, const RateLimits *limits,
 			  const int64 *costs, bool slot, TimestampTz now, TimestampTz *retry_at)
 {
 	Window		none[WINDOW_NKINDS] = {0};
-	int			refusing = window_find_full(entry != NULL ? entry->windows : none,
+	int			exceeded = window_find_full(entry != NULL ? entry->windows : none,
 											limits->max, costs, now, retry_at);
 
+	AssertLockedExclusively(ref->partition);
 	if (!slot || entry == NULL)
-		return refusing;
+		return exceeded;
 
 	slots_expire(&ref->pool, &entry->slots, tracked_keys_slot_timeout(), now);
 	if (entry->slots.count < limits->max[RATE_SLOTS])
-		return refusing;
+		return exceeded;
 
 	*retry_at = Max(*retry_at, slots_wait(&ref->pool, &entry->slots, limits->max[RATE_SLOTS]));
-	return refusing != NO_WINDOW ? refusing : RATE_SLOTS;
+	return exceeded != NO_WINDOW ? exceeded : RATE_SLOTS;
 }
 
 /*
- * Spends a request and takes its slot, all or nothing; false: no room.  A key
- * with limits on tokens alone needs an entry as well: those that are recorded
- * later must find room.  The entry of a line, NULL if it has none yet, is that
- * of its first key: the use of that key is noted in passing.
+ * Spends a request and acquires its slot, both or neither; false if there is
+ * no space.  A key that limits nothing but tokens needs an entry as well, so
+ * that there is space when its tokens are recorded later.  The entry of a key
+ * family, NULL if it has none yet, is that of its first key, so the use of
+ * that key is recorded here as well.  Exclusive lock.
  */
 static bool
 spend(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry, const RateLimitRequest *request,
@@ -150,6 +160,9 @@ spend(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry, const Rat
 		[WINDOW_REQUESTS_MINUTE] = 1,
 		[WINDOW_REQUESTS_DAY] = 1,
 	};
+
+	AssertLockedExclusively(ref->partition);
+	Assert(entry == tracked_keys_find(ref));
 
 	if (entry == NULL && !slot && !rate_limits_have_windows(request->limits))
 		return true;
@@ -172,7 +185,7 @@ spend(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry, const Rat
 	return true;
 }
 
-/* Says why a limit refuses a request. */
+/* Returns why a limit rejects a request. */
 static char *
 explain(int limit, int64 max, int64 tokens)
 {
@@ -185,9 +198,10 @@ explain(int limit, int64 max, int64 tokens)
 }
 
 /*
- * Judges whether a request passes now, and spends it if so.  Tokens are only
- * checked, at least one: how many it will be is known when the request is
- * done.  now must be now: see authorize.c.
+ * Checks whether a request passes now, and spends it if so.  Tokens are only
+ * checked, at least one: how many are used is known when the request is done.
+ * now has to be the current time, see above.  Raises 55000 if there is no
+ * shared memory, 53400 if there is no space in it.
  */
 void
 rate_limiter_check_and_spend(const RateLimitRequest *request, TimestampTz now, RateLimitResult *result)
@@ -203,34 +217,35 @@ rate_limiter_check_and_spend(const RateLimitRequest *request, TimestampTz now, R
 		[WINDOW_TOKENS_DAY] = tokens,
 	};
 	bool		slot = request->slot && limits->max[RATE_SLOTS] > 0;
-	uint64		random = slot && request->spend ? draw_random() : 0;
+	uint64		random = slot && request->spend ? generate_random() : 0;
 	TrackedKey *entry;
-	int			refusing;
-	bool		room = true;
+	int			exceeded;
+	bool		has_space = true;
 	bool		evicted = false;
 
+	Assert(request->tokens >= 0);
 	memset(result, 0, sizeof(RateLimitResult));
 
 	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
 	entry = tracked_keys_find(&ref);
-	refusing = find_refusing(&ref, entry, limits, costs, slot, now, &result->retry_at);
-	if (refusing < 0 && request->spend)
-		room = spend(table, &ref, entry, request, slot, random, now, result, &evicted);
+	exceeded = find_exceeded(&ref, entry, limits, costs, slot, now, &result->retry_at);
+	if (exceeded < 0 && request->spend)
+		has_space = spend(table, &ref, entry, request, slot, random, now, result, &evicted);
 	tracked_keys_unlock(ref.partition);
 
 	if (evicted)
 		counters_add(COUNT_EVICTIONS, 1);
-	if (!room)
-		no_room(ERROR);
-	if (refusing >= 0)
-		result->reason = explain(refusing, limits->max[refusing], tokens);
+	if (!has_space)
+		report_no_space(ERROR);
+	if (exceeded >= 0)
+		result->reason = explain(exceeded, limits->max[exceeded], tokens);
 }
 
 /*
  * Spends tokens that have been used, even if they are more than was left.
- * Where there is no shared memory nothing is spent: the key does not pass.
- * Where there is no room it does not pass either, and what has been used is
- * to be recorded all the same: a warning has to do.
+ * Without shared memory nothing is spent: then the key does not pass verify.
+ * Nor does it if there is no space in shared memory, but usage that has
+ * happened must be recorded nevertheless, so this is a warning.
  */
 void
 rate_limiter_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits, int64 tokens)
@@ -245,6 +260,7 @@ rate_limiter_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits, in
 	TrackedKey *entry;
 	bool		evicted;
 
+	Assert(tokens >= 0);
 	if (table == NULL || tokens == 0 ||
 		(limits->max[WINDOW_TOKENS_MINUTE] == 0 && limits->max[WINDOW_TOKENS_DAY] == 0))
 		return;
@@ -262,18 +278,18 @@ rate_limiter_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits, in
 	if (entry == NULL)
 	{
 		counters_add(COUNT_DROPPED, 1);
-		no_room(WARNING);
+		report_no_space(WARNING);
 	}
 }
 
-/* Gives a slot back; false when this database does not hold it. */
+/* Releases a slot; false if no key of this database has acquired it. */
 bool
 rate_limiter_release(int64 slot)
 {
 	TrackedKeys *table = tracked_keys_attach();
 	TimestampTz now = GetCurrentTimestamp();
 	TrackedKeyRef ref;
-	bool		held = false;
+	bool		released = false;
 	int			i;
 
 	if (table == NULL || !tracked_keys_locate_slot(table, slot, &ref))
@@ -286,16 +302,19 @@ rate_limiter_release(int64 slot)
 		TrackedKey *entry = &ref.entries[ref.pool.slots[i].owner];
 
 		slots_expire(&ref.pool, &entry->slots, tracked_keys_slot_timeout(), now);
-		held = ref.pool.slots[i].number == slot && entry->tag.database == MyDatabaseId;
-		if (held)
+		released = ref.pool.slots[i].number == slot && entry->tag.database == MyDatabaseId;
+		if (released)
 			slots_release(&ref.pool, &entry->slots, i);
 	}
 	tracked_keys_unlock(ref.partition);
 
-	return held;
+	return released;
 }
 
-/* Reads how the RATE_NLIMITS limits of a line stand, and tells the time. */
+/*
+ * Reads the state of the RATE_NLIMITS limits of a key family; returns the
+ * time at which it was read.  Raises 55000 if there is no shared memory.
+ */
 TimestampTz
 rate_limiter_read(const pg_uuid_t *root_id, RateLimitState *states)
 {
@@ -314,7 +333,7 @@ rate_limiter_read(const pg_uuid_t *root_id, RateLimitState *states)
 
 		for (int kind = 0; kind < WINDOW_NKINDS; kind++)
 		{
-			/* Once nothing is used, a cost of 1 passes a limit of 1. */
+			/* A cost of 1 passes a limit of 1 when nothing is used any more. */
 			states[kind].used = window_used(entry->windows, kind, now);
 			states[kind].resets_at = window_wait(entry->windows, kind, 1, 1, now);
 		}

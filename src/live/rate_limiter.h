@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * rate_limiter.h
- *	  Rate limits and slots, checked and spent together.
+ *	  Rate limits and slots, checked and spent in one step.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,27 +13,27 @@
 
 #include "model/rate_limits.h"
 
-/* What a request wants of a key's limits. */
+/* A request, as far as limits are concerned. */
 typedef struct RateLimitRequest
 {
 	const pg_uuid_t *root_id;
 	const pg_uuid_t *id;
 	const RateLimits *limits;
-	int64		tokens;			/* to be checked, not spent */
+	int64		tokens;			/* checked, not spent */
 	bool		slot;
-	bool		spend;			/* else it is only asked whether it would pass */
+	bool		spend;			/* else only check whether it would pass */
 } RateLimitRequest;
 
 typedef struct RateLimitResult
 {
 	const char *reason;			/* palloc'd; NULL: it passes */
 	TimestampTz retry_at;		/* DT_NOEND: never */
-	int64		slot;			/* 0: none was taken */
-	bool		use_recorded;	/* with what was spent, */
-	bool		use_newly_pending; /* and there is something new to persist */
+	int64		slot;			/* 0: none was acquired */
+	bool		use_recorded;	/* last use, in the same entry */
+	bool		use_newly_pending; /* as last_used_record() returns */
 } RateLimitResult;
 
-/* One limit as it stands. */
+/* The state of one limit. */
 typedef struct RateLimitState
 {
 	int64		used;

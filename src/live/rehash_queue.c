@@ -1,24 +1,21 @@
 /*-------------------------------------------------------------------------
  *
  * rehash_queue.c
- *	  What backends tell each other about HMAC secrets: no secret.
+ *	  Which keys are to be rehashed under the current HMAC secret.
  *
- * A verify that finds a key under another secret than the first notes both
- * its hashes here, the flush worker takes the note and signs the key anew.  A note
- * is a hint: when there is no room for one, or when the flush worker that has
- * taken it fails, the key stays as it is, still good, and its next verify
- * notes it again.  Notes are looked up by key; one that cannot be had within
- * a few steps has no room.
+ * A verify that finds a key under another secret than the first has both its
+ * hashes at hand and enqueues them here; a flush worker dequeues the request
+ * and updates the row.  Neither a raw key nor a secret is ever in here.
  *
- * Who signs keys tells the name of its file: a backend in the middle of a
- * long statement may still know another, or none.  That counts for those who
- * have loaded their configuration earlier.
+ * A request is a hint: if there is no space for it, or if the flush worker
+ * that dequeued it fails, the key stays valid under its old hash, and its
+ * next verify enqueues it again.
  *
- * Which secrets are missing is noted so that it is logged once, not by each
- * backend.
- *
- * One LWLock guards it all; whoever holds it copies memory and nothing else.
- * How many notes there are is read without it, and only a hint then.
+ * The queue is a hash table with open addressing.  A request is stored within
+ * MAX_PROBES entries of its hash or not at all.  One LWLock guards the
+ * entries, and only memory is copied under it.  How many entries are in use
+ * is an atomic, so that an empty queue is seen without the lock; it changes
+ * under the exclusive lock.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,13 +26,11 @@
 #include "port/atomics.h"
 #include "storage/lwlock.h"
 
-#include "base/compat.h"
 #include "base/shmem.h"
 #include "live/rehash_queue.h"
 
 #define MAX_ENTRIES		4096
-#define MAX_STEPS		16
-#define MAX_MISSING		64		/* in all databases; more are logged more often */
+#define MAX_PROBES		16
 
 typedef struct RehashEntry
 {
@@ -43,27 +38,16 @@ typedef struct RehashEntry
 	RehashRequest request;
 } RehashEntry;
 
-typedef struct MissingSecret
-{
-	Oid			database;		/* InvalidOid: free */
-	char		name[NAMEDATALEN * 4]; /* hash_secret may have 63 characters */
-} MissingSecret;
-
-typedef struct Missing
-{
-	MissingSecret secrets[MAX_MISSING];
-} Missing;
-
 typedef struct RehashQueue
 {
 	ShmemHeader header;
 	LWLock		lock;
-	pg_atomic_uint32 nentries;
-	TimestampTz file_loaded_at; /* by the configuration of then */
-	char		file[MAXPGPATH];
-	Missing		missing;
+	pg_atomic_uint32 nentries;	/* in use */
 	RehashEntry entries[MAX_ENTRIES];
 } RehashQueue;
+
+StaticAssertDecl((MAX_ENTRIES & (MAX_ENTRIES - 1)) == 0,
+				 "a search that wraps around at 2^32 stays in order");
 
 static Size
 queue_size(void)
@@ -92,45 +76,52 @@ rehash_queue_init(void)
 	shmem_add(&segment);
 }
 
-/* Is there shared memory, without which no key is signed anew? */
+/* Is there shared memory?  Without it no key is rehashed. */
 bool
 rehash_available(void)
 {
 	return shmem_attach(&segment) != NULL;
 }
 
-/* ----------------------------------------- keys that are to be signed anew */
-
-/* Returns the note of a key, else a free one, else NULL.  The lock is held. */
+/*
+ * Returns the entry of a key of this database, else a free one, else NULL.
+ * Exclusive lock.
+ */
 static RehashEntry *
 find_entry(RehashQueue *queue, const pg_uuid_t *id)
 {
-	uint32		place = hash_bytes((const unsigned char *) id, UUID_LEN) ^ MyDatabaseId;
-	RehashEntry *spare = NULL;
+	uint32		start = hash_bytes((const unsigned char *) id, UUID_LEN) ^ MyDatabaseId;
+	RehashEntry *free_entry = NULL;
 
-	for (int i = 0; i < MAX_STEPS; i++)
+	Assert(LWLockHeldByMeInMode(&queue->lock, LW_EXCLUSIVE));
+	Assert(OidIsValid(MyDatabaseId));
+
+	for (int i = 0; i < MAX_PROBES; i++)
 	{
-		RehashEntry *entry = &queue->entries[(place + i) % MAX_ENTRIES];
+		RehashEntry *entry = &queue->entries[(start + i) % MAX_ENTRIES];
 
 		if (entry->database == MyDatabaseId &&
 			memcmp(&entry->request.id, id, UUID_LEN) == 0)
 			return entry;
-		if (spare == NULL && !OidIsValid(entry->database))
-			spare = entry;
+		if (free_entry == NULL && !OidIsValid(entry->database))
+			free_entry = entry;
 	}
-	return spare;
+	return free_entry;
 }
 
 /*
- * Notes a key of this database; false when there is no room.  It does not
- * matter whether there was a note of it: who should have seen to that one may
- * have been lost.
+ * Enqueues a key of this database; false if there is no space.  True also if
+ * the key was enqueued already: the worker that was started for it may have
+ * been lost.
  */
 bool
 rehash_enqueue(const RehashRequest *request)
 {
 	RehashQueue *queue = shmem_attach(&segment);
 	RehashEntry *entry;
+
+	Assert(queue != NULL);
+	Assert(request->secret[0] != '\0');
 
 	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	entry = find_entry(queue, &request->id);
@@ -146,13 +137,14 @@ rehash_enqueue(const RehashRequest *request)
 	return entry != NULL;
 }
 
-/* Takes notes of a database, at most max; returns how many. */
+/* Removes requests of a database, at most max; returns how many. */
 int
 rehash_dequeue(Oid database, RehashRequest *requests, int max)
 {
 	RehashQueue *queue = shmem_attach(&segment);
 	int			n = 0;
 
+	Assert(OidIsValid(database) && max > 0);
 	if (queue == NULL || pg_atomic_read_u32(&queue->nentries) == 0)
 		return 0;
 
@@ -166,36 +158,39 @@ rehash_dequeue(Oid database, RehashRequest *requests, int max)
 		requests[n++] = entry->request;
 		entry->database = InvalidOid;
 	}
+	Assert(pg_atomic_read_u32(&queue->nentries) >= n);
 	pg_atomic_fetch_sub_u32(&queue->nentries, n);
 	LWLockRelease(&queue->lock);
 
 	return n;
 }
 
-/* Are there notes of a database? */
+/* Are there requests of a database? */
 bool
 rehash_is_pending(Oid database)
 {
 	RehashQueue *queue = shmem_attach(&segment);
-	bool		due = false;
+	bool		pending = false;
 
+	Assert(OidIsValid(database));
 	if (queue == NULL || pg_atomic_read_u32(&queue->nentries) == 0)
 		return false;
 
 	LWLockAcquire(&queue->lock, LW_SHARED);
-	for (int i = 0; i < MAX_ENTRIES && !due; i++)
-		due = (queue->entries[i].database == database);
+	for (int i = 0; i < MAX_ENTRIES && !pending; i++)
+		pending = (queue->entries[i].database == database);
 	LWLockRelease(&queue->lock);
 
-	return due;
+	return pending;
 }
 
-/* Forgets a database that was dropped, or that has no apikeys any more. */
+/* Removes all requests of a database that is dropped, or no longer has apikeys. */
 void
 rehash_remove_database(Oid database)
 {
 	RehashQueue *queue = shmem_attach(&segment);
 
+	Assert(OidIsValid(database));
 	if (queue == NULL)
 		return;
 
@@ -207,119 +202,5 @@ rehash_remove_database(Oid database)
 		queue->entries[i].database = InvalidOid;
 		pg_atomic_fetch_sub_u32(&queue->nentries, 1);
 	}
-	for (int i = 0; i < MAX_MISSING; i++)
-	{
-		if (queue->missing.secrets[i].database == database)
-			queue->missing.secrets[i].database = InvalidOid;
-	}
-	LWLockRelease(&queue->lock);
-}
-
-/* --------------------------------------- the file by which keys are signed */
-
-/* Tells others by which file this backend signs keys. */
-void
-secret_file_announce(const char *path)
-{
-	static TimestampTz announced = 0;
-	RehashQueue *queue = shmem_attach(&segment);
-
-	if (queue == NULL || announced == PgReloadTime)
-		return;
-
-	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
-	if (PgReloadTime > queue->file_loaded_at)
-	{
-		queue->file_loaded_at = PgReloadTime;
-		strlcpy(queue->file, path, MAXPGPATH);
-	}
-	LWLockRelease(&queue->lock);
-	announced = PgReloadTime;
-}
-
-/*
- * Gives the file by which somebody signs keys who has loaded the
- * configuration later than this backend has; path has room for MAXPGPATH.
- */
-bool
-secret_file_newer(char *path)
-{
-	RehashQueue *queue = shmem_attach(&segment);
-	bool		later;
-
-	if (queue == NULL)
-		return false;
-
-	LWLockAcquire(&queue->lock, LW_SHARED);
-	later = (queue->file_loaded_at > PgReloadTime);
-	if (later)
-		memcpy(path, queue->file, MAXPGPATH);
-	LWLockRelease(&queue->lock);
-
-	return later;
-}
-
-/* ------------------------------------------------- secrets that are missing */
-
-/* Is it the secret of that name? */
-static bool
-is_missing(const MissingSecret *secret, Oid database, const char *name)
-{
-	return secret->database == database && strcmp(secret->name, name) == 0;
-}
-
-static void
-exchange_missing(Missing *missing, Oid database, char *const *names, int n, bool *newly_missing)
-{
-	for (int i = 0; i < n; i++)
-		newly_missing[i] = true;
-
-	/* What is no longer missing is forgotten, and the rest is no newly_missing. */
-	for (int m = 0; m < MAX_MISSING; m++)
-	{
-		MissingSecret *secret = &missing->secrets[m];
-		bool		still = false;
-
-		for (int i = 0; i < n; i++)
-		{
-			if (is_missing(secret, database, names[i]))
-			{
-				newly_missing[i] = false;
-				still = true;
-			}
-		}
-		if (secret->database == database && !still)
-			secret->database = InvalidOid;
-	}
-
-	for (int i = 0, m = 0; i < n; i++)
-	{
-		while (newly_missing[i] && m < MAX_MISSING && OidIsValid(missing->secrets[m].database))
-			m++;
-		if (!newly_missing[i] || m == MAX_MISSING)
-			continue;
-		missing->secrets[m].database = database;
-		strlcpy(missing->secrets[m].name, names[i], sizeof(missing->secrets[m].name));
-	}
-}
-
-/*
- * Notes which secrets are missing in a database now, and tells which of them
- * are newly_missing.  Without shared memory that is known of this backend alone.
- */
-void
-missing_secrets_exchange(Oid database, char *const *names, int n, bool *newly_missing)
-{
-	static Missing own;
-	RehashQueue *queue = shmem_attach(&segment);
-
-	if (queue == NULL)
-	{
-		exchange_missing(&own, database, names, n, newly_missing);
-		return;
-	}
-
-	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
-	exchange_missing(&queue->missing, database, names, n, newly_missing);
 	LWLockRelease(&queue->lock);
 }

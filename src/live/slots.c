@@ -1,12 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * slots.c
- *	  Slots that are taken, given back, and free themselves in time.
+ *	  Concurrency slots: acquired, released, expired after a timeout.
  *
- * A slot has a number, most of it random and the rest its place, so that it
- * can be found at once by whoever was told the number, and by nobody else.
- * A owner's slots are chained in the order in which they were taken, which
- * is that in which they time out.
+ * The number of a slot is its index and random bits: whoever has acquired
+ * the slot finds it directly by its number, and nobody else can guess that.
+ * The slots of an owner are linked in the order in which they were acquired,
+ * which is the order in which they time out.
+ *
+ * Nothing here locks: the caller holds the lock of the pool exclusively.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,10 +16,17 @@
 
 #include "live/slots.h"
 
-/* Makes all slots of a pool free. */
+StaticAssertDecl(SLOT_INDEX_BITS + SLOT_RANDOM_BITS == 63,
+				 "the number of a slot is a positive int64");
+
+/* Links all slots of a pool into its free list. */
 void
 slots_init_pool(const SlotPool *pool, int nslots)
 {
+	Assert(nslots > 0);
+	Assert(pool->first_index >= 0 &&
+		   pool->first_index + nslots <= INT64CONST(1) << SLOT_INDEX_BITS);
+
 	for (int i = 0; i < nslots; i++)
 	{
 		pool->slots[i].number = 0;
@@ -33,7 +42,7 @@ slots_init(SlotList *list)
 	list->count = 0;
 }
 
-/* Takes a slot and returns its number, or 0 when none is free. */
+/* Acquires a slot and returns its number; 0 if none is free. */
 int64
 slots_acquire(const SlotPool *pool, SlotList *list, int owner, uint64 random,
 			  TimestampTz now)
@@ -41,8 +50,10 @@ slots_acquire(const SlotPool *pool, SlotList *list, int owner, uint64 random,
 	int			i = *pool->first_free;
 	Slot	   *slot = &pool->slots[i];
 
+	Assert(owner >= 0);
 	if (i == NO_SLOT)
 		return 0;
+	Assert(slot->number == 0);
 
 	*pool->first_free = slot->newer;
 	random &= (UINT64CONST(1) << SLOT_RANDOM_BITS) - 1;
@@ -62,11 +73,14 @@ slots_acquire(const SlotPool *pool, SlotList *list, int owner, uint64 random,
 	return slot->number;
 }
 
-/* Frees a slot of a owner. */
+/* Releases a slot, given by its index, to the free list. */
 void
 slots_release(const SlotPool *pool, SlotList *list, int slot)
 {
 	Slot	   *freed = &pool->slots[slot];
+
+	Assert(slot >= 0 && freed->number != 0);
+	Assert(list->count > 0);
 
 	if (freed->older == NO_SLOT)
 		list->oldest = freed->newer;
@@ -84,12 +98,16 @@ slots_release(const SlotPool *pool, SlotList *list, int slot)
 }
 
 /*
- * Frees the slots of a owner that have timed out.  Slots taken later than
- * now, before the clock was set back, count as taken now.
+ * Releases the slots of an owner that have timed out.  Slots that were
+ * acquired after now, before the clock was set back, count as acquired now.
+ * timeout is in microseconds.
  */
 void
 slots_expire(const SlotPool *pool, SlotList *list, int64 timeout, TimestampTz now)
 {
+	Assert(timeout > 0);
+	Assert((list->oldest == NO_SLOT) == (list->count == 0));
+
 	if (list->oldest != NO_SLOT && pool->slots[list->oldest].acquired_at > now)
 	{
 		for (int i = list->oldest; i != NO_SLOT; i = pool->slots[i].newer)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * slots.h
- *	  Slots that are taken, given back, and free themselves in time.
+ *	  Concurrency slots: acquired, released, expired after a timeout.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,23 +10,23 @@
 
 #include "datatype/timestamp.h"
 
-#define SLOT_INDEX_BITS		24	/* of a number; the others are random */
+#define SLOT_INDEX_BITS		24	/* low bits of a number; the others are random */
 #define SLOT_RANDOM_BITS	39
 
 #define slot_index(number)	((number) & ((INT64CONST(1) << SLOT_INDEX_BITS) - 1))
 
 typedef struct Slot
 {
-	int64		number;			/* by which it is given back; 0: free */
+	int64		number;			/* what its owner is told; 0: free */
 	TimestampTz acquired_at;
-	int			owner;			/* as the taker has it */
+	int			owner;			/* index of the owner, as the caller counts them */
 	int			older;			/* of the same owner, or NO_SLOT */
-	int			newer;			/* likewise, or the next free one */
+	int			newer;			/* of the same owner, or the next free one */
 } Slot;
 
 #define NO_SLOT		(-1)
 
-/* The slots that a owner has; to be initialized by slots_init(). */
+/* The slots of an owner; initialized by slots_init(). */
 typedef struct SlotList
 {
 	int			oldest;
@@ -34,12 +34,12 @@ typedef struct SlotList
 	int			count;
 } SlotList;
 
-/* Slots to be taken.  Nothing here locks. */
+/* A partition's slots and the head of their free list. */
 typedef struct SlotPool
 {
 	Slot	   *slots;
 	int		   *first_free;
-	int64		first_index;	/* of slots[0] among the slots of all pools */
+	int64		first_index;	/* of slots[0], counted over all pools */
 } SlotPool;
 
 extern void slots_init_pool(const SlotPool *pool, int nslots);

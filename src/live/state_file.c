@@ -1,18 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * state_file.c
- *	  Pending uses and windows survive a clean restart.
+ *	  Saves pending uses and windows at shutdown, loads them at start.
  *
- * No worker can start while the server goes down, so what is pending then is
- * written to a file by the postmaster, after all its children have gone, and
- * read when it starts the next time; windows that still count go with it.
- * The launcher removes the file once the server is up, so that a start that
- * fails loses nothing; to read it twice does no harm, since a last use only
- * advances and windows are those of the last clean shutdown.  A file that is
- * not whole, not of this cluster or not of this format is ignored; a server
- * must start without it.
+ * No worker can start while the server shuts down.  So the postmaster writes
+ * uses that are pending then, and windows that still count, to a file after
+ * all its children have exited, and reads it at the next start.  The launcher
+ * removes the file once the server is up, so that a start that fails loses
+ * nothing.  Reading the file twice does no harm: a last use only advances, and
+ * the windows are those of the last clean shutdown.  A file that is damaged,
+ * of another cluster or of another format is ignored, and the server starts
+ * without it.
  *
- * Slots stay behind: those who held them have lost their connections.
+ * Slots are not saved: the connections that held them end with the server.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,16 +50,21 @@ typedef struct StateHeader
 typedef struct StateRecord
 {
 	TrackedKeyTag tag;
-	TimestampTz seen;			/* if it is pending; else 0 */
+	TimestampTz last_used;		/* if it is pending, else 0 */
 	Window		windows[WINDOW_NKINDS];
 } StateRecord;
 
-/* What a file consists of, before the CRC-32C of it all. */
+/* The contents of a file; a CRC-32C of all of it follows. */
 typedef struct StateImage
 {
 	StateHeader header;
 	StateRecord records[FLEXIBLE_ARRAY_MEMBER];
 } StateImage;
+
+StaticAssertDecl(sizeof(StateHeader) == 24 && sizeof(StateRecord) == 128,
+				 "another layout of the file needs another STATE_FORMAT");
+StaticAssertDecl(offsetof(StateImage, records) == sizeof(StateHeader),
+				 "the checksum covers no padding between header and records");
 
 static Size
 image_size(uint64 nrecords)
@@ -78,7 +83,7 @@ image_crc(const StateImage *image, Size size)
 	return crc;
 }
 
-/* Adds what is worth keeping of a partition to an image; returns the new image. */
+/* Adds the entries of a partition that have to be saved; returns the new image. */
 static StateImage *
 add_partition(StateImage *image, TrackedKeys *table, int p, TimestampTz now)
 {
@@ -97,7 +102,7 @@ add_partition(StateImage *image, TrackedKeys *table, int p, TimestampTz now)
 			continue;
 		memset(record, 0, sizeof(StateRecord));
 		record->tag = entry->tag;
-		record->seen = pending ? pg_atomic_read_u64(&entry->seen) : 0;
+		record->last_used = pending ? pg_atomic_read_u64(&entry->last_used) : 0;
 		memcpy(record->windows, entry->windows, sizeof(record->windows));
 		n++;
 	}
@@ -132,7 +137,7 @@ write_file(const StateImage *image)
 	}
 }
 
-/* Has the server been shut down in order?  An immediate stop exits with 0 too. */
+/* Was this a clean shutdown?  An immediate one exits with 0, too. */
 static bool
 is_shut_down(void)
 {
@@ -153,7 +158,8 @@ save_entries(int code, Datum arg)
 	TimestampTz now = GetCurrentTimestamp();
 	StateImage *image;
 
-	/* After a crash shared memory is not to be trusted. */
+	Assert(!IsUnderPostmaster);
+	/* After a crash shared memory cannot be trusted. */
 	if (code != 0 || table == NULL || !is_shut_down())
 		return;
 
@@ -169,11 +175,11 @@ save_entries(int code, Datum arg)
 	pfree(image);
 }
 
-/* Can it be that we have written this record?  Arithmetic relies on it. */
+/* Are the values of a record possible?  Later arithmetic relies on it. */
 static bool
 record_is_valid(const StateRecord *record)
 {
-	if (!OidIsValid(record->tag.database) || !IS_VALID_TIMESTAMP(record->seen))
+	if (!OidIsValid(record->tag.database) || !IS_VALID_TIMESTAMP(record->last_used))
 		return false;
 
 	for (int kind = 0; kind < WINDOW_NKINDS; kind++)
@@ -188,9 +194,9 @@ record_is_valid(const StateRecord *record)
 	return true;
 }
 
-/* Says why an image cannot be used, or NULL when it can. */
+/* Returns why an image cannot be used, or NULL if it can. */
 static const char *
-image_fault(const StateImage *image, Size file_size)
+image_error(const StateImage *image, Size file_size)
 {
 	const StateHeader *header = &image->header;
 	Size		size = file_size - sizeof(pg_crc32c);
@@ -203,7 +209,7 @@ image_fault(const StateImage *image, Size file_size)
 		return "It was written by another version.";
 	if (header->nrecords > MaxAllocHugeSize / sizeof(StateRecord) ||
 		size != image_size(header->nrecords))
-		return "It is not whole.";
+		return "It is incomplete.";
 	memcpy(&crc, (const char *) image + size, sizeof(crc));
 	if (!EQ_CRC32C(crc, image_crc(image, size)))
 		return "Its checksum is wrong.";
@@ -212,13 +218,13 @@ image_fault(const StateImage *image, Size file_size)
 	for (uint64 i = 0; i < header->nrecords; i++)
 	{
 		if (!record_is_valid(&image->records[i]))
-			return "It has values that cannot be.";
+			return "It contains invalid values.";
 	}
 
 	return NULL;
 }
 
-/* Returns the whole file, palloc'd, or NULL when it cannot be read. */
+/* Returns the whole file, palloc'd, or NULL if it cannot be read. */
 static StateImage *
 read_file(FILE *file, Size *size)
 {
@@ -235,7 +241,7 @@ read_file(FILE *file, Size *size)
 	return image;
 }
 
-/* Puts back what a file has; returns how much of it found no room. */
+/* Loads an image into the table; returns how many records had no space. */
 static uint64
 restore_image(const StateImage *image)
 {
@@ -243,6 +249,7 @@ restore_image(const StateImage *image)
 	TimestampTz now = GetCurrentTimestamp();
 	uint64		lost = 0;
 
+	Assert(table != NULL);
 	for (uint64 i = 0; i < image->header.nrecords; i++)
 	{
 		const StateRecord *record = &image->records[i];
@@ -254,7 +261,7 @@ restore_image(const StateImage *image)
 		entry = tracked_keys_find_or_add(table, &ref, now, &evicted);
 		if (entry != NULL)
 		{
-			tracked_keys_advance(&entry->seen, record->seen);
+			tracked_keys_advance(&entry->last_used, record->last_used);
 			memcpy(entry->windows, record->windows, sizeof(entry->windows));
 		}
 		tracked_keys_unlock(ref.partition);
@@ -264,16 +271,17 @@ restore_image(const StateImage *image)
 	return lost;
 }
 
-/* Runs in the postmaster when shared memory has been made. */
+/* Runs in the postmaster after shared memory has been initialized. */
 static void
 load_entries(void)
 {
 	FILE	   *file;
 	StateImage *image;
 	Size		size = 0;
-	const char *fault = "It cannot be read.";
+	const char *error = "It could not be read.";
 	uint64		lost = 0;
 
+	Assert(!IsUnderPostmaster);
 	on_shmem_exit(save_entries, (Datum) 0);
 
 	file = AllocateFile(STATE_FILE, PG_BINARY_R);
@@ -288,19 +296,19 @@ load_entries(void)
 
 	image = read_file(file, &size);
 	if (image != NULL)
-		fault = image_fault(image, size);
+		error = image_error(image, size);
 	FreeFile(file);
 
-	if (fault != NULL)
+	if (error != NULL)
 		ereport(LOG,
 				(errmsg("ignoring file \"%s\"", STATE_FILE),
-				 errdetail("%s", fault)));
+				 errdetail("%s", error)));
 	else
 		lost = restore_image(image);
 
 	if (lost > 0)
 		ereport(LOG,
-				(errmsg("there was no room for " UINT64_FORMAT " keys of file \"%s\"",
+				(errmsg("not enough shared memory for " UINT64_FORMAT " keys of file \"%s\"",
 						lost, STATE_FILE),
 				 errhint("Raise apikeys.max_tracked_keys.")));
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * state_file.h
- *	  Pending uses and windows survive a clean restart.
+ *	  Saves pending uses and windows at shutdown, loads them at start.
  *
  *-------------------------------------------------------------------------
  */

@@ -3,43 +3,43 @@
  * tracked_keys.c
  *	  The shared hash table of keys, and its locking protocol.
  *
- * The table has a fixed size and holds no pointers, so that it can be born
- * in a DSM segment as well.  It is cut into partitions, each with a lock,
- * chains and entries of its own.
+ * The table has a fixed size and contains no pointers, so that it can be in
+ * a DSM segment as well.  It is divided into partitions, each with a lock,
+ * hash chains, entries and slots of its own.
  *
- * The LWLock of a partition guards which entries are in which chain: share
- * it to find an entry, have it exclusively to add or remove one.  The times
- * in an entry are atomics that only ever grow; to advance them the shared
- * lock is enough.  Never more than one partition is locked at a time, and
- * nothing that could raise an error runs under a lock.
+ * The LWLock of a partition guards which entries are in which chain: it is
+ * taken in shared mode to find an entry, in exclusive mode to add or remove
+ * one.  The times in an entry are atomics that only grow; the shared lock is
+ * enough to advance them.  A process locks one partition at a time, and does
+ * nothing under a lock that could raise an error.
  *
- * The windows of an entry, the slots it holds and the partition's pool of
- * slots are read and written under the exclusive lock: whoever finds room in
- * all of them spends there before anybody else looks.  Random numbers are
- * drawn before, complaints are raised after.
+ * The windows of an entry, its slots and the partition's pool of slots are
+ * read and written under the exclusive lock.  So a request that passes all
+ * limits is counted in all of them before another request is checked.
+ * Random numbers are generated before the lock is taken, and errors are
+ * raised after it has been released.
  *
- * When a partition is full, the entry that was used least recently makes
- * room, of those with nothing pending, no live window and no held slot.  If
- * there is none, nothing does.
+ * If a partition is full, a new entry replaces the least recently used one
+ * among those with no pending use, no live window and no slot.  If there is
+ * no such entry, nothing is evicted.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "common/hashfn.h"
-#include "miscadmin.h"
 #include "storage/shmem.h"
 
 #include "live/tracked_keys.h"
 #include "settings/guc.h"
 
-#define ENTRIES_PER_PARTITION	1024	/* at least, unless there is but one */
+#define ENTRIES_PER_PARTITION	1024	/* at least, unless there is only one */
 #define MAX_PARTITIONS			64
-#define EVICTION_SAMPLE			64	/* entries looked at to find a victim */
-#define EVICTION_EFFORT			1024	/* looked at before giving up */
+#define EVICTION_SAMPLE			64	/* entries from which a victim is chosen */
+#define EVICTION_EFFORT			1024	/* entries examined before giving up */
 #define NO_ENTRY				(-1)
 
-/* A lock does not share its cache line with another. */
+/* Padded, so that no two locks share a cache line. */
 typedef union PaddedPartition
 {
 	Partition	partition;
@@ -47,6 +47,17 @@ typedef union PaddedPartition
 } PaddedPartition;
 
 #define TABLE_SIZE	TYPEALIGN(PG_CACHE_LINE_SIZE, sizeof(TrackedKeys))
+
+StaticAssertDecl(sizeof(TrackedKeyTag) == sizeof(Oid) + sizeof(pg_uuid_t),
+				 "tags have no padding: they are hashed and compared as bytes");
+StaticAssertDecl(sizeof(PaddedPartition) == PG_CACHE_LINE_SIZE,
+				 "the partitions keep what follows them aligned");
+StaticAssertDecl(sizeof(TrackedKey) % MAXIMUM_ALIGNOF == 0,
+				 "the entries keep the slots aligned");
+StaticAssertDecl(sizeof(TimestampTz) == sizeof(uint64),
+				 "an atomic can hold a time");
+StaticAssertDecl(GUC_DEFAULT_TRACKED_KEYS <= 1 << SLOT_INDEX_BITS,
+				 "the number of a slot can hold its index");
 
 static Size table_size(void);
 static void table_init_shared(void *address);
@@ -63,7 +74,7 @@ tracked_keys_init(void)
 	shmem_add(&segment);
 }
 
-/* Returns the table, or NULL where there is no shared memory. */
+/* Returns the table, or NULL if there is no shared memory. */
 TrackedKeys *
 tracked_keys_attach(void)
 {
@@ -73,9 +84,9 @@ tracked_keys_attach(void)
 /* ---------------------------------------------------------------- layout */
 
 /*
- * How many keys there is room for.  A named DSM segment must have the same
- * size for all who attach, so there the setting, which may be changed while
- * the server runs, does not count.
+ * How many keys the table has space for.  A named DSM segment must have the
+ * same size for each backend that attaches it, but there the setting may be
+ * changed while the server runs, so its default is used instead.
  */
 static int
 max_keys(void)
@@ -89,7 +100,7 @@ count_partitions(void)
 	return Max(1, Min(MAX_PARTITIONS, max_keys() / ENTRIES_PER_PARTITION));
 }
 
-/* The partitions, the chains' heads, the entries and the slots follow the table. */
+/* The table is followed by partitions, heads of chains, entries and slots. */
 static Size
 table_size(void)
 {
@@ -106,6 +117,7 @@ table_size(void)
 static PaddedPartition *
 get_partition(TrackedKeys *table, int p)
 {
+	Assert(p >= 0 && p <= table->npartitions);
 	return (PaddedPartition *) ((char *) table + TABLE_SIZE) + p;
 }
 
@@ -144,6 +156,7 @@ table_init_shared(void *address)
 
 	table->npartitions = count_partitions();
 	table->nentries = max_keys() / table->npartitions;
+	Assert(table->nentries > 0);
 	pg_atomic_init_u64(&table->last_flush, 0);
 
 	for (int p = 0; p < table->npartitions; p++)
@@ -157,7 +170,7 @@ table_init_shared(void *address)
 		{
 			get_buckets(table, p)[i] = NO_ENTRY;
 			entries[i].next = (i + 1 < table->nentries) ? i + 1 : NO_ENTRY;
-			pg_atomic_init_u64(&entries[i].seen, 0);
+			pg_atomic_init_u64(&entries[i].last_used, 0);
 			pg_atomic_init_u64(&entries[i].persisted, 0);
 			pg_atomic_init_u64(&entries[i].written_at, 0);
 			slots_init(&entries[i].slots);
@@ -171,13 +184,14 @@ tracked_keys_partition(TrackedKeys *table, int p)
 {
 	TrackedKeyRef ref = {0};
 
+	Assert(p >= 0 && p < table->npartitions);
 	ref.partition = &get_partition(table, p)->partition;
 	ref.entries = get_entries(table, p);
 	ref.pool = get_pool(table, p);
 	return ref;
 }
 
-/* Tells where a key belongs, whether it is there or not.  No lock needed. */
+/* Returns where a key belongs, whether it is there or not.  No lock needed. */
 TrackedKeyRef
 tracked_keys_locate(TrackedKeys *table, Oid database, const pg_uuid_t *id)
 {
@@ -186,6 +200,7 @@ tracked_keys_locate(TrackedKeys *table, Oid database, const pg_uuid_t *id)
 	int			p = hash % table->npartitions;
 	TrackedKeyRef ref = tracked_keys_partition(table, p);
 
+	Assert(OidIsValid(database));
 	ref.tag = tag;
 	ref.bucket = get_buckets(table, p) + hash / table->npartitions % table->nentries;
 
@@ -193,13 +208,14 @@ tracked_keys_locate(TrackedKeys *table, Oid database, const pg_uuid_t *id)
 }
 
 /*
- * Locks a partition.  The postmaster, which saves the table when all its
- * children have gone, is alone with it and takes no lock: one of a child
- * that was killed would stay.
+ * Locks a partition.  The postmaster takes no lock: it loads the table before
+ * it has children and saves it after all have exited, and then a child that
+ * was killed may have left a partition locked.
  */
 void
 tracked_keys_lock(Partition *partition, LWLockMode mode)
 {
+	Assert(!LWLockHeldByMe(&partition->lock));
 	if (IsUnderPostmaster)
 		LWLockAcquire(&partition->lock, mode);
 }
@@ -212,8 +228,8 @@ tracked_keys_unlock(Partition *partition)
 }
 
 /*
- * Tells in which partition the slot with a number would be; false when there
- * is no such slot.  No lock needed.
+ * Finds the partition to which the slot with a number belongs; false if the
+ * number is none that a slot can have.  No lock needed.
  */
 bool
 tracked_keys_locate_slot(TrackedKeys *table, int64 slot, TrackedKeyRef *ref)
@@ -229,21 +245,21 @@ tracked_keys_locate_slot(TrackedKeys *table, int64 slot, TrackedKeyRef *ref)
 
 /* --------------------------------------------------------------- entries */
 
-/* Advances a time that only grows.  Shared lock. */
+/* Advances a time that only grows.  Shared lock if it is an entry's. */
 void
 tracked_keys_advance(pg_atomic_uint64 *time, TimestampTz to)
 {
 	uint64		from = pg_atomic_read_u64(time);
 
 	while (to > (TimestampTz) from && !pg_atomic_compare_exchange_u64(time, &from, to))
-		/* somebody else has advanced it */;
+		/* another process has advanced it */;
 }
 
 /* Has a key been used since its last use was persisted?  Shared lock. */
 bool
 tracked_keys_is_pending(TrackedKey *entry)
 {
-	return (TimestampTz) pg_atomic_read_u64(&entry->seen) >
+	return (TimestampTz) pg_atomic_read_u64(&entry->last_used) >
 		   (TimestampTz) pg_atomic_read_u64(&entry->persisted);
 }
 
@@ -254,10 +270,11 @@ tracked_keys_slot_timeout(void)
 	return guc_slot_timeout * INT64CONST(1000);
 }
 
-/* Does an entry hold a window or a slot that counts now?  Exclusive lock. */
+/* Has an entry a window or a slot that counts now?  Exclusive lock. */
 bool
 tracked_keys_is_limiting(const TrackedKeyRef *ref, TrackedKey *entry, TimestampTz now)
 {
+	AssertLockedExclusively(ref->partition);
 	slots_expire(&ref->pool, &entry->slots, tracked_keys_slot_timeout(), now);
 	return entry->slots.count > 0 || window_any_live(entry->windows, now);
 }
@@ -266,6 +283,7 @@ tracked_keys_is_limiting(const TrackedKeyRef *ref, TrackedKey *entry, TimestampT
 TrackedKey *
 tracked_keys_find(const TrackedKeyRef *ref)
 {
+	AssertLocked(ref->partition);
 	for (int i = *ref->bucket; i != NO_ENTRY; i = ref->entries[i].next)
 	{
 		if (memcmp(&ref->entries[i].tag, &ref->tag, sizeof(TrackedKeyTag)) == 0)
@@ -275,21 +293,28 @@ tracked_keys_find(const TrackedKeyRef *ref)
 	return NULL;
 }
 
-/* Takes an entry out of its chain and frees it.  Exclusive lock. */
+/* Removes an entry from its chain and frees it.  Exclusive lock. */
 void
 tracked_keys_remove(const TrackedKeyRef *ref, TrackedKey *entry)
 {
 	int		   *link = ref->bucket;
 
+	AssertLockedExclusively(ref->partition);
+	Assert(OidIsValid(entry->tag.database));
+	Assert(ref->partition->nused > 0);
+
 	while (&ref->entries[*link] != entry)
+	{
 		link = &ref->entries[*link].next;
+		Assert(*link != NO_ENTRY);
+	}
 	*link = entry->next;
 
 	while (entry->slots.count > 0)
 		slots_release(&ref->pool, &entry->slots, entry->slots.oldest);
 	memset(entry->windows, 0, sizeof(entry->windows));
 	memset(&entry->tag, 0, sizeof(TrackedKeyTag));
-	pg_atomic_write_u64(&entry->seen, 0);
+	pg_atomic_write_u64(&entry->last_used, 0);
 	pg_atomic_write_u64(&entry->persisted, 0);
 	pg_atomic_write_u64(&entry->written_at, 0);
 	entry->next = ref->partition->first_free;
@@ -298,9 +323,9 @@ tracked_keys_remove(const TrackedKeyRef *ref, TrackedKey *entry)
 }
 
 /*
- * Frees the entry used least recently among those that nothing is lost with.
- * In a large partition a sample stands for all of it, as long as the sample
- * has one that can go.  False when none can.  Exclusive lock.
+ * Evicts the least recently used entry among those that can be lost: of a
+ * sample in a large partition, or the first one found after the sample if it
+ * has none.  False if no entry can be evicted.  Exclusive lock.
  */
 static bool
 evict_entry(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now)
@@ -309,15 +334,18 @@ evict_entry(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now)
 	TrackedKey *victim = NULL;
 	TrackedKeyRef victim_ref;
 
-	for (int looked = 0; looked < Min(table->nentries, EVICTION_EFFORT); looked++)
+	AssertLockedExclusively(ref->partition);
+	Assert(partition->nused == table->nentries);
+
+	for (int examined = 0; examined < Min(table->nentries, EVICTION_EFFORT); examined++)
 	{
 		TrackedKey *entry = &ref->entries[partition->next_victim];
 
-		if (looked >= EVICTION_SAMPLE && victim != NULL)
+		if (examined >= EVICTION_SAMPLE && victim != NULL)
 			break;
 		partition->next_victim = (partition->next_victim + 1) % table->nentries;
 		if ((victim == NULL ||
-			 pg_atomic_read_u64(&entry->seen) < pg_atomic_read_u64(&victim->seen)) &&
+			 pg_atomic_read_u64(&entry->last_used) < pg_atomic_read_u64(&victim->last_used)) &&
 			!tracked_keys_is_pending(entry) && !tracked_keys_is_limiting(ref, entry, now))
 			victim = entry;
 	}
@@ -330,8 +358,8 @@ evict_entry(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now)
 }
 
 /*
- * Adds an entry for a key that has none, if need be in place of another.
- * NULL when there is no room.  Exclusive lock.
+ * Adds an entry for a key that has none, evicting another if necessary.
+ * Returns NULL if there is no space.  Exclusive lock.
  */
 TrackedKey *
 tracked_keys_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now, bool *evicted)
@@ -340,12 +368,16 @@ tracked_keys_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now, 
 	TrackedKey *entry;
 	int			i;
 
+	AssertLockedExclusively(partition);
+	Assert(tracked_keys_find(ref) == NULL);
+
 	*evicted = partition->first_free == NO_ENTRY && evict_entry(table, ref, now);
 	if (partition->first_free == NO_ENTRY)
 		return NULL;
 
 	i = partition->first_free;
 	entry = &ref->entries[i];
+	Assert(!OidIsValid(entry->tag.database));
 	partition->first_free = entry->next;
 	partition->nused++;
 	entry->tag = ref->tag;
@@ -355,7 +387,10 @@ tracked_keys_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now, 
 	return entry;
 }
 
-/* Returns the entry of a key, added if there was none; NULL as above. */
+/*
+ * Returns the entry of a key, adding it if there is none; NULL if there is no
+ * space.  Exclusive lock.
+ */
 TrackedKey *
 tracked_keys_find_or_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now, bool *evicted)
 {

@@ -8,6 +8,7 @@
 #ifndef APIKEYS_LIVE_TRACKED_KEYS_H
 #define APIKEYS_LIVE_TRACKED_KEYS_H
 
+#include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/lwlock.h"
 #include "utils/timestamp.h"
@@ -26,38 +27,47 @@ typedef struct TrackedKeyTag
 typedef struct TrackedKey
 {
 	TrackedKeyTag tag;			/* partition lock */
-	int			next;			/* in its chain or the free list; lock */
-	pg_atomic_uint64 seen;		/* last use, a TimestampTz; grows */
-	pg_atomic_uint64 persisted; /* last use in the table, 0: unknown; grows */
-	pg_atomic_uint64 written_at; /* when that was written, likewise */
+	int			next;			/* in its chain or the free list; partition lock */
+	pg_atomic_uint64 last_used; /* a TimestampTz; grows */
+	pg_atomic_uint64 persisted; /* last use in apikeys.usage, 0: unknown; grows */
+	pg_atomic_uint64 written_at; /* when that was committed, likewise */
 	Window		windows[WINDOW_NKINDS]; /* exclusive lock */
 	SlotList	slots;			/* exclusive lock */
 } TrackedKey;
 
-/* A part of the table, and what its lock guards. */
+/* A partition of the table, with what its lock guards. */
 typedef struct Partition
 {
 	LWLock		lock;
 	int			first_free;		/* lock */
 	int			nused;			/* lock */
-	int			next_victim;	/* where the next victim is looked for; lock */
+	int			next_victim;	/* where the next eviction starts to search; lock */
 	int			first_free_slot; /* exclusive lock */
 } Partition;
 
 typedef struct TrackedKeys
 {
 	ShmemHeader header;
-	int			npartitions;	/* set at birth */
-	int			nentries;		/* in each partition, and slots; set at birth */
+	int			npartitions;	/* constant */
+	int			nentries;		/* in each partition, and slots; constant */
 	pg_atomic_uint64 last_flush; /* a TimestampTz; grows */
 } TrackedKeys;
 
-/* A partition, and where in it a key belongs. */
+/*
+ * For functions to be called under a partition's lock; the postmaster takes
+ * none.
+ */
+#define AssertLocked(partition) \
+	Assert(!IsUnderPostmaster || LWLockHeldByMe(&(partition)->lock))
+#define AssertLockedExclusively(partition) \
+	Assert(!IsUnderPostmaster || LWLockHeldByMeInMode(&(partition)->lock, LW_EXCLUSIVE))
+
+/* A partition, and where a key belongs in it. */
 typedef struct TrackedKeyRef
 {
 	Partition  *partition;
 	TrackedKeyTag tag;
-	int		   *bucket;			/* head of its chain; lock */
+	int		   *bucket;			/* head of the key's chain; lock */
 	TrackedKey *entries;		/* of the partition */
 	SlotPool	pool;			/* of the partition; exclusive lock */
 } TrackedKeyRef;

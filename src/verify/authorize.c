@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * authorize.c
- *	  Is a key good for a request, now?
+ *	  Is a key valid for a request, now?
  *
- * The checks stand in the order in which their codes are answered.  What is
- * limited is spent by the last one, when nothing else can refuse the request
- * any more, so that nothing ever has to be given back.
+ * The checks are made in the order of their codes: the first that fails
+ * determines the result.  Rate limits are spent by the last check, when no
+ * other can reject the request, so that nothing ever has to be refunded.
  *
- * Nothing is said of a text that is no key but that it was not found, and no
- * other argument is looked at then: whoever asks is not authenticated yet.
+ * For a text that is not a key the only result is NOT_FOUND, and no other
+ * argument is evaluated, since the caller's client is not authenticated yet.
  *
  *-------------------------------------------------------------------------
  */
@@ -49,17 +49,22 @@ static const Outcome by_status[] = {
 	[KEY_STATUS_ACTIVE] = {COUNT_VALID, "VALID", NULL},
 };
 
-/* Settles the decision; a reason of NULL stands for the outcome's own. */
+StaticAssertDecl(lengthof(by_status) == KEY_STATUS_ACTIVE + 1,
+				 "each status has an outcome");
+
+/* Sets and counts the outcome; a reason of NULL stands for the outcome's own. */
 static void
 decide(AuthDecision *decision, const Outcome *outcome, const char *reason)
 {
+	Assert(decision->code == NULL);
 	decision->code = outcome->code;
 	decision->reason = reason != NULL ? reason : outcome->reason;
 	decision->valid = (outcome->counter == COUNT_VALID);
+	Assert(decision->valid == (decision->reason == NULL));
 	counters_add(outcome->counter, 1);
 }
 
-/* Judges the key itself. */
+/* Checks the status of the key. */
 static const Outcome *
 check_status(const KeyRow *row, TimestampTz now)
 {
@@ -70,20 +75,20 @@ check_status(const KeyRow *row, TimestampTz now)
 }
 
 /*
- * Collects what the caller says of his request; false when he says nothing.
+ * Collects the arguments that describe the request; false if all are null.
  * Raises 22023 for a negative number of tokens.
  */
 static bool
 get_request(const NullableDatum *args, Request *request)
 {
-	bool		says = false;
+	bool		has_any = false;
 
 	memset(request, 0, sizeof(Request));
 	request->tokens = NO_TOKENS;
 
 	for (int i = AUTHORIZE_MODEL; i <= AUTHORIZE_CLIENT_IP; i++)
-		says |= !args[i].isnull;
-	if (!says)
+		has_any |= !args[i].isnull;
+	if (!has_any)
 		return false;
 
 	if (!args[AUTHORIZE_MODEL].isnull)
@@ -106,7 +111,7 @@ get_request(const NullableDatum *args, Request *request)
 	return true;
 }
 
-/* Judges whether a key in good standing permits the request. */
+/* Checks whether an active key permits the request. */
 static bool
 check_permissions(const NullableDatum *args, AuthDecision *decision)
 {
@@ -135,8 +140,8 @@ check_permissions(const NullableDatum *args, AuthDecision *decision)
 }
 
 /*
- * Judges whether the limits of the key's line leave room.  With spend, what
- * the request takes is spent if so, a slot included.
+ * Checks whether the request is within the limits of the key's family.  With
+ * spend, it is counted if so, and its slot acquired.
  */
 static bool
 check_limits(const NullableDatum *args, AuthDecision *decision, bool spend)
@@ -145,6 +150,7 @@ check_limits(const NullableDatum *args, AuthDecision *decision, bool spend)
 	RateLimitRequest limits_request;
 	RateLimitResult result;
 
+	Assert(key != NULL);
 	if (!key->limited)
 		return true;
 
@@ -167,11 +173,11 @@ check_limits(const NullableDatum *args, AuthDecision *decision, bool spend)
 }
 
 /*
- * Judges what is counted: limits come first in the answer, but are spent
- * only when the budget is not.  When both refuse, it is worth another try
- * when neither does.  To read the budget may have taken long, so the time is
- * then another: with an old one, limits would look as after a clock that was
- * set back, and age what others have spent.
+ * Checks limits and budget.  An exceeded limit determines the result even if
+ * the budget is exhausted, but limits are spent only if it is not.  If both
+ * reject the request, it can be retried when neither does.  Reading the
+ * budget may have taken a while and then updates the time: with an outdated
+ * one, limits would age what others have spent (rate_limiter.c).
  */
 static bool
 check_limits_and_budget(const NullableDatum *args, AuthDecision *decision)
@@ -193,9 +199,9 @@ check_limits_and_budget(const NullableDatum *args, AuthDecision *decision)
 }
 
 /*
- * Judges a request by the arguments of apikey_verify, counts the outcome, and
- * spends what a valid one takes.  Time is the wall clock once the key is
- * found, not the start of the transaction.
+ * Decides on a request with the arguments of apikey_verify, counts the
+ * outcome, and spends limits if the result is valid.  The time is that of the
+ * clock once the key is found, not the start of the transaction.
  */
 void
 authorize(const NullableDatum *args, AuthDecision *decision)
@@ -215,8 +221,8 @@ authorize(const NullableDatum *args, AuthDecision *decision)
 }
 
 /*
- * Notes the use of a key that was judged valid.  This may run code that looks
- * up keys: the decision's key is gone afterwards.
+ * Records the use of a key that was found valid.  This may run code that looks
+ * up keys: the decision's key is invalid afterwards.
  */
 void
 authorize_record_use(const AuthDecision *decision)
@@ -224,6 +230,7 @@ authorize_record_use(const AuthDecision *decision)
 	pg_uuid_t	id = *DatumGetUUIDP(decision->key->row.values[KEY_ID]);
 	bool		newly_pending = decision->use_newly_pending;
 
+	Assert(decision->valid);
 	if (!decision->use_recorded)
 		newly_pending = last_used_record(&id, decision->now);
 	if (newly_pending)
@@ -231,12 +238,13 @@ authorize_record_use(const AuthDecision *decision)
 }
 
 /*
- * Returns in how many whole seconds a request that was refused is worth
- * another try; 0: not known, or never.
+ * Returns after how many seconds, rounded up, a rejected request can be
+ * retried; 0: not known, or never.
  */
 int64
 authorize_retry_after(const AuthDecision *decision)
 {
+	Assert(!decision->valid);
 	if (decision->retry_at <= decision->now || decision->retry_at == DT_NOEND)
 		return 0;
 	return (decision->retry_at - decision->now + USECS_PER_SEC - 1) / USECS_PER_SEC;

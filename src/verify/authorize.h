@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * authorize.h
- *	  Is a key good for a request, now?
+ *	  Is a key valid for a request, now?
  *
  *-------------------------------------------------------------------------
  */
@@ -28,11 +28,11 @@ typedef struct AuthDecision
 	bool		valid;
 	const char *code;
 	const char *reason;			/* NULL: valid */
-	CachedKey  *key;			/* NULL: not found; good until authorize_record_use() */
-	TimestampTz now;			/* when it was judged */
+	CachedKey  *key;			/* NULL: not found; valid until authorize_record_use() */
+	TimestampTz now;			/* of the decision */
 	TimestampTz retry_at;		/* 0: not known, or never */
-	int64		slot;			/* 0: none was taken */
-	bool		use_recorded;	/* already; see ratelimit.h */
+	int64		slot;			/* 0: none was acquired */
+	bool		use_recorded;	/* already: see rate_limiter.h */
 	bool		use_newly_pending;
 } AuthDecision;
 

@@ -1,20 +1,21 @@
 /*-------------------------------------------------------------------------
  *
  * identity.c
- *	  Whose key the running transaction has logged in with.
+ *	  The key with which the running transaction has logged in.
  *
- * The identity is in this backend's memory and nowhere else, so no SQL can
- * forge it: only identity_set() makes one, and only what has judged a key may
- * call that.  It ends with the transaction, however that ends, so nothing of
- * it is left for the next user of a pooled connection.
+ * The identity is only in the memory of this backend, so no SQL can forge it:
+ * identity_set() alone sets it, and is called only for a key that has just
+ * been verified.  It ends with the transaction, however that ends, so nothing
+ * is left for the next user of a pooled connection.
  *
  * It follows savepoints as settings do.  A subtransaction that changes it
- * first saves what was there: ROLLBACK TO brings that back, RELEASE keeps the
- * change.  It is still there for what runs at commit (deferred triggers, the
- * queries of cursors WITH HOLD), and gone when the commit is acknowledged.
+ * saves the previous one first: ROLLBACK TO restores that, RELEASE retains the
+ * change.  The identity is still set for what runs at commit (deferred
+ * triggers, queries of cursors WITH HOLD), and is cleared before the commit is
+ * acknowledged.
  *
- * All of it is in the transaction's memory; an identity has a context of its
- * own, so that a transaction that logs in a million times does not grow.
+ * All of it is in TopTransactionContext.  Each identity has a memory context
+ * of its own, so that a transaction does not grow with repeated logins.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,19 +30,19 @@
 
 typedef struct Identity
 {
-	MemoryContext memory;		/* of all of this */
+	MemoryContext context;		/* contains all of this */
 	pg_uuid_t  *uuids[IDENTITY_NUUIDS]; /* NULL: the key has none */
-	text	   *external_id;	/* likewise */
+	text	   *external_id;	/* NULL: the key has none */
 	Jsonb	   *document;		/* of the permissions */
-	Permissions *permissions;	/* parsed; NULL: nobody has asked yet */
+	Permissions *permissions;	/* parsed; NULL: not needed so far */
 } Identity;
 
-/* What a subtransaction that has changed the identity found. */
+/* The identity before a subtransaction changed it. */
 typedef struct Saved
 {
 	SubTransactionId subid;
 	Identity   *identity;		/* NULL: none */
-	struct Saved *below;		/* of a subtransaction further out */
+	struct Saved *outer;		/* of an enclosing subtransaction */
 } Saved;
 
 static const KeyColumn uuid_columns[IDENTITY_NUUIDS] = {
@@ -54,12 +55,12 @@ static const KeyColumn uuid_columns[IDENTITY_NUUIDS] = {
 static Identity *current = NULL;
 static Saved *saved = NULL;
 
-/* Frees an identity that nothing refers to any more. */
+/* Frees an identity that is not referenced any more. */
 static void
 free_identity(Identity *identity)
 {
 	if (identity != NULL)
-		MemoryContextDelete(identity->memory);
+		MemoryContextDelete(identity->context);
 }
 
 /* Removes the innermost of the saved identities; returns it. */
@@ -69,7 +70,7 @@ pop_saved(void)
 	Saved	   *top = saved;
 	Identity   *identity = top->identity;
 
-	saved = top->below;
+	saved = top->outer;
 	pfree(top);
 
 	return identity;
@@ -83,7 +84,7 @@ identity_at_eoxact(void)
 	saved = NULL;
 }
 
-/* Keeps the change of a subtransaction that commits, undoes the other's. */
+/* Retains the change of a subtransaction that commits, undoes that of another. */
 void
 identity_at_eosubxact(bool is_commit, SubTransactionId subid, SubTransactionId parent)
 {
@@ -97,17 +98,20 @@ identity_at_eosubxact(bool is_commit, SubTransactionId subid, SubTransactionId p
 		free_identity(current);
 		current = pop_saved();
 	}
-	else if (saved->below != NULL && saved->below->subid == parent)
+	else if (saved->outer != NULL && saved->outer->subid == parent)
 		free_identity(pop_saved());
 	else
 		saved->subid = parent;
 }
 
-/* Puts another identity, or NULL, in the place of the current one. */
+/* Replaces the current identity by another one, or by none. */
 static void
 replace(Identity *identity)
 {
 	SubTransactionId subid = GetCurrentSubTransactionId();
+
+	Assert(IsTransactionState());
+	Assert(saved == NULL || saved->subid <= subid);
 
 	if (saved != NULL && saved->subid == subid)
 		free_identity(current);
@@ -117,15 +121,15 @@ replace(Identity *identity)
 
 		top->subid = subid;
 		top->identity = current;
-		top->below = saved;
+		top->outer = saved;
 		saved = top;
 	}
 	current = identity;
 }
 
 /*
- * Makes a key the identity of the transaction.  The caller has judged it to
- * be good.
+ * Sets the identity of the transaction to a key, which the caller has just
+ * verified.
  */
 void
 identity_set(const KeyRow *row)
@@ -135,7 +139,8 @@ identity_set(const KeyRow *row)
 	MemoryContext old = MemoryContextSwitchTo(memory);
 	Identity   *identity = palloc0(sizeof(Identity));
 
-	identity->memory = memory;
+	Assert(!row->nulls[KEY_ID] && !row->nulls[KEY_PERMISSIONS]);
+	identity->context = memory;
 	for (int i = 0; i < IDENTITY_NUUIDS; i++)
 	{
 		KeyColumn	column = uuid_columns[i];
@@ -153,7 +158,7 @@ identity_set(const KeyRow *row)
 	replace(identity);
 }
 
-/* Leaves the transaction without an identity. */
+/* Ends the identity of the transaction. */
 void
 identity_clear(void)
 {
@@ -161,14 +166,14 @@ identity_clear(void)
 		replace(NULL);
 }
 
-/* Returns an id of the identity; NULL where it has none, or there is none. */
+/* Returns an id of the identity; NULL if that has none, or there is none. */
 const pg_uuid_t *
 identity_uuid(IdentityUuid which)
 {
 	return current != NULL ? current->uuids[which] : NULL;
 }
 
-/* Likewise the name that somebody else has for it. */
+/* Returns the external id of the identity, or NULL likewise. */
 const text *
 identity_external_id(void)
 {
@@ -184,7 +189,7 @@ identity_has_permission(const text *name)
 
 	if (current->permissions == NULL)
 	{
-		MemoryContext old = MemoryContextSwitchTo(current->memory);
+		MemoryContext old = MemoryContextSwitchTo(current->context);
 		Permissions *permissions = palloc0(sizeof(Permissions));
 
 		permissions_parse(current->document, permissions);

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * identity.h
- *	  Whose key the running transaction has logged in with.
+ *	  The key with which the running transaction has logged in.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * verify.c
- *	  apikey_verify: the answer to an application.
+ *	  apikey_verify: is a raw key valid, and what does it permit?
  *
- * Whatever the text, the answer is one row and never an error: it is asked
- * before anybody is authenticated.  Who decides is authorize.c.
+ * Whatever the text is, the result is one row and never an error, since the
+ * text comes from a client that is not authenticated yet.  The decision is
+ * made by authorize.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,6 +32,9 @@ enum
 	RESULT_NCOLUMNS
 };
 
+StaticAssertDecl(KEY_ID == 0 && KEY_NRESULT_COLUMNS <= KEY_NCOLUMNS,
+				 "the first columns of a key's row are those of the result");
+
 PG_FUNCTION_INFO_V1(apikey_verify);
 
 /* Returns the time from now until a later time. */
@@ -44,8 +48,8 @@ time_until(TimestampTz later, TimestampTz now)
 }
 
 /*
- * Returns the descriptor of the row.  It is looked up once a backend; a
- * function that is made anew has a new oid.
+ * Returns the descriptor of the row.  It is looked up once per backend; if the
+ * function is created again, it has another oid.
  */
 static TupleDesc
 result_tupdesc(FunctionCallInfo fcinfo, ResultType *type)
@@ -56,6 +60,7 @@ result_tupdesc(FunctionCallInfo fcinfo, ResultType *type)
 
 		if (get_call_result_type(fcinfo, NULL, &type->tupdesc) != TYPEFUNC_COMPOSITE)
 			elog(ERROR, "return type must be a row type");
+		Assert(type->tupdesc->natts == RESULT_NCOLUMNS);
 		type->tupdesc = BlessTupleDesc(type->tupdesc);
 		type->function = fcinfo->flinfo->fn_oid;
 		MemoryContextSwitchTo(old);
@@ -71,6 +76,7 @@ form_result(FunctionCallInfo fcinfo, ResultType *type, const AuthDecision *decis
 	Datum		values[RESULT_NCOLUMNS] = {0};
 	bool		nulls[RESULT_NCOLUMNS];
 
+	Assert(decision->code != NULL);
 	memset(nulls, true, sizeof(nulls));
 	values[RESULT_VALID] = BoolGetDatum(decision->valid);
 	nulls[RESULT_VALID] = false;
@@ -103,14 +109,15 @@ form_result(FunctionCallInfo fcinfo, ResultType *type, const AuthDecision *decis
 }
 
 /*
- * Returns the row that says a key is good, without a slot a copy of the one
- * that is kept with a cached key.
+ * Returns the row for a valid key.  Without a slot it is always the same, so a
+ * copy of it is stored with a cached key.
  */
 HeapTuple
 verify_form_result(FunctionCallInfo fcinfo, ResultType *type, const AuthDecision *decision)
 {
 	CachedKey  *key = decision->key;
 
+	Assert(decision->valid && key != NULL);
 	if (!key->cached || decision->slot != 0)
 		return form_result(fcinfo, type, decision);
 

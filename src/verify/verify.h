@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * verify.h
- *	  apikey_verify: the answer to an application.
+ *	  apikey_verify: is a raw key valid, and what does it permit?
  *
  *-------------------------------------------------------------------------
  */
@@ -14,10 +14,10 @@
 
 #include "verify/authorize.h"
 
-/* The row type of a function that answers; a static of each, zero at first. */
+/* The row type of a function, in a static variable of it; initially zero. */
 typedef struct ResultType
 {
-	Oid			function;		/* whose it is */
+	Oid			function;		/* oid of that function */
 	TupleDesc	tupdesc;
 } ResultType;
 

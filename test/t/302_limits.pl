@@ -235,7 +235,7 @@ $node->safe_psql('other', q{
 my ($ret, $stdout, $stderr) = $node->psql('other', q{
 	SELECT count(*) FROM generate_series(1, 3000) n, LATERAL apikey_verify(n || '-key') v},
 	extra_params => [ '-v', 'VERBOSITY=verbose' ]);
-like($stderr, qr/53400: there is no room.*HINT:  Raise apikeys.max_tracked_keys/s,
+like($stderr, qr/53400: not enough shared memory.*HINT:  Raise apikeys.max_tracked_keys/s,
 	'a full table is an error that says what to set');
 is(codes('one', 1), 'RATE_LIMITED', '... and does not unlock anybody');
 is(used('hot', 'requests_per_day'), 1000, '... nor forget anything');
@@ -283,7 +283,7 @@ is($node->safe_psql('other', $passed), 0, '... nor whose tokens could not be cou
 ($ret, $stdout, $stderr) = $node->psql('other', q{
 	SELECT count(*) FROM (SELECT apikey_record_usage(id, 5) FROM apikeys.key WHERE name LIKE 'tokens %') r});
 is("$ret $stdout", '0 100', 'usage is recorded');
-like($stderr, qr/WARNING:  there is no room.*HINT:  Raise apikeys.max_tracked_keys/s, '... with a warning');
+like($stderr, qr/WARNING:  not enough shared memory.*HINT:  Raise apikeys.max_tracked_keys/s, '... with a warning');
 is($node->safe_psql('other', q{
 		SELECT count(*), sum(total_tokens) FROM apikeys.info WHERE name LIKE 'tokens %'}),
 	'100|500', '... and none of it is lost');

@@ -90,7 +90,7 @@ is(ask("SELECT code('astray')"), 'NOT_FOUND', 'a hash made with another secret t
 # --- what is missing
 
 my $offset = -s $node->logfile;
-my $missing = qr/API keys are signed with HMAC secret "lost", which is not loaded/;
+my $missing = qr/API keys are hashed with HMAC secret "lost", which is not loaded/;
 ask("SELECT apikey_import(hmac('lost-key', 'a secret from elsewhere', 'sha256'), 'lost', 'x', hash_secret => 'lost')");
 is(ask("SELECT code('lost')"), 'NOT_FOUND', 'without its secret a key is not found');
 ask("SELECT code('lost')", $_) foreach $reader, undef, undef;

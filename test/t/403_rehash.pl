@@ -170,7 +170,7 @@ write_secrets($standby, 'newest');
 $standby->start;
 $node->wait_for_catchup($standby);
 is(codes($standby, qw(g h f)), 'NOT_FOUND VALID VALID', 'a standby has its own file');
-is(count_in_log($standby, qr/API keys are signed with HMAC secret "old", which is not loaded/), 1, 'what is missing there is logged there');
+is(count_in_log($standby, qr/API keys are hashed with HMAC secret "old", which is not loaded/), 1, 'what is missing there is logged there');
 write_secrets($standby, 'newest', 'new', 'old');
 reload_secrets($standby);
 is(codes($standby, qw(g h f)), 'VALID VALID VALID', 'with the whole file all are good');
