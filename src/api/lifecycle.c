@@ -30,7 +30,6 @@
 #include "settings/guc.h"
 #include "store/budgets.h"
 #include "store/keys.h"
-#include "store/lists.h"
 #include "verify/lookup.h"
 
 #define ROTATED_SUFFIX		" (rotated)"
