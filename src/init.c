@@ -3,6 +3,8 @@
  * init.c
  *	  The entry point of the library.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: PostgreSQL
+
 /* The install script of apikeys, which the Makefile joins from sql/install. */
 
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: PostgreSQL
+
 -- What keys have used.  No foreign keys: their checks would lock the row of a
 -- hot key.
 

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: PostgreSQL
+
 -- Keys.
 
 CREATE TYPE apikeys.key_status AS ENUM ('active', 'disabled', 'expired', 'revoked');

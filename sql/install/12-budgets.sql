@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: PostgreSQL
+
 -- Budgets, and what is spent of them.
 
 CREATE FUNCTION apikeys.check_budget(

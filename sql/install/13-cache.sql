@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: PostgreSQL
+
 -- What empties the caches of keys and budgets in the backends.
 
 -- Caches of keys depend on this: see src/cache/key_cache.c.

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: PostgreSQL
+
 -- The audit log.
 
 CREATE TABLE apikeys.event (

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: PostgreSQL
+
 -- Which HMAC secrets are loaded, and which are needed.
 
 CREATE FUNCTION apikeys.loaded_secrets(OUT secret text, OUT signs boolean) RETURNS SETOF record

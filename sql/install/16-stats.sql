@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: PostgreSQL
+
 -- Figures for operators.
 
 CREATE FUNCTION apikeys.read_stats(

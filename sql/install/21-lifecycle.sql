@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: PostgreSQL
+
 -- From the making of a key to its end.
 
 CREATE FUNCTION apikey_generate(

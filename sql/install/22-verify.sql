@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: PostgreSQL
+
 -- Is a key good now?
 
 CREATE FUNCTION apikey_verify(

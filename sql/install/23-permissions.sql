@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: PostgreSQL
+
 -- Permissions documents.
 
 CREATE FUNCTION apikey_permissions_preset(preset text) RETURNS jsonb

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: PostgreSQL
+
 -- Limits, and how much of them is used.
 
 CREATE FUNCTION apikey_rate_limits_preset(preset text) RETURNS jsonb

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: PostgreSQL
+
 -- SECURITY DEFINER, so that EXECUTE is all a caller needs.  SQL bodies are
 -- bound here and now, and the others have a path of their own, so that the
 -- caller's search_path reaches none.

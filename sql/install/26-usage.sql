@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: PostgreSQL
+
 -- Recording and reading what keys use.
 
 CREATE FUNCTION apikey_record_usage(id uuid, tokens bigint = 0, cost numeric = 0) RETURNS void

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: PostgreSQL
+
 -- Changing budgets.
 
 CREATE FUNCTION apikey_budget_create(name text, max_cost numeric, reset_every interval = NULL) RETURNS uuid

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: PostgreSQL
+
 -- The identity of a transaction.  It is in this backend's memory alone, which
 -- no parallel worker sees: hence PARALLEL RESTRICTED.
 

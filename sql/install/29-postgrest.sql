@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: PostgreSQL
+
 -- For PostgREST.
 
 CREATE FUNCTION apikey_pre_request() RETURNS void

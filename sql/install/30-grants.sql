@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: PostgreSQL
+
 -- Levels of access.
 
 CREATE FUNCTION apikey_grant(role regrole, access text) RETURNS void

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: PostgreSQL
+
 -- Nobody has any right by default: not PUBLIC, which may call each function,
 -- nor anybody to whom ALTER DEFAULT PRIVILEGES gives rights on what the owner
 -- makes.  src/api/grants.c has the level of each function and view.

@@ -3,6 +3,8 @@
  * budgets.c
  *	  Creates, changes and deletes budgets.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

@@ -3,6 +3,8 @@
  * deletion.c
  *	  Deletes a key, or all keys that expired long ago.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

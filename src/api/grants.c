@@ -3,6 +3,8 @@
  * grants.c
  *	  Grants access: three levels, each including the one below.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * Functions and views that are not listed here are for the owner only.  No
  * level includes a privilege on a table: with one, a role could create a
  * trigger, which would run with the owner's rights, or change a key without an

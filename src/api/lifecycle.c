@@ -3,6 +3,8 @@
  * lifecycle.c
  *	  Generates, imports, rotates, revokes and updates keys.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * Changing a key locks its row, checks the state found there, and only then
  * writes.  So if two sessions rotate or revoke a key at once, the second waits
  * and then sees what the first has done.

@@ -3,6 +3,8 @@
  * limits.c
  *	  apikey_limits and apikey_release.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

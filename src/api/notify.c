@@ -3,6 +3,8 @@
  * notify.c
  *	  NOTIFY for each event of the audit log.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * A trigger on apikeys.event calls this, so no event goes unsent, whether a
  * session or a flush worker inserts it.  Rows that COPY loads from a dump, or
  * that logical replication applies, are of past events and are not sent: only

@@ -3,6 +3,8 @@
  * postgrest.c
  *	  apikey_pre_request, which PostgREST calls before each request.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * PostgREST puts the headers of a request into the setting request.headers, a
  * JSON object with lower-case names, and calls the function of db-pre-request
  * in the same transaction.  An error with SQLSTATE PTnnn ends the request with

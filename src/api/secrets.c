@@ -3,6 +3,8 @@
  * secrets.c
  *	  The HMAC secrets that this backend has loaded, by name.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

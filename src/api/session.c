@@ -3,6 +3,8 @@
  * session.c
  *	  apikey_login, apikey_logout and apikey_current_*.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

@@ -3,6 +3,8 @@
  * stats.c
  *	  The function that the view apikeys.stats reads.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

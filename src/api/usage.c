@@ -3,6 +3,8 @@
  * usage.c
  *	  Records and reads the usage of keys.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

@@ -3,6 +3,8 @@
  * arguments.c
  *	  Checks of arguments, and errors that several functions raise.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

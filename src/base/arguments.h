@@ -3,6 +3,8 @@
  * arguments.h
  *	  Checks of arguments, and errors that several functions raise.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_BASE_ARGUMENTS_H

@@ -3,6 +3,8 @@
  * compat.h
  *	  What differs between the server versions that apikeys supports.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * This is the only file that looks at PG_VERSION_NUM.
  *
  *-------------------------------------------------------------------------

@@ -3,6 +3,8 @@
  * json_document.c
  *	  JSON objects whose members are known.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * A table of members describes a document.  Any other member is an error: a
  * misspelt limit must not be taken for no limit.
  *

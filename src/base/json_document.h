@@ -3,6 +3,8 @@
  * json_document.h
  *	  JSON objects whose members are known.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_BASE_JSON_DOCUMENT_H

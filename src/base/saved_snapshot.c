@@ -3,6 +3,8 @@
  * saved_snapshot.c
  *	  Which transactions a snapshot sees, for use after its release.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * It holds for committed transactions, by their top-level id, and not for
  * snapshots taken during recovery.  A saved snapshot must be short-lived, since
  * transaction ids wrap around.

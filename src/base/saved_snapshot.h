@@ -3,6 +3,8 @@
  * saved_snapshot.h
  *	  Which transactions a snapshot sees, for use after its release.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_BASE_SAVED_SNAPSHOT_H

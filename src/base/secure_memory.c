@@ -3,6 +3,8 @@
  * secure_memory.c
  *	  Memory for raw keys that is wiped before it is freed.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * A chunk is allocated in the caller's memory context, which wipes it when it
  * is reset or deleted, so also after an error.  Otherwise the owner calls
  * secure_wipe() as soon as it can.

@@ -3,6 +3,8 @@
  * secure_memory.h
  *	  Memory for raw keys that is wiped before it is freed.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_BASE_SECURE_MEMORY_H

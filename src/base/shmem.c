@@ -3,6 +3,8 @@
  * shmem.c
  *	  Shared memory: allocated at preload, or as DSM segments from 17 on.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * If the library is preloaded, the segments are part of the main shared
  * memory, which is requested and initialized through the server's hooks.  If it
  * is not, PostgreSQL 17 and later have named DSM segments, which the first

@@ -3,6 +3,8 @@
  * shmem.h
  *	  Shared memory: allocated at preload, or as DSM segments from 17 on.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_BASE_SHMEM_H

@@ -3,6 +3,8 @@
  * budget_cache.c
  *	  Is the budget of a key exhausted?  A backend's cache of budgets.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * The result counts all costs that were committed before the check.  A
  * backend caches the budgets it has read, with what is spent in the current
  * period, and adds what has been spent since: see budget_spend.c.  A change

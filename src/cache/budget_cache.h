@@ -3,6 +3,8 @@
  * budget_cache.h
  *	  Is the budget of a key exhausted?  A backend's cache of budgets.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_CACHE_BUDGET_CACHE_H

@@ -3,6 +3,8 @@
  * key_cache.c
  *	  A backend's cache of the keys it has looked up, coherent with the table.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * A lookup must never return a state from before a committed change: in any
  * isolation level, and whatever snapshots the transaction holds.  So:
  *

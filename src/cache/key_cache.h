@@ -3,6 +3,8 @@
  * key_cache.h
  *	  A backend's cache of the keys it has looked up, coherent with the table.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_CACHE_KEY_CACHE_H

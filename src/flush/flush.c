@@ -3,6 +3,8 @@
  * flush.c
  *	  Writes what is pending in shared memory to the tables.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * That is last uses, usage entries to be rolled up, and keys to be rehashed.
  *
  * All of it happens in the caller's transaction: a flush worker's, or that of

@@ -3,6 +3,8 @@
  * flush.h
  *	  Writes what is pending in shared memory to the tables.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_FLUSH_FLUSH_H

@@ -3,6 +3,8 @@
  * flush_queue.c
  *	  Which databases have pending data, and which worker flushes each.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * A preloaded server runs a launcher (launcher.c) that starts a flush worker
  * (flush_worker.c) for each database that needs one.  Without preloading
  * there is no launcher, but from PostgreSQL 17 on there is shared memory: the

@@ -3,6 +3,8 @@
  * flush_queue.h
  *	  Which databases have pending data, and which worker flushes each.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_FLUSH_FLUSH_QUEUE_H

@@ -3,6 +3,8 @@
  * flush_worker.c
  *	  The short-lived worker that flushes one database.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * It connects, writes what is due in short transactions, and exits within
  * seconds, so that DROP DATABASE and the like never wait for it for long.  It
  * skips rows that are locked, and waits at most a second for any other lock;

@@ -3,6 +3,8 @@
  * flush_worker.h
  *	  The short-lived worker that flushes one database.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_FLUSH_FLUSH_WORKER_H

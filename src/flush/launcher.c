@@ -3,6 +3,8 @@
  * launcher.c
  *	  The background worker that starts flush workers.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * A preloaded server runs one.  It connects to no database, so it is in the
  * way of no DROP DATABASE; it reads shared catalogs only, to check that a
  * database still exists.  It sleeps until something is due or a backend

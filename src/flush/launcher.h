@@ -3,6 +3,8 @@
  * launcher.h
  *	  The background worker that starts flush workers.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_FLUSH_LAUNCHER_H

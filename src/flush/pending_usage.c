@@ -3,6 +3,8 @@
  * pending_usage.c
  *	  Reports usage entries to the flush queue when their transaction commits.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

@@ -3,6 +3,8 @@
  * pending_usage.h
  *	  Reports usage entries to the flush queue when their transaction commits.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_FLUSH_PENDING_USAGE_H

@@ -3,6 +3,8 @@
  * object_drop.c
  *	  Removes a dropped extension or database from shared memory.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * Correctness does not depend on it: entries without pending uses are evicted
  * on demand, and the flush worker discards uses of keys that no longer exist.
  * But entries of dropped keys take space that live keys need.

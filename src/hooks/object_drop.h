@@ -3,6 +3,8 @@
  * object_drop.h
  *	  Removes a dropped extension or database from shared memory.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_HOOKS_OBJECT_DROP_H

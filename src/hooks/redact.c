@@ -3,6 +3,8 @@
  * redact.c
  *	  Masks raw keys in the log and in pg_stat_activity.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * The log.  emit_log_hook is called with each message about to be logged, in
  * every process that has loaded the library, the postmaster included, perhaps
  * out of memory, during exit, or in a critical section.  So keys are masked in

@@ -3,6 +3,8 @@
  * redact.h
  *	  Masks raw keys in the log and in pg_stat_activity.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_HOOKS_REDACT_H

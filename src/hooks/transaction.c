@@ -3,6 +3,8 @@
  * transaction.c
  *	  What apikeys does when a transaction or a subtransaction ends.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * The server calls its callbacks in the reverse order of their registration.
  * There is one of each kind, registered when the library is loaded, and it
  * calls the handlers of the modules, so their order is the one written here,

@@ -3,6 +3,8 @@
  * transaction.h
  *	  What apikeys does when a transaction or a subtransaction ends.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_HOOKS_TRANSACTION_H

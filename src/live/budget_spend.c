@@ -3,6 +3,8 @@
  * budget_spend.c
  *	  Costs that committed transactions have recently spent from budgets.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * The ledger in the tables is authoritative.  The records here allow a
  * backend that has read a budget from the ledger to keep its sum up to date
  * without reading the ledger again.  A transaction that has spent something

@@ -3,6 +3,8 @@
  * budget_spend.h
  *	  Costs that committed transactions have recently spent from budgets.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_LIVE_BUDGET_SPEND_H

@@ -3,6 +3,8 @@
  * counters.c
  *	  The counters behind apikeys.stats.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * Each backend has a set of counters on cache lines of its own, which only
  * that backend writes: no locks, and no contention between verifies.  A
  * reader adds up all sets.  The set of a backend that exits is taken over by

@@ -3,6 +3,8 @@
  * counters.h
  *	  The counters behind apikeys.stats.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_LIVE_COUNTERS_H

@@ -3,6 +3,8 @@
  * last_used.c
  *	  When keys were last used.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * Verify records a use in the shared hash table of tracked_keys.c, whose
  * locking protocol applies here.  A flush worker persists the uses that are
  * due, and marks them.  A use is pending if it is later than the one known to

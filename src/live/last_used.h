@@ -3,6 +3,8 @@
  * last_used.h
  *	  When keys were last used.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_LIVE_LAST_USED_H

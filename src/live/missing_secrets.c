@@ -3,6 +3,8 @@
  * missing_secrets.c
  *	  Which missing HMAC secrets have been logged already.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * A secret is missing if live keys are hashed with it and it is not in the
  * file of secrets.  Names of missing secrets are remembered here, so that each
  * is logged once by the server, not once by each backend.  A secret that is

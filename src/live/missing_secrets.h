@@ -3,6 +3,8 @@
  * missing_secrets.h
  *	  Which missing HMAC secrets have been logged already.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_LIVE_MISSING_SECRETS_H

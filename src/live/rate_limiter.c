@@ -3,6 +3,8 @@
  * rate_limiter.c
  *	  Rate limits and slots, checked and spent in one step.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * The keys of one family, a key and its successors by rotation, share the
  * entry of their root_id in the shared table.  A request is checked under the
  * exclusive lock of the entry's partition: either it passes in all windows

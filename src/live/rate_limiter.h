@@ -3,6 +3,8 @@
  * rate_limiter.h
  *	  Rate limits and slots, checked and spent in one step.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_LIVE_RATE_LIMITER_H

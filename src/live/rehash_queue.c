@@ -3,6 +3,8 @@
  * rehash_queue.c
  *	  Which keys are to be rehashed under the current HMAC secret.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * A verify that finds a key under another secret than the first has both its
  * hashes at hand and enqueues them here; a flush worker dequeues the request
  * and updates the row.  Neither a raw key nor a secret is ever in here.

@@ -3,6 +3,8 @@
  * rehash_queue.h
  *	  Which keys are to be rehashed under the current HMAC secret.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_LIVE_REHASH_QUEUE_H

@@ -3,6 +3,8 @@
  * secret_file.c
  *	  Which file of HMAC secrets is the newest that any backend uses.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * A backend in the middle of a long statement has not yet reloaded its
  * configuration, so apikeys.hmac_secret_file may have another value there
  * than in a backend that hashes new keys.  So whoever hashes a key announces

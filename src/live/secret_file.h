@@ -3,6 +3,8 @@
  * secret_file.h
  *	  Which file of HMAC secrets is the newest that any backend uses.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_LIVE_SECRET_FILE_H

@@ -3,6 +3,8 @@
  * slots.c
  *	  Concurrency slots: acquired, released, expired after a timeout.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * The number of a slot is its index and random bits: whoever has acquired
  * the slot finds it directly by its number, and nobody else can guess that.
  * The slots of an owner are linked in the order in which they were acquired,

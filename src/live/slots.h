@@ -3,6 +3,8 @@
  * slots.h
  *	  Concurrency slots: acquired, released, expired after a timeout.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_LIVE_SLOTS_H

@@ -3,6 +3,8 @@
  * state_file.c
  *	  Saves pending uses and windows at shutdown, loads them at start.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * No worker can start while the server shuts down.  So the postmaster writes
  * uses that are pending then, and windows that still count, to a file after
  * all its children have exited, and reads it at the next start.  The launcher

@@ -3,6 +3,8 @@
  * state_file.h
  *	  Saves pending uses and windows at shutdown, loads them at start.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_LIVE_STATE_FILE_H

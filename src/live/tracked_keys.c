@@ -3,6 +3,8 @@
  * tracked_keys.c
  *	  The shared hash table of keys, and its locking protocol.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * The table has a fixed size and contains no pointers, so that it can be in
  * a DSM segment as well.  It is divided into partitions, each with a lock,
  * hash chains, entries and slots of its own.

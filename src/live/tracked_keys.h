@@ -3,6 +3,8 @@
  * tracked_keys.h
  *	  The shared hash table of keys, and its locking protocol.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_LIVE_TRACKED_KEYS_H

@@ -3,6 +3,8 @@
  * budget_config.c
  *	  The configuration of a budget, validated in one place.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * As in key_config.c, the functions and the CHECK constraint on apikeys.budget
  * apply the same rules.
  *

@@ -3,6 +3,8 @@
  * budget_config.h
  *	  The configuration of a budget, validated in one place.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_MODEL_BUDGET_CONFIG_H

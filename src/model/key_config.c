@@ -3,6 +3,8 @@
  * key_config.c
  *	  The configuration of a key, validated in one place.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * apikey_generate and apikey_import fill a KeyConfig from their arguments,
  * apikey_update changes one by a JSON document.  check_member() normalizes and
  * checks each value.  The CHECK constraint on apikeys.key applies the same

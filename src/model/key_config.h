@@ -3,6 +3,8 @@
  * key_config.h
  *	  The configuration of a key, validated in one place.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_MODEL_KEY_CONFIG_H

@@ -3,6 +3,8 @@
  * key_format.c
  *	  The text of a raw key, and its masked form.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * A raw key is a prefix, 27 random base-62 characters (160 bits) and a checksum
  * of five: the low five base-62 digits, most significant first, of the CRC-32
  * (IEEE 802.3, as in zlib) of all characters before them.  By its checksum a

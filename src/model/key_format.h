@@ -3,6 +3,8 @@
  * key_format.h
  *	  The text of a raw key, and its masked form.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_MODEL_KEY_FORMAT_H

@@ -3,6 +3,8 @@
  * key_hash.c
  *	  The hash under which a raw key is stored and looked up.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * It is computed by pgcrypto: by its digest(bytea, text) and hmac(bytea, bytea,
  * text), which are looked up among the members of that extension, never by
  * search_path.  They must be the C functions of pgcrypto's library, since the

@@ -3,6 +3,8 @@
  * key_hash.h
  *	  The hash under which a raw key is stored and looked up.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_MODEL_KEY_HASH_H

@@ -3,6 +3,8 @@
  * key_scan.c
  *	  Finds raw keys in any text.  Allocates nothing, and raises no errors.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * A key is 33 to 56 characters of A-Z a-z 0-9 _ -, of which the last 32 are
  * letters and digits, and the last five of these a checksum of all before.
  * The checksum shows where a key starts and ends, so a key is found whatever

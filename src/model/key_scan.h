@@ -3,6 +3,8 @@
  * key_scan.h
  *	  Finds raw keys in any text.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_MODEL_KEY_SCAN_H

@@ -3,6 +3,8 @@
  * period.c
  *	  The periods at whose ends a budget is reset.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * A period starts at each multiple of an interval from an origin, in UTC: days
  * always have 24 hours, months are calendar months.  Each start is computed
  * from the origin and not from the one before, so that monthly periods from

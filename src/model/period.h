@@ -3,6 +3,8 @@
  * period.h
  *	  The periods at whose ends a budget is reset.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_MODEL_PERIOD_H

@@ -3,6 +3,8 @@
  * permission_check.c
  *	  Checks a request against the permissions of its key.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * The checks return why a request is denied, palloc'd, or NULL.  The reason
  * names what the request lacks, never what else the key has.
  *

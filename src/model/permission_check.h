@@ -3,6 +3,8 @@
  * permission_check.h
  *	  Checks a request against the permissions of its key.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_MODEL_PERMISSION_CHECK_H

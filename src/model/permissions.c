@@ -3,6 +3,8 @@
  * permissions.c
  *	  The permissions document of a key.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * All members are optional; a JSON null means the same as absence, since
  * clients write absent options that way.
  *

@@ -3,6 +3,8 @@
  * permissions.h
  *	  The permissions document of a key.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_MODEL_PERMISSIONS_H

@@ -3,6 +3,8 @@
  * preset.c
  *	  Named documents.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

@@ -3,6 +3,8 @@
  * preset.h
  *	  Named documents.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_MODEL_PRESET_H

@@ -3,6 +3,8 @@
  * rate_limits.h
  *	  The rate-limit document of a key.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_MODEL_RATE_LIMITS_H

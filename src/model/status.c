@@ -3,6 +3,8 @@
  * status.c
  *	  The effective status of a key at a given time.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * One rule for apikey_verify and apikeys.info.
  *
  *-------------------------------------------------------------------------

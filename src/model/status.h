@@ -3,6 +3,8 @@
  * status.h
  *	  The effective status of a key at a given time.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_MODEL_STATUS_H

@@ -3,6 +3,8 @@
  * window.c
  *	  Sliding windows, which count what passes a rate limit.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * A window has two buckets of its length: the current one, and the previous
  * one, which is weighted by the part of it that a window ending now still
  * covers.  So no burst of twice the limit passes where two buckets meet, and a

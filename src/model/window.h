@@ -3,6 +3,8 @@
  * window.h
  *	  Sliding windows, which count what passes a rate limit.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_MODEL_WINDOW_H

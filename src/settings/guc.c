@@ -3,6 +3,8 @@
  * guc.c
  *	  Every setting of apikeys.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

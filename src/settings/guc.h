@@ -3,6 +3,8 @@
  * guc.h
  *	  Every setting of apikeys.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_SETTINGS_GUC_H

@@ -3,6 +3,8 @@
  * hmac_secrets.c
  *	  The HMAC secrets, as this process has read them from their file.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * The secrets are only in the local memory of processes: not in shared memory,
  * not in the setting, which names the file, nor in its extra data, and not in
  * the errors about a rejected file.  Replaced secrets are wiped.

@@ -3,6 +3,8 @@
  * hmac_secrets.h
  *	  The HMAC secrets, as this process has read them from their file.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_SETTINGS_HMAC_SECRETS_H

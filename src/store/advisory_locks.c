@@ -3,6 +3,8 @@
  * advisory_locks.c
  *	  The advisory locks of the extension.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

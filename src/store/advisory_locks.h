@@ -3,6 +3,8 @@
  * advisory_locks.h
  *	  The advisory locks of the extension.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_STORE_ADVISORY_LOCKS_H

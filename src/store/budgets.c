@@ -3,6 +3,8 @@
  * budgets.c
  *	  The statements on apikeys.budget.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

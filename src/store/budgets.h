@@ -3,6 +3,8 @@
  * budgets.h
  *	  The statements on apikeys.budget.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_STORE_BUDGETS_H

@@ -3,6 +3,8 @@
  * catalog.c
  *	  The tables and the extension in the system catalogs.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

@@ -3,6 +3,8 @@
  * catalog.h
  *	  The tables and the extension in the system catalogs.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_STORE_CATALOG_H

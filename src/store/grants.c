@@ -3,6 +3,8 @@
  * grants.c
  *	  The statements that grant rights on the extension's objects.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * GRANT takes no parameters, so these are the only statements that are built
  * at run time: from names in the catalogs, which the server quotes.
  *

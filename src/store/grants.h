@@ -3,6 +3,8 @@
  * grants.h
  *	  The statements that grant rights on the extension's objects.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_STORE_GRANTS_H

@@ -3,6 +3,8 @@
  * key_limits.c
  *	  The limits of a key, as read from its row.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

@@ -3,6 +3,8 @@
  * key_limits.h
  *	  The limits of a key, as read from its row.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_STORE_KEY_LIMITS_H

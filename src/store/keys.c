@@ -3,6 +3,8 @@
  * keys.c
  *	  The statements on apikeys.key, with their events.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

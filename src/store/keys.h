@@ -3,6 +3,8 @@
  * keys.h
  *	  The statements on apikeys.key and apikeys.event.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_STORE_KEYS_H

@@ -3,6 +3,8 @@
  * last_used.c
  *	  The statements on the last use of keys.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * No transaction waits here.  A row of usage that another one has locked is
  * skipped.  A first use, which inserts, takes an advisory lock of the key
  * first, because two inserts of one key would wait for each other.

@@ -3,6 +3,8 @@
  * last_used.h
  *	  The statements on the last use of keys.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_STORE_LAST_USED_H

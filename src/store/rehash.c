@@ -3,6 +3,8 @@
  * rehash.c
  *	  The statements on the HMAC secrets of keys.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

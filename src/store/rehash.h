@@ -3,6 +3,8 @@
  * rehash.h
  *	  The statements on the HMAC secrets of keys.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_STORE_REHASH_H

@@ -3,6 +3,8 @@
  * spi.c
  *	  How the store executes its statements.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * The store is the only user of SPI.  A call opens a scope, which switches to
  * the owner of the tables as a SECURITY DEFINER function does, executes
  * statements, copies the results, and closes the scope.  After an error the end

@@ -3,6 +3,8 @@
  * spi.h
  *	  How the store executes its statements.  For src/store/ alone.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_STORE_SPI_H

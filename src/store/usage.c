@@ -4,6 +4,8 @@
  *	  The statements on the ledger of usage and its totals: usage_entry,
  *	  usage, usage_day and budget_period.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * A transaction that records usage never waits: it only appends to
  * usage_entry, and there is no foreign key to apikeys.key, since its check
  * would lock the row of a hot key.  One flush at a time rolls up what was

@@ -3,6 +3,8 @@
  * usage.h
  *	  The statements on the ledger of usage and its totals.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_STORE_USAGE_H

@@ -3,6 +3,8 @@
  * authorize.c
  *	  Is a key valid for a request, now?
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * The checks are made in the order of their codes: the first that fails
  * determines the result.  Rate limits are spent by the last check, when no
  * other can reject the request, so that nothing ever has to be refunded.

@@ -3,6 +3,8 @@
  * authorize.h
  *	  Is a key valid for a request, now?
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_VERIFY_AUTHORIZE_H

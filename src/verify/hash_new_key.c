@@ -3,6 +3,8 @@
  * hash_new_key.c
  *	  Under which hash a new key is stored.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * A new key is hashed with the first HMAC secret, or with plain SHA-256 if
  * apikeys.hmac_secret_file names no file.
  *

@@ -3,6 +3,8 @@
  * hash_new_key.h
  *	  Under which hash a new key is stored.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_VERIFY_HASH_NEW_KEY_H

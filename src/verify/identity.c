@@ -3,6 +3,8 @@
  * identity.c
  *	  The key with which the running transaction has logged in.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * The identity is only in the memory of this backend, so no SQL can forge it:
  * identity_set() alone sets it, and is called only for a key that has just
  * been verified.  It ends with the transaction, however that ends, so nothing

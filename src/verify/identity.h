@@ -3,6 +3,8 @@
  * identity.h
  *	  The key with which the running transaction has logged in.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_VERIFY_IDENTITY_H

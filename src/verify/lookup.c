@@ -3,6 +3,8 @@
  * lookup.c
  *	  Which key a text names.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * The key may be stored under the text's hash with any of the HMAC secrets,
  * or under its plain SHA-256.  A key that is not stored under the hash with
  * the first secret is valid, and is enqueued to be rehashed by a flush worker

@@ -3,6 +3,8 @@
  * lookup.h
  *	  Which key a text names.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_VERIFY_LOOKUP_H

@@ -3,6 +3,8 @@
  * missing_secrets.c
  *	  Logs HMAC secrets that keys need and that are not loaded.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * Keys that are hashed with a secret which the file does not have are not
  * found by verify.  That may be why a key was not found, so this is when the
  * table is searched for such secrets; not more often than once a minute in

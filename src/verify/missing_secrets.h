@@ -3,6 +3,8 @@
  * missing_secrets.h
  *	  Logs HMAC secrets that keys need and that are not loaded.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_VERIFY_MISSING_SECRETS_H

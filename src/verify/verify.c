@@ -3,6 +3,8 @@
  * verify.c
  *	  apikey_verify: is a raw key valid, and what does it permit?
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * Whatever the text is, the result is one row and never an error, since the
  * text comes from a client that is not authenticated yet.  The decision is
  * made by authorize.c.

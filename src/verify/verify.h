@@ -3,6 +3,8 @@
  * verify.h
  *	  apikey_verify: is a raw key valid, and what does it permit?
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef APIKEYS_VERIFY_VERIFY_H

@@ -1,6 +1,8 @@
 /*
  * What cppcheck needs to know of PostgreSQL, whose headers it does not read:
  * a version, that ereport(ERROR) does not return, and what is no function.
+ *
+ * SPDX-License-Identifier: PostgreSQL
  */
 #define PG_VERSION_NUM 150000
 #define ERROR 21

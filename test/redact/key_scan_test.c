@@ -3,6 +3,8 @@
  * key_scan_test.c
  *	  The scanner for keys as SQL functions, for the tests alone.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

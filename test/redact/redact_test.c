@@ -3,6 +3,8 @@
  * redact_test.c
  *	  Messages from where the log hook has little to stand on.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * Preloaded before apikeys, this is a hook to which that of apikeys passes
  * on: with test.talk it reports what it is shown, from inside of the hook.
  *

@@ -3,6 +3,8 @@
  * trace.c
  *	  Plays traces of requests on src/model/window.c, with a clock of their own.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * It reads commands and answers each with a line, for test/t/301_windows.pl:
  *
  *	new LIMIT1 LIMIT2 LIMIT3 LIMIT4		nothing has passed

@@ -3,6 +3,8 @@
  * floor.c
  *	  A function with apikey_verify's signature and row that does nothing.
  *
+ * SPDX-License-Identifier: PostgreSQL
+ *
  * What it costs is what PostgreSQL takes to call a function and to pass its
  * row on.  The row is read from bench.floor_row at the first call; after that
  * each call returns the same one, without as much as a copy.
