@@ -42,11 +42,11 @@ SELECT apikey_grant('regress_apikeys_auditor', 'verify');
 SELECT apikey_revoke_grant('regress_apikeys_auditor', 'manage');
 SELECT action, CASE key_id WHEN :'id' THEN 'id' WHEN :'imported' THEN 'imported' ELSE key_id::text END AS key, acting_role = 'regress_apikeys_manager' AS manager,
   test.masked(details) AS details
-FROM apikeys.event WHERE id > :event_last AND action <> 'resign' ORDER BY id;
+FROM apikeys.event WHERE id > :event_last AND action <> 'rehash' ORDER BY id;
 SELECT bool_and(session_role = session_user) AS session_role, bool_and(client_addr IS NOT DISTINCT FROM inet_client_addr()) AS client_addr,
   bool_and(application_name = 'audit test') AS application_name,
   bool_and(at BETWEEN clock_timestamp() - interval '10 min' AND clock_timestamp()) AS at
-FROM apikeys.event WHERE id > :event_last AND action <> 'resign';
+FROM apikeys.event WHERE id > :event_last AND action <> 'rehash';
 
 -- No key and no hash in any.
 SELECT count(*) FILTER (WHERE strpos(e::text, substr(:'raw_key', 4)) > 0 OR strpos(e::text, substr(:'successor_raw_key', 4)) > 0) AS raw_keys,
@@ -65,7 +65,7 @@ SELECT * FROM test.errors(
 BEGIN;
 SELECT name FROM apikey_update(:'successor', '{"name": "audit 3"}');
 ROLLBACK;
-SELECT count(*) FROM apikeys.event WHERE id > :event_last AND action <> 'resign';
+SELECT count(*) FROM apikeys.event WHERE id > :event_last AND action <> 'rehash';
 
 -- In a transaction that has an old snapshot, from what was there.
 BEGIN ISOLATION LEVEL REPEATABLE READ;

@@ -18,7 +18,7 @@ SELECT id = :'pool' AS id, name, max_cost, spent, remaining, reset_every,
 FROM apikeys.budget_info;
 SELECT action, key_id, details->>'budget_id' = :'pool' AS budget_id,
        details - 'budget_id' AS details
-FROM apikeys.event WHERE action <> 'resign' ORDER BY id DESC LIMIT 1;
+FROM apikeys.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
 
 -- Shared by its keys, and spent by what is recorded of any of them.
 SELECT test.make_key('budget 1', :'pool') IS NOT NULL, test.make_key('budget 2', :'pool') IS NOT NULL,
@@ -75,7 +75,7 @@ SELECT name, max_cost, spent, remaining FROM apikey_budget_update(:'pool', '{"ma
 SELECT * FROM test.judge('budget 1');
 SELECT test.spend('budget 1', 0.5);
 SELECT * FROM test.judge('budget 1');
-SELECT action, details - 'budget_id' AS details, details->>'budget_id' = :'pool' AS budget_id FROM apikeys.event WHERE action <> 'resign' ORDER BY id DESC LIMIT 1;
+SELECT action, details - 'budget_id' AS details, details->>'budget_id' = :'pool' AS budget_id FROM apikeys.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
 SELECT name, max_cost FROM apikey_budget_update(:'pool', '{}');
 UPDATE apikeys.budget SET max_cost = 14;
 SELECT code FROM test.judge('budget 1');
@@ -306,7 +306,7 @@ SELECT * FROM test.errors($$SELECT apikey_budget_delete(id) FROM apikeys.budget 
 SELECT name FROM apikey_update(test.id('budget daily'), '{"budget_id": null}');
 SELECT apikey_budget_delete(:'daily');
 SELECT count(*) FROM apikeys.budget_info WHERE id = :'daily';
-SELECT action, details - 'budget_id' AS details, details->>'budget_id' = :'daily' AS budget_id FROM apikeys.event WHERE action <> 'resign' ORDER BY id DESC LIMIT 1;
+SELECT action, details - 'budget_id' AS details, details->>'budget_id' = :'daily' AS budget_id FROM apikeys.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
 -- What the ledger still has of it goes, and with a clean-up the rest.
 SELECT apikey_flush() >= 0 AS flushed;
 SELECT count(*) FROM apikeys.usage_entry WHERE budget_id = :'daily';

@@ -33,7 +33,7 @@ SELECT apikey_delete(:'id');
 SELECT apikey_import(digest('delete-imported', 'sha256'), 'delete imported', 'del') <> :'id' AS imported_again;
 
 -- Errors.
-SELECT count(*) AS events FROM apikeys.event WHERE action <> 'resign' \gset before_
+SELECT count(*) AS events FROM apikeys.event WHERE action <> 'rehash' \gset before_
 SELECT * FROM test.errors(
   $$SELECT apikey_delete(NULL)$$,
   $$SELECT apikey_delete('00000000-0000-0000-0000-00000000dead')$$
@@ -44,5 +44,5 @@ BEGIN TRANSACTION READ ONLY;
 SELECT apikey_delete(:'other_id');
 ROLLBACK;
 \set VERBOSITY default
-SELECT count(*) = :before_events AS no_event FROM apikeys.event WHERE action <> 'resign';
+SELECT count(*) = :before_events AS no_event FROM apikeys.event WHERE action <> 'rehash';
 SELECT code FROM apikey_verify(:'other_raw_key');

@@ -101,7 +101,7 @@ SELECT count(*) FROM apikey_generate('soon', expires_at => clock_timestamp() + i
 
 -- Bad input.
 SELECT count(*) AS keys FROM apikeys.key \gset before_
-SELECT count(*) AS events FROM apikeys.event WHERE action <> 'resign' \gset before_
+SELECT count(*) AS events FROM apikeys.event WHERE action <> 'rehash' \gset before_
 SELECT * FROM test.errors(
   $$SELECT apikey_generate(NULL)$$,
   $$SELECT apikey_generate('')$$,
@@ -143,7 +143,7 @@ SELECT apikey_generate('read only');
 \set VERBOSITY default
 ROLLBACK;
 SELECT count(*) = :before_keys AS no_key FROM apikeys.key;
-SELECT count(*) = :before_events AS no_event FROM apikeys.event WHERE action <> 'resign';
+SELECT count(*) = :before_events AS no_event FROM apikeys.event WHERE action <> 'rehash';
 
 -- A name may be given twice.
 SELECT count(DISTINCT id) FROM (SELECT * FROM apikey_generate('twin') UNION ALL SELECT * FROM apikey_generate('twin')) twins;

@@ -47,7 +47,7 @@ SELECT apikey_import(digest('their-key-6', 'sha256'), 'import revoked', 'x') AS 
 SELECT apikey_revoke(:'id');
 SELECT apikey_import(digest('their-key-7', 'sha256'), 'import unused', 'x') IS NOT NULL AS imported;
 SELECT count(*) AS keys FROM apikeys.key \gset before_
-SELECT count(*) AS events FROM apikeys.event WHERE action <> 'resign' \gset before_
+SELECT count(*) AS events FROM apikeys.event WHERE action <> 'rehash' \gset before_
 SELECT * FROM test.errors(
   $$SELECT apikey_import(digest('their-key-7', 'sha256'), 'import', 'x')$$,
   $$SELECT apikey_import(digest('their-key-5', 'sha256'), 'import', 'x')$$,
@@ -93,4 +93,4 @@ SELECT apikey_import(digest('their-key-7', 'sha256'), 'import', 'x');
 SELECT apikey_import('short', 'import', 'x');
 \set VERBOSITY default
 SELECT count(*) = :before_keys AS no_key FROM apikeys.key;
-SELECT count(*) = :before_events AS no_event FROM apikeys.event WHERE action <> 'resign';
+SELECT count(*) = :before_events AS no_event FROM apikeys.event WHERE action <> 'rehash';

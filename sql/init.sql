@@ -94,7 +94,7 @@ END $$;
 
 -- Whether this is the hash of a raw key: the plain one, unless the server has a
 -- secret; that hash is checked in test/t/401_secrets.pl, which knows the secret.
--- There an imported key gets such a hash some time after its use, and a resign
+-- There an imported key gets such a hash some time after its use, and a rehash
 -- event, which the other files leave out.
 CREATE FUNCTION test.is_hash_of(raw_key text, hash bytea, secret text) RETURNS boolean LANGUAGE sql AS $$
   SELECT (hash = sha256(convert_to(raw_key, 'UTF8'))) = (secret IS NULL)

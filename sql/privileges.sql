@@ -167,7 +167,7 @@ SELECT coalesce(max(id), 0) AS last FROM apikeys.event \gset event_
 SET ROLE regress_apikeys_member;
 SELECT id FROM apikey_generate('privileges member') \gset
 RESET ROLE;
-SELECT action, key_id = :'id' AS key_id, session_role = session_user AS session_role, acting_role FROM apikeys.event WHERE id > :event_last AND action <> 'resign';
+SELECT action, key_id = :'id' AS key_id, session_role = session_user AS session_role, acting_role FROM apikeys.event WHERE id > :event_last AND action <> 'rehash';
 
 -- Types and operators of the caller's choice do not get in by the arguments.
 SELECT count(*) FROM pg_proc p JOIN member ON classid = 'pg_proc'::regclass AND objid = p.oid,

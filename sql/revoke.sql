@@ -26,7 +26,7 @@ SELECT apikey_revoke(:'old_id');
 SELECT o.code AS old, n.code AS new FROM apikey_verify(:'old_raw_key') o, apikey_verify(:'new_raw_key') n;
 
 -- Errors.
-SELECT count(*) AS events FROM apikeys.event WHERE action <> 'resign' \gset before_
+SELECT count(*) AS events FROM apikeys.event WHERE action <> 'rehash' \gset before_
 SELECT revoked_at FROM apikeys.key WHERE name = 'revoke' \gset before_
 SELECT * FROM test.errors(
   $$SELECT apikey_revoke(NULL)$$,
@@ -41,5 +41,5 @@ BEGIN TRANSACTION READ ONLY;
 SELECT apikey_revoke(test.id('revoke grace (rotated)'));
 ROLLBACK;
 \set VERBOSITY default
-SELECT count(*) = :before_events AS no_event FROM apikeys.event WHERE action <> 'resign';
+SELECT count(*) = :before_events AS no_event FROM apikeys.event WHERE action <> 'rehash';
 SELECT revoked_at = :'before_revoked_at' AS unchanged FROM apikeys.key WHERE name = 'revoke';

@@ -130,12 +130,12 @@ SELECT test.levels('regress_apikeys_other') AS other, test.levels('regress_apike
 
 -- An event for each, with who did it; none when it is rolled back.
 SELECT action, key_id, session_role = session_user AS session_role, acting_role = current_user AS acting_role, details
-FROM apikeys.event WHERE action <> 'resign' ORDER BY id DESC LIMIT 2;
+FROM apikeys.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 2;
 SELECT max(id) AS last FROM apikeys.event \gset event_
 BEGIN;
 SELECT apikey_grant('regress_apikeys_other', 'manage');
 ROLLBACK;
-SELECT test.levels('regress_apikeys_other'), count(*) AS events FROM apikeys.event WHERE id > :event_last AND action <> 'resign';
+SELECT test.levels('regress_apikeys_other'), count(*) AS events FROM apikeys.event WHERE id > :event_last AND action <> 'rehash';
 
 -- Whoever may call apikey_grant has the owner's rights for it.
 CREATE ROLE regress_apikeys_delegate;
@@ -144,7 +144,7 @@ SET ROLE regress_apikeys_delegate;
 SELECT apikey_grant('regress_apikeys_other', 'verify');
 SELECT current_user;
 RESET ROLE;
-SELECT test.levels('regress_apikeys_other'), acting_role, details FROM apikeys.event WHERE action <> 'resign' ORDER BY id DESC LIMIT 1;
+SELECT test.levels('regress_apikeys_other'), acting_role, details FROM apikeys.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
 
 -- Any role, whatever its name; but it must be one, and not the owner.
 CREATE ROLE "regress_apikeys""; DROP TABLE apikeys.key; --";

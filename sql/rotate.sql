@@ -127,7 +127,7 @@ SELECT id FROM apikey_generate('expired already') \gset
 UPDATE apikeys.key SET created_at = created_at - interval '1 day', expires_at = clock_timestamp() WHERE id = :'id';
 SELECT count(*) AS n FROM apikey_generate('rotated already') g, apikey_rotate(g.id, '1 hour') \gset
 SELECT count(*) AS keys FROM apikeys.key \gset before_
-SELECT count(*) AS events FROM apikeys.event WHERE action <> 'resign' \gset before_
+SELECT count(*) AS events FROM apikeys.event WHERE action <> 'rehash' \gset before_
 SELECT * FROM test.errors(
   $$SELECT apikey_rotate(NULL)$$,
   $$SELECT apikey_rotate('00000000-0000-0000-0000-00000000dead')$$,
@@ -151,7 +151,7 @@ SELECT apikey_rotate(test.id('rotated already'));
 \set VERBOSITY default
 SELECT apikey_delete(test.id('rotated already'));
 SELECT count(*) = :before_keys - 1 AS no_key FROM apikeys.key;
-SELECT count(*) = :before_events + 1 AS no_event FROM apikeys.event WHERE action <> 'resign';
+SELECT count(*) = :before_events + 1 AS no_event FROM apikeys.event WHERE action <> 'rehash';
 
 -- Its successor, once the old one is gone, keeps its root.
 SELECT id, raw_key FROM apikey_generate('gone') \gset old_

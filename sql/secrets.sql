@@ -26,8 +26,8 @@ SELECT hash_secret IS NULL AS plain, key_hash = digest(:'raw_key', 'sha256') AS 
 SELECT count(apikey_import(hmac('secrets ' || n, 'their secret', 'sha256'), 'secrets ' || n, 'x', hash_secret => 'theirs 2'))
 FROM generate_series(1, 5) n;
 SELECT code, name FROM apikey_verify('secrets 1');
-SELECT secret, live_keys, loaded, signs FROM apikeys.secret_usage WHERE secret = 'theirs 2';
-SELECT live_keys > 0 AS live_keys, loaded, signs FROM apikeys.secret_usage WHERE secret IS NULL;
+SELECT secret, live_keys, loaded, is_current FROM apikeys.secret_usage WHERE secret = 'theirs 2';
+SELECT live_keys > 0 AS live_keys, loaded, is_current FROM apikeys.secret_usage WHERE secret IS NULL;
 
 -- Those that are revoked or expired do not count; those that are switched off do.
 SELECT count(apikey_revoke(id)) FROM apikeys.key WHERE name = 'secrets 1';

@@ -91,7 +91,7 @@ SELECT code FROM apikey_verify(:'expired_raw_key');
 SELECT id FROM apikey_generate('update revoked') \gset revoked_
 SELECT apikey_revoke(:'revoked_id');
 SELECT k::text AS key FROM apikeys.key k WHERE id = :'id' \gset before_
-SELECT count(*) AS events FROM apikeys.event WHERE action <> 'resign' \gset before_
+SELECT count(*) AS events FROM apikeys.event WHERE action <> 'rehash' \gset before_
 SELECT * FROM test.errors(
   $$SELECT apikey_update(NULL, '{}')$$,
   $$SELECT apikey_update(test.id('update'), NULL)$$,
@@ -162,7 +162,7 @@ SELECT apikey_update(test.id('update'), '{"description": "read only"}');
 ROLLBACK;
 \set VERBOSITY default
 SELECT k::text = :'before_key' AS unchanged FROM apikeys.key k WHERE id = :'id';
-SELECT count(*) - :before_events AS events FROM apikeys.event WHERE action <> 'resign';
+SELECT count(*) - :before_events AS events FROM apikeys.event WHERE action <> 'rehash';
 
 -- An administrator's UPDATE of the table cannot break what verify relies on.
 SELECT * FROM test.errors(

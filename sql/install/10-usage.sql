@@ -10,13 +10,13 @@ CREATE TABLE apikeys.usage (
     total_tokens bigint NOT NULL DEFAULT 0 CHECK (total_tokens >= 0),
     total_cost numeric NOT NULL DEFAULT 0 CHECK (total_cost >= 0)
 );
-COMMENT ON TABLE apikeys.usage IS 'One row a key that has been used: its last use, and what has been rolled up.';
+COMMENT ON TABLE apikeys.usage IS 'One row per key that has been used: its last use, and rolled-up totals.';
 
 CREATE FUNCTION apikeys.try_lock_use(key_id uuid) RETURNS boolean
 LANGUAGE C VOLATILE STRICT
 AS 'MODULE_PATHNAME', 'apikeys_try_lock_use';
 COMMENT ON FUNCTION apikeys.try_lock_use(uuid)
-IS 'True when nobody else is about to make the row of usage of a key.';
+IS 'Takes the lock under which the usage row of a key is inserted; false if another transaction holds it.';
 
 CREATE TABLE apikeys.usage_day (
     key_id uuid,
@@ -26,7 +26,7 @@ CREATE TABLE apikeys.usage_day (
     cost numeric NOT NULL DEFAULT 0 CHECK (cost >= 0),
     PRIMARY KEY (key_id, day)
 );
-COMMENT ON TABLE apikeys.usage_day IS 'One row a key and UTC day: what has been rolled up.';
+COMMENT ON TABLE apikeys.usage_day IS 'One row per key and UTC day: rolled-up usage.';
 
 CREATE TABLE apikeys.usage_entry (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

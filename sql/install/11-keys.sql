@@ -12,7 +12,7 @@ CREATE FUNCTION apikeys.check_key(
 LANGUAGE C IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'apikeys_check_key';
 COMMENT ON FUNCTION apikeys.check_key(text, text, text, jsonb, jsonb, jsonb, inet[], timestamptz, bytea, text, text, timestamptz)
-IS 'True for the values of a key that is sound; raises 22023 for any other.';
+IS 'True for the values of a valid key; raises 22023 for any other.';
 
 CREATE TABLE apikeys.key (
     id uuid PRIMARY KEY,
@@ -38,11 +38,11 @@ CREATE TABLE apikeys.key (
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     revoked_at timestamptz,
     -- One constraint for all: the server parses each anew in each statement.
-    CONSTRAINT key_is_sound CHECK (apikeys.check_key(
+    CONSTRAINT key_is_valid CHECK (apikeys.check_key(
         name, description, external_id, permissions, rate_limits, metadata,
         allowed_ips, expires_at, key_hash, hash_secret, key_prefix, created_at))
 );
-COMMENT ON TABLE apikeys.key IS 'One row a key: what verify needs. Raw keys are not stored, only their hashes.';
+COMMENT ON TABLE apikeys.key IS 'One row per key, with what apikey_verify reads. Raw keys are not stored, only their hashes.';
 
 CREATE INDEX key_created_at_idx ON apikeys.key (created_at, id);
 CREATE INDEX key_user_id_idx ON apikeys.key (user_id, created_at, id) WHERE user_id IS NOT NULL;
@@ -107,4 +107,4 @@ CROSS JOIN LATERAL (
           FROM apikeys.usage_entry l
           WHERE l.key_id = k.id) p
 ) e;
-COMMENT ON VIEW apikeys.info IS 'What people read about keys: no hash, effective status, live last use, usage.';
+COMMENT ON VIEW apikeys.info IS 'Keys for administrators: no hashes; effective status, latest use and usage.';

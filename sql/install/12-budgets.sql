@@ -7,7 +7,7 @@ CREATE FUNCTION apikeys.check_budget(
 LANGUAGE C IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'apikeys_check_budget';
 COMMENT ON FUNCTION apikeys.check_budget(text, numeric, interval, timestamptz)
-IS 'True for the values of a budget that is sound; raises 22023 for any other.';
+IS 'True for the values of a valid budget; raises 22023 for any other.';
 
 CREATE TABLE apikeys.budget (
     id uuid PRIMARY KEY,
@@ -16,7 +16,7 @@ CREATE TABLE apikeys.budget (
     reset_every interval,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    CONSTRAINT budget_is_sound CHECK (apikeys.check_budget(name, max_cost, reset_every, created_at))
+    CONSTRAINT budget_is_valid CHECK (apikeys.check_budget(name, max_cost, reset_every, created_at))
 );
 COMMENT ON TABLE apikeys.budget IS 'Spending pools that keys point to with budget_id.';
 
@@ -26,7 +26,7 @@ CREATE TABLE apikeys.budget_period (
     spent numeric NOT NULL CHECK (spent >= 0),
     PRIMARY KEY (budget_id, started_at)
 );
-COMMENT ON TABLE apikeys.budget_period IS 'One row a budget and period: what has been rolled up.';
+COMMENT ON TABLE apikeys.budget_period IS 'One row per budget and period: rolled-up cost.';
 
 -- The user's data: pg_dump takes the rows along.
 SELECT pg_extension_config_dump('apikeys.budget', '');
@@ -65,4 +65,4 @@ CROSS JOIN LATERAL (
           WHERE e.budget_id = b.id
             AND e.budget_period >= p.started_at AND e.budget_period < p.ends_at) c
 ) s;
-COMMENT ON VIEW apikeys.budget_info IS 'What people read about budgets: limit, what is spent and left, and the present period.';
+COMMENT ON VIEW apikeys.budget_info IS 'Budgets for administrators: limit, what is spent and remaining, and the current period.';

@@ -2,7 +2,7 @@
 
 -- Which HMAC secrets are loaded, and which are needed.
 
-CREATE FUNCTION apikeys.loaded_secrets(OUT secret text, OUT signs boolean) RETURNS SETOF record
+CREATE FUNCTION apikeys.loaded_secrets(OUT secret text, OUT is_current boolean) RETURNS SETOF record
 LANGUAGE C VOLATILE ROWS 3
 AS 'MODULE_PATHNAME', 'apikeys_loaded_secrets';
 COMMENT ON FUNCTION apikeys.loaded_secrets()
@@ -12,8 +12,8 @@ CREATE VIEW apikeys.secret_usage AS
 SELECT u.secret,
        sum(u.live_keys)::bigint AS live_keys,
        bool_or(u.loaded) AS loaded,
-       bool_or(u.signs) AS signs
-FROM (SELECT l.secret, 0 AS live_keys, true AS loaded, l.signs
+       bool_or(u.is_current) AS is_current
+FROM (SELECT l.secret, 0 AS live_keys, true AS loaded, l.is_current
       FROM apikeys.loaded_secrets() l
       UNION ALL
       SELECT k.hash_secret, count(*), false, false
@@ -21,4 +21,4 @@ FROM (SELECT l.secret, 0 AS live_keys, true AS loaded, l.signs
       WHERE apikeys.effective_status(k.revoked_at, k.expires_at, k.enabled) IN ('active', 'disabled')
       GROUP BY k.hash_secret) u
 GROUP BY u.secret;
-COMMENT ON VIEW apikeys.secret_usage IS 'How many keys that are neither revoked nor expired each HMAC secret still signs; null is plain SHA-256.';
+COMMENT ON VIEW apikeys.secret_usage IS 'How many keys that are neither revoked nor expired are hashed under each HMAC secret; null is plain SHA-256.';

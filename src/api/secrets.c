@@ -19,7 +19,7 @@
 PG_FUNCTION_INFO_V1(apikeys_loaded_secrets);
 
 /*
- * apikeys.loaded_secrets(): rows (secret text, signs boolean); names, never
+ * apikeys.loaded_secrets(): rows (secret text, is_current boolean); names, never
  * values.  Plain SHA-256, with a secret of null, is always among them.
  */
 Datum

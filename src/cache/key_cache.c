@@ -9,7 +9,7 @@
  * isolation level, and whatever snapshots the transaction holds.  So:
  *
  * - Triggers on apikeys.key, ENABLE ALWAYS, invalidate the relcache entry of
- *   apikeys.fence, a table that nobody reads, at each UPDATE, DELETE and
+ *   apikeys.cache_invalidation, a table that nobody reads, at each UPDATE, DELETE and
  *   TRUNCATE.  Those on apikeys.budget do so at INSERT, too, for
  *   budget_cache.c.  The server sends the message after the commit has become
  *   visible and before it is acknowledged, also for COMMIT PREPARED and on a
@@ -87,7 +87,7 @@ static FullTransactionId invalidator;
 /* The row last read, if it could not be cached. */
 static CachedKey transient;
 
-PG_FUNCTION_INFO_V1(apikeys_raise_fence);
+PG_FUNCTION_INFO_V1(apikeys_invalidate_caches);
 
 /*
  * Relcache callback.  It may be called in nearly any state, so it must do
@@ -116,8 +116,8 @@ has_enabled_triggers(Oid relid)
 		Trigger	   *trigger = &rel->trigdesc->triggers[i];
 
 		if (trigger->tgenabled == TRIGGER_FIRES_ALWAYS &&
-			(strcmp(trigger->tgname, "fence_row") == 0 ||
-			 strcmp(trigger->tgname, "fence_truncate") == 0))
+			(strcmp(trigger->tgname, "invalidate_row") == 0 ||
+			 strcmp(trigger->tgname, "invalidate_truncate") == 0))
 			ntriggers++;
 	}
 	table_close(rel, AccessShareLock);
@@ -146,7 +146,7 @@ reset_cache(void)
 
 	/* First, so that a message accepted by the lookups below counts. */
 	cache_generation = generation;
-	invalidation_oid = store_relation_oid("fence");
+	invalidation_oid = store_relation_oid("cache_invalidation");
 	key_oid = store_relation_oid("key");
 	budget_oid = store_relation_oid("budget");
 	triggers_enabled = has_enabled_triggers(key_oid) && has_enabled_triggers(budget_oid);
@@ -371,21 +371,21 @@ key_cache_generation(void)
 }
 
 /*
- * apikeys.raise_fence(): trigger.  Invalidates the caches of all backends when
+ * apikeys.invalidate_caches(): trigger.  Invalidates the caches of all backends when
  * this transaction commits, and that of this backend when the command ends.
  */
 Datum
-apikeys_raise_fence(PG_FUNCTION_ARGS)
+apikeys_invalidate_caches(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("apikeys.raise_fence() must be called as a trigger")));
+				 errmsg("apikeys.invalidate_caches() must be called as a trigger")));
 
 	invalidator = GetTopFullTransactionId();
-	CacheInvalidateRelcacheByRelid(store_relation_oid("fence"));
+	CacheInvalidateRelcacheByRelid(store_relation_oid("cache_invalidation"));
 
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple);
 }

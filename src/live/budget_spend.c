@@ -137,7 +137,7 @@ void
 budget_spend_pre_prepare(void)
 {
 	if (npending > 0)
-		CacheInvalidateRelcacheByRelid(store_relation_oid("fence"));
+		CacheInvalidateRelcacheByRelid(store_relation_oid("cache_invalidation"));
 }
 
 /* Publishes what a transaction has spent when it has committed. */

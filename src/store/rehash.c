@@ -40,7 +40,7 @@ static Statement rehash_keys = {
 	" FROM locked WHERE k.id OPERATOR(pg_catalog.=) locked.id"
 	" RETURNING k.id, locked.hash_secret AS old_secret, k.hash_secret AS new_secret)"
 	" " ADD_EVENT
-	" SELECT $5, $6, 'resign', r.id, pg_catalog.jsonb_build_object("
+	" SELECT $5, $6, 'rehash', r.id, pg_catalog.jsonb_build_object("
 	"'from', r.old_secret, 'to', r.new_secret) FROM rehashed r",
 	STATEMENT_ARGS(UUIDARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID, TEXTARRAYOID,
 				   TIMESTAMPTZOID, NAMEOID)

@@ -1,6 +1,6 @@
 
 # No stale yes where changes come by logical replication: an apply worker
-# fires the fence like anybody else, and once a change is applied, every
+# fires the triggers like anybody else, and once a change is applied, every
 # verify that starts later answers by it.
 
 use strict;

@@ -96,7 +96,7 @@ $session->query_safe('ROLLBACK');
 is($session->query_safe($verify), 'VALID', 'own DROP EXTENSION in a transaction: undone');
 is($session->query_safe($verify), 'VALID', 'own DROP EXTENSION in a transaction: undone, again');
 $node->safe_psql('postgres', 'UPDATE apikeys.key SET enabled = false');
-is($session->query_safe($verify), 'DISABLED', 'own DROP EXTENSION in a transaction: undone, and the fence is up');
+is($session->query_safe($verify), 'DISABLED', 'own DROP EXTENSION in a transaction: undone, and the triggers are trusted');
 $node->safe_psql('postgres', 'UPDATE apikeys.key SET enabled = true');
 
 # By another session, while this one is in a transaction.  To make it anew the
@@ -113,7 +113,7 @@ foreach my $level ('READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE')
 	$node->safe_psql('postgres', make_key());
 	is($session->query_safe($verify), 'VALID', "DROP EXTENSION, $level: a new key");
 	$node->safe_psql('postgres', "SELECT apikey_revoke(${\id_of('test')})");
-	is($session->query_safe($verify), 'REVOKED', "DROP EXTENSION, $level: the new fence is up");
+	is($session->query_safe($verify), 'REVOKED', "DROP EXTENSION, $level: the new triggers are trusted");
 	$node->safe_psql('postgres', 'UPDATE apikeys.key SET revoked_at = NULL');
 }
 
@@ -132,9 +132,9 @@ foreach my $ddl (
 	$node->safe_psql('postgres', 'UPDATE apikeys.key SET enabled = true');
 }
 
-# The fence that does not stand is not trusted: ENABLE TRIGGER ALL, which
+# Triggers that do not fire ALWAYS are not trusted: ENABLE TRIGGER ALL, which
 # pg_restore --disable-triggers ends with, turns ENABLE ALWAYS into ENABLE.
-sub change_behind_the_fence
+sub change_past_the_triggers
 {
 	my ($prefix, $table, $change, $code, $undo) = @_;
 
@@ -144,22 +144,22 @@ sub change_behind_the_fence
 	$node->safe_psql('postgres', "SET session_replication_role = replica; $change");
 	is($session->query_safe($verify), $code, "${prefix}ENABLE TRIGGER ALL: and a change as a replica");
 	$node->safe_psql('postgres', qq{
-		ALTER TABLE $table ENABLE ALWAYS TRIGGER fence_row;
-		ALTER TABLE $table ENABLE ALWAYS TRIGGER fence_truncate;
+		ALTER TABLE $table ENABLE ALWAYS TRIGGER invalidate_row;
+		ALTER TABLE $table ENABLE ALWAYS TRIGGER invalidate_truncate;
 		$undo});
 	warm_up("${prefix}ENABLE ALWAYS TRIGGER");
 	return;
 }
-change_behind_the_fence('', 'apikeys.key', 'UPDATE apikeys.key SET enabled = false', 'DISABLED',
+change_past_the_triggers('', 'apikeys.key', 'UPDATE apikeys.key SET enabled = false', 'DISABLED',
 	'UPDATE apikeys.key SET enabled = true');
 
-# Nor is a fence of budgets that does not stand.
+# Nor are such triggers of budgets.
 $node->safe_psql('postgres', q{
 	UPDATE apikeys.key SET budget_id = apikey_budget_create('test', 1) WHERE name = 'test'});
-change_behind_the_fence('budgets, ', 'apikeys.budget', 'UPDATE apikeys.budget SET max_cost = 0', 'BUDGET_EXCEEDED',
+change_past_the_triggers('budgets, ', 'apikeys.budget', 'UPDATE apikeys.budget SET max_cost = 0', 'BUDGET_EXCEEDED',
 	'UPDATE apikeys.key SET budget_id = NULL; DELETE FROM apikeys.budget');
 
-# A table that inherits from the keys has no fence.
+# A table that inherits from the keys has no such triggers.
 $node->safe_psql('postgres', q{
 	CREATE TABLE heirs () INHERITS (apikeys.key);
 	INSERT INTO heirs (id, root_id, key_hash, key_prefix, name)

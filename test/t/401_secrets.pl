@@ -1,4 +1,4 @@
-# HMAC secrets: the file, who signs and who verifies, what is refused, and
+# HMAC secrets: the file, who is_current and who verifies, what is refused, and
 # that no secret is to be found anywhere.
 
 use strict;
@@ -18,7 +18,7 @@ use Test::More;
 my $node = new_node('main', "apikeys.flush_interval = '1h'", 'log_statement = all');
 my $file = secret_file($node);
 
-write_secrets($node, '# The first line signs.', '', 'one');
+write_secrets($node, '# The first line is_current.', '', 'one');
 $node->append_conf('postgresql.conf', "apikeys.hmac_secret_file = '$file'");
 $node->start;
 add_extension($node, 'postgres');
@@ -48,10 +48,10 @@ sub hash_is_made_with
 	return ask("SELECT key_hash = $hash FROM kept JOIN apikeys.key USING (name) WHERE name = '$name'");
 }
 
-# --- who signs, who verifies
+# --- who is_current, who verifies
 
 ask("SELECT make('first')");
-is(ask("SELECT signed('first'), code('first')"), 'one|VALID', 'the first secret signs, and verifies');
+is(ask("SELECT signed('first'), code('first')"), 'one|VALID', 'the first secret is_current, and verifies');
 is(hash_is_made_with('first', 'one'), 't', "and the hash is pgcrypto's hmac");
 
 # litellm-rs has the SHA-256 of a key in hex.
@@ -61,7 +61,7 @@ is(ask("SELECT signed('plain'), code('plain')"), 'plain|VALID', 'a key with a pl
 is(ask('SELECT apikey_flush() > 0'), 't', 'the flush says that it has written');
 is(ask("SELECT signed('plain'), code('plain')"), 'one|VALID', 'it is signed anew');
 is(hash_is_made_with('plain', 'one'), 't', 'as if it had been made so');
-is(ask(q{SELECT details, key_id = (SELECT id FROM apikeys.key WHERE name = 'plain') FROM apikeys.event WHERE action = 'resign'}),
+is(ask(q{SELECT details, key_id = (SELECT id FROM apikeys.key WHERE name = 'plain') FROM apikeys.event WHERE action = 'rehash'}),
 	'{"to": "one", "from": null}|t', 'and that is an event, without hashes');
 
 my $reader = $node->background_psql('postgres');
@@ -71,10 +71,10 @@ write_secrets($node, 'two', 'one');
 reload_secrets($node);
 my $updated = ask("SELECT max(updated_at) FROM apikeys.key");
 ask("SELECT make('second')");
-is(ask("SELECT signed('second'), code('second')", $reader), 'two|VALID', 'after a reload the new first secret signs');
+is(ask("SELECT signed('second'), code('second')", $reader), 'two|VALID', 'after a reload the new first secret is_current');
 is(ask("SELECT signed('first'), code('first')", $reader), 'one|VALID', 'the other still verifies');
-is(ask("SELECT array_agg((secret, live_keys, loaded, signs)::text ORDER BY secret) FROM apikeys.secret_usage"),
-	'{"(one,2,t,f)","(two,1,t,t)","(,0,t,f)"}', 'secret_usage shows who signs what');
+is(ask("SELECT array_agg((secret, live_keys, loaded, is_current)::text ORDER BY secret) FROM apikeys.secret_usage"),
+	'{"(one,2,t,f)","(two,1,t,t)","(,0,t,f)"}', 'secret_usage shows who is_current what');
 ask("SELECT apikey_rotate((SELECT id FROM apikeys.key WHERE name = 'second'))");
 is(ask("SELECT signed('second (rotated)')"), 'two', 'a rotated key is signed with it too');
 ask('SELECT apikey_flush()');
@@ -95,7 +95,7 @@ ask("SELECT apikey_import(hmac('lost-key', 'a secret from elsewhere', 'sha256'),
 is(ask("SELECT code('lost')"), 'NOT_FOUND', 'without its secret a key is not found');
 ask("SELECT code('lost')", $_) foreach $reader, undef, undef;
 is(count_in_log($node, $missing, $offset), 1, 'and that is logged once, with the name');
-is(ask("SELECT live_keys, loaded, signs FROM apikeys.secret_usage WHERE secret = 'lost'"), '1|f|f', 'secret_usage shows it');
+is(ask("SELECT live_keys, loaded, is_current FROM apikeys.secret_usage WHERE secret = 'lost'"), '1|f|f', 'secret_usage shows it');
 
 # Its row is locked, so it cannot be signed anew meanwhile.
 my $holder = $node->background_psql('postgres');
@@ -231,7 +231,7 @@ ask(q{CREATE FUNCTION flush_late() RETURNS text LANGUAGE plpgsql AS $$
 like(run_during('SELECT flush_late()', sub {
 	write_secrets($node, 'three', 'two', 'one');
 	reload_secrets($node);
-}), qr/^VALID t one$/m, 'a backend that has not reloaded yet signs no key anew');
+}), qr/^VALID t one$/m, 'a backend that has not reloaded yet is_current no key anew');
 write_secrets($node, 'two', 'one');
 reload_secrets($node);
 meanwhile('first', 'third', sub {
@@ -241,7 +241,7 @@ meanwhile('first', 'third', sub {
 	ask('SELECT apikey_flush()');
 	is(ask("SELECT signed('first'), signed('third')"), 'three|three', 'there is a new secret, and keys have it');
 }, 'a backend that has not reloaded yet knows it all the same');
-is(ask("SELECT signed('third late')"), 'three', 'and signs with it');
+is(ask("SELECT signed('third late')"), 'three', 'and is_current with it');
 
 meanwhile('first', 'fourth', sub {
 	rename $file, "$file.moved";

@@ -86,9 +86,9 @@ stop_load($load);
 is(ask('SELECT count(*), min(code) FROM failed'), '0|', 'no verify has failed');
 is(stats($node, 'not_found'), '0', 'by any count');
 is(ask(q{SELECT count(DISTINCT key_id) >= 10000 AND count(DISTINCT key_id) = count(*) AND count(DISTINCT details) = 1
-	FROM apikeys.event WHERE action = 'resign'}), 't', 'each key was signed anew once');
-is(ask(q{SELECT details FROM apikeys.event WHERE action = 'resign' LIMIT 1}), '{"to": "new", "from": "old"}', 'from the old secret to the new one');
-is(ask(q{SELECT secret, loaded, signs, live_keys = (SELECT count(*) FROM kept) FROM apikeys.secret_usage WHERE secret IS NOT NULL}),
+	FROM apikeys.event WHERE action = 'rehash'}), 't', 'each key was signed anew once');
+is(ask(q{SELECT details FROM apikeys.event WHERE action = 'rehash' LIMIT 1}), '{"to": "new", "from": "old"}', 'from the old secret to the new one');
+is(ask(q{SELECT secret, loaded, is_current, live_keys = (SELECT count(*) FROM kept) FROM apikeys.secret_usage WHERE secret IS NOT NULL}),
 	'new|t|t|t', 'all keys have the new secret');
 is(ask('SELECT count(*) FROM kept, LATERAL apikey_verify(raw_key) WHERE NOT valid'), '0', 'and all are good');
 note sprintf '%s verifies, %s keys made, %s flushes, %s cache hits', split /\|/,

@@ -65,7 +65,7 @@ $holder->query_safe("BEGIN; SELECT FROM apikeys.key WHERE name = 'locked' FOR UP
 my $all = 'VALID VALID VALID VALID VALID VALID VALID';
 my @names = qw(a b c d locked guarded twice);
 is(codes($node, @names), $all, 'all are good');
-wait_for_signed($node, 'the flush worker signs all but those that somebody holds', a => 'new', b => 'new', c => 'new', d => 'new',
+wait_for_signed($node, 'the flush worker is_current all but those that somebody holds', a => 'new', b => 'new', c => 'new', d => 'new',
 	locked => 'old', guarded => 'old', twice => 'plain,new');
 is(codes($node, @names), $all, 'all are good still');
 $holder->query_safe('COMMIT');
@@ -74,7 +74,7 @@ wait_until('a key that was held is verified until it is signed', sub {
 	codes($node, 'locked');
 	$node->safe_psql('postgres', "SELECT hash_secret FROM apikeys.key WHERE name = 'locked'") eq 'new' });
 is($node->safe_psql('postgres', q{
-	SELECT count(*), count(DISTINCT key_id) FROM apikeys.event WHERE action = 'resign'}),
+	SELECT count(*), count(DISTINCT key_id) FROM apikeys.event WHERE action = 'rehash'}),
 	'6|6', 'each with an event');
 $node->safe_psql('postgres', 'DROP TRIGGER guard ON apikeys.key');
 
@@ -88,11 +88,11 @@ $node->safe_psql('postgres', 'BEGIN; SELECT apikey_flush(); ROLLBACK');
 is($node->safe_psql('postgres', "SELECT hash_secret FROM apikeys.key WHERE name = 'e'"), 'old', 'a flush is rolled back');
 $node->safe_psql('postgres', q{
 	BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT apikey_verify('e-key'), apikey_flush(); COMMIT});
-is($node->safe_psql('postgres', "SELECT hash_secret FROM apikeys.key WHERE name = 'e'"), 'old', 'a transaction with a snapshot of its own signs nothing');
+is($node->safe_psql('postgres', "SELECT hash_secret FROM apikeys.key WHERE name = 'e'"), 'old', 'a transaction with a snapshot of its own is_current nothing');
 $node->safe_psql('postgres', 'SELECT apikey_flush()');
 wait_for_signed($node, 'the next one does', e => 'new');
 
-# A note that is older than a change of the first secret signs nothing.
+# A note that is older than a change of the first secret is_current nothing.
 import_keys($node, 'old', 'f');
 codes($node, 'f');
 write_secrets($node, 'newest', 'new', 'old');
@@ -101,7 +101,7 @@ reload_secrets($node);
 wait_for_flush_worker($node, 'postgres');
 codes($node, 'f');
 wait_for_signed($node, 'a key gets the secret that is the first by then', f => 'newest');
-is($node->safe_psql('postgres', q{SELECT details->>'to' FROM apikeys.event JOIN apikeys.key k ON k.id = key_id WHERE action = 'resign' AND name = 'f'}),
+is($node->safe_psql('postgres', q{SELECT details->>'to' FROM apikeys.event JOIN apikeys.key k ON k.id = key_id WHERE action = 'rehash' AND name = 'f'}),
 	'newest', 'and no other before');
 
 # Nor does a flush worker that was started before the change, and that has been
@@ -113,7 +113,7 @@ add_extension($node, 'other');
 $node->safe_psql('other', sprintf q{
 	SELECT apikey_import(hmac('k-key', '%s', 'sha256'), 'k', 'x', hash_secret => 'old')}, secret_of('old'));
 my $verify_k = "SELECT code FROM apikey_verify('k-key')";
-my $events_of_k = q{SELECT string_agg(details->>'to', ' ' ORDER BY id) FROM apikeys.event WHERE action = 'resign'};
+my $events_of_k = q{SELECT string_agg(details->>'to', ' ' ORDER BY id) FROM apikeys.event WHERE action = 'rehash'};
 $node->safe_psql('other', $verify_k);
 my $renamer = $node->background_psql('postgres');
 $renamer->query_safe('BEGIN; ALTER DATABASE other RENAME TO another');
@@ -153,12 +153,12 @@ $stale->query_safe('SELECT 1');
 $stale->quit;
 codes($node, 'stale');
 wait_for_signed($node, 'a key that is verified in the middle of a reload gets the new secret', stale => 'latest');
-is($node->safe_psql('postgres', q{SELECT string_agg(details->>'to', ' ') FROM apikeys.event JOIN apikeys.key k ON k.id = key_id WHERE action = 'resign' AND name = 'stale'}),
+is($node->safe_psql('postgres', q{SELECT string_agg(details->>'to', ' ') FROM apikeys.event JOIN apikeys.key k ON k.id = key_id WHERE action = 'rehash' AND name = 'stale'}),
 	'latest', 'and no other before');
 write_secrets($node, 'newest', 'new', 'old', 'latest');
 reload_secrets($node);
 
-# --- a standby verifies, and signs nothing
+# --- a standby verifies, and is_current nothing
 
 import_keys($node, 'old', 'g');
 import_keys($node, undef, 'h');
@@ -174,13 +174,13 @@ is(count_in_log($standby, qr/API keys are hashed with HMAC secret "old", which i
 write_secrets($standby, 'newest', 'new', 'old');
 reload_secrets($standby);
 is(codes($standby, qw(g h f)), 'VALID VALID VALID', 'with the whole file all are good');
-is(codes($node, 'g'), 'VALID', 'the primary signs it anew');
+is(codes($node, 'g'), 'VALID', 'the primary is_current it anew');
 wait_for_signed($node, 'soon', g => 'newest', h => 'plain');
 $node->wait_for_catchup($standby);
 is(codes($standby, qw(g h f)), 'VALID VALID VALID', 'and the standby sees that');
 $standby->promote;
 codes($standby, 'h');
-wait_for_signed($standby, 'a standby that is promoted signs', h => 'newest');
+wait_for_signed($standby, 'a standby that is promoted is_current', h => 'newest');
 $standby->stop;
 
 # --- not preloaded

@@ -161,7 +161,7 @@ $node->safe_psql('postgres', 'REVOKE SELECT ON apikeys.stats FROM nora');
 is(fingerprint(), $before, 'and that it has been undone');
 
 # Tables, directly.  Max may use the schema, so it is the table that refuses.
-foreach my $table (qw(key event budget usage usage_day usage_entry budget_period fence))
+foreach my $table (qw(key event budget usage usage_day usage_entry budget_period cache_invalidation))
 {
 	refused("SELECT from $table", 'mallory', $denied, "SELECT * FROM apikeys.$table");
 	refused("SELECT from $table", 'max', $denied, "SELECT * FROM apikeys.$table");
@@ -194,9 +194,9 @@ refused('ROW LEVEL SECURITY', 'max', $denied, 'ALTER TABLE apikeys.key ENABLE RO
 refused('CREATE INDEX, whose function its owner would run', 'max', $denied, 'CREATE INDEX i ON apikeys.key (name)');
 refused('CREATE STATISTICS', 'max', $denied, 'CREATE STATISTICS public.s ON name, key_prefix FROM apikeys.key');
 refused('ALTER TABLE', 'max', $denied, 'ALTER TABLE apikeys.key ADD COLUMN mine text');
-refused('DISABLE TRIGGER', 'max', $denied, 'ALTER TABLE apikeys.key DISABLE TRIGGER fence_row');
+refused('DISABLE TRIGGER', 'max', $denied, 'ALTER TABLE apikeys.key DISABLE TRIGGER invalidate_row');
 refused('OWNER TO himself', 'max', $denied, 'ALTER TABLE apikeys.key OWNER TO max');
-refused('DROP CONSTRAINT', 'max', $denied, 'ALTER TABLE apikeys.key DROP CONSTRAINT key_is_sound');
+refused('DROP CONSTRAINT', 'max', $denied, 'ALTER TABLE apikeys.key DROP CONSTRAINT key_is_valid');
 refused('COMMENT', 'max', $denied, q{COMMENT ON TABLE apikeys.key IS 'mine'});
 refused('REINDEX', 'max', $denied, 'REINDEX TABLE apikeys.key');
 refused('CLUSTER', 'max', $denied, 'CLUSTER apikeys.key USING key_pkey');
@@ -368,8 +368,8 @@ foreach my $call ('read_stats()', "last_use('$id')", "try_lock_use('$id')", "che
 }
 refused('check_key', 'max', $denied, q{SELECT apikeys.check_key('n', NULL, NULL, '{}', '{}', '{}', NULL, NULL, '', NULL, 'x', now())});
 refused('try_lock_use', 'max', $denied, "SELECT apikeys.try_lock_use('$id')");
-refused('raise_fence as a trigger of his own', 'max', $denied, q{
-	CREATE TABLE public.mine (x int); CREATE TRIGGER t BEFORE UPDATE ON public.mine FOR EACH ROW EXECUTE FUNCTION apikeys.raise_fence()});
+refused('invalidate_caches as a trigger of his own', 'max', $denied, q{
+	CREATE TABLE public.mine (x int); CREATE TRIGGER t BEFORE UPDATE ON public.mine FOR EACH ROW EXECUTE FUNCTION apikeys.invalidate_caches()});
 refused('notify_event as a trigger of his own', 'max', $denied, q{
 	CREATE TABLE public.mine_too (x int); CREATE TRIGGER t AFTER INSERT ON public.mine FOR EACH ROW EXECUTE FUNCTION apikeys.notify_event()});
 foreach my $call ('apikey_list()', "apikey_get('$id')", 'apikey_count()', "apikey_usage('$id')", "apikey_usage_history('$id')", "apikey_limits('$id')",

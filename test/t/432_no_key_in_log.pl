@@ -280,8 +280,8 @@ sub run
 
 	write_secrets($node, 'second', 'first');
 	$node->reload;
-	wait_until('the second secret signs', sub {
-		$node->safe_psql('postgres', q{SELECT secret FROM apikeys.secret_usage WHERE signs}) eq 'second' });
+	wait_until('the second secret is_current', sub {
+		$node->safe_psql('postgres', q{SELECT secret FROM apikeys.secret_usage WHERE is_current}) eq 'second' });
 	($key) = make_keys($node, 1);
 	is($node->safe_psql('postgres', "SELECT code FROM apikey_verify('$key->[1]')"), 'VALID', "$name: two secrets");
 	$node->safe_psql('postgres', 'SELECT apikey_flush()');
