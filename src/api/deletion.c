@@ -17,6 +17,7 @@
 #include "utils/uuid.h"
 
 #include "base/arguments.h"
+#include "base/compat.h"
 #include "flush/flush.h"
 #include "store/keys.h"
 

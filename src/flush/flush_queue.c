@@ -354,10 +354,7 @@ flush_queue_list(DueDatabase *databases)
 	return n;
 }
 
-/*
- * ----------------------------------------------------- starting a flush
- * worker
- */
+/* ------------------------------------------- starting a flush worker */
 
 /*
  * Starts a flush worker for a database, unless it has one.  The worker sleeps
