@@ -1,6 +1,6 @@
 -- What empties the caches of keys and budgets in the backends.
 
--- Caches of keys depend on this: see src/cache/keycache.c.
+-- Caches of keys depend on this: see src/cache/key_cache.c.
 CREATE TABLE apikeys.fence ();
 COMMENT ON TABLE apikeys.fence IS 'Nobody reads it: its invalidation empties the caches of keys.';
 

@@ -1,6 +1,6 @@
 -- Nobody has any right by default: not PUBLIC, which may call each function,
 -- nor anybody to whom ALTER DEFAULT PRIVILEGES gives rights on what the owner
--- makes.  src/api/rights.c has the level of each function and view.
+-- makes.  src/api/grants.c has the level of each function and view.
 SET LOCAL search_path = pg_catalog, pg_temp;
 DO $$
 DECLARE

@@ -29,7 +29,6 @@
 #include "settings/guc.h"
 #include "store/budgets.h"
 #include "store/keys.h"
-#include "store/lists.h"
 #include "verify/hash_new_key.h"
 
 #define ROTATED_SUFFIX		" (rotated)"

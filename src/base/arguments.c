@@ -25,18 +25,6 @@ require_not_null(FunctionCallInfo fcinfo, int argno, const char *name)
 				 errmsg("%s must not be null", name)));
 }
 
-/* Raises 22023 for a negative number of rows; null means all. */
-void
-check_row_count(FunctionCallInfo fcinfo, int argno, const char *name)
-{
-	Assert(argno >= 0 && argno < PG_NARGS());
-
-	if (!PG_ARGISNULL(argno) && PG_GETARG_INT32(argno) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not be negative", name)));
-}
-
 /* The hint, within ereport(), of errors for want of shared memory. */
 int
 hint_preload(void)

@@ -42,6 +42,11 @@ static Statement find_candidates = {
 	STATEMENT_ARGS(BYTEAARRAYOID)
 };
 
+static Statement key_info = {
+	.sql = "SELECT i FROM apikeys.info i WHERE i.id OPERATOR(pg_catalog.=) $1",
+	STATEMENT_ARGS(UUIDOID)
+};
+
 static Statement lock_key = {
 	.sql = "SELECT " KEY_ROW_COLUMNS
 	" FROM ONLY apikeys.key k"
@@ -257,6 +262,13 @@ store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row, int
 	store_close(&scope);
 
 	return found;
+}
+
+/* Returns the row of apikeys.info of an existing key. */
+Datum
+store_key_info(const pg_uuid_t *id)
+{
+	return store_read_info(&key_info, "info", id);
 }
 
 /*

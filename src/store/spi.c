@@ -25,8 +25,6 @@
 #include "store/catalog.h"
 #include "store/spi.h"
 
-#define READ_BATCH	1000
-
 /* Returns the owner of apikeys.key, with whose rights the store works. */
 static Oid
 table_owner(void)
@@ -78,9 +76,8 @@ prepare(Statement *statement)
 	if (statement->plan != NULL)
 		return;
 
-	plan = SPI_prepare_cursor(statement->sql, statement->nargs,
-							  unconstify(Oid *, statement->argtypes),
-							  statement->cursor_options);
+	plan = SPI_prepare(statement->sql, statement->nargs,
+					   unconstify(Oid *, statement->argtypes));
 	if (plan == NULL || SPI_keepplan(plan) != 0)
 		elog(ERROR, "could not prepare statement: %s",
 			 SPI_result_code_string(SPI_result));
@@ -136,27 +133,6 @@ store_read_latest(Statement *statement, Datum *values, const bool *nulls)
 {
 	prepare(statement);			/* first, since it may wait for locks */
 	return execute(statement, values, nulls, GetLatestSnapshot(), true);
-}
-
-/* As store_read(), a batch at a time, into a tuplestore. */
-void
-store_read_all(Statement *statement, Datum *values, const bool *nulls,
-			   Tuplestorestate *result)
-{
-	char		null_flags[FUNC_MAX_ARGS];
-	Portal		portal;
-
-	prepare(statement);
-	set_null_flags(null_flags, statement, nulls);
-	portal = SPI_cursor_open(NULL, statement->plan, values, null_flags, true);
-	do
-	{
-		SPI_cursor_fetch(portal, true, READ_BATCH);
-		for (uint64 i = 0; i < SPI_processed; i++)
-			tuplestore_puttuple(result, SPI_tuptable->vals[i]);
-		SPI_freetuptable(SPI_tuptable);
-	} while (SPI_processed == READ_BATCH);
-	SPI_cursor_close(portal);
 }
 
 /* Reads with a given snapshot. */

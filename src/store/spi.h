@@ -22,7 +22,6 @@ typedef struct Statement
 	const char *sql;
 	int			nargs;
 	const Oid  *argtypes;
-	int			cursor_options;
 	SPIPlanPtr	plan;
 } Statement;
 
@@ -42,8 +41,6 @@ extern void store_close(const StoreScope *scope);
 
 extern uint64 store_read(Statement *statement, Datum *values, const bool *nulls);
 extern uint64 store_read_latest(Statement *statement, Datum *values, const bool *nulls);
-extern void store_read_all(Statement *statement, Datum *values, const bool *nulls,
-						   Tuplestorestate *result);
 extern uint64 store_read_at(Statement *statement, Datum *values, const bool *nulls,
 							Snapshot snapshot);
 extern uint64 store_write(Statement *statement, Datum *values, const bool *nulls);
