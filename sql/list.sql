@@ -90,6 +90,23 @@ SELECT id AS new_id FROM apikey_generate('list new', external_id => 'new') \gset
 SELECT (SELECT count(*) FROM apikey_list(external_id => 'new')), apikey_count(), (SELECT name FROM apikey_get(:'new_id'));
 ROLLBACK;
 
+-- A call is planned for its filters, however often others were called without.
+BEGIN;
+INSERT INTO apikeys.key (id, root_id, key_hash, key_prefix, name, external_id)
+SELECT id, id, digest('list ' || id, 'sha256'), 'x', 'filler', 'filler' FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 2000)) f;
+INSERT INTO apikeys.event (at, action, key_id) SELECT clock_timestamp(), 'filler', id FROM apikeys.key WHERE name = 'filler';
+ANALYZE apikeys.key, apikeys.event;
+SELECT sum(keys) AS keys, sum(events) AS events
+FROM generate_series(3001, 3010) n, LATERAL (SELECT least(count(*), 2000) AS keys FROM apikey_list(row_limit => n)) k,
+     LATERAL (SELECT least(count(*), 2000) AS events FROM apikey_events(row_limit => n)) e;
+CREATE TEMPORARY VIEW rows_read AS
+SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) AS rows FROM pg_stat_xact_all_tables WHERE relid IN ('apikeys.key'::regclass, 'apikeys.event'::regclass);
+SELECT rows FROM rows_read \gset before_
+SELECT count(*) FROM apikey_list(external_id => 'customer 1');
+SELECT count(*) FROM apikey_events('00000000-0000-0000-0000-00000000dead');
+SELECT rows - :before_rows < 100 AS few_rows_read FROM rows_read;
+ROLLBACK;
+
 -- Errors.
 SELECT * FROM test.errors(
   $$SELECT apikey_list(after => '00000000-0000-0000-0000-00000000dead')$$,
