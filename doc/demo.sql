@@ -60,4 +60,4 @@ SELECT valid, code, reason FROM apikey_verify(:'raw_key');
 
 -- 10. All of it was written down.
 
-SELECT action, count(*) FROM apikeys.event GROUP BY action ORDER BY min(id);
+SELECT action, count(*) FROM apikeys_data.event GROUP BY action ORDER BY min(id);

@@ -8,7 +8,7 @@ CREATE ROLE regress_apikeys_manager;
 SELECT apikey_grant('regress_apikeys_auditor', 'read');
 SELECT apikey_grant('regress_apikeys_manager', 'manage');
 GRANT USAGE ON SCHEMA test TO PUBLIC;
-SELECT max(id) AS last FROM apikeys.event \gset event_
+SELECT max(id) AS last FROM apikeys_data.event \gset event_
 
 -- Ids, which differ from run to run, by the name of the key.
 CREATE FUNCTION test.masked(details jsonb) RETURNS text LANGUAGE sql AS $$
@@ -34,7 +34,7 @@ SELECT name FROM apikey_budget_update(:'budget', '{"max_cost": 11, "name": "audi
 SELECT apikey_budget_delete(:'budget');
 SELECT apikey_delete(:'id');
 RESET ROLE;
-UPDATE apikeys.key SET created_at = '2000-01-01', expires_at = '2000-01-02' WHERE id = :'imported';
+UPDATE apikeys_data.key SET created_at = '2000-01-01', expires_at = '2000-01-02' WHERE id = :'imported';
 SET ROLE regress_apikeys_manager;
 SELECT apikey_cleanup_expired('20 years');
 RESET ROLE;
@@ -42,19 +42,19 @@ SELECT apikey_grant('regress_apikeys_auditor', 'verify');
 SELECT apikey_revoke_grant('regress_apikeys_auditor', 'manage');
 SELECT action, CASE key_id WHEN :'id' THEN 'id' WHEN :'imported' THEN 'imported' ELSE key_id::text END AS key, acting_role = 'regress_apikeys_manager' AS manager,
   test.masked(details) AS details
-FROM apikeys.event WHERE id > :event_last AND action <> 'rehash' ORDER BY id;
+FROM apikeys_data.event WHERE id > :event_last AND action <> 'rehash' ORDER BY id;
 SELECT bool_and(session_role = session_user) AS session_role, bool_and(client_addr IS NOT DISTINCT FROM inet_client_addr()) AS client_addr,
   bool_and(application_name = 'audit test') AS application_name,
   bool_and(at BETWEEN clock_timestamp() - interval '10 min' AND clock_timestamp()) AS at
-FROM apikeys.event WHERE id > :event_last AND action <> 'rehash';
+FROM apikeys_data.event WHERE id > :event_last AND action <> 'rehash';
 
 -- No key and no hash in any.
 SELECT count(*) FILTER (WHERE strpos(e::text, substr(:'raw_key', 4)) > 0 OR strpos(e::text, substr(:'successor_raw_key', 4)) > 0) AS raw_keys,
   count(*) FILTER (WHERE e::text ~ '\\x|[0-9a-f]{64}') AS hashes, count(*) > 10 AS events
-FROM apikeys.event e;
+FROM apikeys_data.event e;
 
 -- What did not happen has no event.
-SELECT max(id) AS last FROM apikeys.event \gset event_
+SELECT max(id) AS last FROM apikeys_data.event \gset event_
 SET test.id = :'id';
 SET test.successor = :'successor';
 SELECT * FROM test.errors(
@@ -65,7 +65,7 @@ SELECT * FROM test.errors(
 BEGIN;
 SELECT name FROM apikey_update(:'successor', '{"name": "audit 3"}');
 ROLLBACK;
-SELECT count(*) FROM apikeys.event WHERE id > :event_last AND action <> 'rehash';
+SELECT count(*) FROM apikeys_data.event WHERE id > :event_last AND action <> 'rehash';
 
 -- In a transaction that has an old snapshot, from what was there.
 BEGIN ISOLATION LEVEL REPEATABLE READ;
@@ -88,35 +88,35 @@ SELECT count(*) FROM apikey_events('00000000-0000-0000-0000-00000000dead');
 SELECT bool_and(at <= before) AS newest_first FROM (SELECT at, lag(at) OVER () AS before FROM apikey_events(row_limit => NULL)) e;
 SELECT * FROM test.errors('SELECT apikey_events(row_limit => -1)');
 RESET ROLE;
-SELECT count(*) = (SELECT count(*) FROM apikeys.event) AS "all" FROM apikey_events(row_limit => NULL);
-SELECT event_id = max(e.id) AS newest FROM apikey_events(row_limit => 1), apikeys.event e GROUP BY event_id;
+SELECT count(*) = (SELECT count(*) FROM apikeys_data.event) AS "all" FROM apikey_events(row_limit => NULL);
+SELECT event_id = max(e.id) AS newest FROM apikey_events(row_limit => 1), apikeys_data.event e GROUP BY event_id;
 
 -- A large log is not read through for a few events.
-INSERT INTO apikeys.event (at, action, key_id) SELECT '2000-01-01'::timestamptz + n * interval '1 s', 'filler', gen_random_uuid() FROM generate_series(1, 20000) n;
-ANALYZE apikeys.event;
+INSERT INTO apikeys_data.event (at, action, key_id) SELECT '2000-01-01'::timestamptz + n * interval '1 s', 'filler', gen_random_uuid() FROM generate_series(1, 20000) n;
+ANALYZE apikeys_data.event;
 BEGIN;
-SELECT seq_scan AS scans, seq_tup_read AS rows FROM pg_stat_xact_all_tables WHERE relid = 'apikeys.event'::regclass \gset before_
+SELECT seq_scan AS scans, seq_tup_read AS rows FROM pg_stat_xact_all_tables WHERE relid = 'apikeys_data.event'::regclass \gset before_
 SELECT count(*) FROM apikey_events(:'id');
 SELECT count(*) FROM apikey_events(row_limit => 5);
 SELECT count(*) FROM apikey_events(since => '2000-01-01 05:33:00', row_limit => 5);
 SELECT count(*) FROM apikey_events(since => '2020-01-01', row_limit => 5);
-SELECT seq_scan - :before_scans AS scans, seq_tup_read - :before_rows AS rows FROM pg_stat_xact_all_tables WHERE relid = 'apikeys.event'::regclass;
+SELECT seq_scan - :before_scans AS scans, seq_tup_read - :before_rows AS rows FROM pg_stat_xact_all_tables WHERE relid = 'apikeys_data.event'::regclass;
 COMMIT;
-DELETE FROM apikeys.event WHERE action = 'filler';
+DELETE FROM apikeys_data.event WHERE action = 'filler';
 
 -- Nobody but the owner takes an event away, changes one or invents one.
 SET ROLE regress_apikeys_manager;
 SELECT * FROM test.errors(
-  'DELETE FROM apikeys.event',
-  'UPDATE apikeys.event SET details = ''{}''',
-  'TRUNCATE apikeys.event',
-  'INSERT INTO apikeys.event (at, action) VALUES (clock_timestamp(), ''invented'')',
-  'SELECT nextval(''apikeys.event_id_seq'')',
-  'SELECT setval(''apikeys.event_id_seq'', 1)',
-  'DROP TABLE apikeys.event',
-  'ALTER TABLE apikeys.event DISABLE TRIGGER ALL',
-  'ALTER TABLE apikeys.event ALTER COLUMN acting_role SET DEFAULT ''somebody''',
-  'CREATE RULE nothing AS ON INSERT TO apikeys.event DO INSTEAD NOTHING',
+  'DELETE FROM apikeys_data.event',
+  'UPDATE apikeys_data.event SET details = ''{}''',
+  'TRUNCATE apikeys_data.event',
+  'INSERT INTO apikeys_data.event (at, action) VALUES (clock_timestamp(), ''invented'')',
+  'SELECT nextval(''apikeys_data.event_id_seq'')',
+  'SELECT setval(''apikeys_data.event_id_seq'', 1)',
+  'DROP TABLE apikeys_data.event',
+  'ALTER TABLE apikeys_data.event DISABLE TRIGGER ALL',
+  'ALTER TABLE apikeys_data.event ALTER COLUMN acting_role SET DEFAULT ''somebody''',
+  'CREATE RULE nothing AS ON INSERT TO apikeys_data.event DO INSTEAD NOTHING',
   'SET session_replication_role = replica');
 RESET ROLE;
 SELECT apikey_delete(:'successor');
@@ -127,7 +127,7 @@ SELECT id AS prevented FROM apikey_generate('audit prevented', expires_at => '21
 SET test.id = :'prevented';
 SELECT apikey_budget_create('audit prevented', 1) AS budget \gset
 SET test.budget = :'budget';
-CREATE TRIGGER prevent BEFORE INSERT ON apikeys.event FOR EACH ROW EXECUTE FUNCTION test.prevent_event();
+CREATE TRIGGER prevent BEFORE INSERT ON apikeys_data.event FOR EACH ROW EXECUTE FUNCTION test.prevent_event();
 SELECT * FROM test.errors(
   $$SELECT apikey_generate('prevented')$$,
   $$SELECT apikey_import('\x0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdff', 'prevented', 'x')$$,
@@ -139,10 +139,10 @@ SELECT * FROM test.errors(
   $$SELECT apikey_budget_update(current_setting('test.budget')::uuid, '{"max_cost": 2}')$$,
   $$SELECT apikey_budget_delete(current_setting('test.budget')::uuid)$$,
   $$SELECT apikey_grant('regress_apikeys_auditor', 'manage')$$);
-UPDATE apikeys.key SET created_at = '2000-01-01', expires_at = '2000-01-02' WHERE id = :'prevented';
+UPDATE apikeys_data.key SET created_at = '2000-01-01', expires_at = '2000-01-02' WHERE id = :'prevented';
 SELECT * FROM test.errors($$SELECT apikey_cleanup_expired('20 years')$$);
-SELECT count(*) FROM apikeys.key WHERE id = :'prevented' AND revoked_at IS NULL;
-DROP TRIGGER prevent ON apikeys.event;
+SELECT count(*) FROM apikeys_data.key WHERE id = :'prevented' AND revoked_at IS NULL;
+DROP TRIGGER prevent ON apikeys_data.event;
 SELECT apikey_delete(:'prevented');
 SELECT apikey_budget_delete(:'budget');
 

@@ -18,7 +18,7 @@ SELECT id = :'pool' AS id, name, max_cost, spent, remaining, reset_every,
 FROM apikeys.budget_info;
 SELECT action, key_id, details->>'budget_id' = :'pool' AS budget_id,
        details - 'budget_id' AS details
-FROM apikeys.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
+FROM apikeys_data.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
 
 -- Shared by its keys, and spent by what is recorded of any of them.
 SELECT test.make_key('budget 1', :'pool') IS NOT NULL, test.make_key('budget 2', :'pool') IS NOT NULL,
@@ -42,20 +42,20 @@ SELECT spent, remaining FROM apikeys.budget_info;
 
 -- Rolled up or not, it is the same.
 SELECT apikey_flush() >= 0 AS flushed;
-SELECT count(*) FROM apikeys.usage_entry WHERE budget_id = :'pool';
-SELECT spent FROM apikeys.budget_period WHERE budget_id = :'pool';
+SELECT count(*) FROM apikeys_data.usage_entry WHERE budget_id = :'pool';
+SELECT spent FROM apikeys_data.budget_period WHERE budget_id = :'pool';
 SELECT spent, remaining FROM apikeys.budget_info;
 SELECT code FROM test.judge('budget 1');
 SELECT test.spend('budget 2', 1);
 SELECT apikey_flush() >= 0 AS flushed;
-SELECT spent FROM apikeys.budget_period WHERE budget_id = :'pool';
+SELECT spent FROM apikeys_data.budget_period WHERE budget_id = :'pool';
 SELECT spent, remaining FROM apikeys.budget_info;
 
 -- Only the costs count, and a cost of 0 is charged to nobody.
 SELECT apikey_flush() >= 0 AS flushed;
 BEGIN;
 SELECT apikey_record_usage(test.id('budget 1'), tokens => 1000);
-SELECT cost, budget_id, budget_period FROM apikeys.usage_entry WHERE key_id = test.id('budget 1');
+SELECT cost, budget_id, budget_period FROM apikeys_data.usage_entry WHERE key_id = test.id('budget 1');
 COMMIT;
 SELECT spent FROM apikeys.budget_info WHERE id = :'pool';
 
@@ -75,9 +75,9 @@ SELECT name, max_cost, spent, remaining FROM apikey_budget_update(:'pool', '{"ma
 SELECT * FROM test.judge('budget 1');
 SELECT test.spend('budget 1', 0.5);
 SELECT * FROM test.judge('budget 1');
-SELECT action, details - 'budget_id' AS details, details->>'budget_id' = :'pool' AS budget_id FROM apikeys.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
+SELECT action, details - 'budget_id' AS details, details->>'budget_id' = :'pool' AS budget_id FROM apikeys_data.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
 SELECT name, max_cost FROM apikey_budget_update(:'pool', '{}');
-UPDATE apikeys.budget SET max_cost = 14;
+UPDATE apikeys_data.budget SET max_cost = 14;
 SELECT code FROM test.judge('budget 1');
 SELECT max_cost FROM apikey_budget_update(:'pool', '{"max_cost": 0}');
 SELECT code FROM test.judge('budget 1');
@@ -118,13 +118,13 @@ SELECT total_cost FROM apikey_usage(test.id('budget x'));
 SELECT * FROM apikey_limits(test.id('budget x'));
 -- ... until it does.
 BEGIN;
-INSERT INTO apikeys.budget (id, name, max_cost) VALUES ('dddddddd-dddd-4ddd-8ddd-dddddddddddd', 'late', 3);
+INSERT INTO apikeys_data.budget (id, name, max_cost) VALUES ('dddddddd-dddd-4ddd-8ddd-dddddddddddd', 'late', 3);
 SELECT code FROM test.judge('budget x');
 SELECT test.spend('budget x', 3);
 SELECT code FROM test.judge('budget x');
 ROLLBACK;
 SELECT code FROM test.judge('budget x');
-INSERT INTO apikeys.budget (id, name, max_cost) VALUES ('dddddddd-dddd-4ddd-8ddd-dddddddddddd', 'late', 3);
+INSERT INTO apikeys_data.budget (id, name, max_cost) VALUES ('dddddddd-dddd-4ddd-8ddd-dddddddddddd', 'late', 3);
 SELECT code FROM test.judge('budget x');
 SELECT test.spend('budget x', 3);
 SELECT code FROM test.judge('budget x');
@@ -250,8 +250,8 @@ FROM apikeys.budget_info, test.judge('budget daily') WHERE id = :'daily';
 -- As if it had been made, and spent of, so long ago.
 CREATE FUNCTION test.age(budget_id uuid, age interval) RETURNS void LANGUAGE sql AS $$
   SELECT public.apikey_flush();
-  UPDATE apikeys.budget_period p SET started_at = p.started_at - age WHERE p.budget_id = $1;
-  UPDATE apikeys.budget b SET created_at = b.created_at - age WHERE b.id = $1;
+  UPDATE apikeys_data.budget_period p SET started_at = p.started_at - age WHERE p.budget_id = $1;
+  UPDATE apikeys_data.budget b SET created_at = b.created_at - age WHERE b.id = $1;
 $$;
 SELECT test.age(:'daily', '23 hours 30 minutes');
 SELECT code, retry_after BETWEEN '00:29' AND '00:30' AS retry_after FROM test.judge('budget daily');
@@ -262,7 +262,7 @@ SELECT spent, remaining, period_ends_at - period_started_at = '24:00' AS length,
 FROM apikeys.budget_info WHERE id = :'daily';
 SELECT test.spend('budget daily', 1);
 SELECT apikey_flush() >= 0 AS flushed;
-SELECT spent FROM apikeys.budget_period WHERE budget_id = :'daily' ORDER BY started_at;
+SELECT spent FROM apikeys_data.budget_period WHERE budget_id = :'daily' ORDER BY started_at;
 SELECT test.spend('budget daily', 2);
 SELECT spent FROM apikeys.budget_info WHERE id = :'daily';
 
@@ -300,18 +300,18 @@ BEGIN
 END $$;
 
 -- Deleted, but not while keys point to it.
-SELECT * FROM test.errors($$SELECT apikey_budget_delete(id) FROM apikeys.budget WHERE name = 'The "pool"'$$);
+SELECT * FROM test.errors($$SELECT apikey_budget_delete(id) FROM apikeys_data.budget WHERE name = 'The "pool"'$$);
 SELECT apikey_revoke(test.id('budget own'));
-SELECT * FROM test.errors($$SELECT apikey_budget_delete(id) FROM apikeys.budget WHERE name = 'own'$$);
+SELECT * FROM test.errors($$SELECT apikey_budget_delete(id) FROM apikeys_data.budget WHERE name = 'own'$$);
 SELECT name FROM apikey_update(test.id('budget daily'), '{"budget_id": null}');
 SELECT apikey_budget_delete(:'daily');
 SELECT count(*) FROM apikeys.budget_info WHERE id = :'daily';
-SELECT action, details - 'budget_id' AS details, details->>'budget_id' = :'daily' AS budget_id FROM apikeys.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
+SELECT action, details - 'budget_id' AS details, details->>'budget_id' = :'daily' AS budget_id FROM apikeys_data.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
 -- What the ledger still has of it goes, and with a clean-up the rest.
 SELECT apikey_flush() >= 0 AS flushed;
-SELECT count(*) FROM apikeys.usage_entry WHERE budget_id = :'daily';
+SELECT count(*) FROM apikeys_data.usage_entry WHERE budget_id = :'daily';
 SELECT apikey_cleanup_expired(older_than => '100 years');
-SELECT count(*) FROM apikeys.budget_period WHERE budget_id = :'daily';
+SELECT count(*) FROM apikeys_data.budget_period WHERE budget_id = :'daily';
 
 -- More budgets than are kept: each key is judged by its own.
 CREATE TEMPORARY TABLE crowd AS
@@ -350,17 +350,17 @@ SELECT * FROM test.errors(
   $$SELECT apikey_budget_update('00000000-0000-0000-0000-00000000dead', '{}')$$,
   $$SELECT apikey_budget_delete('00000000-0000-0000-0000-00000000dead')$$,
   $$SELECT apikey_budget_delete(NULL)$$,
-  $$INSERT INTO apikeys.budget (id, name, max_cost) VALUES (gen_random_uuid(), '', 1)$$,
-  $$INSERT INTO apikeys.budget (id, name, max_cost) VALUES (gen_random_uuid(), 'bad', 'NaN')$$,
-  $$INSERT INTO apikeys.budget (id, name, max_cost, reset_every) VALUES (gen_random_uuid(), 'bad', 1, '-1 day')$$,
-  $$INSERT INTO apikeys.budget (id, name, max_cost, created_at) VALUES (gen_random_uuid(), 'bad', 1, '-infinity')$$
+  $$INSERT INTO apikeys_data.budget (id, name, max_cost) VALUES (gen_random_uuid(), '', 1)$$,
+  $$INSERT INTO apikeys_data.budget (id, name, max_cost) VALUES (gen_random_uuid(), 'bad', 'NaN')$$,
+  $$INSERT INTO apikeys_data.budget (id, name, max_cost, reset_every) VALUES (gen_random_uuid(), 'bad', 1, '-1 day')$$,
+  $$INSERT INTO apikeys_data.budget (id, name, max_cost, created_at) VALUES (gen_random_uuid(), 'bad', 1, '-infinity')$$
 );
 SELECT errors.* FROM unnest(ARRAY[NULL, '[]', '1', '{"nmae": "x"}', '{"name": null}', '{"name": ""}', '{"name": 1}',
   '{"max_cost": null}', '{"max_cost": "1"}', '{"max_cost": -1}', '{"reset_every": 1}', '{"reset_every": "1 blue moon"}',
   '{"reset_every": "-1 day"}', '{"reset_every": "999999999999 years"}', '{"created_at": "2025-01-01"}']) changes,
-  LATERAL test.errors(format($$SELECT apikey_budget_update(id, %L) FROM apikeys.budget WHERE name = 'own'$$, changes)) errors;
-SELECT name, max_cost, reset_every FROM apikeys.budget WHERE id = :'own';
+  LATERAL test.errors(format($$SELECT apikey_budget_update(id, %L) FROM apikeys_data.budget WHERE name = 'own'$$, changes)) errors;
+SELECT name, max_cost, reset_every FROM apikeys_data.budget WHERE id = :'own';
 
 DROP FUNCTION test.make_key(text, uuid), test.judge(text), test.spend(text, numeric), test.age(uuid, interval), test.period(text, text, text);
-DELETE FROM apikeys.key WHERE name ~ '^(budget|pool) ';
-DELETE FROM apikeys.budget;
+DELETE FROM apikeys_data.key WHERE name ~ '^(budget|pool) ';
+DELETE FROM apikeys_data.budget;

@@ -9,9 +9,9 @@ SELECT test.is_hash_of(:'raw_key', k.key_hash, k.hash_secret) AS hash,
        key_prefix = 'gw-' || substr(:'raw_key', 4, 1) || '...' || right(:'raw_key', 4) AS masked,
        strpos(k::text, :'raw_key') AS raw_key_in_row,
        strpos(encode(k::text::bytea, 'hex'), encode(substr(:'raw_key', 8, 20)::bytea, 'hex')) AS part_in_row
-FROM apikeys.key k WHERE id = :'id';
+FROM apikeys_data.key k WHERE id = :'id';
 SELECT count(*) AS events, bool_or(strpos(e::text, substr(:'raw_key', 8, 20)) > 0) AS raw_key_in_event
-FROM apikeys.event e WHERE key_id = :'id';
+FROM apikeys_data.event e WHERE key_id = :'id';
 
 -- What was not given.
 SELECT id = root_id AS is_root, rotated_from, rotated_at, name, description,
@@ -19,8 +19,8 @@ SELECT id = root_id AS is_root, rotated_from, rotated_at, name, description,
        metadata, allowed_ips, enabled, expires_at, revoked_at,
        created_at = updated_at AS as_made,
        created_at BETWEEN now() - interval '1 hour' AND clock_timestamp() AS just_now
-FROM apikeys.key WHERE id = :'id' \gx
-SELECT action FROM apikeys.event WHERE key_id = :'id';
+FROM apikeys_data.key WHERE id = :'id' \gx
+SELECT action FROM apikeys_data.event WHERE key_id = :'id';
 
 -- Every argument, by name and by place.
 SELECT g.id FROM apikey_generate(
@@ -39,7 +39,7 @@ SET datestyle = 'ISO';
 SELECT name, left(key_prefix, 3) AS prefix, description, user_id, team_id,
        budget_id, external_id, permissions, rate_limits, metadata,
        allowed_ips, expires_at, enabled
-FROM apikeys.key WHERE id IN (:'by_name_id', :'by_place_id') ORDER BY name \gx
+FROM apikeys_data.key WHERE id IN (:'by_name_id', :'by_place_id') ORDER BY name \gx
 RESET timezone;
 RESET datestyle;
 
@@ -48,7 +48,7 @@ RESET datestyle;
 SELECT id, raw_key FROM apikey_generate('nulls', permissions => NULL, rate_limits => NULL, metadata => NULL,
   allowed_ips => '{}', prefix => NULL) \gset
 SELECT permissions, rate_limits, metadata, allowed_ips, :'raw_key' ~ '^gw-' AS prefix
-FROM apikeys.key WHERE id = :'id';
+FROM apikeys_data.key WHERE id = :'id';
 
 -- The prefix: the argument goes before the setting.
 SET apikeys.key_prefix = 'acme_live-';
@@ -84,15 +84,15 @@ SELECT prefix, count(*) AS keys,
        bool_and(right(raw_key, 5) = test.checksum(left(raw_key, -5))) AS checksum,
        bool_and(k.key_prefix = prefix || substr(raw_key, length(prefix) + 1, 1) || '...' || right(raw_key, 4)) AS masked,
        bool_and(test.is_hash_of(raw_key, k.key_hash, k.hash_secret)) AS hash
-FROM made JOIN apikeys.key k USING (id)
+FROM made JOIN apikeys_data.key k USING (id)
 GROUP BY prefix ORDER BY prefix COLLATE "C";
 
 -- The longest values, counted in characters and not in bytes.
 SELECT id FROM apikey_generate(repeat(chr(252), 255), repeat(chr(128273), 1000), external_id => repeat(chr(8364), 255)) \gset
-SELECT length(name), length(description), length(external_id) FROM apikeys.key WHERE id = :'id';
+SELECT length(name), length(description), length(external_id) FROM apikeys_data.key WHERE id = :'id';
 SELECT id FROM apikey_generate('x', 'x', external_id => 'x') \gset
 SELECT id FROM apikey_generate('   ', E'\n', external_id => ' ') \gset
-SELECT length(name), length(description), length(external_id) FROM apikeys.key WHERE id = :'id';
+SELECT length(name), length(description), length(external_id) FROM apikeys_data.key WHERE id = :'id';
 
 -- Infinity is never; the next moment is a future.
 SELECT id, raw_key FROM apikey_generate('infinity', expires_at => 'infinity') \gset
@@ -100,8 +100,8 @@ SELECT code FROM apikey_verify(:'raw_key');
 SELECT count(*) FROM apikey_generate('soon', expires_at => clock_timestamp() + interval '1 minute');
 
 -- Bad input.
-SELECT count(*) AS keys FROM apikeys.key \gset before_
-SELECT count(*) AS events FROM apikeys.event WHERE action <> 'rehash' \gset before_
+SELECT count(*) AS keys FROM apikeys_data.key \gset before_
+SELECT count(*) AS events FROM apikeys_data.event WHERE action <> 'rehash' \gset before_
 SELECT * FROM test.errors(
   $$SELECT apikey_generate(NULL)$$,
   $$SELECT apikey_generate('')$$,
@@ -142,8 +142,8 @@ BEGIN TRANSACTION READ ONLY;
 SELECT apikey_generate('read only');
 \set VERBOSITY default
 ROLLBACK;
-SELECT count(*) = :before_keys AS no_key FROM apikeys.key;
-SELECT count(*) = :before_events AS no_event FROM apikeys.event WHERE action <> 'rehash';
+SELECT count(*) = :before_keys AS no_key FROM apikeys_data.key;
+SELECT count(*) = :before_events AS no_event FROM apikeys_data.event WHERE action <> 'rehash';
 
 -- A name may be given twice.
 SELECT count(DISTINCT id) FROM (SELECT * FROM apikey_generate('twin') UNION ALL SELECT * FROM apikey_generate('twin')) twins;

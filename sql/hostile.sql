@@ -6,10 +6,13 @@ DROP EXTENSION apikeys;
 CREATE SCHEMA apikeys;
 SELECT * FROM test.errors('CREATE EXTENSION apikeys');
 DROP SCHEMA apikeys;
+CREATE SCHEMA apikeys_data;
+SELECT * FROM test.errors('CREATE EXTENSION apikeys');
+DROP SCHEMA apikeys_data;
 CREATE FUNCTION apikey_revoke(id uuid) RETURNS void LANGUAGE sql AS '';
 SELECT * FROM test.errors('CREATE EXTENSION apikeys');
 DROP FUNCTION apikey_revoke(uuid);
-SELECT to_regnamespace('apikeys') AS left_behind;
+SELECT to_regnamespace('apikeys') AS left_behind, to_regnamespace('apikeys_data') AS tables_left_behind;
 
 -- Everything that a careless text might find by its bare name, planted in one
 -- schema: each operator and function of pg_catalog on our types, exact
@@ -113,8 +116,8 @@ SELECT code, name FROM hostile.apikey_verify(:'raw_key', client_ip => '::1');
 SELECT name, status FROM hostile.apikey_get(:'id');
 SELECT name, status FROM hostile.apikey_list('active');
 SELECT hostile.apikey_count('active');
-UPDATE apikeys.key SET key_prefix = 'x', description = 'y', hash_secret = 'z', external_id = NULL, allowed_ips = '{::1,::2}';
-DELETE FROM apikeys.key;
+UPDATE apikeys_data.key SET key_prefix = 'x', description = 'y', hash_secret = 'z', external_id = NULL, allowed_ips = '{::1,::2}';
+DELETE FROM apikeys_data.key;
 DROP EXTENSION apikeys;
 RESET search_path;
 
@@ -164,7 +167,7 @@ SELECT public.apikey_grant('regress_apikeys_hostile', 'manage');
 SELECT pg_catalog.has_function_privilege('regress_apikeys_hostile', 'public.apikey_delete(pg_catalog.uuid)', 'EXECUTE') AS granted;
 SELECT public.apikey_revoke_grant('regress_apikeys_hostile', 'verify');
 SELECT public.apikey_delete(:'new_id');
-UPDATE apikeys.key SET permissions = '{}', rate_limits = '{}', allowed_ips = '{::3}', metadata = '{}', expires_at = '2100-01-03';
+UPDATE apikeys_data.key SET permissions = '{}', rate_limits = '{}', allowed_ips = '{::3}', metadata = '{}', expires_at = '2100-01-03';
 SELECT name, status FROM apikeys.info ORDER BY name COLLATE "C";
 RESET search_path;
 
@@ -188,7 +191,7 @@ END $$;
 ALTER EXTENSION pgcrypto ADD FUNCTION hostile_member.digest(pg_catalog.bytea, pg_catalog.text);
 \c -
 SELECT id, raw_key FROM apikey_generate('member') \gset
-SELECT test.is_hash_of(:'raw_key', k.key_hash, k.hash_secret) AS hashed FROM apikeys.key k WHERE id = :'id';
+SELECT test.is_hash_of(:'raw_key', k.key_hash, k.hash_secret) AS hashed FROM apikeys_data.key k WHERE id = :'id';
 SELECT code FROM apikey_verify(:'raw_key');
 SELECT code FROM apikey_verify('anything');
 ALTER EXTENSION pgcrypto DROP FUNCTION hostile_member.digest(pg_catalog.bytea, pg_catalog.text);
@@ -196,26 +199,26 @@ DROP SCHEMA hostile_member CASCADE;
 
 -- What a trigger prevents is not acknowledged.
 CREATE FUNCTION test.prevent() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
-CREATE TRIGGER prevent BEFORE INSERT OR UPDATE ON apikeys.key FOR EACH ROW EXECUTE FUNCTION test.prevent();
+CREATE TRIGGER prevent BEFORE INSERT OR UPDATE ON apikeys_data.key FOR EACH ROW EXECUTE FUNCTION test.prevent();
 SELECT * FROM test.errors(
-  $$SELECT apikey_revoke(id) FROM apikeys.key WHERE name = 'member'$$,
-  $$SELECT apikey_rotate(id) FROM apikeys.key WHERE name = 'member'$$,
-  $$SELECT apikey_update(id, '{"enabled": false}') FROM apikeys.key WHERE name = 'member'$$,
+  $$SELECT apikey_revoke(id) FROM apikeys_data.key WHERE name = 'member'$$,
+  $$SELECT apikey_rotate(id) FROM apikeys_data.key WHERE name = 'member'$$,
+  $$SELECT apikey_update(id, '{"enabled": false}') FROM apikeys_data.key WHERE name = 'member'$$,
   $$SELECT apikey_generate('prevented')$$
 );
-DROP TRIGGER prevent ON apikeys.key;
-SELECT action FROM apikeys.event WHERE key_id = :'id' ORDER BY id;
+DROP TRIGGER prevent ON apikeys_data.key;
+SELECT action FROM apikeys_data.event WHERE key_id = :'id' ORDER BY id;
 SELECT code FROM apikey_verify(:'raw_key');
 
 -- A trigger on a table that is written with the owner's rights does not fire, unless its owner has made it ALWAYS.
 CREATE FUNCTION test.fired() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE NOTICE 'fired: trigger'; RETURN NEW; END$$;
-CREATE TRIGGER fired BEFORE INSERT OR UPDATE ON apikeys.usage FOR EACH ROW EXECUTE FUNCTION test.fired();
-CREATE TRIGGER fired BEFORE INSERT ON apikeys.usage_entry FOR EACH ROW EXECUTE FUNCTION test.fired();
+CREATE TRIGGER fired BEFORE INSERT OR UPDATE ON apikeys_data.usage FOR EACH ROW EXECUTE FUNCTION test.fired();
+CREATE TRIGGER fired BEFORE INSERT ON apikeys_data.usage_entry FOR EACH ROW EXECUTE FUNCTION test.fired();
 SELECT apikey_record_usage(:'id', 1, 1);
 SELECT apikey_flush() >= 0 AS flushed;
 SHOW session_replication_role;
-DROP TRIGGER fired ON apikeys.usage;
-DROP TRIGGER fired ON apikeys.usage_entry;
+DROP TRIGGER fired ON apikeys_data.usage;
+DROP TRIGGER fired ON apikeys_data.usage_entry;
 
 -- A document that every verify hands out has a limit.
 SELECT regexp_replace(e, 'x{100,}', 'xxx') AS errors FROM test.errors(

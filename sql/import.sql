@@ -7,8 +7,8 @@ SELECT apikey_import(digest('their-key-1', 'sha256'), 'import', 'their-k...y-1')
 SELECT id = root_id AS is_root, rotated_from, rotated_at, key_hash = digest('their-key-1', 'sha256') AS hash, hash_secret,
        key_prefix, name, description, user_id, team_id, budget_id, external_id, permissions, rate_limits, metadata,
        allowed_ips, enabled, expires_at, created_at BETWEEN now() - interval '1 hour' AND clock_timestamp() AS created, revoked_at
-FROM apikeys.key WHERE id = :'id' \gx
-SELECT action FROM apikeys.event WHERE key_id = :'id';
+FROM apikeys_data.key WHERE id = :'id' \gx
+SELECT action FROM apikeys_data.event WHERE key_id = :'id';
 SELECT valid, code, id = :'id' AS id, root_id = :'id' AS root_id, name, key_prefix FROM apikey_verify('their-key-1');
 SELECT code FROM apikey_verify('their-key-2');
 SELECT code FROM apikey_verify('Their-key-1');
@@ -26,28 +26,28 @@ SELECT apikey_import(digest('their-key-4', 'sha256'), 'import by place', 'sk_liv
   '{10.0.0.0/8}', NULL, '2020-02-03 04:05:06+00') AS id \gset by_place_
 SELECT name, key_prefix, description, user_id, team_id, budget_id, external_id, permissions, rate_limits, metadata,
        allowed_ips, expires_at, created_at, updated_at >= created_at AS updated
-FROM apikeys.key WHERE id IN (:'by_name_id', :'by_place_id') ORDER BY name \gx
+FROM apikeys_data.key WHERE id IN (:'by_name_id', :'by_place_id') ORDER BY name \gx
 SELECT name, code FROM unnest('{their-key-3,their-key-4}'::text[]) t(raw_key), LATERAL apikey_verify(raw_key, client_ip => '10.0.0.1') ORDER BY name;
 
 -- The longest and the shortest; null documents are empty ones.
 SELECT count(apikey_import(digest('import ' || n, 'sha256'), n, p, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL))
 FROM (VALUES ('import x', 'x'), (repeat('x', 255), repeat('~', 32)), ('import space', ' ')) t(n, p);
-SELECT permissions, rate_limits, metadata FROM apikeys.key WHERE name = 'import x';
+SELECT permissions, rate_limits, metadata FROM apikeys_data.key WHERE name = 'import x';
 
 -- A key with a named secret is not found by its plain hash.
 SELECT apikey_import(digest('their-key-5', 'sha256'), 'import secret', 'x', hash_secret => 'theirs') IS NOT NULL AS imported;
 SELECT code FROM apikey_verify('their-key-5');
-SELECT hash_secret FROM apikeys.key WHERE name = 'import secret';
+SELECT hash_secret FROM apikeys_data.key WHERE name = 'import secret';
 
 -- Known hashes: our own, imported, revoked, of a deleted key.  One that is used
 -- gets another hash where the server has a secret, so this is not.
 SELECT id AS own_id, raw_key FROM apikey_generate('import own') \gset
-SELECT set_config('test.hash', key_hash::text, false) IS NULL AS none FROM apikeys.key WHERE id = :'own_id' \gset
+SELECT set_config('test.hash', key_hash::text, false) IS NULL AS none FROM apikeys_data.key WHERE id = :'own_id' \gset
 SELECT apikey_import(digest('their-key-6', 'sha256'), 'import revoked', 'x') AS id \gset
 SELECT apikey_revoke(:'id');
 SELECT apikey_import(digest('their-key-7', 'sha256'), 'import unused', 'x') IS NOT NULL AS imported;
-SELECT count(*) AS keys FROM apikeys.key \gset before_
-SELECT count(*) AS events FROM apikeys.event WHERE action <> 'rehash' \gset before_
+SELECT count(*) AS keys FROM apikeys_data.key \gset before_
+SELECT count(*) AS events FROM apikeys_data.event WHERE action <> 'rehash' \gset before_
 SELECT * FROM test.errors(
   $$SELECT apikey_import(digest('their-key-7', 'sha256'), 'import', 'x')$$,
   $$SELECT apikey_import(digest('their-key-5', 'sha256'), 'import', 'x')$$,
@@ -92,5 +92,5 @@ SELECT * FROM test.errors(
 SELECT apikey_import(digest('their-key-7', 'sha256'), 'import', 'x');
 SELECT apikey_import('short', 'import', 'x');
 \set VERBOSITY default
-SELECT count(*) = :before_keys AS no_key FROM apikeys.key;
-SELECT count(*) = :before_events AS no_event FROM apikeys.event WHERE action <> 'rehash';
+SELECT count(*) = :before_keys AS no_key FROM apikeys_data.key;
+SELECT count(*) = :before_events AS no_event FROM apikeys_data.event WHERE action <> 'rehash';

@@ -88,7 +88,7 @@ CREATE FUNCTION test.id(key_name text) RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE
   found uuid;
 BEGIN
-  SELECT k.id INTO STRICT found FROM apikeys.key k WHERE k.name = key_name;
+  SELECT k.id INTO STRICT found FROM apikeys_data.key k WHERE k.name = key_name;
   RETURN found;
 END $$;
 

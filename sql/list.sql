@@ -1,5 +1,5 @@
 -- apikey_get, apikey_list, apikey_count
-DELETE FROM apikeys.key;
+DELETE FROM apikeys_data.key;
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SELECT apikey_count();
@@ -14,12 +14,12 @@ SELECT count(apikey_import(digest('list ' || n, 'sha256'), 'key ' || to_char(n, 
 FROM generate_series(1, 12) n;
 SELECT status FROM apikey_update(test.id('key 02'), '{"enabled": false}');
 SELECT status FROM apikey_update(test.id('key 03'), '{"enabled": false}');
-UPDATE apikeys.key SET expires_at = clock_timestamp() WHERE name IN ('key 03', 'key 04', 'key 05');
+UPDATE apikeys_data.key SET expires_at = clock_timestamp() WHERE name IN ('key 03', 'key 04', 'key 05');
 SELECT apikey_revoke(test.id('key 05'));
 SELECT apikey_revoke(test.id('key 06'));
-UPDATE apikeys.key SET enabled = false WHERE name IN ('key 05', 'key 06');
-UPDATE apikeys.key SET expires_at = 'infinity' WHERE name = 'key 07';
-UPDATE apikeys.key SET expires_at = '2100-01-01 00:00+00' WHERE name = 'key 08';
+UPDATE apikeys_data.key SET enabled = false WHERE name IN ('key 05', 'key 06');
+UPDATE apikeys_data.key SET expires_at = 'infinity' WHERE name = 'key 07';
+UPDATE apikeys_data.key SET expires_at = '2100-01-01 00:00+00' WHERE name = 'key 08';
 
 -- Newest first.
 SELECT name, status, user_id, team_id, external_id, created_at FROM apikey_list();
@@ -92,15 +92,15 @@ ROLLBACK;
 
 -- A call is planned for its filters, however often others were called without.
 BEGIN;
-INSERT INTO apikeys.key (id, root_id, key_hash, key_prefix, name, external_id)
+INSERT INTO apikeys_data.key (id, root_id, key_hash, key_prefix, name, external_id)
 SELECT id, id, digest('list ' || id, 'sha256'), 'x', 'filler', 'filler' FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 2000)) f;
-INSERT INTO apikeys.event (at, action, key_id) SELECT clock_timestamp(), 'filler', id FROM apikeys.key WHERE name = 'filler';
-ANALYZE apikeys.key, apikeys.event;
+INSERT INTO apikeys_data.event (at, action, key_id) SELECT clock_timestamp(), 'filler', id FROM apikeys_data.key WHERE name = 'filler';
+ANALYZE apikeys_data.key, apikeys_data.event;
 SELECT sum(keys) AS keys, sum(events) AS events
 FROM generate_series(3001, 3010) n, LATERAL (SELECT least(count(*), 2000) AS keys FROM apikey_list(row_limit => n)) k,
      LATERAL (SELECT least(count(*), 2000) AS events FROM apikey_events(row_limit => n)) e;
 CREATE TEMPORARY VIEW rows_read AS
-SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) AS rows FROM pg_stat_xact_all_tables WHERE relid IN ('apikeys.key'::regclass, 'apikeys.event'::regclass);
+SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) AS rows FROM pg_stat_xact_all_tables WHERE relid IN ('apikeys_data.key'::regclass, 'apikeys_data.event'::regclass);
 SELECT rows FROM rows_read \gset before_
 SELECT count(*) FROM apikey_list(external_id => 'customer 1');
 SELECT count(*) FROM apikey_events('00000000-0000-0000-0000-00000000dead');

@@ -104,7 +104,7 @@ CREATE FUNCTION test.bad(member text, document jsonb) RETURNS TABLE (error text,
 LANGUAGE plpgsql AS $$
 DECLARE
   errors text[];
-  others text[] := ARRAY[format('UPDATE apikeys.key SET %I = %L WHERE name = ''good''', member, document)];
+  others text[] := ARRAY[format('UPDATE apikeys_data.key SET %I = %L WHERE name = ''good''', member, document)];
   other text;
 BEGIN
   errors := ARRAY(SELECT test.errors(format('SELECT apikey_generate(''bad'', %I => %L)', member, document)));
@@ -146,8 +146,8 @@ SELECT left(document::text, 60) AS document, b.* FROM (VALUES
   ('{"max_concurrent_requests": -1}'), ('{"max_concurrent_requests": "NaN"}'), ('{"max_concurrent_requests": [5]}')
 ) t(document), LATERAL test.bad('rate_limits', document) b;
 \set VERBOSITY sqlstate
-UPDATE apikeys.key SET permissions = '{"is_root": true}' WHERE name = 'good';
-UPDATE apikeys.key SET rate_limits = '{"requests_per_day": -1}' WHERE name = 'good';
+UPDATE apikeys_data.key SET permissions = '{"is_root": true}' WHERE name = 'good';
+UPDATE apikeys_data.key SET rate_limits = '{"requests_per_day": -1}' WHERE name = 'good';
 \set VERBOSITY default
-SELECT count(*) FROM apikeys.key WHERE name = 'bad';
+SELECT count(*) FROM apikeys_data.key WHERE name = 'bad';
 DROP FUNCTION test.bad;

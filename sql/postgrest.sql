@@ -18,7 +18,7 @@ DECLARE
 BEGIN
   PERFORM set_config('request.headers', headers, true), set_config('request.path', path, true);
   PERFORM apikey_pre_request();
-  RETURN coalesce((SELECT name FROM apikeys.key WHERE id = apikey_current_id()), 'nobody');
+  RETURN coalesce((SELECT name FROM apikeys_data.key WHERE id = apikey_current_id()), 'nobody');
 EXCEPTION WHEN OTHERS THEN
   GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
   RETURN concat_ws(' | ', SQLSTATE, SQLERRM, detail, regexp_replace(hint, '\d+ seconds', 'N seconds'));
@@ -56,7 +56,7 @@ FROM unnest(ARRAY[
 SELECT apikey_revoke(apikey_import(digest('k-revoked', 'sha256'), 'postgrest revoked', 'x'));
 SELECT count(*) FROM apikey_update(apikey_import(digest('k-off', 'sha256'), 'postgrest off', 'x'), '{"enabled": false}');
 SELECT apikey_import(digest('k-old', 'sha256'), 'postgrest old', 'x') IS NOT NULL AS made;
-UPDATE apikeys.key SET expires_at = '2000-01-01' WHERE name = 'postgrest old';
+UPDATE apikeys_data.key SET expires_at = '2000-01-01' WHERE name = 'postgrest old';
 SELECT key, path, test.request(format('{"x-api-key": "k-%s"}', key), path)
 FROM (VALUES ('none', '/items'), ('revoked', '/items'), ('old', '/items'), ('off', '/items'), ('home', '/items'), ('poor', '/items'),
              ('items', '/items'), ('items', '/items?a=b'), ('items', ''), ('items', '/rpc/f'), ('items', E'/x\r\nSet-Cookie: a=b')) r(key, path);
@@ -115,7 +115,7 @@ DECLARE
   detail jsonb;
 BEGIN
   PERFORM test.pre_request();
-  RETURN (SELECT name FROM apikeys.key WHERE id = apikey_current_id());
+  RETURN (SELECT name FROM apikeys_data.key WHERE id = apikey_current_id());
 EXCEPTION WHEN SQLSTATE 'PGRST' THEN
   GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
   RETURN concat_ws(' ', SQLERRM::jsonb->>'code', detail->'status', (detail->'headers'->>'Retry-After')::int BETWEEN 1 AND 86400);

@@ -90,7 +90,7 @@ WHERE p.pronamespace = 'public'::regnamespace AND p.proname NOT IN (SELECT funct
 -- test.id() is for callers who may not read the table.
 ALTER FUNCTION test.id(text) SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 CREATE FUNCTION test.budget_id(budget_name text) RETURNS uuid LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT b.id FROM apikeys.budget b WHERE b.name = budget_name
+  SELECT b.id FROM apikeys_data.budget b WHERE b.name = budget_name
 $$;
 CREATE FUNCTION test.call(number integer) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -123,14 +123,14 @@ RESET ROLE;
 SET ROLE regress_apikeys_caller;
 SELECT function, test.call(number) FROM test.call ORDER BY number;
 SELECT * FROM test.errors(
-  'SELECT count(*) FROM apikeys.key',
+  'SELECT count(*) FROM apikeys_data.key',
   'SELECT count(*) FROM apikeys.info',
-  'SELECT count(*) FROM apikeys.event',
-  'SELECT count(*) FROM apikeys.usage',
-  'UPDATE apikeys.key SET enabled = true',
-  'DELETE FROM apikeys.event',
-  'TRUNCATE apikeys.key',
-  'LOCK TABLE apikeys.key IN ACCESS SHARE MODE',
+  'SELECT count(*) FROM apikeys_data.event',
+  'SELECT count(*) FROM apikeys_data.usage',
+  'UPDATE apikeys_data.key SET enabled = true',
+  'DELETE FROM apikeys_data.event',
+  'TRUNCATE apikeys_data.key',
+  'LOCK TABLE apikeys_data.key IN ACCESS SHARE MODE',
   $$SELECT apikeys.utc_today()$$,
   $$SELECT apikeys.effective_status(NULL, NULL, true)$$,
   'CREATE TABLE apikeys.mine ()'
@@ -141,12 +141,12 @@ SELECT current_user, code FROM apikey_verify('gw-none');
 SELECT * FROM test.errors(
   $$SELECT apikey_revoke('00000000-0000-0000-0000-00000000dead')$$,
   $$SELECT apikey_generate('')$$,
-  'SELECT count(*) FROM apikeys.key'
+  'SELECT count(*) FROM apikeys_data.key'
 );
 SELECT current_user;
 \set VERBOSITY sqlstate
 SELECT apikey_revoke('00000000-0000-0000-0000-00000000dead');
-SELECT count(*) FROM apikeys.key;
+SELECT count(*) FROM apikeys_data.key;
 \set VERBOSITY default
 SELECT current_user;
 RESET ROLE;
@@ -163,11 +163,11 @@ RESET ROLE;
 DROP VIEW test.peek;
 
 -- Membership is enough, and the event tells who it was.
-SELECT coalesce(max(id), 0) AS last FROM apikeys.event \gset event_
+SELECT coalesce(max(id), 0) AS last FROM apikeys_data.event \gset event_
 SET ROLE regress_apikeys_member;
 SELECT id FROM apikey_generate('privileges member') \gset
 RESET ROLE;
-SELECT action, key_id = :'id' AS key_id, session_role = session_user AS session_role, acting_role FROM apikeys.event WHERE id > :event_last AND action <> 'rehash';
+SELECT action, key_id = :'id' AS key_id, session_role = session_user AS session_role, acting_role FROM apikeys_data.event WHERE id > :event_last AND action <> 'rehash';
 
 -- Types and operators of the caller's choice do not get in by the arguments.
 SELECT count(*) FROM pg_proc p JOIN member ON classid = 'pg_proc'::regclass AND objid = p.oid,

@@ -7,7 +7,7 @@ SELECT valid, code, reason, name, external_id FROM apikey_verify(:'raw_key');
 -- The row stays, and says when.
 SELECT status, revoked_at = updated_at AS updated_as_revoked, revoked_at BETWEEN created_at AND clock_timestamp() AS just_now
 FROM apikey_get(:'id');
-SELECT action FROM apikeys.event WHERE key_id = :'id' ORDER BY id;
+SELECT action FROM apikeys_data.event WHERE key_id = :'id' ORDER BY id;
 
 -- A disabled key, and one that has expired, can be revoked.
 SELECT id, raw_key FROM apikey_generate('revoke disabled') \gset
@@ -15,7 +15,7 @@ SELECT status FROM apikey_update(:'id', '{"enabled": false}');
 SELECT apikey_revoke(id => :'id');
 SELECT code FROM apikey_verify(:'raw_key');
 SELECT id, raw_key FROM apikey_generate('revoke expired') \gset
-UPDATE apikeys.key SET created_at = created_at - interval '1 day', expires_at = clock_timestamp() WHERE id = :'id';
+UPDATE apikeys_data.key SET created_at = created_at - interval '1 day', expires_at = clock_timestamp() WHERE id = :'id';
 SELECT apikey_revoke(:'id');
 SELECT code FROM apikey_verify(:'raw_key');
 
@@ -26,8 +26,8 @@ SELECT apikey_revoke(:'old_id');
 SELECT o.code AS old, n.code AS new FROM apikey_verify(:'old_raw_key') o, apikey_verify(:'new_raw_key') n;
 
 -- Errors.
-SELECT count(*) AS events FROM apikeys.event WHERE action <> 'rehash' \gset before_
-SELECT revoked_at FROM apikeys.key WHERE name = 'revoke' \gset before_
+SELECT count(*) AS events FROM apikeys_data.event WHERE action <> 'rehash' \gset before_
+SELECT revoked_at FROM apikeys_data.key WHERE name = 'revoke' \gset before_
 SELECT * FROM test.errors(
   $$SELECT apikey_revoke(NULL)$$,
   $$SELECT apikey_revoke('00000000-0000-0000-0000-00000000dead')$$,
@@ -41,5 +41,5 @@ BEGIN TRANSACTION READ ONLY;
 SELECT apikey_revoke(test.id('revoke grace (rotated)'));
 ROLLBACK;
 \set VERBOSITY default
-SELECT count(*) = :before_events AS no_event FROM apikeys.event WHERE action <> 'rehash';
-SELECT revoked_at = :'before_revoked_at' AS unchanged FROM apikeys.key WHERE name = 'revoke';
+SELECT count(*) = :before_events AS no_event FROM apikeys_data.event WHERE action <> 'rehash';
+SELECT revoked_at = :'before_revoked_at' AS unchanged FROM apikeys_data.key WHERE name = 'revoke';

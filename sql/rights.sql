@@ -1,7 +1,7 @@
 -- Three levels of access, each with all of the last: verify, read, manage.
 SET client_min_messages = warning;
 DROP ROLE IF EXISTS regress_apikeys_none, regress_apikeys_verify, regress_apikeys_read, regress_apikeys_manage,
-  regress_apikeys_other, regress_apikeys_delegate, "regress_apikeys""; DROP TABLE apikeys.key; --";
+  regress_apikeys_other, regress_apikeys_delegate, "regress_apikeys""; DROP TABLE apikeys_data.key; --";
 RESET client_min_messages;
 CREATE ROLE regress_apikeys_none;
 CREATE ROLE regress_apikeys_verify;
@@ -68,8 +68,8 @@ SELECT * FROM test.errors(
   $$SELECT apikey_update(current_setting('test.id')::uuid, '{"name": "mine"}')$$,
   'SELECT apikey_generate(''mine'')',
   'SELECT FROM apikeys.info FOR UPDATE',
-  'SELECT FROM apikeys.key',
-  'DELETE FROM apikeys.event');
+  'SELECT FROM apikeys_data.key',
+  'DELETE FROM apikeys_data.event');
 SET ROLE regress_apikeys_verify;
 SELECT code, name, metadata FROM apikey_verify(:'raw_key');
 SELECT apikey_release(1), apikey_model_allowed('{}', 'm'), apikey_endpoint_allowed('{}', 'e');
@@ -130,12 +130,12 @@ SELECT test.levels('regress_apikeys_other') AS other, test.levels('regress_apike
 
 -- An event for each, with who did it; none when it is rolled back.
 SELECT action, key_id, session_role = session_user AS session_role, acting_role = current_user AS acting_role, details
-FROM apikeys.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 2;
-SELECT max(id) AS last FROM apikeys.event \gset event_
+FROM apikeys_data.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 2;
+SELECT max(id) AS last FROM apikeys_data.event \gset event_
 BEGIN;
 SELECT apikey_grant('regress_apikeys_other', 'manage');
 ROLLBACK;
-SELECT test.levels('regress_apikeys_other'), count(*) AS events FROM apikeys.event WHERE id > :event_last AND action <> 'rehash';
+SELECT test.levels('regress_apikeys_other'), count(*) AS events FROM apikeys_data.event WHERE id > :event_last AND action <> 'rehash';
 
 -- Whoever may call apikey_grant has the owner's rights for it.
 CREATE ROLE regress_apikeys_delegate;
@@ -144,14 +144,14 @@ SET ROLE regress_apikeys_delegate;
 SELECT apikey_grant('regress_apikeys_other', 'verify');
 SELECT current_user;
 RESET ROLE;
-SELECT test.levels('regress_apikeys_other'), acting_role, details FROM apikeys.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
+SELECT test.levels('regress_apikeys_other'), acting_role, details FROM apikeys_data.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
 
 -- Any role, whatever its name; but it must be one, and not the owner.
-CREATE ROLE "regress_apikeys""; DROP TABLE apikeys.key; --";
-SELECT apikey_grant('"regress_apikeys""; DROP TABLE apikeys.key; --"', 'read');
-SELECT test.levels('"regress_apikeys""; DROP TABLE apikeys.key; --"');
-SELECT apikey_revoke_grant('"regress_apikeys""; DROP TABLE apikeys.key; --"', 'verify');
-DROP ROLE "regress_apikeys""; DROP TABLE apikeys.key; --";
+CREATE ROLE "regress_apikeys""; DROP TABLE apikeys_data.key; --";
+SELECT apikey_grant('"regress_apikeys""; DROP TABLE apikeys_data.key; --"', 'read');
+SELECT test.levels('"regress_apikeys""; DROP TABLE apikeys_data.key; --"');
+SELECT apikey_revoke_grant('"regress_apikeys""; DROP TABLE apikeys_data.key; --"', 'verify');
+DROP ROLE "regress_apikeys""; DROP TABLE apikeys_data.key; --";
 SELECT * FROM test.errors(
   $$SELECT apikey_grant('regress_apikeys_other', 'all')$$,
   $$SELECT apikey_grant('regress_apikeys_other', 'Read')$$,
@@ -207,7 +207,7 @@ CREATE FUNCTION pg_temp.tell(what text) RETURNS boolean LANGUAGE plpgsql COST 0.
 SELECT count(*) > 0 AS keys FROM apikeys.info i WHERE pg_temp.tell(i::text);
 RESET ROLE;
 SELECT count(*) > 0 AS seen, count(*) FILTER (WHERE what LIKE '%\\x%' OR strpos(what, encode(k.key_hash, 'hex')) > 0) AS hashes
-FROM seen LEFT JOIN apikeys.key k ON k.id = :'id';
+FROM seen LEFT JOIN apikeys_data.key k ON k.id = :'id';
 
 SELECT apikey_delete(:'id');
 SELECT apikey_budget_delete(:'budget');

@@ -16,32 +16,32 @@ SELECT code, name, id = :'new_id' AS id, root_id = :'old_id' AS root_id FROM api
 
 -- The whole configuration is carried over: every column but those listed.
 SELECT o.key AS changed, CASE WHEN o.key = 'name' THEN n.value #>> '{}' END AS "to"
-FROM apikeys.key ok, jsonb_each(to_jsonb(ok)) o, apikeys.key nk, jsonb_each(to_jsonb(nk)) n
+FROM apikeys_data.key ok, jsonb_each(to_jsonb(ok)) o, apikeys_data.key nk, jsonb_each(to_jsonb(nk)) n
 WHERE ok.id = :'old_id' AND nk.id = :'new_id' AND o.key = n.key AND o.value <> n.value
 ORDER BY o.key COLLATE "C";
 SELECT description, user_id, team_id, budget_id, external_id, permissions, rate_limits,
        metadata, allowed_ips, enabled, expires_at
-FROM apikeys.key WHERE id = :'new_id' \gx
+FROM apikeys_data.key WHERE id = :'new_id' \gx
 SELECT test.is_hash_of(:'new_raw_key', k.key_hash, k.hash_secret) AS hash,
        key_prefix = 'rot-' || substr(:'new_raw_key', 5, 1) || '...' || right(:'new_raw_key', 4) AS masked,
        root_id = :'old_id' AS root_id, rotated_from = :'old_id' AS rotated_from, rotated_at, revoked_at
-FROM apikeys.key k WHERE id = :'new_id';
+FROM apikeys_data.key k WHERE id = :'new_id';
 SELECT rotated_at = revoked_at AS revoked_as_rotated, root_id = id AS is_root, rotated_from, expires_at
-FROM apikeys.key WHERE id = :'old_id';
+FROM apikeys_data.key WHERE id = :'old_id';
 SELECT o.status AS old, n.status AS new, n.rotated_from = o.id AS rotated_from
 FROM apikey_get(:'old_id') o, apikey_get(:'new_id') n;
 
 -- An event says so and names the successor; no event tells the raw key.
-SELECT action, count(*) FROM apikeys.event WHERE key_id IN (:'old_id', :'new_id') GROUP BY action ORDER BY action;
-SELECT details ->> 'successor' = :'new_id' AS successor FROM apikeys.event WHERE key_id = :'old_id' AND action = 'rotate';
-SELECT count(*) FROM apikeys.event e
+SELECT action, count(*) FROM apikeys_data.event WHERE key_id IN (:'old_id', :'new_id') GROUP BY action ORDER BY action;
+SELECT details ->> 'successor' = :'new_id' AS successor FROM apikeys_data.event WHERE key_id = :'old_id' AND action = 'rotate';
+SELECT count(*) FROM apikeys_data.event e
 WHERE strpos(e::text, substr(:'new_raw_key', 6, 22)) > 0 OR strpos(e::text, substr(:'old_raw_key', 6, 22)) > 0;
 
 -- The line goes on: one root, one suffix.
 SELECT id, raw_key FROM apikey_rotate(:'new_id') \gset third_
 SELECT code, name, root_id = :'old_id' AS root_id FROM apikey_verify(:'third_raw_key', client_ip => '10.0.0.1');
-SELECT rotated_from = :'new_id' AS rotated_from FROM apikeys.key WHERE id = :'third_id';
-SELECT count(*) AS line FROM apikeys.key WHERE root_id = :'old_id';
+SELECT rotated_from = :'new_id' AS rotated_from FROM apikeys_data.key WHERE id = :'third_id';
+SELECT count(*) AS line FROM apikeys_data.key WHERE root_id = :'old_id';
 
 -- The name: the suffix is added once, and the name is cut to let it fit.
 CREATE TEMPORARY TABLE renamed AS
@@ -70,7 +70,7 @@ SELECT id, raw_key FROM apikey_rotate(id => :'old_id', grace => '1 hour') \gset 
 SELECT o.code AS old, n.code AS new, o.root_id = n.root_id AS one_root, n.expires_at
 FROM apikey_verify(:'old_raw_key') o, apikey_verify(:'new_raw_key') n;
 SELECT k.expires_at = k.rotated_at + interval '1 hour' AS expires, k.revoked_at, i.expires_at = k.expires_at AS shown, i.status
-FROM apikeys.key k, apikey_get(:'old_id') i WHERE k.id = :'old_id';
+FROM apikeys_data.key k, apikey_get(:'old_id') i WHERE k.id = :'old_id';
 
 -- ... or until its own expiry, if that is sooner.
 SELECT id, raw_key FROM apikey_generate('sooner', expires_at => '2100-01-01 00:00+00') \gset old_
@@ -79,13 +79,13 @@ SELECT o.code AS old, o.expires_at, n.code AS new, n.expires_at
 FROM apikey_verify(:'old_raw_key') o, apikey_verify(:'new_raw_key') n;
 SELECT id, raw_key FROM apikey_generate('later', expires_at => '2100-01-01 00:00+00') \gset old_
 SELECT id, raw_key FROM apikey_rotate(:'old_id', '1 day') \gset new_
-SELECT expires_at = rotated_at + interval '1 day' AS expires FROM apikeys.key WHERE id = :'old_id';
+SELECT expires_at = rotated_at + interval '1 day' AS expires FROM apikeys_data.key WHERE id = :'old_id';
 SELECT code, expires_at FROM apikey_verify(:'new_raw_key');
 
 -- A grace that has passed ends the old key alone.
 SELECT id, raw_key FROM apikey_generate('passed') \gset old_
 SELECT id, raw_key FROM apikey_rotate(:'old_id', '1 hour') \gset new_
-UPDATE apikeys.key SET expires_at = clock_timestamp() WHERE id = :'old_id';
+UPDATE apikeys_data.key SET expires_at = clock_timestamp() WHERE id = :'old_id';
 SELECT o.code AS old, n.code AS new FROM apikey_verify(:'old_raw_key') o, apikey_verify(:'new_raw_key') n;
 
 -- A new expiry is the new key's alone.
@@ -117,17 +117,17 @@ SELECT raw_key FROM apikey_rotate(:'old_id') \gset new_
 SELECT o.code AS old, n.code AS new FROM apikey_verify(:'old_raw_key') o, apikey_verify(:'new_raw_key') n;
 ROLLBACK;
 SELECT o.code AS old, n.code AS new FROM apikey_verify(:'old_raw_key') o, apikey_verify(:'new_raw_key') n;
-SELECT name, rotated_at, revoked_at FROM apikeys.key WHERE id = :'old_id';
+SELECT name, rotated_at, revoked_at FROM apikeys_data.key WHERE id = :'old_id';
 
 -- Errors.  Whoever asks for one changes nothing.
 SELECT count(*) AS n FROM apikey_generate('plain') \gset
 SELECT id FROM apikey_generate('revoked already') \gset
 SELECT apikey_revoke(:'id');
 SELECT id FROM apikey_generate('expired already') \gset
-UPDATE apikeys.key SET created_at = created_at - interval '1 day', expires_at = clock_timestamp() WHERE id = :'id';
+UPDATE apikeys_data.key SET created_at = created_at - interval '1 day', expires_at = clock_timestamp() WHERE id = :'id';
 SELECT count(*) AS n FROM apikey_generate('rotated already') g, apikey_rotate(g.id, '1 hour') \gset
-SELECT count(*) AS keys FROM apikeys.key \gset before_
-SELECT count(*) AS events FROM apikeys.event WHERE action <> 'rehash' \gset before_
+SELECT count(*) AS keys FROM apikeys_data.key \gset before_
+SELECT count(*) AS events FROM apikeys_data.event WHERE action <> 'rehash' \gset before_
 SELECT * FROM test.errors(
   $$SELECT apikey_rotate(NULL)$$,
   $$SELECT apikey_rotate('00000000-0000-0000-0000-00000000dead')$$,
@@ -150,8 +150,8 @@ SELECT apikey_rotate('00000000-0000-0000-0000-00000000dead');
 SELECT apikey_rotate(test.id('rotated already'));
 \set VERBOSITY default
 SELECT apikey_delete(test.id('rotated already'));
-SELECT count(*) = :before_keys - 1 AS no_key FROM apikeys.key;
-SELECT count(*) = :before_events + 1 AS no_event FROM apikeys.event WHERE action <> 'rehash';
+SELECT count(*) = :before_keys - 1 AS no_key FROM apikeys_data.key;
+SELECT count(*) = :before_events + 1 AS no_event FROM apikeys_data.event WHERE action <> 'rehash';
 
 -- Its successor, once the old one is gone, keeps its root.
 SELECT id, raw_key FROM apikey_generate('gone') \gset old_

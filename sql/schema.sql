@@ -30,7 +30,7 @@ BEGIN
   life := life || ', get: ' || answer;
   EXECUTE format('SELECT %I.apikey_cleanup_expired()', schema) INTO STRICT answer;
   life := life || ', clean-up: ' || answer;
-  EXECUTE format('SELECT %I.apikey_delete(id) FROM apikeys.key', schema);
+  EXECUTE format('SELECT %I.apikey_delete(id) FROM apikeys_data.key', schema);
   EXECUTE format('SELECT %1$I.apikey_delete(id) FROM %1$I.apikey_list()', schema);
   RETURN life;
 EXCEPTION WHEN no_data_found THEN
@@ -62,7 +62,7 @@ SELECT * FROM test.errors(
   'CREATE EXTENSION apikeys',
   'DROP EXTENSION pgcrypto',
   'DROP SCHEMA apikeys',
-  'DROP TABLE apikeys.key',
+  'DROP TABLE apikeys_data.key',
   'DROP FUNCTION "My ""odd"" Schema".apikey_revoke(uuid)'
 );
 

@@ -303,7 +303,7 @@ SELECT tablename, attname FROM pg_stats WHERE tablename IN ('note', 'bare');
 SAVEPOINT s;
 TRUNCATE tenants.note;
 ROLLBACK TO s;
-SELECT key_hash FROM apikeys.key;
+SELECT key_hash FROM apikeys_data.key;
 ROLLBACK TO s;
 CREATE TRIGGER t AFTER INSERT ON tenants.note FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
 ROLLBACK TO s;

@@ -12,9 +12,9 @@ LANGUAGE plpgsql AS $$
 DECLARE
   before jsonb;
 BEGIN
-  SELECT to_jsonb(k) INTO before FROM apikeys.key k WHERE k.name = key_name;
+  SELECT to_jsonb(k) INTO before FROM apikeys_data.key k WHERE k.name = key_name;
   PERFORM apikey_update(test.id(key_name), changes);
-  RETURN QUERY SELECT a.key, a.value FROM apikeys.key k, jsonb_each(to_jsonb(k)) a
+  RETURN QUERY SELECT a.key, a.value FROM apikeys_data.key k, jsonb_each(to_jsonb(k)) a
   WHERE k.name = key_name AND a.value <> before -> a.key AND a.key <> 'updated_at' ORDER BY a.key;
 END $$;
 SELECT c.member, changed.member AS changed, changed.value AS "to"
@@ -50,7 +50,7 @@ SELECT code, name, external_id FROM apikey_verify(:'raw_key', client_ip => '10.1
 SELECT member, (SELECT to_jsonb(u) -> member FROM apikey_update(:'id', jsonb_build_object(member, NULL)) u) AS now
 FROM unnest('{description,user_id,team_id,budget_id,external_id,permissions,rate_limits,expires_at,metadata,allowed_ips}'::text[]) member;
 SELECT description, user_id, team_id, budget_id, external_id, permissions, rate_limits, expires_at, metadata, allowed_ips, enabled
-FROM apikeys.key WHERE id = :'id' \gx
+FROM apikeys_data.key WHERE id = :'id' \gx
 SELECT code FROM apikey_verify(:'raw_key');
 
 -- An empty list of addresses is none; infinity is never; a date is read as
@@ -66,23 +66,23 @@ FROM apikey_update(:'id', jsonb_build_object('name', repeat(chr(252), 255), 'des
 SELECT name FROM apikey_update(:'id', '{"name": "update", "description": null, "external_id": null}');
 
 -- An event for each change.
-SELECT count(*) AS events FROM apikeys.event WHERE key_id = :'id' \gset before_
+SELECT count(*) AS events FROM apikeys_data.event WHERE key_id = :'id' \gset before_
 SELECT name FROM apikey_update(:'id', '{"description": "for the log"}');
-SELECT count(*) - :before_events AS events FROM apikeys.event WHERE key_id = :'id';
-SELECT DISTINCT action FROM apikeys.event WHERE key_id = :'id' ORDER BY action;
+SELECT count(*) - :before_events AS events FROM apikeys_data.event WHERE key_id = :'id';
+SELECT DISTINCT action FROM apikeys_data.event WHERE key_id = :'id' ORDER BY action;
 
 -- Editing is not using, and does not change what identifies the key.
-SELECT id, root_id, key_hash, key_prefix, created_at FROM apikeys.key WHERE id = :'id' \gset before_
+SELECT id, root_id, key_hash, key_prefix, created_at FROM apikeys_data.key WHERE id = :'id' \gset before_
 SELECT id FROM apikey_generate('update unused') \gset unused_
 SELECT last_used_at FROM apikey_update(:'unused_id', '{"description": "edited"}');
 SELECT name FROM apikey_update(:'id', '{"metadata": {"n": 1}}');
 SELECT id = :'before_id' AND root_id = :'before_root_id' AND key_hash = :'before_key_hash'
        AND key_prefix = :'before_key_prefix' AND created_at = :'before_created_at' AS same
-FROM apikeys.key WHERE id = :'id';
+FROM apikeys_data.key WHERE id = :'id';
 
 -- An expired key can be renamed, and brought back.
 SELECT id, raw_key FROM apikey_generate('update expired') \gset expired_
-UPDATE apikeys.key SET created_at = created_at - interval '1 day', expires_at = clock_timestamp() WHERE id = :'expired_id';
+UPDATE apikeys_data.key SET created_at = created_at - interval '1 day', expires_at = clock_timestamp() WHERE id = :'expired_id';
 SELECT name, status FROM apikey_update(:'expired_id', '{"name": "update expired 2"}');
 SELECT status FROM apikey_update(:'expired_id', '{"expires_at": null}');
 SELECT code FROM apikey_verify(:'expired_raw_key');
@@ -90,8 +90,8 @@ SELECT code FROM apikey_verify(:'expired_raw_key');
 -- Errors.  None of them changes anything.
 SELECT id FROM apikey_generate('update revoked') \gset revoked_
 SELECT apikey_revoke(:'revoked_id');
-SELECT k::text AS key FROM apikeys.key k WHERE id = :'id' \gset before_
-SELECT count(*) AS events FROM apikeys.event WHERE action <> 'rehash' \gset before_
+SELECT k::text AS key FROM apikeys_data.key k WHERE id = :'id' \gset before_
+SELECT count(*) AS events FROM apikeys_data.event WHERE action <> 'rehash' \gset before_
 SELECT * FROM test.errors(
   $$SELECT apikey_update(NULL, '{}')$$,
   $$SELECT apikey_update(test.id('update'), NULL)$$,
@@ -161,49 +161,49 @@ BEGIN TRANSACTION READ ONLY;
 SELECT apikey_update(test.id('update'), '{"description": "read only"}');
 ROLLBACK;
 \set VERBOSITY default
-SELECT k::text = :'before_key' AS unchanged FROM apikeys.key k WHERE id = :'id';
-SELECT count(*) - :before_events AS events FROM apikeys.event WHERE action <> 'rehash';
+SELECT k::text = :'before_key' AS unchanged FROM apikeys_data.key k WHERE id = :'id';
+SELECT count(*) - :before_events AS events FROM apikeys_data.event WHERE action <> 'rehash';
 
 -- An administrator's UPDATE of the table cannot break what verify relies on.
 SELECT * FROM test.errors(
-  $$UPDATE apikeys.key SET id = NULL WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET root_id = NULL WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET name = NULL WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET name = '' WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET name = repeat('x', 256) WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET description = '' WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET description = repeat('x', 1001) WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET external_id = '' WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET external_id = repeat('x', 256) WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET key_hash = NULL WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET key_hash = substr(key_hash, 2) WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET key_hash = key_hash || '\x00' WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET key_prefix = NULL WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET key_prefix = '' WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET key_prefix = repeat('x', 33) WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET key_prefix = chr(252) WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET key_prefix = E'a\n' WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET hash_secret = '' WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET permissions = NULL WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET permissions = '[]' WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET permissions = '{"is_root": true}' WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET permissions = '{"allowed_models": "*"}' WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET rate_limits = NULL WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET rate_limits = 'null' WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET rate_limits = '{"tokens_per_minute": -1}' WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET metadata = NULL WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET metadata = '[]' WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET metadata = 'null' WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET allowed_ips = '{10.0.0.1,NULL}' WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET allowed_ips = '{{10.0.0.1},{10.0.0.2}}' WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET allowed_ips = '{{10.0.0.1},{NULL}}' WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET enabled = NULL WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET expires_at = '-infinity' WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET created_at = NULL WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET created_at = 'infinity' WHERE name = 'update'$$,
-  $$UPDATE apikeys.key SET key_hash = (SELECT k.key_hash FROM apikeys.key k WHERE k.name = 'update unused') WHERE name = 'update'$$
+  $$UPDATE apikeys_data.key SET id = NULL WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET root_id = NULL WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET name = NULL WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET name = '' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET name = repeat('x', 256) WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET description = '' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET description = repeat('x', 1001) WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET external_id = '' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET external_id = repeat('x', 256) WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET key_hash = NULL WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET key_hash = substr(key_hash, 2) WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET key_hash = key_hash || '\x00' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET key_prefix = NULL WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET key_prefix = '' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET key_prefix = repeat('x', 33) WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET key_prefix = chr(252) WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET key_prefix = E'a\n' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET hash_secret = '' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET permissions = NULL WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET permissions = '[]' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET permissions = '{"is_root": true}' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET permissions = '{"allowed_models": "*"}' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET rate_limits = NULL WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET rate_limits = 'null' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET rate_limits = '{"tokens_per_minute": -1}' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET metadata = NULL WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET metadata = '[]' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET metadata = 'null' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET allowed_ips = '{10.0.0.1,NULL}' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET allowed_ips = '{{10.0.0.1},{10.0.0.2}}' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET allowed_ips = '{{10.0.0.1},{NULL}}' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET enabled = NULL WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET expires_at = '-infinity' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET created_at = NULL WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET created_at = 'infinity' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET key_hash = (SELECT k.key_hash FROM apikeys_data.key k WHERE k.name = 'update unused') WHERE name = 'update'$$
 );
-SELECT k::text = :'before_key' AS unchanged FROM apikeys.key k WHERE id = :'id';
+SELECT k::text = :'before_key' AS unchanged FROM apikeys_data.key k WHERE id = :'id';
 SELECT code FROM apikey_verify(:'raw_key');
 DROP FUNCTION test.changed;
 
@@ -217,4 +217,4 @@ FROM (VALUES (1, 'name', to_jsonb(:'raw_key'::text)),
              (6, 'permissions', jsonb_build_object('custom_permissions', jsonb_build_array(:'raw_key')))) AS v(n, member, value),
      LATERAL test.errors(format('SELECT apikey_update(%L, %L)', :'id', jsonb_build_object(v.member, v.value))) WITH ORDINALITY AS x(e, n)
 WHERE x.n = 2 ORDER BY v.n;
-SELECT count(*) FROM apikeys.key k WHERE to_jsonb(k)::text LIKE '%' || :'raw_key' || '%';
+SELECT count(*) FROM apikeys_data.key k WHERE to_jsonb(k)::text LIKE '%' || :'raw_key' || '%';

@@ -12,7 +12,7 @@ BEGIN
   FOR i IN 1 .. 1000 LOOP
     PERFORM apikey_flush();
     COMMIT;
-    IF NOT EXISTS (SELECT FROM apikeys.usage_entry) THEN
+    IF NOT EXISTS (SELECT FROM apikeys_data.usage_entry) THEN
       RETURN;
     END IF;
     PERFORM pg_sleep(0.01);
@@ -122,7 +122,7 @@ COMMIT;
 -- the session's time zone.
 SELECT id FROM apikey_generate('days') \gset
 SET timezone = 'Pacific/Kiritimati';
-INSERT INTO apikeys.usage_entry (key_id, recorded_at, tokens, cost) VALUES
+INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost) VALUES
   (:'id', '2020-02-28 23:59:59.999999+00', 1, 0.1),
   (:'id', '2020-02-29 00:00:00+00', 10, 0.2),
   (:'id', '2020-02-29 23:59:59.999999+00', 100, 0.4),
@@ -140,7 +140,7 @@ SELECT * FROM apikey_usage_history(:'id') WHERE day < '2021-01-01' ORDER BY day;
 SET timezone = 'UTC';
 
 -- More for a day that is rolled up already
-INSERT INTO apikeys.usage_entry (key_id, recorded_at, tokens, cost) VALUES (:'id', '2020-02-29 08:00:00+00', 5, 0.05);
+INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost) VALUES (:'id', '2020-02-29 08:00:00+00', 5, 0.05);
 SELECT * FROM apikey_usage_history(:'id', '2020-02-29', '2020-02-29');
 CALL test.roll_up();
 SELECT * FROM apikey_usage_history(:'id', '2020-02-29', '2020-02-29');
@@ -181,9 +181,9 @@ CALL test.roll_up();
 SELECT apikey_record_usage(:'id', 1, 1);
 SELECT apikey_delete(:'id');
 CALL test.roll_up();
-SELECT (SELECT count(*) FROM apikeys.usage WHERE key_id = :'id') AS usage,
-       (SELECT count(*) FROM apikeys.usage_day WHERE key_id = :'id') AS usage_day,
-       (SELECT count(*) FROM apikeys.usage_entry WHERE key_id = :'id') AS usage_entry;
+SELECT (SELECT count(*) FROM apikeys_data.usage WHERE key_id = :'id') AS usage,
+       (SELECT count(*) FROM apikeys_data.usage_day WHERE key_id = :'id') AS usage_day,
+       (SELECT count(*) FROM apikeys_data.usage_entry WHERE key_id = :'id') AS usage_entry;
 
 -- A rotated key starts afresh, and the old one keeps its usage.
 SELECT id FROM apikey_generate('turned') \gset
@@ -205,7 +205,7 @@ SELECT requests, tokens, cost, today, last_used = test.keeps_last_use() AS last_
 SELECT apikey_flush() >= 0 AS flushed;
 SELECT requests, tokens, cost, today, last_used = test.keeps_last_use() AS last_used, agree FROM test.usage('live');
 SELECT u.last_used_at IS NOT DISTINCT FROM s.last_used_at AS stored
-FROM apikey_usage(:'id') u LEFT JOIN apikeys.usage s ON s.key_id = :'id';
+FROM apikey_usage(:'id') u LEFT JOIN apikeys_data.usage s ON s.key_id = :'id';
 
 -- Reading needs no right to write; recording and flushing do.
 BEGIN READ ONLY;
@@ -245,10 +245,10 @@ SELECT count(*) FROM apikey_usage_history('00000000-0000-0000-0000-00000000dead'
 
 -- The tables refuse what would break the sums, whoever writes it.
 SELECT * FROM test.errors(
-  $$INSERT INTO apikeys.usage_entry (key_id, recorded_at, tokens, cost) VALUES (test.id('live'), now(), -1, 0)$$,
-  $$INSERT INTO apikeys.usage_entry (key_id, recorded_at, tokens, cost) VALUES (test.id('live'), now(), 0, -1)$$,
-  $$INSERT INTO apikeys.usage_entry (key_id, recorded_at, tokens, cost) VALUES (test.id('live'), now(), 0, 'NaN')$$,
-  $$INSERT INTO apikeys.usage_entry (key_id, recorded_at, tokens, cost) VALUES (test.id('live'), now(), 0, 'Infinity')$$
+  $$INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost) VALUES (test.id('live'), now(), -1, 0)$$,
+  $$INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost) VALUES (test.id('live'), now(), 0, -1)$$,
+  $$INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost) VALUES (test.id('live'), now(), 0, 'NaN')$$,
+  $$INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost) VALUES (test.id('live'), now(), 0, 'Infinity')$$
 );
 
 -- EXECUTE is all that is needed, and nobody has it by default.
@@ -259,7 +259,7 @@ SELECT apikey_record_usage(:'id');
 SELECT apikey_usage(:'id');
 SELECT apikey_usage_history(:'id');
 SELECT apikey_flush();
-SELECT count(*) FROM apikeys.usage_entry;
+SELECT count(*) FROM apikeys_data.usage_entry;
 \set VERBOSITY default
 RESET ROLE;
 GRANT EXECUTE ON FUNCTION apikey_record_usage, apikey_usage, apikey_usage_history, apikey_flush TO regress_apikeys_usage;

@@ -24,7 +24,7 @@ SELECT code FROM apikey_verify(raw_key => :'raw_key', model => NULL, endpoint =>
 SELECT status FROM apikey_update(:'id', '{"enabled": false}');
 SELECT valid, code, reason, id = :'id' AS id, root_id = :'id' AS root_id, name, external_id, retry_after, slot
 FROM apikey_verify(:'raw_key');
-UPDATE apikeys.key SET created_at = created_at - interval '1 day', expires_at = clock_timestamp() - interval '1 second' WHERE id = :'id';
+UPDATE apikeys_data.key SET created_at = created_at - interval '1 day', expires_at = clock_timestamp() - interval '1 second' WHERE id = :'id';
 SELECT valid, code, reason, id = :'id' AS id, root_id = :'id' AS root_id, name, external_id, retry_after, slot
 FROM apikey_verify(:'raw_key');
 SELECT apikey_revoke(:'id');
@@ -38,7 +38,7 @@ SELECT id, raw_key FROM apikey_generate('revoked') \gset
 SELECT apikey_revoke(:'id');
 SELECT code FROM apikey_verify(:'raw_key');
 SELECT id, raw_key FROM apikey_generate('expired') \gset
-UPDATE apikeys.key SET created_at = created_at - interval '1 day', expires_at = clock_timestamp() WHERE id = :'id';
+UPDATE apikeys_data.key SET created_at = created_at - interval '1 day', expires_at = clock_timestamp() WHERE id = :'id';
 SELECT code FROM apikey_verify(:'raw_key');
 
 -- A key to try bad texts against.
@@ -53,9 +53,9 @@ FROM (VALUES
   ('empty', ''),
   ('a space', ' '),
   ('the prefix', 'gw-'),
-  ('the masked form', (SELECT key_prefix FROM apikeys.key WHERE id = :'id')),
-  ('the hash', (SELECT encode(key_hash, 'hex') FROM apikeys.key WHERE id = :'id')),
-  ('the hash as bytea', (SELECT key_hash::text FROM apikeys.key WHERE id = :'id')),
+  ('the masked form', (SELECT key_prefix FROM apikeys_data.key WHERE id = :'id')),
+  ('the hash', (SELECT encode(key_hash, 'hex') FROM apikeys_data.key WHERE id = :'id')),
+  ('the hash as bytea', (SELECT key_hash::text FROM apikeys_data.key WHERE id = :'id')),
   ('the id', :'id'),
   ('the name', 'target'),
   ('upper case', upper(:'raw_key')),

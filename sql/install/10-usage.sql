@@ -3,14 +3,14 @@
 -- What keys have used.  No foreign keys: their checks would lock the row of a
 -- hot key.
 
-CREATE TABLE apikeys.usage (
+CREATE TABLE apikeys_data.usage (
     key_id uuid PRIMARY KEY,
     last_used_at timestamptz,
     total_requests bigint NOT NULL DEFAULT 0 CHECK (total_requests >= 0),
     total_tokens bigint NOT NULL DEFAULT 0 CHECK (total_tokens >= 0),
     total_cost numeric NOT NULL DEFAULT 0 CHECK (total_cost >= 0)
 );
-COMMENT ON TABLE apikeys.usage IS 'One row per key that has been used: its last use, and rolled-up totals.';
+COMMENT ON TABLE apikeys_data.usage IS 'One row per key that has been used: its last use, and rolled-up totals.';
 
 CREATE FUNCTION apikeys.try_lock_use(key_id uuid) RETURNS boolean
 LANGUAGE C VOLATILE STRICT
@@ -18,7 +18,7 @@ AS 'MODULE_PATHNAME', 'apikeys_try_lock_use';
 COMMENT ON FUNCTION apikeys.try_lock_use(uuid)
 IS 'Takes the lock under which the usage row of a key is inserted; false if another transaction holds it.';
 
-CREATE TABLE apikeys.usage_day (
+CREATE TABLE apikeys_data.usage_day (
     key_id uuid,
     day date,
     requests bigint NOT NULL DEFAULT 0 CHECK (requests >= 0),
@@ -26,9 +26,9 @@ CREATE TABLE apikeys.usage_day (
     cost numeric NOT NULL DEFAULT 0 CHECK (cost >= 0),
     PRIMARY KEY (key_id, day)
 );
-COMMENT ON TABLE apikeys.usage_day IS 'One row per key and UTC day: rolled-up usage.';
+COMMENT ON TABLE apikeys_data.usage_day IS 'One row per key and UTC day: rolled-up usage.';
 
-CREATE TABLE apikeys.usage_entry (
+CREATE TABLE apikeys_data.usage_entry (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     key_id uuid NOT NULL,
     recorded_at timestamptz NOT NULL,
@@ -38,18 +38,18 @@ CREATE TABLE apikeys.usage_entry (
     budget_period timestamptz,
     CHECK ((budget_id IS NULL) = (budget_period IS NULL))
 );
-COMMENT ON COLUMN apikeys.usage_entry.budget_id IS 'Budget of the key when it was recorded.';
-COMMENT ON COLUMN apikeys.usage_entry.budget_period IS 'Start of the budget''s period in which it was recorded.';
-COMMENT ON TABLE apikeys.usage_entry IS 'Append-only ledger of apikey_record_usage, until it is rolled up.';
+COMMENT ON COLUMN apikeys_data.usage_entry.budget_id IS 'Budget of the key when it was recorded.';
+COMMENT ON COLUMN apikeys_data.usage_entry.budget_period IS 'Start of the budget''s period in which it was recorded.';
+COMMENT ON TABLE apikeys_data.usage_entry IS 'Append-only ledger of apikey_record_usage, until it is rolled up.';
 
-CREATE INDEX usage_entry_key_id_idx ON apikeys.usage_entry (key_id);
-CREATE INDEX usage_entry_budget_id_idx ON apikeys.usage_entry (budget_id) WHERE budget_id IS NOT NULL;
+CREATE INDEX usage_entry_key_id_idx ON apikeys_data.usage_entry (key_id);
+CREATE INDEX usage_entry_budget_id_idx ON apikeys_data.usage_entry (budget_id) WHERE budget_id IS NOT NULL;
 
 -- The user's data: pg_dump takes the rows along.
-SELECT pg_extension_config_dump('apikeys.usage', '');
-SELECT pg_extension_config_dump('apikeys.usage_day', '');
-SELECT pg_extension_config_dump('apikeys.usage_entry', '');
-SELECT pg_extension_config_dump('apikeys.usage_entry_id_seq', '');
+SELECT pg_extension_config_dump('apikeys_data.usage', '');
+SELECT pg_extension_config_dump('apikeys_data.usage_day', '');
+SELECT pg_extension_config_dump('apikeys_data.usage_entry', '');
+SELECT pg_extension_config_dump('apikeys_data.usage_entry_id_seq', '');
 
 CREATE FUNCTION apikeys.last_use(id uuid) RETURNS timestamptz
 LANGUAGE C STABLE STRICT PARALLEL SAFE

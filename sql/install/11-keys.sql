@@ -14,7 +14,7 @@ AS 'MODULE_PATHNAME', 'apikeys_check_key';
 COMMENT ON FUNCTION apikeys.check_key(text, text, text, jsonb, jsonb, jsonb, inet[], timestamptz, bytea, text, text, timestamptz)
 IS 'True for the values of a valid key; raises 22023 for any other.';
 
-CREATE TABLE apikeys.key (
+CREATE TABLE apikeys_data.key (
     id uuid PRIMARY KEY,
     root_id uuid NOT NULL,
     rotated_from uuid,
@@ -42,19 +42,19 @@ CREATE TABLE apikeys.key (
         name, description, external_id, permissions, rate_limits, metadata,
         allowed_ips, expires_at, key_hash, hash_secret, key_prefix, created_at))
 );
-COMMENT ON TABLE apikeys.key IS 'One row per key, with what apikey_verify reads. Raw keys are not stored, only their hashes.';
+COMMENT ON TABLE apikeys_data.key IS 'One row per key, with what apikey_verify reads. Raw keys are not stored, only their hashes.';
 
-CREATE INDEX key_created_at_idx ON apikeys.key (created_at, id);
-CREATE INDEX key_user_id_idx ON apikeys.key (user_id, created_at, id) WHERE user_id IS NOT NULL;
-CREATE INDEX key_team_id_idx ON apikeys.key (team_id, created_at, id) WHERE team_id IS NOT NULL;
-CREATE INDEX key_external_id_idx ON apikeys.key (external_id, created_at, id) WHERE external_id IS NOT NULL;
-CREATE INDEX key_budget_id_idx ON apikeys.key (budget_id) WHERE budget_id IS NOT NULL;
-CREATE INDEX key_expires_at_idx ON apikeys.key (expires_at) WHERE expires_at IS NOT NULL;
-CREATE INDEX key_hash_secret_idx ON apikeys.key (hash_secret, expires_at)
+CREATE INDEX key_created_at_idx ON apikeys_data.key (created_at, id);
+CREATE INDEX key_user_id_idx ON apikeys_data.key (user_id, created_at, id) WHERE user_id IS NOT NULL;
+CREATE INDEX key_team_id_idx ON apikeys_data.key (team_id, created_at, id) WHERE team_id IS NOT NULL;
+CREATE INDEX key_external_id_idx ON apikeys_data.key (external_id, created_at, id) WHERE external_id IS NOT NULL;
+CREATE INDEX key_budget_id_idx ON apikeys_data.key (budget_id) WHERE budget_id IS NOT NULL;
+CREATE INDEX key_expires_at_idx ON apikeys_data.key (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX key_hash_secret_idx ON apikeys_data.key (hash_secret, expires_at)
     WHERE hash_secret IS NOT NULL AND revoked_at IS NULL;
 
 -- The user's data: pg_dump takes the rows along.
-SELECT pg_extension_config_dump('apikeys.key', '');
+SELECT pg_extension_config_dump('apikeys_data.key', '');
 
 CREATE FUNCTION apikeys.effective_status(revoked_at timestamptz, expires_at timestamptz,
                                          enabled boolean) RETURNS text
@@ -92,9 +92,9 @@ SELECT k.id,
        coalesce(d.requests, 0) + e.requests_today AS requests_today,
        least(coalesce(d.tokens, 0) + e.tokens_today, 9223372036854775807)::bigint AS tokens_today,
        coalesce(d.cost, 0) + e.cost_today AS cost_today
-FROM apikeys.key k
-LEFT JOIN apikeys.usage u ON u.key_id = k.id
-LEFT JOIN apikeys.usage_day d ON d.key_id = k.id AND d.day = apikeys.utc_today()
+FROM apikeys_data.key k
+LEFT JOIN apikeys_data.usage u ON u.key_id = k.id
+LEFT JOIN apikeys_data.usage_day d ON d.key_id = k.id AND d.day = apikeys.utc_today()
 CROSS JOIN LATERAL (
     SELECT count(*) AS requests,
            coalesce(sum(p.tokens), 0) AS tokens,
@@ -104,7 +104,7 @@ CROSS JOIN LATERAL (
            coalesce(sum(p.cost) FILTER (WHERE p.today), 0) AS cost_today
     FROM (SELECT l.tokens, l.cost,
                  (l.recorded_at AT TIME ZONE 'UTC')::date = apikeys.utc_today() AS today
-          FROM apikeys.usage_entry l
+          FROM apikeys_data.usage_entry l
           WHERE l.key_id = k.id) p
 ) e;
 COMMENT ON VIEW apikeys.info IS 'Keys for administrators: no hashes; effective status, latest use and usage.';

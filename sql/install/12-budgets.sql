@@ -9,7 +9,7 @@ AS 'MODULE_PATHNAME', 'apikeys_check_budget';
 COMMENT ON FUNCTION apikeys.check_budget(text, numeric, interval, timestamptz)
 IS 'True for the values of a valid budget; raises 22023 for any other.';
 
-CREATE TABLE apikeys.budget (
+CREATE TABLE apikeys_data.budget (
     id uuid PRIMARY KEY,
     name text NOT NULL,
     max_cost numeric NOT NULL,
@@ -18,19 +18,19 @@ CREATE TABLE apikeys.budget (
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT budget_is_valid CHECK (apikeys.check_budget(name, max_cost, reset_every, created_at))
 );
-COMMENT ON TABLE apikeys.budget IS 'Spending pools that keys point to with budget_id.';
+COMMENT ON TABLE apikeys_data.budget IS 'Spending pools that keys point to with budget_id.';
 
-CREATE TABLE apikeys.budget_period (
+CREATE TABLE apikeys_data.budget_period (
     budget_id uuid,
     started_at timestamptz,
     spent numeric NOT NULL CHECK (spent >= 0),
     PRIMARY KEY (budget_id, started_at)
 );
-COMMENT ON TABLE apikeys.budget_period IS 'One row per budget and period: rolled-up cost.';
+COMMENT ON TABLE apikeys_data.budget_period IS 'One row per budget and period: rolled-up cost.';
 
 -- The user's data: pg_dump takes the rows along.
-SELECT pg_extension_config_dump('apikeys.budget', '');
-SELECT pg_extension_config_dump('apikeys.budget_period', '');
+SELECT pg_extension_config_dump('apikeys_data.budget', '');
+SELECT pg_extension_config_dump('apikeys_data.budget_period', '');
 
 CREATE FUNCTION apikeys.period_at(
     origin timestamptz, every interval, at timestamptz,
@@ -51,17 +51,17 @@ SELECT b.id,
        b.reset_every,
        p.started_at AS period_started_at,
        nullif(p.ends_at, 'infinity') AS period_ends_at
-FROM apikeys.budget b
+FROM apikeys_data.budget b
 CROSS JOIN LATERAL apikeys.period_at(b.created_at, b.reset_every, clock_timestamp()) p
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(c.cost), 0) AS spent
     FROM (SELECT r.spent AS cost
-          FROM apikeys.budget_period r
+          FROM apikeys_data.budget_period r
           WHERE r.budget_id = b.id
             AND r.started_at >= p.started_at AND r.started_at < p.ends_at
           UNION ALL
           SELECT e.cost
-          FROM apikeys.usage_entry e
+          FROM apikeys_data.usage_entry e
           WHERE e.budget_id = b.id
             AND e.budget_period >= p.started_at AND e.budget_period < p.ends_at) c
 ) s;

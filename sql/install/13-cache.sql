@@ -3,34 +3,34 @@
 -- What empties the caches of keys and budgets in the backends.
 
 -- Caches of keys depend on this: see src/cache/key_cache.c.
-CREATE TABLE apikeys.cache_invalidation ();
-COMMENT ON TABLE apikeys.cache_invalidation IS 'Empty. An invalidation of its relcache entry empties the caches of keys and budgets in all backends.';
+CREATE TABLE apikeys_data.cache_invalidation ();
+COMMENT ON TABLE apikeys_data.cache_invalidation IS 'Empty. An invalidation of its relcache entry empties the caches of keys and budgets in all backends.';
 
 CREATE FUNCTION apikeys.invalidate_caches() RETURNS trigger
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'apikeys_invalidate_caches';
 COMMENT ON FUNCTION apikeys.invalidate_caches() IS 'Trigger: empties the caches of keys and budgets in all backends at commit.';
 
-CREATE TRIGGER invalidate_row BEFORE UPDATE OR DELETE ON apikeys.key
+CREATE TRIGGER invalidate_row BEFORE UPDATE OR DELETE ON apikeys_data.key
 FOR EACH ROW EXECUTE FUNCTION apikeys.invalidate_caches();
-COMMENT ON TRIGGER invalidate_row ON apikeys.key IS 'A changed key empties the caches.';
+COMMENT ON TRIGGER invalidate_row ON apikeys_data.key IS 'A changed key empties the caches.';
 
-CREATE TRIGGER invalidate_truncate BEFORE TRUNCATE ON apikeys.key
+CREATE TRIGGER invalidate_truncate BEFORE TRUNCATE ON apikeys_data.key
 FOR EACH STATEMENT EXECUTE FUNCTION apikeys.invalidate_caches();
-COMMENT ON TRIGGER invalidate_truncate ON apikeys.key IS 'Changed keys empty the caches.';
+COMMENT ON TRIGGER invalidate_truncate ON apikeys_data.key IS 'Changed keys empty the caches.';
 
 -- ALWAYS: also where rows come by logical replication.
-ALTER TABLE apikeys.key ENABLE ALWAYS TRIGGER invalidate_row;
-ALTER TABLE apikeys.key ENABLE ALWAYS TRIGGER invalidate_truncate;
+ALTER TABLE apikeys_data.key ENABLE ALWAYS TRIGGER invalidate_row;
+ALTER TABLE apikeys_data.key ENABLE ALWAYS TRIGGER invalidate_truncate;
 
 -- INSERT, too: a missing budget is cached as well.
-CREATE TRIGGER invalidate_row BEFORE INSERT OR UPDATE OR DELETE ON apikeys.budget
+CREATE TRIGGER invalidate_row BEFORE INSERT OR UPDATE OR DELETE ON apikeys_data.budget
 FOR EACH ROW EXECUTE FUNCTION apikeys.invalidate_caches();
-COMMENT ON TRIGGER invalidate_row ON apikeys.budget IS 'A changed budget empties the caches.';
+COMMENT ON TRIGGER invalidate_row ON apikeys_data.budget IS 'A changed budget empties the caches.';
 
-CREATE TRIGGER invalidate_truncate BEFORE TRUNCATE ON apikeys.budget
+CREATE TRIGGER invalidate_truncate BEFORE TRUNCATE ON apikeys_data.budget
 FOR EACH STATEMENT EXECUTE FUNCTION apikeys.invalidate_caches();
-COMMENT ON TRIGGER invalidate_truncate ON apikeys.budget IS 'Changed budgets empty the caches.';
+COMMENT ON TRIGGER invalidate_truncate ON apikeys_data.budget IS 'Changed budgets empty the caches.';
 
-ALTER TABLE apikeys.budget ENABLE ALWAYS TRIGGER invalidate_row;
-ALTER TABLE apikeys.budget ENABLE ALWAYS TRIGGER invalidate_truncate;
+ALTER TABLE apikeys_data.budget ENABLE ALWAYS TRIGGER invalidate_row;
+ALTER TABLE apikeys_data.budget ENABLE ALWAYS TRIGGER invalidate_truncate;

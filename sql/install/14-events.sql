@@ -2,7 +2,7 @@
 
 -- The audit log.
 
-CREATE TABLE apikeys.event (
+CREATE TABLE apikeys_data.event (
     id bigint GENERATED ALWAYS AS IDENTITY,
     at timestamptz NOT NULL,
     action text NOT NULL,
@@ -14,22 +14,22 @@ CREATE TABLE apikeys.event (
     details jsonb NOT NULL DEFAULT '{}',
     PRIMARY KEY (at, id)
 );
-COMMENT ON TABLE apikeys.event IS 'Append-only audit log: every change of a key, written in the same transaction.';
+COMMENT ON TABLE apikeys_data.event IS 'Append-only audit log: every change of a key, written in the same transaction.';
 
-CREATE INDEX event_key_id_idx ON apikeys.event (key_id);
+CREATE INDEX event_key_id_idx ON apikeys_data.event (key_id);
 
 -- The user's data: pg_dump takes the rows along.
-SELECT pg_extension_config_dump('apikeys.event', '');
-SELECT pg_extension_config_dump('apikeys.event_id_seq', '');
+SELECT pg_extension_config_dump('apikeys_data.event', '');
+SELECT pg_extension_config_dump('apikeys_data.event_id_seq', '');
 
 CREATE FUNCTION apikeys.notify_event() RETURNS trigger
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'apikeys_notify_event';
 COMMENT ON FUNCTION apikeys.notify_event() IS 'Sends a new event to apikeys.notify_channel, where that is set.';
 
-CREATE TRIGGER notify AFTER INSERT ON apikeys.event
+CREATE TRIGGER notify AFTER INSERT ON apikeys_data.event
 FOR EACH ROW EXECUTE FUNCTION apikeys.notify_event();
-COMMENT ON TRIGGER notify ON apikeys.event IS 'Listeners hear of an event at its commit.';
+COMMENT ON TRIGGER notify ON apikeys_data.event IS 'Listeners hear of an event at its commit.';
 
 -- ALWAYS: also what a flush writes.
-ALTER TABLE apikeys.event ENABLE ALWAYS TRIGGER notify;
+ALTER TABLE apikeys_data.event ENABLE ALWAYS TRIGGER notify;

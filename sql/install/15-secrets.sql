@@ -17,7 +17,7 @@ FROM (SELECT l.secret, 0 AS live_keys, true AS loaded, l.is_current
       FROM apikeys.loaded_secrets() l
       UNION ALL
       SELECT k.hash_secret, count(*), false, false
-      FROM apikeys.key k
+      FROM apikeys_data.key k
       WHERE apikeys.effective_status(k.revoked_at, k.expires_at, k.enabled) IN ('active', 'disabled')
       GROUP BY k.hash_secret) u
 GROUP BY u.secret;

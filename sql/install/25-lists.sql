@@ -30,7 +30,7 @@ BEGIN
     END IF;
 
     IF after IS NOT NULL THEN
-        SELECT k.created_at INTO after_created_at FROM apikeys.key k WHERE k.id = after;
+        SELECT k.created_at INTO after_created_at FROM apikeys_data.key k WHERE k.id = after;
         IF NOT FOUND THEN
             RAISE no_data_found USING
                 MESSAGE = 'API key not found', DETAIL = format('There is no key with id %s.', after);
@@ -56,7 +56,7 @@ CREATE FUNCTION apikey_count(status apikeys.key_status = NULL) RETURNS bigint
 LANGUAGE SQL STABLE SECURITY DEFINER
 BEGIN ATOMIC
     SELECT pg_catalog.count(*)
-    FROM apikeys.key k
+    FROM apikeys_data.key k
     WHERE $1 IS NULL
        OR apikeys.effective_status(k.revoked_at, k.expires_at, k.enabled)
           OPERATOR(pg_catalog.=) $1::pg_catalog.text;
@@ -80,7 +80,7 @@ BEGIN
     RETURN QUERY
     SELECT e.id, e.at, e.action, e.key_id, e.session_role, e.acting_role,
            e.client_addr, e.application_name, e.details
-    FROM apikeys.event e
+    FROM apikeys_data.event e
     WHERE (apikey_events.id IS NULL OR e.key_id = apikey_events.id)
       AND (since IS NULL OR e.at >= since)
     ORDER BY e.at DESC, e.id DESC

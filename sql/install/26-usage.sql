@@ -27,12 +27,12 @@ BEGIN ATOMIC
            LEAST(pg_catalog.sum(h.tokens), 9223372036854775807)::pg_catalog.int8,
            pg_catalog.sum(h.cost)
     FROM (SELECT d.day, d.requests, d.tokens, d.cost
-          FROM apikeys.usage_day d
+          FROM apikeys_data.usage_day d
           WHERE d.key_id OPERATOR(pg_catalog.=) $1
           UNION ALL
           SELECT pg_catalog.timezone('UTC', e.recorded_at)::pg_catalog.date,
                  1, e.tokens, e.cost
-          FROM apikeys.usage_entry e
+          FROM apikeys_data.usage_entry e
           WHERE e.key_id OPERATOR(pg_catalog.=) $1) h
     WHERE ($2 IS NULL OR h.day OPERATOR(pg_catalog.>=) $2)
       AND ($3 IS NULL OR h.day OPERATOR(pg_catalog.<=) $3)

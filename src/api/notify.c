@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * A trigger on apikeys.event calls this, so no event goes unsent, whether a
+ * A trigger on apikeys_data.event calls this, so no event goes unsent, whether a
  * session or a flush worker inserts it.  Rows that COPY loads from a dump, or
  * that logical replication applies, are of past events and are not sent: only
  * the store switches to the owner's rights before it inserts.
@@ -60,7 +60,7 @@ event_payload(HeapTuple event, Relation table)
 					   desc);
 }
 
-/* Row trigger AFTER INSERT on apikeys.event. */
+/* Row trigger AFTER INSERT on apikeys_data.event. */
 Datum
 apikeys_notify_event(PG_FUNCTION_ARGS)
 {
@@ -71,7 +71,7 @@ apikeys_notify_event(PG_FUNCTION_ARGS)
 		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("apikeys.notify_event() is the trigger of apikeys.event")));
+				 errmsg("apikeys.notify_event() is the trigger of apikeys_data.event")));
 
 	if (guc_notify_channel[0] != '\0' && InLocalUserIdChange())
 		Async_Notify(guc_notify_channel,

@@ -8,9 +8,9 @@
  * A lookup must never return a state from before a committed change: in any
  * isolation level, and whatever snapshots the transaction holds.  So:
  *
- * - Triggers on apikeys.key, ENABLE ALWAYS, invalidate the relcache entry of
- *   apikeys.cache_invalidation, a table that nobody reads, at each UPDATE, DELETE and
- *   TRUNCATE.  Those on apikeys.budget do so at INSERT, too, for
+ * - Triggers on apikeys_data.key, ENABLE ALWAYS, invalidate the relcache entry of
+ *   apikeys_data.cache_invalidation, a table that nobody reads, at each UPDATE, DELETE and
+ *   TRUNCATE.  Those on apikeys_data.budget do so at INSERT, too, for
  *   budget_cache.c.  The server sends the message after the commit has become
  *   visible and before it is acknowledged, also for COMMIT PREPARED and on a
  *   standby that replays the commit.

@@ -8,7 +8,7 @@
  * Verify records a use in the shared hash table of tracked_keys.c, whose
  * locking protocol applies here.  A flush worker persists the uses that are
  * due, and marks them.  A use is pending if it is later than the one known to
- * be in the table apikeys.usage, and due if that one was written at least
+ * be in the table apikeys_data.usage, and due if that one was written at least
  * apikeys.last_used_throttle ago.
  *
  * If the shared table is full of pending uses, a use is dropped and counted.

@@ -31,7 +31,7 @@ typedef struct TrackedKey
 	TrackedKeyTag tag;			/* partition lock */
 	int			next;			/* in its chain or the free list; partition lock */
 	pg_atomic_uint64 last_used; /* a TimestampTz; grows */
-	pg_atomic_uint64 persisted; /* last use in apikeys.usage, 0: unknown; grows */
+	pg_atomic_uint64 persisted; /* last use in apikeys_data.usage, 0: unknown; grows */
 	pg_atomic_uint64 written_at; /* when that was committed, likewise */
 	Window		windows[WINDOW_NKINDS]; /* exclusive lock */
 	SlotList	slots;			/* exclusive lock */

@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * As in key_config.c, the functions and the CHECK constraint on apikeys.budget
+ * As in key_config.c, the functions and the CHECK constraint on apikeys_data.budget
  * apply the same rules.
  *
  *-------------------------------------------------------------------------
@@ -111,7 +111,7 @@ budget_config_change(BudgetConfig *config, Jsonb *changes)
 }
 
 /*
- * apikeys.check_budget(...): for the CHECK on apikeys.budget.  Returns
+ * apikeys.check_budget(...): for the CHECK on apikeys_data.budget.  Returns
  * true or raises 22023.
  */
 Datum

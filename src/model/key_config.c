@@ -7,7 +7,7 @@
  *
  * apikey_generate and apikey_import fill a KeyConfig from their arguments,
  * apikey_update changes one by a JSON document.  check_member() normalizes and
- * checks each value.  The CHECK constraint on apikeys.key applies the same
+ * checks each value.  The CHECK constraint on apikeys_data.key applies the same
  * rules to every row, whoever writes it.  It is a single one because the server
  * parses the constraints of a table again in each statement.
  *
@@ -379,7 +379,7 @@ key_config_change(KeyConfig *config, Jsonb *changes, TimestampTz now)
 }
 
 /*
- * apikeys.check_key(...): for the CHECK on apikeys.key.  Returns true or
+ * apikeys.check_key(...): for the CHECK on apikeys_data.key.  Returns true or
  * raises 22023.
  */
 Datum

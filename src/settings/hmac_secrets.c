@@ -40,7 +40,7 @@ StaticAssertDecl(offsetof(HmacSecret, value.data) - offsetof(HmacSecret, value) 
 					 offsetof(HmacSecret, value) % sizeof(int32) == 0,
 				 "the value must be laid out as a bytea");
 StaticAssertDecl(HMAC_SECRET_NAME_MAX_LEN == HMAC_SECRET_NAME_MAX_CHARS,
-				 "apikeys.key must accept the names of all secrets");
+				 "apikeys_data.key must accept the names of all secrets");
 
 /* Identifies a version of the file without reading it. */
 typedef struct FileStamp

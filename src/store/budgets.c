@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * budgets.c
- *	  The statements on apikeys.budget.
+ *	  The statements on apikeys_data.budget.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -21,14 +21,14 @@
 static Statement find_budget = {
 	.sql = "SELECT i.name, i.max_cost, i.spent, i.remaining, b.created_at,"
 	" i.period_started_at, i.period_ends_at, b.xmin"
-	" FROM apikeys.budget b"
+	" FROM apikeys_data.budget b"
 	" JOIN apikeys.budget_info i ON i.id OPERATOR(pg_catalog.=) b.id"
 	" WHERE b.id OPERATOR(pg_catalog.=) $1",
 	STATEMENT_ARGS(UUIDOID)
 };
 
 static Statement lock_budget = {
-	.sql = "SELECT b.name, b.max_cost, b.reset_every FROM apikeys.budget b"
+	.sql = "SELECT b.name, b.max_cost, b.reset_every FROM apikeys_data.budget b"
 	" WHERE b.id OPERATOR(pg_catalog.=) $1"
 	" FOR UPDATE",
 	STATEMENT_ARGS(UUIDOID)
@@ -36,7 +36,7 @@ static Statement lock_budget = {
 
 /* Prevents its deletion, but not a change. */
 static Statement lock_budget_for_share = {
-	.sql = "SELECT FROM apikeys.budget b"
+	.sql = "SELECT FROM apikeys_data.budget b"
 	" WHERE b.id OPERATOR(pg_catalog.=) $1"
 	" FOR KEY SHARE",
 	STATEMENT_ARGS(UUIDOID)
@@ -48,14 +48,14 @@ static Statement budget_info = {
 };
 
 static Statement budget_keys = {
-	.sql = "SELECT FROM apikeys.key k"
+	.sql = "SELECT FROM apikeys_data.key k"
 	" WHERE k.budget_id OPERATOR(pg_catalog.=) $1 LIMIT 1",
 	STATEMENT_ARGS(UUIDOID)
 };
 
 static Statement insert_budget = {
 	.sql = "WITH new AS ("
-	"INSERT INTO apikeys.budget (name, max_cost, reset_every, id, created_at, updated_at)"
+	"INSERT INTO apikeys_data.budget (name, max_cost, reset_every, id, created_at, updated_at)"
 	" VALUES ($1, $2, $3, $4, $5, $5)"
 	" RETURNING id)"
 	" " ADD_EVENT
@@ -70,9 +70,9 @@ static Statement insert_budget = {
 	" 'reset_every', reset_every) AS document"
 
 static Statement update_budget = {
-	.sql = "WITH was AS (SELECT " BUDGET_DOCUMENT " FROM apikeys.budget"
+	.sql = "WITH was AS (SELECT " BUDGET_DOCUMENT " FROM apikeys_data.budget"
 	" WHERE id OPERATOR(pg_catalog.=) $4),"
-	" became AS (UPDATE apikeys.budget SET name = $1, max_cost = $2,"
+	" became AS (UPDATE apikeys_data.budget SET name = $1, max_cost = $2,"
 	" reset_every = $3, updated_at = $5"
 	" WHERE id OPERATOR(pg_catalog.=) $4"
 	" RETURNING " BUDGET_DOCUMENT ")"
@@ -88,7 +88,7 @@ static Statement update_budget = {
  * wait.  Entries in the ledger are discarded when they are rolled up.
  */
 static Statement delete_budget = {
-	.sql = "WITH deleted AS (DELETE FROM apikeys.budget"
+	.sql = "WITH deleted AS (DELETE FROM apikeys_data.budget"
 	" WHERE id OPERATOR(pg_catalog.=) $1"
 	" RETURNING id, name)"
 	" " ADD_EVENT

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * budgets.h
- *	  The statements on apikeys.budget.
+ *	  The statements on apikeys_data.budget.
  *
  * SPDX-License-Identifier: PostgreSQL
  *

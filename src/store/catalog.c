@@ -20,16 +20,16 @@
 
 #include "store/catalog.h"
 
-/* Returns the oid of a table in schema apikeys.  Raises 42P01. */
+/* Returns the oid of a table in schema apikeys_data.  Raises 42P01. */
 Oid
 store_relation_oid(const char *name)
 {
-	Oid			relid = get_relname_relid(name, get_namespace_oid("apikeys", false));
+	Oid			relid = get_relname_relid(name, get_namespace_oid("apikeys_data", false));
 
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation \"apikeys.%s\" does not exist", name)));
+				 errmsg("relation \"apikeys_data.%s\" does not exist", name)));
 	return relid;
 }
 

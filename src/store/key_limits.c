@@ -16,7 +16,7 @@
 #include "store/spi.h"
 
 static Statement key_limits = {
-	.sql = "SELECT k.root_id, k.rate_limits, k.budget_id FROM apikeys.key k"
+	.sql = "SELECT k.root_id, k.rate_limits, k.budget_id FROM apikeys_data.key k"
 	" WHERE k.id OPERATOR(pg_catalog.=) $1",
 	STATEMENT_ARGS(UUIDOID)
 };

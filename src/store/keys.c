@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * keys.c
- *	  The statements on apikeys.key, with their events.
+ *	  The statements on apikeys_data.key, with their events.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -30,7 +30,7 @@
 /* ONLY: child tables have no triggers that invalidate caches. */
 static Statement find_key = {
 	.sql = "SELECT " KEY_ROW_COLUMNS
-	" FROM ONLY apikeys.key k"
+	" FROM ONLY apikeys_data.key k"
 	" WHERE k.key_hash OPERATOR(pg_catalog.=) $1"
 	" AND k.hash_secret IS NULL",
 	STATEMENT_ARGS(BYTEAOID)
@@ -39,7 +39,7 @@ static Statement find_key = {
 /* The same for several candidates, which the last two columns identify. */
 static Statement find_candidates = {
 	.sql = "SELECT " KEY_ROW_COLUMNS ", k.key_hash, k.hash_secret"
-	" FROM ONLY apikeys.key k"
+	" FROM ONLY apikeys_data.key k"
 	" WHERE k.key_hash OPERATOR(pg_catalog.=) ANY ($1)",
 	STATEMENT_ARGS(BYTEAARRAYOID)
 };
@@ -51,7 +51,7 @@ static Statement key_info = {
 
 static Statement lock_key = {
 	.sql = "SELECT " KEY_ROW_COLUMNS
-	" FROM ONLY apikeys.key k"
+	" FROM ONLY apikeys_data.key k"
 	" WHERE k.id OPERATOR(pg_catalog.=) $1"
 	" FOR UPDATE",
 	STATEMENT_ARGS(UUIDOID)
@@ -60,7 +60,7 @@ static Statement lock_key = {
 /* $1 to $12 are KeyConfig's members. */
 #define INSERT_KEY(on_conflict) { \
 	.sql = "WITH new AS (" \
-	"INSERT INTO apikeys.key (name, description, user_id, team_id, budget_id," \
+	"INSERT INTO apikeys_data.key (name, description, user_id, team_id, budget_id," \
 	" permissions, rate_limits, expires_at, metadata, external_id, allowed_ips," \
 	" enabled, id, root_id, key_hash, hash_secret, key_prefix, created_at, updated_at)" \
 	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12," \
@@ -84,11 +84,11 @@ static Statement insert_imported_key = INSERT_KEY(" ON CONFLICT (key_hash) DO NO
 /* Expires the old key and inserts its successor, or does neither. */
 static Statement rotate_key = {
 	.sql = "WITH old AS ("
-	"UPDATE ONLY apikeys.key SET rotated_at = $2, updated_at = $2, expires_at = $4,"
+	"UPDATE ONLY apikeys_data.key SET rotated_at = $2, updated_at = $2, expires_at = $4,"
 	" revoked_at = CASE WHEN $5 THEN $2 END"
 	" WHERE id OPERATOR(pg_catalog.=) $1"
 	" RETURNING *),"
-	" new AS (INSERT INTO apikeys.key (id, root_id, rotated_from, key_hash,"
+	" new AS (INSERT INTO apikeys_data.key (id, root_id, rotated_from, key_hash,"
 	" hash_secret, key_prefix, name, description, user_id, team_id, budget_id,"
 	" external_id, permissions, rate_limits, metadata, allowed_ips, enabled,"
 	" expires_at, created_at, updated_at)"
@@ -115,9 +115,9 @@ static Statement rotate_key = {
 
 /* $1 to $12 are KeyConfig's members. */
 static Statement update_key = {
-	.sql = "WITH was AS (SELECT " KEY_DOCUMENT " FROM ONLY apikeys.key"
+	.sql = "WITH was AS (SELECT " KEY_DOCUMENT " FROM ONLY apikeys_data.key"
 	" WHERE id OPERATOR(pg_catalog.=) $14),"
-	" became AS (UPDATE ONLY apikeys.key SET name = $1, description = $2,"
+	" became AS (UPDATE ONLY apikeys_data.key SET name = $1, description = $2,"
 	" user_id = $3, team_id = $4, budget_id = $5, permissions = $6,"
 	" rate_limits = $7, expires_at = $8, metadata = $9, external_id = $10,"
 	" allowed_ips = $11, enabled = $12, updated_at = $13"
@@ -131,7 +131,7 @@ static Statement update_key = {
 };
 
 static Statement revoke_key = {
-	.sql = "WITH revoked AS (UPDATE ONLY apikeys.key SET revoked_at = $2, updated_at = $2"
+	.sql = "WITH revoked AS (UPDATE ONLY apikeys_data.key SET revoked_at = $2, updated_at = $2"
 	" WHERE id OPERATOR(pg_catalog.=) $1"
 	" RETURNING id)"
 	" " ADD_EVENT
@@ -142,14 +142,14 @@ static Statement revoke_key = {
 /* Keys that are locked are left to the next clean-up. */
 static Statement lock_expired = {
 	.sql = "SELECT pg_catalog.array_agg(expired.id) FROM ("
-	"SELECT k.id FROM ONLY apikeys.key k"
+	"SELECT k.id FROM ONLY apikeys_data.key k"
 	" WHERE k.expires_at OPERATOR(pg_catalog.<) $1"
 	" ORDER BY k.id FOR UPDATE SKIP LOCKED) expired",
 	STATEMENT_ARGS(TIMESTAMPTZOID)
 };
 
 static Statement delete_keys = {
-	.sql = "WITH deleted AS (DELETE FROM ONLY apikeys.key"
+	.sql = "WITH deleted AS (DELETE FROM ONLY apikeys_data.key"
 	" WHERE id OPERATOR(pg_catalog.=) ANY ($1)"
 	" RETURNING id, name, key_prefix)"
 	" " ADD_EVENT

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * keys.h
- *	  The statements on apikeys.key and apikeys.event.
+ *	  The statements on apikeys_data.key and apikeys_data.event.
  *
  * SPDX-License-Identifier: PostgreSQL
  *

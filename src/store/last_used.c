@@ -25,15 +25,15 @@
 static Statement last_use_is_due = {
 	.sql = "SELECT u.last_used_at IS NULL"
 	" OR u.last_used_at OPERATOR(pg_catalog.<=) $2"
-	" FROM apikeys.usage u"
+	" FROM apikeys_data.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) $1",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
 };
 
 static Statement update_last_use = {
-	.sql = "UPDATE apikeys.usage SET last_used_at = $2"
+	.sql = "UPDATE apikeys_data.usage SET last_used_at = $2"
 	" WHERE key_id OPERATOR(pg_catalog.=) ANY ("
-	"SELECT u.key_id FROM apikeys.usage u"
+	"SELECT u.key_id FROM apikeys_data.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) $1"
 	" AND (u.last_used_at IS NULL OR u.last_used_at OPERATOR(pg_catalog.<) $2)"
 	" FOR UPDATE SKIP LOCKED)",
@@ -41,7 +41,7 @@ static Statement update_last_use = {
 };
 
 static Statement insert_last_use = {
-	.sql = "INSERT INTO apikeys.usage (key_id, last_used_at)"
+	.sql = "INSERT INTO apikeys_data.usage (key_id, last_used_at)"
 	" SELECT $1, $2 WHERE apikeys.try_lock_use($1)"
 	" ON CONFLICT (key_id) DO NOTHING",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
@@ -56,25 +56,25 @@ static Statement persist_uses = {
 	"SELECT d.key_id, d.used_at, d.n FROM ROWS FROM ("
 	"pg_catalog.unnest($1), pg_catalog.unnest($2))"
 	" WITH ORDINALITY AS d(key_id, used_at, n)),"
-	" locked AS MATERIALIZED (SELECT u.key_id FROM apikeys.usage u"
+	" locked AS MATERIALIZED (SELECT u.key_id FROM apikeys_data.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY ($1)"
 	" ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
-	" updated AS (UPDATE apikeys.usage u SET last_used_at = use.used_at"
+	" updated AS (UPDATE apikeys_data.usage u SET last_used_at = use.used_at"
 	" FROM use JOIN locked ON locked.key_id OPERATOR(pg_catalog.=) use.key_id"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) use.key_id"
 	" AND (u.last_used_at IS NULL OR u.last_used_at OPERATOR(pg_catalog.<) use.used_at)"
 	" RETURNING u.key_id),"
-	" inserted AS (INSERT INTO apikeys.usage (key_id, last_used_at)"
+	" inserted AS (INSERT INTO apikeys_data.usage (key_id, last_used_at)"
 	" SELECT use.key_id, use.used_at FROM use"
-	" JOIN apikeys.key k ON k.id OPERATOR(pg_catalog.=) use.key_id"
-	" WHERE NOT EXISTS (SELECT FROM apikeys.usage u"
+	" JOIN apikeys_data.key k ON k.id OPERATOR(pg_catalog.=) use.key_id"
+	" WHERE NOT EXISTS (SELECT FROM apikeys_data.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) use.key_id)"
 	" ORDER BY use.key_id"
 	" ON CONFLICT (key_id) DO NOTHING RETURNING key_id)"
 	" SELECT use.n, k.id IS NULL,"
 	" updated.key_id IS NOT NULL OR inserted.key_id IS NOT NULL"
 	" FROM use"
-	" LEFT JOIN apikeys.key k ON k.id OPERATOR(pg_catalog.=) use.key_id"
+	" LEFT JOIN apikeys_data.key k ON k.id OPERATOR(pg_catalog.=) use.key_id"
 	" LEFT JOIN locked ON locked.key_id OPERATOR(pg_catalog.=) use.key_id"
 	" LEFT JOIN updated ON updated.key_id OPERATOR(pg_catalog.=) use.key_id"
 	" LEFT JOIN inserted ON inserted.key_id OPERATOR(pg_catalog.=) use.key_id"

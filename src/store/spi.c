@@ -27,7 +27,7 @@
 #include "store/catalog.h"
 #include "store/spi.h"
 
-/* Returns the owner of apikeys.key, with whose rights the store works. */
+/* Returns the owner of apikeys_data.key, with whose rights the store works. */
 static Oid
 table_owner(void)
 {
@@ -203,7 +203,7 @@ store_not_written(const char *table)
 	ereport(ERROR,
 			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 			 errmsg("%s was not written", table),
-			 errhint("Look for a trigger on apikeys.%s or apikeys.event that prevents it.",
+			 errhint("Look for a trigger on apikeys_data.%s or apikeys_data.event that prevents it.",
 					 table)));
 }
 
@@ -254,7 +254,7 @@ store_read_info(Statement *statement, const char *view, const pg_uuid_t *id)
 	return info;
 }
 
-/* Returns the role that called the store, for apikeys.event. */
+/* Returns the role that called the store, for apikeys_data.event. */
 Datum
 store_acting_role(const StoreScope *scope)
 {

@@ -61,7 +61,7 @@ extern Datum store_acting_role(const StoreScope *scope);
  * Every statement that changes keys or budgets inserts its events itself, and
  * returns their number, so that no change is without its event.
  */
-#define ADD_EVENT "INSERT INTO apikeys.event (at, acting_role, action, key_id, details)"
+#define ADD_EVENT "INSERT INTO apikeys_data.event (at, acting_role, action, key_id, details)"
 
 /*
  * What an update changed: {"member": {"from": value, "to": value}, ...}.

@@ -7,7 +7,7 @@
  * SPDX-License-Identifier: PostgreSQL
  *
  * A transaction that records usage never waits: it only appends to
- * usage_entry, and there is no foreign key to apikeys.key, since its check
+ * usage_entry, and there is no foreign key to apikeys_data.key, since its check
  * would lock the row of a hot key.  One flush at a time rolls up what was
  * appended.
  *
@@ -30,22 +30,22 @@
  * Sums of tokens saturate at the largest bigint.
  */
 static Statement roll_up = {
-	.sql = "WITH batch AS MATERIALIZED (SELECT e.id, e.key_id FROM apikeys.usage_entry e"
+	.sql = "WITH batch AS MATERIALIZED (SELECT e.id, e.key_id FROM apikeys_data.usage_entry e"
 	" ORDER BY e.id LIMIT $1 OFFSET $2 FOR UPDATE SKIP LOCKED),"
-	" free AS MATERIALIZED (SELECT u.key_id FROM apikeys.usage u"
+	" free AS MATERIALIZED (SELECT u.key_id FROM apikeys_data.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (SELECT b.key_id FROM batch b)"
 	" ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
-	" taken AS (DELETE FROM apikeys.usage_entry e USING batch"
+	" taken AS (DELETE FROM apikeys_data.usage_entry e USING batch"
 	" WHERE e.id OPERATOR(pg_catalog.=) batch.id"
 	" AND (EXISTS (SELECT FROM free WHERE free.key_id OPERATOR(pg_catalog.=) batch.key_id)"
-	" OR (NOT EXISTS (SELECT FROM apikeys.usage u"
+	" OR (NOT EXISTS (SELECT FROM apikeys_data.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) batch.key_id)"
 	" AND ($3 OR apikeys.try_lock_use(batch.key_id))))"
 	" RETURNING e.key_id, e.recorded_at, e.tokens, e.cost, e.budget_id, e.budget_period),"
 	" live AS MATERIALIZED (SELECT t.key_id, t.tokens, t.cost,"
 	" pg_catalog.timezone('UTC', t.recorded_at)::pg_catalog.date AS day FROM taken t"
-	" JOIN apikeys.key k ON k.id OPERATOR(pg_catalog.=) t.key_id),"
-	" total AS (INSERT INTO apikeys.usage AS u"
+	" JOIN apikeys_data.key k ON k.id OPERATOR(pg_catalog.=) t.key_id),"
+	" total AS (INSERT INTO apikeys_data.usage AS u"
 	" (key_id, total_requests, total_tokens, total_cost)"
 	" SELECT live.key_id, pg_catalog.count(*),"
 	" LEAST(pg_catalog.sum(live.tokens), 9223372036854775807), pg_catalog.sum(live.cost)"
@@ -55,7 +55,7 @@ static Statement roll_up = {
 	" total_tokens = LEAST(u.total_tokens::pg_catalog.numeric"
 	" OPERATOR(pg_catalog.+) excluded.total_tokens, 9223372036854775807),"
 	" total_cost = u.total_cost OPERATOR(pg_catalog.+) excluded.total_cost),"
-	" daily AS (INSERT INTO apikeys.usage_day AS d (key_id, day, requests, tokens, cost)"
+	" daily AS (INSERT INTO apikeys_data.usage_day AS d (key_id, day, requests, tokens, cost)"
 	" SELECT live.key_id, live.day, pg_catalog.count(*),"
 	" LEAST(pg_catalog.sum(live.tokens), 9223372036854775807), pg_catalog.sum(live.cost)"
 	" FROM live GROUP BY live.key_id, live.day ORDER BY live.key_id, live.day"
@@ -64,9 +64,9 @@ static Statement roll_up = {
 	" tokens = LEAST(d.tokens::pg_catalog.numeric"
 	" OPERATOR(pg_catalog.+) excluded.tokens, 9223372036854775807),"
 	" cost = d.cost OPERATOR(pg_catalog.+) excluded.cost),"
-	" spent AS (INSERT INTO apikeys.budget_period AS p (budget_id, started_at, spent)"
+	" spent AS (INSERT INTO apikeys_data.budget_period AS p (budget_id, started_at, spent)"
 	" SELECT t.budget_id, t.budget_period, pg_catalog.sum(t.cost) FROM taken t"
-	" JOIN apikeys.budget b ON b.id OPERATOR(pg_catalog.=) t.budget_id"
+	" JOIN apikeys_data.budget b ON b.id OPERATOR(pg_catalog.=) t.budget_id"
 	" GROUP BY t.budget_id, t.budget_period ORDER BY t.budget_id, t.budget_period"
 	" ON CONFLICT (budget_id, started_at) DO UPDATE SET"
 	" spent = p.spent OPERATOR(pg_catalog.+) excluded.spent)"
@@ -82,7 +82,7 @@ static Statement roll_up = {
 static Statement find_charge = {
 	.sql = "SELECT k.root_id, k.rate_limits, b.id, CASE WHEN b.id IS NOT NULL"
 	" THEN (apikeys.period_at(b.created_at, b.reset_every, $2)).started_at END"
-	" FROM apikeys.key k LEFT JOIN apikeys.budget b"
+	" FROM apikeys_data.key k LEFT JOIN apikeys_data.budget b"
 	" ON b.id OPERATOR(pg_catalog.=) k.budget_id"
 	" AND $3 OPERATOR(pg_catalog.>) 0::pg_catalog.numeric"
 	" WHERE k.id OPERATOR(pg_catalog.=) $1",
@@ -90,7 +90,7 @@ static Statement find_charge = {
 };
 
 static Statement add_usage = {
-	.sql = "INSERT INTO apikeys.usage_entry (key_id, recorded_at, tokens, cost,"
+	.sql = "INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost,"
 	" budget_id, budget_period) VALUES ($1, $2, $3, $4, $5, $6)",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, UUIDOID, TIMESTAMPTZOID)
 };
@@ -103,17 +103,17 @@ static Statement read_usage = {
 };
 
 static Statement delete_usage = {
-	.sql = "DELETE FROM apikeys.usage"
+	.sql = "DELETE FROM apikeys_data.usage"
 	" WHERE key_id OPERATOR(pg_catalog.=) ANY ("
-	"SELECT u.key_id FROM apikeys.usage u"
+	"SELECT u.key_id FROM apikeys_data.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY ($1)"
 	" FOR UPDATE SKIP LOCKED)",
 	STATEMENT_ARGS(UUIDARRAYOID)
 };
 
 static Statement delete_usage_days = {
-	.sql = "DELETE FROM apikeys.usage_day d USING ("
-	"SELECT l.key_id, l.day FROM apikeys.usage_day l"
+	.sql = "DELETE FROM apikeys_data.usage_day d USING ("
+	"SELECT l.key_id, l.day FROM apikeys_data.usage_day l"
 	" WHERE l.key_id OPERATOR(pg_catalog.=) ANY ($1)"
 	" FOR UPDATE SKIP LOCKED) l"
 	" WHERE d.key_id OPERATOR(pg_catalog.=) l.key_id"
@@ -123,15 +123,15 @@ static Statement delete_usage_days = {
 
 /* What a deletion has left because it was locked or written later. */
 static Statement delete_orphans = {
-	.sql = "WITH days AS (DELETE FROM apikeys.usage_day d"
-	" WHERE NOT EXISTS (SELECT FROM apikeys.key k"
+	.sql = "WITH days AS (DELETE FROM apikeys_data.usage_day d"
+	" WHERE NOT EXISTS (SELECT FROM apikeys_data.key k"
 	" WHERE k.id OPERATOR(pg_catalog.=) d.key_id)),"
-	" periods AS (DELETE FROM apikeys.budget_period p"
-	" WHERE NOT EXISTS (SELECT FROM apikeys.budget b"
+	" periods AS (DELETE FROM apikeys_data.budget_period p"
+	" WHERE NOT EXISTS (SELECT FROM apikeys_data.budget b"
 	" WHERE b.id OPERATOR(pg_catalog.=) p.budget_id))"
-	" DELETE FROM apikeys.usage WHERE key_id OPERATOR(pg_catalog.=) ANY ("
-	"SELECT u.key_id FROM apikeys.usage u"
-	" WHERE NOT EXISTS (SELECT FROM apikeys.key k"
+	" DELETE FROM apikeys_data.usage WHERE key_id OPERATOR(pg_catalog.=) ANY ("
+	"SELECT u.key_id FROM apikeys_data.usage u"
+	" WHERE NOT EXISTS (SELECT FROM apikeys_data.key k"
 	" WHERE k.id OPERATOR(pg_catalog.=) u.key_id)"
 	" FOR UPDATE SKIP LOCKED)",
 };

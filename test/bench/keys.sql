@@ -12,7 +12,7 @@ LANGUAGE SQL IMMUTABLE RETURN 'gw-' || md5(i::text);
 CREATE FUNCTION bench.id(i bigint) RETURNS uuid
 LANGUAGE SQL IMMUTABLE RETURN md5('id ' || i)::uuid;
 
-INSERT INTO apikeys.key (id, root_id, key_hash, key_prefix, name, user_id,
+INSERT INTO apikeys_data.key (id, root_id, key_hash, key_prefix, name, user_id,
                          permissions, metadata, expires_at)
 SELECT bench.id(i), bench.id(i), digest(bench.raw_key(i), 'sha256'),
        'gw-' || substr(md5(i::text), 1, 1) || '...' || right(md5(i::text), 4),
@@ -23,7 +23,7 @@ FROM generate_series(1, :keys) i;
 -- Keys for which everything is checked: addresses, permissions, all limits,
 -- and a budget that they share.
 SELECT apikey_budget_create('bench', 1e15) AS budget \gset
-INSERT INTO apikeys.key (id, root_id, key_hash, key_prefix, name, budget_id,
+INSERT INTO apikeys_data.key (id, root_id, key_hash, key_prefix, name, budget_id,
                          permissions, rate_limits, allowed_ips)
 SELECT bench.id(-i), bench.id(-i), digest('gw-' || md5('limited ' || i), 'sha256'),
        'gw-l...', 'limited key ' || i, :'budget',

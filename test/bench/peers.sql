@@ -20,7 +20,7 @@ CREATE TABLE hand.api_key (
 
 INSERT INTO hand.api_key
 SELECT id, key_hash, key_prefix, name, user_id, permissions, metadata, enabled, expires_at, revoked_at
-FROM apikeys.key;
+FROM apikeys_data.key;
 
 VACUUM (FREEZE, ANALYZE) hand.api_key;
 
@@ -54,5 +54,5 @@ BEGIN
     expires_at := key.expires_at;
 END $$;
 
--- A table like apikeys.key, for plain INSERTs.
-CREATE TABLE bench.plain (LIKE apikeys.key INCLUDING ALL);
+-- A table like apikeys_data.key, for plain INSERTs.
+CREATE TABLE bench.plain (LIKE apikeys_data.key INCLUDING ALL);

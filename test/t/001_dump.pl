@@ -61,7 +61,7 @@ sub make_source
 			"SELECT raw_key FROM apikey_generate('$what'$arguments)");
 	}
 
-	my $id = q{(SELECT id FROM apikeys.key WHERE name = '%s')};
+	my $id = q{(SELECT id FROM apikeys_data.key WHERE name = '%s')};
 	$raw{successor} = $node->safe_psql($dbname,
 		sprintf("SELECT raw_key FROM apikey_rotate($id)", 'rotated'));
 	$raw{next} = $node->safe_psql($dbname,
@@ -73,7 +73,7 @@ sub make_source
 		sprintf("SELECT apikey_revoke($id)", 'revoked'),
 		sprintf("SELECT apikey_delete($id)", 'deleted'),
 		"SELECT apikey_import(digest('made-elsewhere', 'sha256'), 'imported', 'made...here', created_at => '2001-02-03')",
-		"UPDATE apikeys.key SET created_at = now() - interval '2 days', expires_at = now() - interval '1 day' WHERE name = 'expired'",
+		"UPDATE apikeys_data.key SET created_at = now() - interval '2 days', expires_at = now() - interval '1 day' WHERE name = 'expired'",
 		"SELECT apikey_grant('app', 'read')");
 
 	return %raw;
@@ -105,7 +105,7 @@ sub contents
 			"SELECT t FROM apikeys.$table t ORDER BY t::text COLLATE \"C\"");
 	}
 	$contents{sequences} = $node->safe_psql($dbname,
-		"SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'apikeys' ORDER BY 1"
+		"SELECT sequencename, last_value FROM pg_sequences WHERE schemaname LIKE 'apikeys%' ORDER BY 1"
 	);
 	$contents{rights} = $node->safe_psql($dbname,
 		"SELECT oid::regprocedure::text COLLATE \"C\" FROM pg_proc WHERE proacl::text LIKE '%app=X/%' ORDER BY 1"
@@ -153,13 +153,13 @@ foreach my $source (sort keys %sources)
 
 	is(verify("from_$source", %raw), $expected_codes, "$source: keys in every state");
 	is( $node->safe_psql("from_$source",
-			'SELECT DISTINCT action FROM apikeys.event ORDER BY 1'),
+			'SELECT DISTINCT action FROM apikeys_data.event ORDER BY 1'),
 		join("\n", qw(budget_create delete generate grant import revoke rotate update)),
 		"$source: events of every kind");
 
 	# Bring to the tables what is only noted yet.
 	$node->safe_psql("from_$source", q{
-		SELECT apikey_record_usage(id, 10, 0.5) FROM apikeys.key WHERE name = 'full';
+		SELECT apikey_record_usage(id, 10, 0.5) FROM apikeys_data.key WHERE name = 'full';
 		SELECT apikey_flush()});
 	my $before = contents("from_$source");
 	isnt($before->{usage}, '', "$source: a last use");
@@ -190,18 +190,18 @@ foreach my $source (sort keys %sources)
 
 		# Life goes on.
 		is( $node->safe_psql($copy, q{
-				WITH before AS MATERIALIZED (SELECT max(id) AS id FROM apikeys.event),
+				WITH before AS MATERIALIZED (SELECT max(id) AS id FROM apikeys_data.event),
 				new AS MATERIALIZED (SELECT before.id FROM before, apikey_generate('new'))
 				SELECT count(*) FROM new}),
 			1,
 			"$test: a new key");
 		is( $node->safe_psql($copy, q{
-				SELECT key.name, event.id > ALL (SELECT id FROM apikeys.event e WHERE e.key_id <> key.id)
-				FROM apikeys.event JOIN apikeys.key ON key.id = event.key_id WHERE key.name = 'new'}),
+				SELECT key.name, event.id > ALL (SELECT id FROM apikeys_data.event e WHERE e.key_id <> key.id)
+				FROM apikeys_data.event JOIN apikeys_data.key ON key.id = event.key_id WHERE key.name = 'new'}),
 			'new|t',
 			"$test: event numbers go on");
 		$node->safe_psql($copy,
-			"SELECT apikey_revoke(id) FROM apikeys.key WHERE name = 'plain'");
+			"SELECT apikey_revoke(id) FROM apikeys_data.key WHERE name = 'plain'");
 		is(verify($copy, plain => $raw{plain}), 'plain|REVOKED', "$test: a restored key is revoked");
 		is( verify("from_$source", plain => $raw{plain}),
 			'plain|VALID', "$test: the source is another database");

@@ -57,7 +57,7 @@ sub count_events
 	my ($action) = @_;
 
 	return $node->safe_psql('postgres',
-		"SELECT count(*) FROM apikeys.event WHERE action = '$action'");
+		"SELECT count(*) FROM apikeys_data.event WHERE action = '$action'");
 }
 
 # What is lost without further ado
@@ -65,7 +65,7 @@ crash_after(q{INSERT INTO control VALUES ('lost')});
 is($node->safe_psql('postgres', 'SELECT count(*) FROM control'),
 	0, 'control: an asynchronous commit is lost');
 
-my $key = q{(SELECT id FROM apikeys.key WHERE name = 'key')};
+my $key = q{(SELECT id FROM apikeys_data.key WHERE name = 'key')};
 my $raw_key = crash_after(q{SELECT raw_key FROM apikey_generate('key')});
 is(verify($raw_key), 'VALID|key', 'generate');
 is(count_events('generate'), 1, 'generate: its event');
@@ -83,7 +83,7 @@ is(verify($raw_key), 'REVOKED|key', 'rotate: the old key');
 is(verify($successor), 'DISABLED|key (rotated)', 'rotate: the new key');
 is(count_events('rotate'), 1, 'rotate: its event');
 
-crash_after(q{SELECT apikey_revoke(id) FROM apikeys.key WHERE name = 'imported'});
+crash_after(q{SELECT apikey_revoke(id) FROM apikeys_data.key WHERE name = 'imported'});
 is(verify('made elsewhere'), 'REVOKED|imported', 'revoke');
 is(count_events('revoke'), 1, 'revoke: its event');
 
@@ -94,10 +94,10 @@ is(count_events('delete'), 1, 'delete: its event');
 crash_after(q{SELECT apikey_budget_create('pool', 2)});
 is($node->safe_psql('postgres', 'SELECT name, max_cost FROM apikeys.budget_info'),
 	'pool|2', 'budget_create');
-crash_after(q{SELECT apikey_budget_update(id, '{"max_cost": 1}') FROM apikeys.budget});
+crash_after(q{SELECT apikey_budget_update(id, '{"max_cost": 1}') FROM apikeys_data.budget});
 is($node->safe_psql('postgres', 'SELECT max_cost FROM apikeys.budget_info'),
 	'1', 'budget_update');
-crash_after(q{SELECT apikey_record_usage(apikey_import(sha256('spender'), 'spender', '...', budget_id => id), cost => 1) FROM apikeys.budget});
+crash_after(q{SELECT apikey_record_usage(apikey_import(sha256('spender'), 'spender', '...', budget_id => id), cost => 1) FROM apikeys_data.budget});
 is($node->safe_psql('postgres', q{SELECT code FROM apikey_verify('spender')}),
 	'BUDGET_EXCEEDED', 'record_usage');
 
@@ -106,7 +106,7 @@ crash_after(q{
 	BEGIN;
 	INSERT INTO control VALUES ('taken along');
 	SAVEPOINT here;
-	SELECT apikey_delete(id) FROM apikeys.key WHERE name = 'imported';
+	SELECT apikey_delete(id) FROM apikeys_data.key WHERE name = 'imported';
 	RELEASE here;
 	INSERT INTO control VALUES ('taken along');
 	COMMIT});

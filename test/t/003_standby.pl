@@ -40,9 +40,9 @@ is($session->query_safe(verify($_)), 'VALID', "standby: $_, before")
 
 $primary->safe_psql(
 	'postgres', q{
-	SELECT apikey_revoke(id) FROM apikeys.key WHERE name = 'revoked';
-	SELECT apikey_update(id, '{"enabled": false}') FROM apikeys.key WHERE name = 'disabled';
-	SELECT apikey_delete(id) FROM apikeys.key WHERE name = 'deleted';
+	SELECT apikey_revoke(id) FROM apikeys_data.key WHERE name = 'revoked';
+	SELECT apikey_update(id, '{"enabled": false}') FROM apikeys_data.key WHERE name = 'disabled';
+	SELECT apikey_delete(id) FROM apikeys_data.key WHERE name = 'deleted';
 	SELECT apikey_import(digest('new-key', 'sha256'), 'new', 'new...key')});
 $primary->wait_for_catchup($standby);
 
@@ -72,7 +72,7 @@ foreach my $change (
 {
 	my ($ret, $stdout, $stderr) = $standby->psql(
 		'postgres',
-		"SELECT $change FROM apikeys.key WHERE name = 'kept'",
+		"SELECT $change FROM apikeys_data.key WHERE name = 'kept'",
 		extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
 
 	like($stderr, qr/ERROR:  25006/, "standby: $change is refused");

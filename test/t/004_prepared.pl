@@ -20,7 +20,7 @@ $node->safe_psql(
 	SELECT apikey_import(digest('test-key', 'sha256'), 'one', 'test...key')});
 
 my $verify = q{SELECT code FROM apikey_verify('test-key')};
-my $revoke = q{SELECT apikey_revoke(id) FROM apikeys.key};
+my $revoke = q{SELECT apikey_revoke(id) FROM apikeys_data.key};
 
 # An old snapshot, in a session that has seen the key
 my $session = $node->background_psql('postgres');
@@ -51,7 +51,7 @@ $node->safe_psql('postgres', qq{
 # Through a crash; the key stays locked against other changes meanwhile.
 $node->safe_psql('postgres', q{
 	BEGIN;
-	SELECT apikey_revoke(id) FROM apikeys.key WHERE name = 'two';
+	SELECT apikey_revoke(id) FROM apikeys_data.key WHERE name = 'two';
 	PREPARE TRANSACTION 'revoke'});
 $node->stop('immediate');
 $node->start;
@@ -60,7 +60,7 @@ is($node->safe_psql('postgres', "SELECT code FROM apikey_verify('$raw_key')"),
 
 my ($ret, $stdout, $stderr) = $node->psql('postgres', q{
 	SET lock_timeout = '1s';
-	SELECT apikey_delete(id) FROM apikeys.key WHERE name = 'two'},
+	SELECT apikey_delete(id) FROM apikeys_data.key WHERE name = 'two'},
 	extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
 like($stderr, qr/ERROR:  55P03/, 'prepared, after a crash: the key is locked');
 

@@ -41,8 +41,8 @@ $node->safe_psql('postgres', 'SELECT apikey_flush()');
 my $holder = $node->background_psql('postgres');
 $holder->query_safe(q{
 	BEGIN;
-	SELECT count(*) FROM (SELECT FROM apikeys.key FOR UPDATE) k;
-	SELECT count(*) FROM (SELECT FROM apikeys.usage FOR UPDATE) u});
+	SELECT count(*) FROM (SELECT FROM apikeys_data.key FOR UPDATE) k;
+	SELECT count(*) FROM (SELECT FROM apikeys_data.usage FOR UPDATE) u});
 
 # One session holds the strings of the others.
 my $strings = $node->background_psql('postgres');
@@ -58,7 +58,7 @@ $node->safe_psql('postgres', "$verify; CHECKPOINT");
 my $state = q{
 	SELECT pg_current_wal_insert_lsn(),
 	       pg_snapshot_xmax(pg_current_snapshot()) AS next_xid,
-	       (SELECT string_agg(ctid::text || xmin, ' ') FROM apikeys.usage) AS usage};
+	       (SELECT string_agg(ctid::text || xmin, ' ') FROM apikeys_data.usage) AS usage};
 my $records = 'SELECT wal_records FROM pg_stat_wal';
 
 my $before = '';
@@ -108,7 +108,7 @@ wait_for($node, 'postgres', sprintf('SELECT valid = %d FROM apikeys.stats', ($se
 	'every verify was counted');
 is($node->safe_psql('postgres', q{
 		SELECT i.last_used_at > u.last_used_at FROM apikeys.info i
-		JOIN apikeys.usage u ON u.key_id = i.id WHERE i.name = 'hot'}),
+		JOIN apikeys_data.usage u ON u.key_id = i.id WHERE i.name = 'hot'}),
 	't', 'the last use is seen, and not written');
 
 # Transactions that may not write, and the one that waits for a safe snapshot
@@ -118,7 +118,7 @@ foreach my $mode (
 	'ISOLATION LEVEL REPEATABLE READ READ ONLY',
 	'ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE')
 {
-	$node->safe_psql('postgres', "DELETE FROM apikeys.key WHERE name = 'cold'");
+	$node->safe_psql('postgres', "DELETE FROM apikeys_data.key WHERE name = 'cold'");
 	add_keys($node, 'postgres', 'cold');
 	is($node->safe_psql('postgres', "BEGIN $mode; SELECT code FROM apikey_verify('cold-key'); COMMIT"),
 		'VALID', "$mode: verify works");
@@ -129,9 +129,9 @@ $node->safe_psql('postgres', 'SELECT apikey_flush()');
 isnt(stored_use($node, 'postgres', 'cold'), '', 'until the next flush');
 
 # Control: a wait would have been logged.
-$holder->query_safe("BEGIN; SELECT count(*) FROM (SELECT FROM apikeys.key FOR UPDATE) k");
+$holder->query_safe("BEGIN; SELECT count(*) FROM (SELECT FROM apikeys_data.key FOR UPDATE) k");
 my $waiter = $node->background_psql('postgres');
-$waiter->query_until(qr/go/, "\\echo go\nUPDATE apikeys.key SET name = name;\n");
+$waiter->query_until(qr/go/, "\\echo go\nUPDATE apikeys_data.key SET name = name;\n");
 ok($node->wait_for_log(qr/still waiting for/, $log_before), 'control: a lock wait is logged');
 $holder->query_safe('COMMIT');
 

@@ -20,7 +20,7 @@ my $node = start_node(
 add_keys($node, 'postgres', 'hot', 'seldom', 'off', 'zero', 'ahead', 'lowered');
 
 my $writes = q{SELECT coalesce(sum(n_tup_ins + n_tup_upd), 0)
-	FROM pg_stat_user_tables WHERE schemaname = 'apikeys' AND relname = 'usage'};
+	FROM pg_stat_user_tables WHERE schemaname = 'apikeys_data' AND relname = 'usage'};
 
 # Each write, as it happens
 $node->safe_psql('postgres', q{
@@ -31,8 +31,8 @@ $node->safe_psql('postgres', q{
 	  INSERT INTO public.history (key_id, last_used_at) VALUES (NEW.key_id, NEW.last_used_at);
 	  RETURN NULL;
 	END $$;
-	CREATE TRIGGER note_write AFTER INSERT OR UPDATE ON apikeys.usage FOR EACH ROW EXECUTE FUNCTION note_write();
-	ALTER TABLE apikeys.usage ENABLE ALWAYS TRIGGER note_write});
+	CREATE TRIGGER note_write AFTER INSERT OR UPDATE ON apikeys_data.usage FOR EACH ROW EXECUTE FUNCTION note_write();
+	ALTER TABLE apikeys_data.usage ENABLE ALWAYS TRIGGER note_write});
 my $of_hot = 'FROM history WHERE key_id = ' . id_of('hot');
 
 sub verify_many
@@ -66,7 +66,7 @@ sub flush
 
 # An interval that does not end: one write.  The flush worker runs all the while.
 verify_many(50_000);
-wait_for($node, 'postgres', 'SELECT count(*) = 1 FROM apikeys.usage', 'the first use is written');
+wait_for($node, 'postgres', 'SELECT count(*) = 1 FROM apikeys_data.usage', 'the first use is written');
 verify_many(50_000);
 wait_for_flush_worker($node, 'postgres');
 is($node->safe_psql('postgres', "SELECT count(*) $of_hot"), 1, '100,000 verifies in one interval: one write');
@@ -75,7 +75,7 @@ is($node->safe_psql('postgres', "SELECT count(*) $of_hot"), 1, '100,000 verifies
 wait_until('though later uses are seen', sub {
 	verify_many(1);
 	return $node->safe_psql('postgres', q{
-		SELECT i.last_used_at > u.last_used_at FROM apikeys.info i JOIN apikeys.usage u ON u.key_id = i.id
+		SELECT i.last_used_at > u.last_used_at FROM apikeys.info i JOIN apikeys_data.usage u ON u.key_id = i.id
 		WHERE i.name = 'hot'}) eq 't';
 });
 
@@ -140,13 +140,13 @@ wait_until('a later use is seen', sub {
 wait_for_flush_worker($node, 'postgres');
 is(stored_use($node, 'postgres', 'lowered'), $first, 'a use that is not due is not written');
 set('last_used_throttle', '0');
-wait_for($node, 'postgres', "SELECT last_used_at > '$first' FROM apikeys.usage WHERE key_id = ${\id_of('lowered')}",
+wait_for($node, 'postgres', "SELECT last_used_at > '$first' FROM apikeys_data.usage WHERE key_id = ${\id_of('lowered')}",
 	'it is due with a shorter throttle');
 
 # The stored use is ahead of the clock, as after a step back.
 verify($node, 'postgres', 'ahead');
 flush();
-$node->safe_psql('postgres', "UPDATE apikeys.usage SET last_used_at = '2100-01-01' WHERE key_id = " . id_of('ahead'));
+$node->safe_psql('postgres', "UPDATE apikeys_data.usage SET last_used_at = '2100-01-01' WHERE key_id = " . id_of('ahead'));
 $first = stored_use($node, 'postgres', 'ahead');
 foreach my $restarted (0, 1)
 {

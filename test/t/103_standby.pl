@@ -28,7 +28,7 @@ add_keys($primary, 'postgres', qw(both standby first snapshot revoked));
 $primary->safe_psql('postgres', "SELECT apikey_record_usage(${\id_of('both')}, 7, 0.5)");
 verify($primary, 'postgres', 'both');
 wait_for($primary, 'postgres',
-	'SELECT count(*) = 1 FROM apikeys.usage WHERE last_used_at IS NOT NULL AND total_requests = 1',
+	'SELECT count(*) = 1 FROM apikeys_data.usage WHERE last_used_at IS NOT NULL AND total_requests = 1',
 	'primary: last use and usage are written');
 
 $primary->backup('backup');
@@ -100,7 +100,7 @@ wait_for($standby, 'postgres', "SELECT count(*) = 1 $workers AND backend_type = 
 foreach my $name (sort keys %seen)
 {
 	wait_for($standby, 'postgres',
-		"SELECT last_used_at >= '$seen{$name}' FROM apikeys.usage WHERE key_id = ${\id_of($name)}",
+		"SELECT last_used_at >= '$seen{$name}' FROM apikeys_data.usage WHERE key_id = ${\id_of($name)}",
 		"promoted: the use of $name is written");
 	is(last_use($standby, 'postgres', $name), $seen{$name}, "promoted: the use of $name as it was seen");
 }

@@ -42,7 +42,7 @@ $node->safe_psql('postgres', q{
 
 my $script = q{
 \set n :n + 1
-SELECT apikey_record_usage(id, :n, :n * 0.001) FROM apikeys.key WHERE name = 'session ' || :client_id;
+SELECT apikey_record_usage(id, :n, :n * 0.001) FROM apikeys_data.key WHERE name = 'session ' || :client_id;
 SELECT code FROM apikey_verify('session ' || :client_id || '-key');
 };
 
@@ -79,10 +79,10 @@ my $from_info = q{
 	SELECT substr(name, 9), total_requests, total_tokens, trim_scale(total_cost) FROM apikeys.info};
 my $from_days = q{
 	SELECT substr(k.name, 9), sum(requests), sum(tokens), trim_scale(sum(d.cost))
-	FROM apikeys.key k JOIN apikeys.usage_day d ON d.key_id = k.id GROUP BY k.name};
+	FROM apikeys_data.key k JOIN apikeys_data.usage_day d ON d.key_id = k.id GROUP BY k.name};
 my $from_history = q{
 	SELECT substr(k.name, 9), sum(requests), sum(tokens), trim_scale(sum(h.cost))
-	FROM apikeys.key k, LATERAL apikey_usage_history(k.id) h GROUP BY k.name};
+	FROM apikeys_data.key k, LATERAL apikey_usage_history(k.id) h GROUP BY k.name};
 
 # Kills the process that a query gives, until the server has noticed: some die
 # by themselves before it hits them.
@@ -161,7 +161,7 @@ foreach my $round (1 .. $rounds)
 }
 
 # Rolled up, they are the same, by key and by day.
-wait_for($node, 'postgres', 'SELECT count(*) = 0 FROM apikeys.usage_entry', 'all entries are rolled up');
+wait_for($node, 'postgres', 'SELECT count(*) = 0 FROM apikeys_data.usage_entry', 'all entries are rolled up');
 my %total = totals($from_info);
 is_deeply(\%total, \%sum, 'the totals are the same');
 %total = totals($from_days);

@@ -38,7 +38,7 @@ sub burden
 
 	$node->safe_psql($dbname, qq{
 		SELECT count(v.code) FROM generate_series(1, $keys) n, LATERAL apikey_verify('k' || n || '-key') v;
-		SELECT count(apikey_record_usage(id, n, 0.01)::text) FROM apikeys.key, generate_series(1, $entries / $keys) n});
+		SELECT count(apikey_record_usage(id, n, 0.01)::text) FROM apikeys_data.key, generate_series(1, $entries / $keys) n});
 }
 
 # psql's answer to a statement: true if it went well.
@@ -63,14 +63,14 @@ sub check_other
 		SELECT total_requests FROM apikey_usage($id)});
 
 	$total =~ s/\s//g;
-	wait_for($node, 'other', "SELECT total_requests >= $total FROM apikeys.usage WHERE key_id = $id",
+	wait_for($node, 'other', "SELECT total_requests >= $total FROM apikeys_data.usage WHERE key_id = $id",
 		"$what: the other database is flushed");
 }
 
 my $other = start_load($node, 'other', qq{
 \\set n random(1, $keys)
 SELECT code FROM apikey_verify('k:n-key');
-SELECT apikey_record_usage(id, 1, 0.001) FROM apikeys.key WHERE name = 'k' || :n;
+SELECT apikey_record_usage(id, 1, 0.001) FROM apikeys_data.key WHERE name = 'k' || :n;
 }, '--client', 4, '--rate', 200, '--time', 600);
 
 # DROP DATABASE, right after its sessions have left
@@ -91,9 +91,9 @@ check_other('DROP DATABASE');
 add_database('victim');
 my $load = start_load($node, 'victim', q{
 SELECT code FROM apikey_verify('k1-key');
-SELECT apikey_record_usage(id, 1, 0.001) FROM apikeys.key WHERE name = 'k2';
+SELECT apikey_record_usage(id, 1, 0.001) FROM apikeys_data.key WHERE name = 'k2';
 }, '--client', 4, '--time', 600);
-wait_for($node, 'victim', 'SELECT sum(total_requests) > 100 FROM apikeys.usage', 'the load runs');
+wait_for($node, 'victim', 'SELECT sum(total_requests) > 100 FROM apikeys_data.usage', 'the load runs');
 within_5_seconds('DROP DATABASE ... WITH (FORCE) under load',
 	sub { succeeds('DROP DATABASE victim WITH (FORCE)') });
 end_load($load);
@@ -106,7 +106,7 @@ foreach my $entries (300, 60_000)
 	within_5_seconds("CREATE DATABASE ... TEMPLATE with $entries entries pending",
 		sub { succeeds('CREATE DATABASE copy TEMPLATE source') });
 	is($node->safe_psql('copy', "SELECT code FROM apikey_verify('k1-key')"), 'VALID', 'the copy works');
-	wait_for($node, 'copy', "SELECT last_used_at IS NOT NULL FROM apikeys.usage WHERE key_id = ${\id_of('k1')}",
+	wait_for($node, 'copy', "SELECT last_used_at IS NOT NULL FROM apikeys_data.usage WHERE key_id = ${\id_of('k1')}",
 		'the copy is flushed');
 	$node->safe_psql('source', 'SELECT apikey_flush()');
 	my $sums = 'SELECT sum(total_requests), sum(total_tokens), sum(total_cost) FROM apikeys.info';
@@ -117,7 +117,7 @@ foreach my $entries (300, 60_000)
 # ALTER DATABASE wants to be alone as well.
 burden('source', 3_000);
 within_5_seconds('ALTER DATABASE ... RENAME', sub { succeeds('ALTER DATABASE source RENAME TO renamed') });
-wait_for($node, 'renamed', 'SELECT count(*) = 0 FROM apikeys.usage_entry', 'the renamed database is flushed');
+wait_for($node, 'renamed', 'SELECT count(*) = 0 FROM apikeys_data.usage_entry', 'the renamed database is flushed');
 
 # DROP EXTENSION.  A session of the load that deadlocks with it gives way at
 # once, so only a worker could keep it waiting.
@@ -129,10 +129,10 @@ foreach my $times (1 .. 3)
 	$load = start_load($node, 'victim', qq{
 \\set n random(1, $keys)
 SELECT code FROM apikey_verify('k:n-key');
-SELECT apikey_record_usage(id, 1, 0.001) FROM apikeys.key WHERE name = 'k' || :n;
+SELECT apikey_record_usage(id, 1, 0.001) FROM apikeys_data.key WHERE name = 'k' || :n;
 }, '--client', 4, '--time', 600);
 	delete $ENV{PGOPTIONS};
-	wait_for($node, 'victim', 'SELECT sum(total_requests) > 3000 FROM apikeys.usage', 'the load runs');
+	wait_for($node, 'victim', 'SELECT sum(total_requests) > 3000 FROM apikeys_data.usage', 'the load runs');
 	within_5_seconds('DROP EXTENSION under load', sub {
 		my ($ret, $stdout, $stderr) = $node->psql('victim', q{
 			SET deadlock_timeout = '10s';
@@ -146,7 +146,7 @@ SELECT apikey_record_usage(id, 1, 0.001) FROM apikeys.key WHERE name = 'k' || :n
 	add_extension($node, 'victim');
 	add_keys($node, 'victim', 'k1');
 	is($node->safe_psql('victim', "SELECT code FROM apikey_verify('k1-key')"), 'VALID', 'CREATE EXTENSION again');
-	wait_for($node, 'victim', 'SELECT count(*) = 1 FROM apikeys.usage WHERE last_used_at IS NOT NULL',
+	wait_for($node, 'victim', 'SELECT count(*) = 1 FROM apikeys_data.usage WHERE last_used_at IS NOT NULL',
 		'what is new is flushed');
 	is($node->safe_psql('victim', 'SELECT count(*) FROM apikeys.info WHERE total_requests > 0'),
 		0, 'what was before is gone');
@@ -166,8 +166,8 @@ burden('renamed', 30_000);
 within_5_seconds('fast shutdown', sub { $node->stop('fast', fail_ok => 1) });
 end_load($other);
 $node->start;
-wait_for($node, 'renamed', 'SELECT count(*) = 0 FROM apikeys.usage_entry', 'afterwards the rest is flushed');
-wait_for($node, 'other', 'SELECT count(*) = 0 FROM apikeys.usage_entry', 'in each database');
+wait_for($node, 'renamed', 'SELECT count(*) = 0 FROM apikeys_data.usage_entry', 'afterwards the rest is flushed');
+wait_for($node, 'other', 'SELECT count(*) = 0 FROM apikeys_data.usage_entry', 'in each database');
 wait_for($node, 'other', 'SELECT pending = 0 FROM apikeys.stats', 'and nothing is pending');
 is(count_in_log($node, qr/PANIC:|TRAP:|was terminated by signal/), 0, 'no process crashed');
 

@@ -22,8 +22,8 @@ $node->safe_psql('postgres', 'CREATE DATABASE one');
 add_extension($node, 'one');
 add_keys($node, 'one', @names);
 $node->safe_psql('postgres', 'CREATE DATABASE two TEMPLATE one');
-is($node->safe_psql('one', 'SELECT array_agg(id ORDER BY id) FROM apikeys.key'),
-	$node->safe_psql('two', 'SELECT array_agg(id ORDER BY id) FROM apikeys.key'),
+is($node->safe_psql('one', 'SELECT array_agg(id ORDER BY id) FROM apikeys_data.key'),
+	$node->safe_psql('two', 'SELECT array_agg(id ORDER BY id) FROM apikeys_data.key'),
 	'both have the same ids');
 
 sub flush
@@ -36,7 +36,7 @@ sub flush
 my $all = q{SELECT count(v.code) FROM generate_series(1, 50) n,
 	LATERAL apikey_verify('k' || n || '-key') v WHERE v.valid};
 my $used = 'SELECT count(last_used_at) FROM apikeys.info';
-my $stored = 'SELECT count(last_used_at) FROM apikeys.usage';
+my $stored = 'SELECT count(last_used_at) FROM apikeys_data.usage';
 
 is($node->safe_psql('one', $all), 50, 'one: verified');
 is($node->safe_psql('one', $used), 50, 'one: the uses are seen');
@@ -127,7 +127,7 @@ is(stats($node, 'flush_errors'), 0, 'which is no error');
 add_extension($node, 'one');
 add_keys($node, 'one', @names);
 is($node->safe_psql('one', $all), 50, 'one: created again, all are used');
-wait_for($node, 'one', 'SELECT count(*) = 50 FROM apikeys.usage WHERE last_used_at IS NOT NULL', 'one: and flushed');
+wait_for($node, 'one', 'SELECT count(*) = 50 FROM apikeys_data.usage WHERE last_used_at IS NOT NULL', 'one: and flushed');
 $node->safe_psql('one', 'DROP EXTENSION apikeys');
 wait_for($node, 'postgres', 'SELECT entries_used = 0 FROM apikeys.stats',
 	'a dropped extension forgets what is flushed, too');

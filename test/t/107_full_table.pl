@@ -47,7 +47,7 @@ wait_for($node, 'postgres', 'SELECT valid = 1000 FROM apikeys.stats', 'all verif
 my $first = names('last_used_at IS NOT NULL');
 is(names('substr(name, 2)::int <= 16'), $first, 'the first 16 uses are seen');
 is($node->safe_psql('postgres', 'SELECT apikey_flush()'), 16, 'they are flushed');
-is(names('id IN (SELECT key_id FROM apikeys.usage)'), $first, 'and written');
+is(names('id IN (SELECT key_id FROM apikeys_data.usage)'), $first, 'and written');
 is(stats($node, 'entries_used, pending'), '16|0', 'nothing is pending');
 
 # Now there is nothing pending, and each new key takes the place of another.
@@ -55,7 +55,7 @@ is(verify_range(101, 116), 16, 'another 16 keys');
 is(stats($node, 'entries_used, pending, evictions'), '16|16|16', 'they take the places of the first');
 is(names('last_used_at IS NOT NULL AND substr(name, 2)::int <= 16'), $first, 'whose last use is in its table');
 $node->safe_psql('postgres', 'SELECT apikey_flush()');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys.usage'), 32, 'all are written');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys_data.usage'), 32, 'all are written');
 
 # Of those with nothing pending the one least recently used goes first.  Uses
 # are told apart by the second.
@@ -67,11 +67,11 @@ wait_until('a later second', sub {
 		FROM apikeys.info}) eq 't';
 });
 $node->safe_psql('postgres', 'SELECT apikey_flush()');
-my $stored = $node->safe_psql('postgres', 'SELECT count(*) FROM apikeys.usage');
+my $stored = $node->safe_psql('postgres', 'SELECT count(*) FROM apikeys_data.usage');
 is(verify_range(201, 208), 8, 'eight more keys');
 is(stats($node, 'evictions, pending'), '24|8', 'eight had to go');
 my $recent = names('substr(name, 2)::int BETWEEN 101 AND 108');
-$node->safe_psql('postgres', 'SELECT apikey_flush(); UPDATE apikeys.usage SET last_used_at = NULL');
+$node->safe_psql('postgres', 'SELECT apikey_flush(); UPDATE apikeys_data.usage SET last_used_at = NULL');
 is(names('last_used_at IS NOT NULL AND substr(name, 2)::int BETWEEN 101 AND 116'), $recent,
 	'those used last are still in memory');
 
@@ -96,7 +96,7 @@ wait_for($node, 'postgres', 'SELECT valid > 17000 FROM apikeys.stats', 'all veri
 foreach my $n (1 .. 20)
 {
 	verify($node, 'postgres', "k$n");
-	wait_for($node, 'postgres', "SELECT last_used_at IS NOT NULL FROM apikeys.usage WHERE key_id = ${\id_of(qq{k$n})}",
+	wait_for($node, 'postgres', "SELECT last_used_at IS NOT NULL FROM apikeys_data.usage WHERE key_id = ${\id_of(qq{k$n})}",
 		"k$n, one at a time: written");
 }
 

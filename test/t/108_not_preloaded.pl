@@ -31,7 +31,7 @@ my $usage = "SELECT total_requests, total_tokens, total_cost FROM apikey_usage($
 is($node->safe_psql('postgres', $usage), '2|7|0.75', 'usage is exact before the roll-up');
 cmp_ok($node->safe_psql('postgres', 'SELECT apikey_flush()'), '>', 0, 'apikey_flush() works');
 is($node->safe_psql('postgres', $usage), '2|7|0.75', 'usage is exact after it');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys.usage_entry'), 0, 'nothing is left to roll up');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys_data.usage_entry'), 0, 'nothing is left to roll up');
 is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'apikeys%'"),
 	0, 'there is no worker');
 is(verify($node, 'postgres', 'used'), 'VALID', 'verify works');
@@ -59,12 +59,12 @@ my $first = stored_use($node, 'postgres', 'used');
 isnt($first, '', 'last use is written in the call');
 is(verify($node, 'postgres', 'used'), 'VALID', 'verified again');
 is(stored_use($node, 'postgres', 'used'), $first, 'not before the throttle has gone by');
-$node->safe_psql('postgres', "UPDATE apikeys.usage SET last_used_at = last_used_at - interval '6 minutes'");
+$node->safe_psql('postgres', "UPDATE apikeys_data.usage SET last_used_at = last_used_at - interval '6 minutes'");
 is(verify($node, 'postgres', 'used'), 'VALID', 'verified later');
 cmp_ok(stored_use($node, 'postgres', 'used'), 'ge', $first, 'after it, it is written again');
-$node->safe_psql('postgres', "UPDATE apikeys.usage SET last_used_at = '2100-01-01'");
+$node->safe_psql('postgres', "UPDATE apikeys_data.usage SET last_used_at = '2100-01-01'");
 verify($node, 'postgres', 'used');
-is($node->safe_psql('postgres', "SELECT last_used_at = '2100-01-01' FROM apikeys.usage WHERE key_id = $id"),
+is($node->safe_psql('postgres', "SELECT last_used_at = '2100-01-01' FROM apikeys_data.usage WHERE key_id = $id"),
 	't', 'and never gets older');
 
 # Only where a transaction may write, and where nothing fails for it
@@ -81,15 +81,15 @@ foreach my $name (sort keys %mode)
 
 # Only where nobody has to be waited for
 verify($node, 'postgres', 'held');
-$node->safe_psql('postgres', "UPDATE apikeys.usage SET last_used_at = '2001-01-01' WHERE key_id = ${\id_of('held')}");
+$node->safe_psql('postgres', "UPDATE apikeys_data.usage SET last_used_at = '2001-01-01' WHERE key_id = ${\id_of('held')}");
 my $holder = $node->background_psql('postgres');
-$holder->query_safe('BEGIN; SELECT count(*) FROM (SELECT FROM apikeys.usage FOR UPDATE) u');
+$holder->query_safe('BEGIN; SELECT count(*) FROM (SELECT FROM apikeys_data.usage FOR UPDATE) u');
 is(verify($node, 'postgres', 'held'), 'VALID', 'the row is held: verify works');
-is($node->safe_psql('postgres', "SELECT last_used_at = '2001-01-01' FROM apikeys.usage WHERE key_id = ${\id_of('held')}"),
+is($node->safe_psql('postgres', "SELECT last_used_at = '2001-01-01' FROM apikeys_data.usage WHERE key_id = ${\id_of('held')}"),
 	't', 'the row is held: nothing is written');
 $holder->query_safe('COMMIT');
 is(verify($node, 'postgres', 'held'), 'VALID', 'the row is free again');
-is($node->safe_psql('postgres', "SELECT last_used_at > '2001-01-01' FROM apikeys.usage WHERE key_id = ${\id_of('held')}"),
+is($node->safe_psql('postgres', "SELECT last_used_at > '2001-01-01' FROM apikeys_data.usage WHERE key_id = ${\id_of('held')}"),
 	't', 'and it is written');
 
 # A transaction that fails takes its use along, and no more.

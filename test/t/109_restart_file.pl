@@ -32,19 +32,19 @@ sub stop_with_uses
 	my ($mode) = @_;
 
 	$node->safe_psql('postgres', $use_all . '; SELECT apikey_flush()');
-	$node->safe_psql('postgres', "UPDATE apikeys.usage SET last_used_at = '2001-01-01'");
+	$node->safe_psql('postgres', "UPDATE apikeys_data.usage SET last_used_at = '2001-01-01'");
 	# A later use is one in a later second.
 	wait_until('all are pending', sub {
 		$node->safe_psql('postgres', $use_all);
 		return $node->safe_psql('postgres',
-			'SELECT pending = (SELECT count(*) FROM apikeys.key) FROM apikeys.stats') eq 't';
+			'SELECT pending = (SELECT count(*) FROM apikeys_data.key) FROM apikeys.stats') eq 't';
 	});
 	my $uses = $node->safe_psql('postgres', $seen);
 	$node->stop($mode);
 	return $uses;
 }
 
-my $newly_stored = q{SELECT count(*) FROM apikeys.usage WHERE last_used_at > '2001-01-01'};
+my $newly_stored = q{SELECT count(*) FROM apikeys_data.usage WHERE last_used_at > '2001-01-01'};
 
 # Kept over a clean shutdown
 foreach my $mode ('fast', 'smart')
@@ -58,7 +58,7 @@ foreach my $mode ('fast', 'smart')
 	wait_for($node, 'postgres', "SELECT 100 = ($newly_stored)", "$mode shutdown: they are written");
 	is($node->safe_psql('postgres', q{
 			SELECT string_agg(k.name || u.last_used_at, ',' ORDER BY k.name)
-			FROM apikeys.key k JOIN apikeys.usage u ON u.key_id = k.id}),
+			FROM apikeys_data.key k JOIN apikeys_data.usage u ON u.key_id = k.id}),
 		$uses, "$mode shutdown: as they were seen");
 	wait_for($node, 'postgres', 'SELECT pending = 0 FROM apikeys.stats', "$mode shutdown: nothing is pending");
 }

@@ -27,13 +27,13 @@ foreach my $dbname ('bad', 'good')
 }
 my $use_all = q{
 	SELECT count(v.code) FROM generate_series(1, 20) n, LATERAL apikey_verify('k' || n || '-key') v;
-	SELECT count(apikey_record_usage(id, 10, 0.1)::text) FROM apikeys.key};
+	SELECT count(apikey_record_usage(id, 10, 0.1)::text) FROM apikeys_data.key};
 my $totals = q{SELECT sum(total_requests), sum(total_tokens), sum(total_cost), count(last_used_at) FROM apikeys.info};
 
 # Everything is refused.
 my $log_before = -s $node->logfile;
 $node->safe_psql('bad', q{
-	ALTER TABLE apikeys.usage ADD CONSTRAINT spanner CHECK (false) NOT VALID});
+	ALTER TABLE apikeys_data.usage ADD CONSTRAINT spanner CHECK (false) NOT VALID});
 $node->safe_psql('bad', $use_all);
 is($node->safe_psql('bad', $totals), '20|200|2.0|20', 'uses and usage are seen');
 wait_for($node, 'postgres', 'SELECT flush_errors > 0 FROM apikeys.stats', 'the flush fails');
@@ -43,11 +43,11 @@ wait_for($node, 'postgres', "SELECT flush_errors >= $errors + 4 FROM apikeys.sta
 cmp_ok(time() - $start, '>', 0.1, 'after pauses longer than the interval');
 is(count_in_log($node, qr/(?:ERROR|WARNING|LOG): .*spanner/, $log_before), 1, 'the log says so once');
 is($node->safe_psql('bad', $totals), '20|200|2.0|20', 'nothing is lost');
-is($node->safe_psql('bad', 'SELECT count(*) FROM apikeys.usage_entry'), 20, 'the entries are there');
+is($node->safe_psql('bad', 'SELECT count(*) FROM apikeys_data.usage_entry'), 20, 'the entries are there');
 
 # The other database does not wait for it.
 $node->safe_psql('good', $use_all);
-wait_for($node, 'good', q{SELECT count(*) = 20 FROM apikeys.usage WHERE total_requests = 1 AND last_used_at IS NOT NULL},
+wait_for($node, 'good', q{SELECT count(*) = 20 FROM apikeys_data.usage WHERE total_requests = 1 AND last_used_at IS NOT NULL},
 	'the other database is flushed');
 
 # A flush by hand shows the error to who asks for it.
@@ -58,37 +58,37 @@ is($node->safe_psql('bad', $totals), '20|200|2.0|20', 'and nothing is lost');
 
 # Once it is repaired, all of it is written.  A flush by hand shows that; the
 # worker comes at its next try, at the latest.
-$node->safe_psql('bad', 'ALTER TABLE apikeys.usage DROP CONSTRAINT spanner');
+$node->safe_psql('bad', 'ALTER TABLE apikeys_data.usage DROP CONSTRAINT spanner');
 wait_for($node, 'bad', q{
-	SELECT count(*) = 20 FROM apikeys.usage
+	SELECT count(*) = 20 FROM apikeys_data.usage
 	WHERE total_requests = 1 AND total_tokens = 10 AND total_cost = 0.1 AND last_used_at IS NOT NULL},
 	'repaired: all is written by the worker');
-wait_for($node, 'bad', 'SELECT count(*) = 0 FROM apikeys.usage_entry', 'repaired: no entry is left');
+wait_for($node, 'bad', 'SELECT count(*) = 0 FROM apikeys_data.usage_entry', 'repaired: no entry is left');
 is($node->safe_psql('bad', $totals), '20|200|2.0|20', 'repaired: the totals are the same');
 wait_for($node, 'postgres', 'SELECT pending = 0 FROM apikeys.stats', 'repaired: nothing is pending');
 
 # A later error is a new one, and logged again.
 $log_before = -s $node->logfile;
-$node->safe_psql('bad', q{ALTER TABLE apikeys.usage ADD CONSTRAINT wrench CHECK (false) NOT VALID});
-$node->safe_psql('bad', 'SELECT count(apikey_record_usage(id, 10, 0.1)::text) FROM apikeys.key');
+$node->safe_psql('bad', q{ALTER TABLE apikeys_data.usage ADD CONSTRAINT wrench CHECK (false) NOT VALID});
+$node->safe_psql('bad', 'SELECT count(apikey_record_usage(id, 10, 0.1)::text) FROM apikeys_data.key');
 ok($node->wait_for_log(qr/wrench/, $log_before), 'a later error is logged');
-$node->safe_psql('bad', 'ALTER TABLE apikeys.usage DROP CONSTRAINT wrench');
-wait_for($node, 'bad', 'SELECT sum(total_requests) = 40 FROM apikeys.usage', 'repaired again');
+$node->safe_psql('bad', 'ALTER TABLE apikeys_data.usage DROP CONSTRAINT wrench');
+wait_for($node, 'bad', 'SELECT sum(total_requests) = 40 FROM apikeys_data.usage', 'repaired again');
 
 # One key that cannot be written keeps none of the others back.
-my $id = $node->safe_psql('bad', q{SELECT id FROM apikeys.key WHERE name = 'k7'});
-$node->safe_psql('bad', "ALTER TABLE apikeys.usage ADD CONSTRAINT one_of_twenty CHECK (key_id <> '$id') NOT VALID");
+my $id = $node->safe_psql('bad', q{SELECT id FROM apikeys_data.key WHERE name = 'k7'});
+$node->safe_psql('bad', "ALTER TABLE apikeys_data.usage ADD CONSTRAINT one_of_twenty CHECK (key_id <> '$id') NOT VALID");
 $node->safe_psql('bad', $use_all);
-wait_for($node, 'bad', "SELECT count(*) = 19 FROM apikeys.usage WHERE key_id <> '$id' AND total_requests = 3",
+wait_for($node, 'bad', "SELECT count(*) = 19 FROM apikeys_data.usage WHERE key_id <> '$id' AND total_requests = 3",
 	'one bad row: the usage of the others is rolled up');
 is($node->safe_psql('bad', $totals), '60|600|6.0|20', 'one bad row: nothing is lost');
-$node->safe_psql('bad', 'ALTER TABLE apikeys.usage DROP CONSTRAINT one_of_twenty');
-wait_for($node, 'bad', "SELECT total_requests = 3 FROM apikeys.usage WHERE key_id = '$id'",
+$node->safe_psql('bad', 'ALTER TABLE apikeys_data.usage DROP CONSTRAINT one_of_twenty');
+wait_for($node, 'bad', "SELECT total_requests = 3 FROM apikeys_data.usage WHERE key_id = '$id'",
 	'one bad row: repaired, it is written too');
 is($node->safe_psql('bad', $totals), '60|600|6.0|20', 'the totals are right');
 
 # An error does not outlive a shutdown: what was pending is there afterwards.
-$node->safe_psql('bad', q{ALTER TABLE apikeys.usage ADD CONSTRAINT spanner CHECK (false) NOT VALID});
+$node->safe_psql('bad', q{ALTER TABLE apikeys_data.usage ADD CONSTRAINT spanner CHECK (false) NOT VALID});
 wait_until('a use is pending', sub {
 	$node->safe_psql('bad', 'SELECT count(v.code) FROM generate_series(1, 20) n, LATERAL apikey_verify(\'k\' || n || \'-key\') v');
 	return stats($node, 'pending') > 0;
@@ -98,8 +98,8 @@ within_5_seconds('a shutdown does not wait for it', sub { $node->stop('fast', fa
 $node->start;
 is($node->safe_psql('bad', 'SELECT array_agg(last_used_at ORDER BY id) FROM apikeys.info'), $pending,
 	'restarted: the uses are still seen');
-$node->safe_psql('bad', 'ALTER TABLE apikeys.usage DROP CONSTRAINT spanner');
-wait_for($node, 'bad', "SELECT array_agg(last_used_at ORDER BY key_id) = '$pending' FROM apikeys.usage",
+$node->safe_psql('bad', 'ALTER TABLE apikeys_data.usage DROP CONSTRAINT spanner');
+wait_for($node, 'bad', "SELECT array_agg(last_used_at ORDER BY key_id) = '$pending' FROM apikeys_data.usage",
 	'repaired: they are written');
 
 $node->stop;

@@ -21,15 +21,15 @@ add_keys($node, 'postgres', map { "k$_" } 1 .. 10);
 
 my $flush = 'SELECT apikey_flush()';
 my $use_all = q{SELECT count(v.code) FROM generate_series(1, 10) n, LATERAL apikey_verify('k' || n || '-key') v};
-my $record_all = 'SELECT count(apikey_record_usage(id, 10, 0.1)::text) FROM apikeys.key';
+my $record_all = 'SELECT count(apikey_record_usage(id, 10, 0.1)::text) FROM apikeys_data.key';
 my $totals = 'SELECT sum(total_requests), sum(total_tokens), sum(total_cost), count(last_used_at) FROM apikeys.info';
-my $written = 'SELECT coalesce(sum(total_requests), 0), count(last_used_at) FROM apikeys.usage';
+my $written = 'SELECT coalesce(sum(total_requests), 0), count(last_used_at) FROM apikeys_data.usage';
 my $requests = 0;
 
 # Makes ten uses and ten entries.
 sub make_work
 {
-	$node->safe_psql('postgres', 'UPDATE apikeys.usage SET last_used_at = NULL');
+	$node->safe_psql('postgres', 'UPDATE apikeys_data.usage SET last_used_at = NULL');
 	wait_until('ten uses are pending', sub {
 		$node->safe_psql('postgres', $use_all);
 		return stats($node, 'pending') == 10;
@@ -54,7 +54,7 @@ sub check_written
 	my ($what) = @_;
 
 	is($node->safe_psql('postgres', $written), "$requests|10", "$what: all is written");
-	is($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys.usage_entry'), 0, "$what: no entry is left");
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys_data.usage_entry'), 0, "$what: no entry is left");
 	is(stats($node, 'pending'), 0, "$what: nothing is pending");
 	check_totals($what);
 }
@@ -160,12 +160,12 @@ check_written('a use between flush and commit');
 
 # A row that somebody holds is left for later, and the others are not.
 make_work();
-$session->query_safe("BEGIN; SELECT count(*) FROM (SELECT FROM apikeys.usage WHERE key_id = ${\id_of('k1')} FOR UPDATE) u");
+$session->query_safe("BEGIN; SELECT count(*) FROM (SELECT FROM apikeys_data.usage WHERE key_id = ${\id_of('k1')} FOR UPDATE) u");
 within_5_seconds('a held row: the flush does not wait', sub {
 	my ($ret) = $node->psql('postgres', "SET lock_timeout = '4s'; $flush");
 	return $ret == 0;
 });
-is($node->safe_psql('postgres', 'SELECT count(last_used_at) FROM apikeys.usage'), 9, 'a held row: the others are written');
+is($node->safe_psql('postgres', 'SELECT count(last_used_at) FROM apikeys_data.usage'), 9, 'a held row: the others are written');
 check_totals('a held row');
 $session->query_safe('COMMIT');
 $node->safe_psql('postgres', $flush);
@@ -176,11 +176,11 @@ make_work();
 $node->safe_psql('postgres', "SELECT apikey_delete(${\id_of('k10')})");
 $node->safe_psql('postgres', $flush);
 is($node->safe_psql('postgres', q{
-		SELECT count(*) FROM apikeys.usage u FULL JOIN apikeys.key k ON k.id = u.key_id WHERE k.id IS NULL OR u.key_id IS NULL}),
+		SELECT count(*) FROM apikeys_data.usage u FULL JOIN apikeys_data.key k ON k.id = u.key_id WHERE k.id IS NULL OR u.key_id IS NULL}),
 	0, 'a deleted key leaves nothing behind');
 is($node->safe_psql('postgres', q{
-		SELECT (SELECT count(*) FROM apikeys.usage_entry)
-		     + (SELECT count(*) FROM apikeys.usage_day d WHERE NOT EXISTS (SELECT FROM apikeys.key k WHERE k.id = d.key_id))}),
+		SELECT (SELECT count(*) FROM apikeys_data.usage_entry)
+		     + (SELECT count(*) FROM apikeys_data.usage_day d WHERE NOT EXISTS (SELECT FROM apikeys_data.key k WHERE k.id = d.key_id))}),
 	0, 'nor do its entries');
 is(stats($node, 'pending'), 0, 'nor is it pending');
 
@@ -204,7 +204,7 @@ foreach my $level ('REPEATABLE READ', 'SERIALIZABLE')
 {
 	$node->safe_psql('postgres', $record_all);
 	my $sums = $node->safe_psql('postgres', $totals);
-	$session->query_safe("BEGIN ISOLATION LEVEL $level; SELECT count(*) FROM apikeys.usage");
+	$session->query_safe("BEGIN ISOLATION LEVEL $level; SELECT count(*) FROM apikeys_data.usage");
 	$node->safe_psql('postgres', $flush);
 	$session->query($flush);
 	$session->query('COMMIT');
@@ -219,10 +219,10 @@ my ($ret, $stdout, $stderr) = $node->psql('postgres', "BEGIN READ ONLY; $flush",
 like($stderr, qr/ERROR:  25006/, 'a flush in a READ ONLY transaction is refused');
 
 # Writers and flushes all at once: each entry is counted once.
-$node->safe_psql('postgres', "UPDATE apikeys.usage SET total_requests = 0, total_tokens = 0, total_cost = 0; DELETE FROM apikeys.usage_day");
+$node->safe_psql('postgres', "UPDATE apikeys_data.usage SET total_requests = 0, total_tokens = 0, total_cost = 0; DELETE FROM apikeys_data.usage_day");
 my $load = start_load($node, 'postgres', q{
 \set n random(1, 9)
-SELECT apikey_record_usage(id, :n, :n * 0.01) FROM apikeys.key WHERE name = 'k' || :n;
+SELECT apikey_record_usage(id, :n, :n * 0.01) FROM apikeys_data.key WHERE name = 'k' || :n;
 SELECT apikey_flush();
 }, '--client', 8, '--jobs', 2, '--transactions', 250);
 ok(end_load($load), 'flushes by many: no error') or diag $load->{err};
@@ -232,7 +232,7 @@ my $by_key = q{SELECT sum(total_requests) = 2000, bool_and(total_tokens = total_
 is($node->safe_psql('postgres', $by_key), 't|t|t', 'flushes by many: each entry is counted once');
 $node->safe_psql('postgres', $flush);
 is($node->safe_psql('postgres', $by_key), 't|t|t', 'flushes by many: after the last one, too');
-is($node->safe_psql('postgres', 'SELECT sum(requests) FROM apikeys.usage_day'), 2000, 'flushes by many: and by day');
+is($node->safe_psql('postgres', 'SELECT sum(requests) FROM apikeys_data.usage_day'), 2000, 'flushes by many: and by day');
 
 # The flush worker comes while a flush by hand is not committed.  It goes away
 # again, and comes back.
@@ -251,7 +251,7 @@ foreach my $end ('COMMIT', 'ROLLBACK')
 			FROM apikeys.stats}) eq 't';
 	});
 	$session->query_safe($end);
-	wait_for($node, 'postgres', 'SELECT count(*) = 0 FROM apikeys.usage_entry',
+	wait_for($node, 'postgres', 'SELECT count(*) = 0 FROM apikeys_data.usage_entry',
 		"$end of a flush by hand: the flush worker does the rest");
 }
 

@@ -35,13 +35,13 @@ SKIP:
 # A flush worker that is made to stay: it waits for a lock, which is polite where
 # the lock is on the whole table.
 my $holder = $node->background_psql('postgres');
-$holder->query_safe('BEGIN; LOCK TABLE apikeys.usage IN ACCESS EXCLUSIVE MODE');
+$holder->query_safe('BEGIN; LOCK TABLE apikeys_data.usage IN ACCESS EXCLUSIVE MODE');
 verify($node, 'postgres', 'key');
 wait_for($node, 'postgres', "SELECT count(*) = 1 $flush_worker", 'there is a flush worker');
 is($node->safe_psql('postgres', "SELECT datname, application_name $flush_worker"),
 	'postgres|apikeys flush worker', 'it has a name, and a database');
 $holder->query_safe('COMMIT');
-wait_for($node, 'postgres', 'SELECT count(*) = 1 FROM apikeys.usage', 'it does its work');
+wait_for($node, 'postgres', 'SELECT count(*) = 1 FROM apikeys_data.usage', 'it does its work');
 wait_for($node, 'postgres', "SELECT count(*) = 0 $flush_worker", 'and leaves');
 isnt(stats($node, 'last_flush_at'), '', 'the statistics say when');
 is(stats($node, 'last_flush_at BETWEEN since AND now() AND rows_flushed > 0 AND flushes > 0 AND workers_started > 0'),
@@ -63,7 +63,7 @@ add_extension($node, 'dropped');
 add_keys($node, 'dropped', 'key');
 my $pid = $node->safe_psql('postgres', "SELECT pid $launcher");
 kill 'STOP', $pid;
-$node->safe_psql('dropped', 'BEGIN; SELECT apikey_record_usage(id, 1, 1) FROM apikeys.key; DROP EXTENSION apikeys; COMMIT');
+$node->safe_psql('dropped', 'BEGIN; SELECT apikey_record_usage(id, 1, 1) FROM apikeys_data.key; DROP EXTENSION apikeys; COMMIT');
 kill 'CONT', $pid;
 wait_until('many intervals have gone by', do {
 	my $looks = 0;
@@ -75,19 +75,19 @@ is(stats($node, 'workers_started'), $started, 'nor for the usage of an extension
 $pid = $node->safe_psql('postgres', "SELECT pid $launcher");
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 wait_for($node, 'postgres', "SELECT count(*) = 1 AND min(pid) <> $pid $launcher", 'terminated, the launcher comes back');
-$holder->query_safe('BEGIN; LOCK TABLE apikeys.usage IN ACCESS EXCLUSIVE MODE');
-$node->safe_psql('postgres', "SELECT apikey_record_usage(id, 1, 1) FROM apikeys.key");
+$holder->query_safe('BEGIN; LOCK TABLE apikeys_data.usage IN ACCESS EXCLUSIVE MODE');
+$node->safe_psql('postgres', "SELECT apikey_record_usage(id, 1, 1) FROM apikeys_data.key");
 wait_for($node, 'postgres', "SELECT count(*) = 1 $flush_worker AND wait_event_type = 'Lock'", 'a flush worker waits');
 $pid = $node->safe_psql('postgres', "SELECT pid $flush_worker");
 is($node->safe_psql('postgres', "SELECT pg_terminate_backend($pid, 10000)"), 't', 'terminated, it goes');
 $holder->query_safe('COMMIT');
-wait_for($node, 'postgres', 'SELECT total_requests = 1 FROM apikeys.usage', 'the next one does its work');
-$holder->query_safe('BEGIN; LOCK TABLE apikeys.usage IN ACCESS EXCLUSIVE MODE');
-$node->safe_psql('postgres', "SELECT apikey_record_usage(id, 1, 1) FROM apikeys.key");
+wait_for($node, 'postgres', 'SELECT total_requests = 1 FROM apikeys_data.usage', 'the next one does its work');
+$holder->query_safe('BEGIN; LOCK TABLE apikeys_data.usage IN ACCESS EXCLUSIVE MODE');
+$node->safe_psql('postgres', "SELECT apikey_record_usage(id, 1, 1) FROM apikeys_data.key");
 wait_for($node, 'postgres', "SELECT count(*) = 1 $flush_worker AND wait_event_type = 'Lock'", 'a flush worker waits');
 is($node->safe_psql('postgres', "SELECT count(pg_cancel_backend(pid)) $flush_worker"), 1, 'cancelled');
 $holder->query_safe('COMMIT');
-wait_for($node, 'postgres', 'SELECT total_requests = 2 FROM apikeys.usage', 'the work is done all the same');
+wait_for($node, 'postgres', 'SELECT total_requests = 2 FROM apikeys_data.usage', 'the work is done all the same');
 
 $holder->quit;
 
@@ -95,7 +95,7 @@ $holder->quit;
 my $log_before = -s $node->logfile;
 $node->append_conf('postgresql.conf', 'max_worker_processes = 1');
 $node->restart;
-$node->safe_psql('postgres', "SELECT apikey_record_usage(id, 1, 1) FROM apikeys.key");
+$node->safe_psql('postgres', "SELECT apikey_record_usage(id, 1, 1) FROM apikeys_data.key");
 is($node->safe_psql('postgres', "SELECT total_requests FROM apikeys.info"), 3, 'no slot for a worker: usage is exact');
 wait_until('some intervals have gone by', do {
 	my $looks = 0;
@@ -104,14 +104,14 @@ wait_until('some intervals have gone by', do {
 cmp_ok(count_in_log($node, qr/max_worker_processes|could not/, $log_before), '<=', 1, 'no slot for a worker: the log is not flooded');
 $node->append_conf('postgresql.conf', 'max_worker_processes = 8');
 $node->restart;
-wait_for($node, 'postgres', 'SELECT total_requests = 3 FROM apikeys.usage', 'a slot for a worker: the work is done');
+wait_for($node, 'postgres', 'SELECT total_requests = 3 FROM apikeys_data.usage', 'a slot for a worker: the work is done');
 
 # A trigger that somebody with the TRIGGER privilege plants runs with the
 # worker, or not at all.  It wins nothing by it.
 $node->safe_psql('postgres', q{
 	CREATE ROLE mallory LOGIN;
 	CREATE SCHEMA lair AUTHORIZATION mallory;
-	GRANT TRIGGER ON ALL TABLES IN SCHEMA apikeys TO mallory;
+	GRANT TRIGGER ON ALL TABLES IN SCHEMA apikeys_data TO mallory;
 	GRANT USAGE ON SCHEMA apikeys TO mallory;
 	SET SESSION AUTHORIZATION mallory;
 	CREATE TABLE lair.loot (what text);
@@ -138,11 +138,11 @@ $node->safe_psql('postgres', q{
 	  END LOOP;
 	  RETURN NEW;
 	END $$;
-	CREATE TRIGGER trap BEFORE INSERT OR UPDATE ON apikeys.usage FOR EACH ROW EXECUTE FUNCTION lair.trap();
-	CREATE TRIGGER trap BEFORE INSERT OR UPDATE ON apikeys.usage_day FOR EACH ROW EXECUTE FUNCTION lair.trap()});
+	CREATE TRIGGER trap BEFORE INSERT OR UPDATE ON apikeys_data.usage FOR EACH ROW EXECUTE FUNCTION lair.trap();
+	CREATE TRIGGER trap BEFORE INSERT OR UPDATE ON apikeys_data.usage_day FOR EACH ROW EXECUTE FUNCTION lair.trap()});
 my $before = $node->safe_psql('postgres', 'SELECT total_requests FROM apikeys.info');
-$node->safe_psql('postgres', "SELECT apikey_record_usage(id, 1, 1) FROM apikeys.key");
-wait_for($node, 'postgres', "SELECT total_requests = $before + 1 FROM apikeys.usage", 'a planted trigger: the flush works');
+$node->safe_psql('postgres', "SELECT apikey_record_usage(id, 1, 1) FROM apikeys_data.key");
+wait_for($node, 'postgres', "SELECT total_requests = $before + 1 FROM apikeys_data.usage", 'a planted trigger: the flush works');
 is($node->safe_psql('postgres', "SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'"), 'f',
 	'a planted trigger: the planter is no superuser');
 is($node->safe_psql('postgres', 'SELECT DISTINCT what FROM lair.loot'), '', 'a planted trigger: it could do nothing');
@@ -156,11 +156,11 @@ $holder = $node->background_psql('closed');
 $node->safe_psql('postgres', 'ALTER DATABASE closed ALLOW_CONNECTIONS false');
 is($holder->query_safe("SELECT code FROM apikey_verify('key-key')"), 'VALID', 'a closed database: verify works');
 $before = $node->safe_psql('postgres', 'SELECT total_requests FROM apikeys.info');
-$node->safe_psql('postgres', "SELECT apikey_record_usage(id, 1, 1) FROM apikeys.key");
-wait_for($node, 'postgres', "SELECT total_requests = $before + 1 FROM apikeys.usage", 'a closed database: the others go on');
+$node->safe_psql('postgres', "SELECT apikey_record_usage(id, 1, 1) FROM apikeys_data.key");
+wait_for($node, 'postgres', "SELECT total_requests = $before + 1 FROM apikeys_data.usage", 'a closed database: the others go on');
 $holder->quit;
 $node->safe_psql('postgres', 'ALTER DATABASE closed ALLOW_CONNECTIONS true');
-wait_for($node, 'closed', 'SELECT count(*) = 1 FROM apikeys.usage', 'opened, it is flushed');
+wait_for($node, 'closed', 'SELECT count(*) = 1 FROM apikeys_data.usage', 'opened, it is flushed');
 
 # pg_upgrade wants a server that does nothing by itself.
 verify($node, 'postgres', 'key');
@@ -168,11 +168,11 @@ $node->append_conf('postgresql.conf', "apikeys.flush_interval = '1h'");
 $node->restart;
 # After its first look the launcher sleeps for an hour.
 wait_until('an entry stays', sub {
-	$node->safe_psql('postgres', 'SELECT apikey_record_usage(id, 1, 1) FROM apikeys.key');
+	$node->safe_psql('postgres', 'SELECT apikey_record_usage(id, 1, 1) FROM apikeys_data.key');
 	return $node->safe_psql('postgres', "SELECT count(*) > 0 $flush_worker") eq 'f'
-	  && $node->safe_psql('postgres', 'SELECT count(*) FROM apikeys.usage_entry') > 1;
+	  && $node->safe_psql('postgres', 'SELECT count(*) FROM apikeys_data.usage_entry') > 1;
 });
-my $entries = $node->safe_psql('postgres', 'SELECT count(*) FROM apikeys.usage_entry');
+my $entries = $node->safe_psql('postgres', 'SELECT count(*) FROM apikeys_data.usage_entry');
 $node->append_conf('postgresql.conf', "apikeys.flush_interval = '10ms'");
 $node->stop;
 system_or_bail('pg_ctl', '--pgdata', $node->data_dir, '--log', $node->logfile,
@@ -187,7 +187,7 @@ wait_until('some intervals have gone by', do {
 });
 is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'apikeys%'"),
 	0, 'binary upgrade: no worker');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys.usage_entry'), $entries, 'binary upgrade: nothing is flushed');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys_data.usage_entry'), $entries, 'binary upgrade: nothing is flushed');
 
 $node->stop;
 done_testing();

@@ -91,7 +91,7 @@ $stage->answers;
 $stage->begin;
 $standby->safe_psql('postgres', 'SELECT pg_wal_replay_pause()');
 wait_for($standby, 'postgres', q{SELECT pg_get_wal_replay_pause_state() = 'paused'}, 'replay is paused');
-$stage->write('SET synchronous_commit = on; UPDATE apikeys.key SET enabled = false');
+$stage->write('SET synchronous_commit = on; UPDATE apikeys_data.key SET enabled = false');
 is($stage->ask, $stage->all('VALID'), 'written, not replayed');
 $standby->safe_psql('postgres', 'SELECT pg_wal_replay_resume()');
 $primary->wait_for_catchup($standby);

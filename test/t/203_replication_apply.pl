@@ -30,9 +30,9 @@ foreach my $dbname ('source', 'target')
 $node->safe_psql('target', 'CREATE EXTENSION dblink');
 save_keys($node, 'source');
 $node->safe_psql('source', q{
-	TRUNCATE apikeys.key;
-	INSERT INTO apikeys.key SELECT * FROM saved;
-	CREATE PUBLICATION keys FOR TABLE apikeys.key});
+	TRUNCATE apikeys_data.key;
+	INSERT INTO apikeys_data.key SELECT * FROM saved;
+	CREATE PUBLICATION keys FOR TABLE apikeys_data.key});
 
 # The readers look before the first copy, too: what they do not find they must
 # not remember.
@@ -101,11 +101,11 @@ foreach my $change (@changes)
 }
 
 # A transaction too large for memory is streamed before it is committed.
-my $large = q{INSERT INTO apikeys.key (id, root_id, key_hash, key_prefix, name)
+my $large = q{INSERT INTO apikeys_data.key (id, root_id, key_hash, key_prefix, name)
 	SELECT id, id, digest(id::text, 'sha256'), '...', 'one of many'
 	FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 2000)) new};
 play({ name => 'a large transaction', before => 'VALID', after => 'REVOKED',
-		sql => "UPDATE apikeys.key SET revoked_at = now(); $large" }, 'COMMIT');
+		sql => "UPDATE apikeys_data.key SET revoked_at = now(); $large" }, 'COMMIT');
 is($node->safe_psql('source', q{SELECT stream_txns > 0 FROM pg_stat_replication_slots}), 't',
 	'it was streamed');
 
@@ -115,7 +115,7 @@ $node->wait_for_catchup('keys');
 $stage->answers;
 $stage->begin;
 is($stage->ask, $stage->all('VALID'), 'by hand, before');
-$node->safe_psql('target', 'UPDATE apikeys.key SET enabled = false');
+$node->safe_psql('target', 'UPDATE apikeys_data.key SET enabled = false');
 is($stage->answers, $stage->all_answers('DISABLED'), 'by hand, after');
 $stage->commit;
 

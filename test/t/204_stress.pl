@@ -65,7 +65,7 @@ $node->safe_psql(
 				WHEN 1 THEN PERFORM apikey_rotate(victim.id);
 				WHEN 2 THEN PERFORM apikey_delete(victim.id);
 				WHEN 3 THEN PERFORM apikey_update(victim.id, '{"enabled": false}');
-				ELSE UPDATE apikeys.key SET revoked_at = clock_timestamp() WHERE id = victim.id;
+				ELSE UPDATE apikeys_data.key SET revoked_at = clock_timestamp() WHERE id = victim.id;
 			END CASE;
 			COMMIT;
 			acknowledged := clock_timestamp();

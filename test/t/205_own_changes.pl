@@ -21,8 +21,8 @@ my $node = start_node('main', 'max_prepared_transactions = 2', "apikeys.flush_in
 add_keys($node, 'postgres', 'kept', 'new');
 $node->safe_psql(
 	'postgres', q{
-	CREATE TABLE saved AS SELECT * FROM apikeys.key WHERE name = 'new';
-	DELETE FROM apikeys.key WHERE name = 'new';
+	CREATE TABLE saved AS SELECT * FROM apikeys_data.key WHERE name = 'new';
+	DELETE FROM apikeys_data.key WHERE name = 'new';
 
 	CREATE FUNCTION say(name text) RETURNS text LANGUAGE plpgsql AS
 	$$
@@ -67,9 +67,9 @@ sub run
 	return join ' ', @said;
 }
 
-my $insert = 'INSERT INTO apikeys.key SELECT * FROM saved';
+my $insert = 'INSERT INTO apikeys_data.key SELECT * FROM saved';
 my $import = q{SELECT apikey_import(digest('new-key', 'sha256'), 'new', 'new-...')};
-my $disable = q{UPDATE apikeys.key SET enabled = false WHERE name = 'kept'};
+my $disable = q{UPDATE apikeys_data.key SET enabled = false WHERE name = 'kept'};
 my $fail = 'SELECT 1 / 0';
 
 # Warm, then the statements, then both keys as they were.
@@ -144,19 +144,19 @@ check('update, another after a savepoint',
 check('update, prepared', [ 'BEGIN', $disable, '!', q{PREPARE TRANSACTION 'p'}, '!', '!', q{ROLLBACK PREPARED 'p'} ],
 	'DISABLED VALID VALID');
 check('delete, savepoint',
-	[ 'BEGIN', 'SAVEPOINT s', 'DELETE FROM apikeys.key', '!', '!', 'ROLLBACK TO s', '!', 'COMMIT' ],
+	[ 'BEGIN', 'SAVEPOINT s', 'DELETE FROM apikeys_data.key', '!', '!', 'ROLLBACK TO s', '!', 'COMMIT' ],
 	'NOT_FOUND NOT_FOUND VALID');
 check('truncate, savepoint',
-	[ 'BEGIN', '!', 'SAVEPOINT s', 'TRUNCATE apikeys.key', '!', $insert, '?', '?', 'ROLLBACK TO s', '?', '!', 'COMMIT' ],
+	[ 'BEGIN', '!', 'SAVEPOINT s', 'TRUNCATE apikeys_data.key', '!', $insert, '?', '?', 'ROLLBACK TO s', '?', '!', 'COMMIT' ],
 	'VALID NOT_FOUND VALID VALID NOT_FOUND VALID');
 
 # A key that is disabled for good, and enabled for a moment
-run($insert, q{UPDATE apikeys.key SET enabled = false WHERE name = 'new'});
-is( run('?', '?', 'BEGIN', q{UPDATE apikeys.key SET enabled = true WHERE name = 'new'}, '?', '?', 'ROLLBACK', '?', '?'),
+run($insert, q{UPDATE apikeys_data.key SET enabled = false WHERE name = 'new'});
+is( run('?', '?', 'BEGIN', q{UPDATE apikeys_data.key SET enabled = true WHERE name = 'new'}, '?', '?', 'ROLLBACK', '?', '?'),
 	'DISABLED DISABLED VALID VALID DISABLED DISABLED', 'enable, rollback');
-is( run('?', 'BEGIN', 'SAVEPOINT s', q{UPDATE apikeys.key SET enabled = true WHERE name = 'new'}, '?', '?', 'ROLLBACK TO s', '?', '?', 'COMMIT', '?'),
+is( run('?', 'BEGIN', 'SAVEPOINT s', q{UPDATE apikeys_data.key SET enabled = true WHERE name = 'new'}, '?', '?', 'ROLLBACK TO s', '?', '?', 'COMMIT', '?'),
 	'DISABLED VALID VALID DISABLED DISABLED DISABLED', 'enable, savepoint');
-run(q{DELETE FROM apikeys.key WHERE name = 'new'});
+run(q{DELETE FROM apikeys_data.key WHERE name = 'new'});
 
 # In the middle of a statement: from its RETURNING, in a query around it, and
 # from triggers of others, before ours and after.
@@ -171,22 +171,22 @@ check('update with RETURNING, rollback', [ 'BEGIN', '!', "$disable RETURNING say
 
 foreach my $trigger ('a_note', 'z_note')
 {
-	run(q{SET test.said = ''}, "CREATE TRIGGER $trigger AFTER INSERT OR UPDATE ON apikeys.key FOR EACH ROW EXECUTE FUNCTION note_say()");
+	run(q{SET test.said = ''}, "CREATE TRIGGER $trigger AFTER INSERT OR UPDATE ON apikeys_data.key FOR EACH ROW EXECUTE FUNCTION note_say()");
 	check("trigger $trigger, insert, rollback", [ 'BEGIN', $insert, '@', '?', 'ROLLBACK' ], 'VALID VALID');
 	run(q{SET test.said = ''});
 	check("trigger $trigger, insert, savepoint", [ 'BEGIN', 'SAVEPOINT s', $insert, '@', '?', 'ROLLBACK TO s', '?', 'COMMIT' ], 'VALID VALID NOT_FOUND');
 	run(q{SET test.said = ''});
 	check("trigger $trigger, update, rollback", [ 'BEGIN', $disable, '@', '!', 'ROLLBACK' ], 'DISABLED DISABLED');
-	run("DROP TRIGGER $trigger ON apikeys.key");
+	run("DROP TRIGGER $trigger ON apikeys_data.key");
 
 	# Before the change, and yet it must not be remembered after it.
-	run(q{SET test.said = ''}, "CREATE TRIGGER $trigger BEFORE INSERT OR UPDATE ON apikeys.key FOR EACH ROW EXECUTE FUNCTION note_say()");
+	run(q{SET test.said = ''}, "CREATE TRIGGER $trigger BEFORE INSERT OR UPDATE ON apikeys_data.key FOR EACH ROW EXECUTE FUNCTION note_say()");
 	check("trigger $trigger, before insert, rollback", [ 'BEGIN', $insert, '@', '?', 'ROLLBACK' ], 'NOT_FOUND VALID');
 	run(q{SET test.said = ''});
 	check("trigger $trigger, before update, rollback", [ 'BEGIN', $disable, '@', '!', '!', 'ROLLBACK' ], 'VALID DISABLED DISABLED');
 	run(q{SET test.said = ''}, $disable);
 	is(run('@', '!', '!'), 'VALID DISABLED DISABLED', "trigger $trigger, before update, committed");
-	run("DROP TRIGGER $trigger ON apikeys.key", q{UPDATE apikeys.key SET enabled = true});
+	run("DROP TRIGGER $trigger ON apikeys_data.key", q{UPDATE apikeys_data.key SET enabled = true});
 }
 
 # Was there a cache at all?

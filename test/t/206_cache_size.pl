@@ -20,7 +20,7 @@ add_keys($node, 'postgres', map "walk$_", 1 .. 6);
 $node->safe_psql(
 	'postgres', q{
 	CREATE EXTENSION dblink;
-	CREATE TABLE saved AS SELECT * FROM apikeys.key;
+	CREATE TABLE saved AS SELECT * FROM apikeys_data.key;
 
 	CREATE FUNCTION answer(n int) RETURNS text LANGUAGE plpgsql AS
 	$$
@@ -33,11 +33,11 @@ $node->safe_psql(
 	CREATE FUNCTION change_of(what int, n int, version int) RETURNS text LANGUAGE sql AS
 	$$
 		SELECT format((ARRAY[
-			'UPDATE apikeys.key SET enabled = false WHERE name = %1$L',
-			'UPDATE apikeys.key SET enabled = true WHERE name = %1$L',
-			'UPDATE apikeys.key SET metadata = jsonb_build_object(''v'', %2$s) WHERE name = %1$L',
-			'DELETE FROM apikeys.key WHERE name = %1$L',
-			'INSERT INTO apikeys.key SELECT * FROM saved WHERE name = %1$L ON CONFLICT DO NOTHING'])[what],
+			'UPDATE apikeys_data.key SET enabled = false WHERE name = %1$L',
+			'UPDATE apikeys_data.key SET enabled = true WHERE name = %1$L',
+			'UPDATE apikeys_data.key SET metadata = jsonb_build_object(''v'', %2$s) WHERE name = %1$L',
+			'DELETE FROM apikeys_data.key WHERE name = %1$L',
+			'INSERT INTO apikeys_data.key SELECT * FROM saved WHERE name = %1$L ON CONFLICT DO NOTHING'])[what],
 			'walk' || n, version)
 	$$;
 
@@ -105,7 +105,7 @@ foreach my $level ('read committed', 'repeatable read', 'serializable')
 	{
 		my $hits = stats($node, 'cache_hits');
 
-		$node->safe_psql('postgres', 'TRUNCATE apikeys.key; INSERT INTO apikeys.key SELECT * FROM saved');
+		$node->safe_psql('postgres', 'TRUNCATE apikeys_data.key; INSERT INTO apikeys_data.key SELECT * FROM saved');
 		my ($ret, $stdout, $stderr) = $node->psql('postgres', qq{
 			SET apikeys.cache_size = $size;
 			SET default_transaction_isolation = '$level';
@@ -120,7 +120,7 @@ foreach my $level ('read committed', 'repeatable read', 'serializable')
 
 # A size that changes on the way
 my $session = $node->background_psql('postgres');
-$node->safe_psql('postgres', 'TRUNCATE apikeys.key; INSERT INTO apikeys.key SELECT * FROM saved');
+$node->safe_psql('postgres', 'TRUNCATE apikeys_data.key; INSERT INTO apikeys_data.key SELECT * FROM saved');
 my $all = q{SELECT string_agg(answer(n), ',' ORDER BY n) FROM generate_series(1, 6) n};
 my $valid = join ',', map "VALID walk$_", 1 .. 6;
 foreach my $size (1024, 2, 0, 3, 1024)
@@ -128,9 +128,9 @@ foreach my $size (1024, 2, 0, 3, 1024)
 	$session->query_safe("SET apikeys.cache_size = $size");
 	is($session->query_safe($all), $valid, "set to $size");
 	is($session->query_safe($all), $valid, "set to $size, again");
-	$node->safe_psql('postgres', q{UPDATE apikeys.key SET enabled = false WHERE name = 'walk3'});
+	$node->safe_psql('postgres', q{UPDATE apikeys_data.key SET enabled = false WHERE name = 'walk3'});
 	is($session->query_safe($all), $valid =~ s/VALID walk3/DISABLED walk3/r, "set to $size, after a change");
-	$node->safe_psql('postgres', 'UPDATE apikeys.key SET enabled = true');
+	$node->safe_psql('postgres', 'UPDATE apikeys_data.key SET enabled = true');
 }
 $session->quit;
 

@@ -45,7 +45,7 @@ sub warm_up
 }
 
 # Expiry is judged at each call, by the clock, from the cache.
-$node->safe_psql('postgres', q{UPDATE apikeys.key SET expires_at = clock_timestamp() + interval '500 ms'});
+$node->safe_psql('postgres', q{UPDATE apikeys_data.key SET expires_at = clock_timestamp() + interval '500 ms'});
 $session->query_safe($verify);
 counted();
 $session->query_safe(
@@ -53,7 +53,7 @@ $session->query_safe(
 	BEGIN;
 	DO $$
 	DECLARE
-		expires_at CONSTANT timestamptz := (SELECT k.expires_at FROM apikeys.key k);
+		expires_at CONSTANT timestamptz := (SELECT k.expires_at FROM apikeys_data.key k);
 		started timestamptz;
 		answer text;
 	BEGIN
@@ -77,7 +77,7 @@ is($invalidations, 0, 'expired: nothing was invalidated');
 sub make_key { return q{SELECT apikey_import(digest('test-key', 'sha256'), 'test', 'test-...')} }
 my @again = ('DROP EXTENSION apikeys', 'CREATE EXTENSION apikeys');
 
-$node->safe_psql('postgres', 'UPDATE apikeys.key SET expires_at = NULL');
+$node->safe_psql('postgres', 'UPDATE apikeys_data.key SET expires_at = NULL');
 warm_up('own DROP EXTENSION');
 $session->query_safe($_) foreach @again;
 is($session->query_safe($verify), 'NOT_FOUND', 'own DROP EXTENSION: after');
@@ -90,14 +90,14 @@ $session->query_safe($_) foreach 'BEGIN', @again;
 is($session->query_safe($verify), 'NOT_FOUND', 'own DROP EXTENSION in a transaction: in it');
 $session->query_safe(make_key());
 is($session->query_safe($verify), 'VALID', 'own DROP EXTENSION in a transaction: a new key in it');
-$session->query_safe('DELETE FROM apikeys.key');
+$session->query_safe('DELETE FROM apikeys_data.key');
 is($session->query_safe($verify), 'NOT_FOUND', 'own DROP EXTENSION in a transaction: and it is gone');
 $session->query_safe('ROLLBACK');
 is($session->query_safe($verify), 'VALID', 'own DROP EXTENSION in a transaction: undone');
 is($session->query_safe($verify), 'VALID', 'own DROP EXTENSION in a transaction: undone, again');
-$node->safe_psql('postgres', 'UPDATE apikeys.key SET enabled = false');
+$node->safe_psql('postgres', 'UPDATE apikeys_data.key SET enabled = false');
 is($session->query_safe($verify), 'DISABLED', 'own DROP EXTENSION in a transaction: undone, and the triggers are trusted');
-$node->safe_psql('postgres', 'UPDATE apikeys.key SET enabled = true');
+$node->safe_psql('postgres', 'UPDATE apikeys_data.key SET enabled = true');
 
 # By another session, while this one is in a transaction.  To make it anew the
 # other has to wait until nobody has the tables open: hits do not open them.
@@ -114,22 +114,22 @@ foreach my $level ('READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE')
 	is($session->query_safe($verify), 'VALID', "DROP EXTENSION, $level: a new key");
 	$node->safe_psql('postgres', "SELECT apikey_revoke(${\id_of('test')})");
 	is($session->query_safe($verify), 'REVOKED', "DROP EXTENSION, $level: the new triggers are trusted");
-	$node->safe_psql('postgres', 'UPDATE apikeys.key SET revoked_at = NULL');
+	$node->safe_psql('postgres', 'UPDATE apikeys_data.key SET revoked_at = NULL');
 }
 
 # The table is altered, or written anew.
 foreach my $ddl (
-	'VACUUM FULL apikeys.key',
-	'CLUSTER apikeys.key USING key_pkey',
-	'REINDEX TABLE apikeys.key',
-	'ALTER TABLE apikeys.key SET (fillfactor = 90)')
+	'VACUUM FULL apikeys_data.key',
+	'CLUSTER apikeys_data.key USING key_pkey',
+	'REINDEX TABLE apikeys_data.key',
+	'ALTER TABLE apikeys_data.key SET (fillfactor = 90)')
 {
 	warm_up($ddl);
 	$node->safe_psql('postgres', "$ddl");
 	is($session->query_safe($verify), 'VALID', "$ddl: after");
-	$node->safe_psql('postgres', 'UPDATE apikeys.key SET enabled = false');
+	$node->safe_psql('postgres', 'UPDATE apikeys_data.key SET enabled = false');
 	is($session->query_safe($verify), 'DISABLED', "$ddl: and a change");
-	$node->safe_psql('postgres', 'UPDATE apikeys.key SET enabled = true');
+	$node->safe_psql('postgres', 'UPDATE apikeys_data.key SET enabled = true');
 }
 
 # Triggers that do not fire ALWAYS are not trusted: ENABLE TRIGGER ALL, which
@@ -150,22 +150,22 @@ sub change_past_the_triggers
 	warm_up("${prefix}ENABLE ALWAYS TRIGGER");
 	return;
 }
-change_past_the_triggers('', 'apikeys.key', 'UPDATE apikeys.key SET enabled = false', 'DISABLED',
-	'UPDATE apikeys.key SET enabled = true');
+change_past_the_triggers('', 'apikeys_data.key', 'UPDATE apikeys_data.key SET enabled = false', 'DISABLED',
+	'UPDATE apikeys_data.key SET enabled = true');
 
 # Nor are such triggers of budgets.
 $node->safe_psql('postgres', q{
-	UPDATE apikeys.key SET budget_id = apikey_budget_create('test', 1) WHERE name = 'test'});
-change_past_the_triggers('budgets, ', 'apikeys.budget', 'UPDATE apikeys.budget SET max_cost = 0', 'BUDGET_EXCEEDED',
-	'UPDATE apikeys.key SET budget_id = NULL; DELETE FROM apikeys.budget');
+	UPDATE apikeys_data.key SET budget_id = apikey_budget_create('test', 1) WHERE name = 'test'});
+change_past_the_triggers('budgets, ', 'apikeys_data.budget', 'UPDATE apikeys_data.budget SET max_cost = 0', 'BUDGET_EXCEEDED',
+	'UPDATE apikeys_data.key SET budget_id = NULL; DELETE FROM apikeys_data.budget');
 
 # A table that inherits from the keys has no such triggers.
 $node->safe_psql('postgres', q{
-	CREATE TABLE heirs () INHERITS (apikeys.key);
+	CREATE TABLE heirs () INHERITS (apikeys_data.key);
 	INSERT INTO heirs (id, root_id, key_hash, key_prefix, name)
 		SELECT id, id, digest('heir-key', 'sha256'), '...', 'heir' FROM gen_random_uuid() id});
 $session->query_safe(q{SELECT code FROM apikey_verify('heir-key')}) foreach 1 .. 2;
-$node->safe_psql('postgres', q{UPDATE apikeys.key SET enabled = false WHERE name = 'heir'});
+$node->safe_psql('postgres', q{UPDATE apikeys_data.key SET enabled = false WHERE name = 'heir'});
 isnt($session->query_safe(q{SELECT code FROM apikey_verify('heir-key')}), 'VALID', 'an heir that is disabled');
 $node->safe_psql('postgres', 'DROP TABLE heirs');
 
@@ -175,9 +175,9 @@ foreach my $sql ('DISCARD ALL', 'SET ROLE pg_monitor; RESET ROLE', 'LISTEN here'
 	warm_up($sql);
 	$session->query_safe($sql);
 	is($session->query_safe($verify), 'VALID', "$sql: after");
-	$node->safe_psql('postgres', 'UPDATE apikeys.key SET enabled = false');
+	$node->safe_psql('postgres', 'UPDATE apikeys_data.key SET enabled = false');
 	is($session->query_safe($verify), 'DISABLED', "$sql: and a change");
-	$node->safe_psql('postgres', 'UPDATE apikeys.key SET enabled = true');
+	$node->safe_psql('postgres', 'UPDATE apikeys_data.key SET enabled = true');
 }
 
 # So many messages that the queue runs over, while a statement of the session
@@ -225,13 +225,13 @@ foreach my $change ('nothing', 'revoke')
 	$strings->query_safe(q{SELECT dblink_exec('reader', 'COMMIT')});
 }
 $strings->quit;
-$node->safe_psql('postgres', 'UPDATE apikeys.key SET revoked_at = NULL');
+$node->safe_psql('postgres', 'UPDATE apikeys_data.key SET revoked_at = NULL');
 
 # Another database has the same key, id and all, and a life of its own.
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 add_extension($node, 'other');
-$node->safe_psql('postgres', sprintf q{COPY apikeys.key TO '%s/keys'}, $node->basedir);
-$node->safe_psql('other', sprintf q{COPY apikeys.key FROM '%s/keys'}, $node->basedir);
+$node->safe_psql('postgres', sprintf q{COPY apikeys_data.key TO '%s/keys'}, $node->basedir);
+$node->safe_psql('other', sprintf q{COPY apikeys_data.key FROM '%s/keys'}, $node->basedir);
 my $other = $node->background_psql('other');
 
 $other->query_safe($verify);
@@ -242,7 +242,7 @@ is((counted())[0], 2, 'two databases: both caches are warm');
 $node->safe_psql('other', "SELECT apikey_revoke(${\id_of('test')})");
 is($session->query_safe($verify) . ' ' . $other->query_safe($verify), 'VALID REVOKED', 'two databases: revoked in one');
 is(join(' ', counted()), '1 1', 'two databases: and invalidated in that one alone');
-$node->safe_psql('postgres', 'TRUNCATE apikeys.key');
+$node->safe_psql('postgres', 'TRUNCATE apikeys_data.key');
 is($session->query_safe($verify) . ' ' . $other->query_safe($verify), 'NOT_FOUND REVOKED', 'two databases: truncated in the other');
 $other->quit;
 

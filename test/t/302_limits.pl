@@ -199,7 +199,7 @@ my ($freed, $freed_id) = split /\|/, $node->safe_psql('postgres', sprintf q{
 $node->safe_psql('postgres', qq{SELECT apikey_update('$freed_id', '{"budget_id": null}')});
 my $blocker = $node->background_psql('postgres');
 my $waiting = $node->background_psql('postgres');
-$blocker->query_safe('BEGIN; LOCK TABLE apikeys.budget_period');
+$blocker->query_safe('BEGIN; LOCK TABLE apikeys_data.budget_period');
 $waiting->query_until(qr/asked/, q{
 	\echo asked
 	SELECT code FROM apikey_verify('waiting-key', acquire_slot => true);
@@ -281,7 +281,7 @@ my $passed = q{
 my $dropped = stats($node, 'dropped');
 is($node->safe_psql('other', $passed), 0, '... nor whose tokens could not be counted');
 ($ret, $stdout, $stderr) = $node->psql('other', q{
-	SELECT count(*) FROM (SELECT apikey_record_usage(id, 5) FROM apikeys.key WHERE name LIKE 'tokens %') r});
+	SELECT count(*) FROM (SELECT apikey_record_usage(id, 5) FROM apikeys_data.key WHERE name LIKE 'tokens %') r});
 is("$ret $stdout", '0 100', 'usage is recorded');
 like($stderr, qr/WARNING:  not enough shared memory.*HINT:  Raise apikeys.max_tracked_keys/s, '... with a warning');
 is($node->safe_psql('other', q{

@@ -95,8 +95,8 @@ sub check_books
 	$node->safe_psql('postgres', 'SELECT apikey_flush()');
 	is(spent($name), $spent, "$test: rolled up");
 	is($node->safe_psql('postgres', qq{
-			SELECT sum(p.spent) FROM apikeys.budget_period p
-			JOIN apikeys.budget b ON b.id = p.budget_id WHERE b.name = '$name'}),
+			SELECT sum(p.spent) FROM apikeys_data.budget_period p
+			JOIN apikeys_data.budget b ON b.id = p.budget_id WHERE b.name = '$name'}),
 		$spent, "$test: the ledger agrees");
 
 	is($node->safe_psql('postgres', qq{
@@ -165,7 +165,7 @@ $_->quit foreach @sessions;
 
 # That a budget is not there is kept as well, until somebody makes it.
 my $no_budget = '00000000-0000-0000-0000-000000000001';
-my $make = "INSERT INTO apikeys.budget (id, name, max_cost) VALUES ('$no_budget', 'made', 0)";
+my $make = "INSERT INTO apikeys_data.budget (id, name, max_cost) VALUES ('$no_budget', 'made', 0)";
 my $ask = "SELECT code FROM apikey_verify('nothing-key')";
 my $asker = $node->background_psql('postgres');
 my $maker = $node->background_psql('postgres');
@@ -173,7 +173,7 @@ $node->safe_psql('postgres', qq{
 	SELECT apikey_import(digest('nothing-key', 'sha256'), 'nothing', '...', budget_id => '$no_budget')});
 $asker->query_safe(q{SET lock_timeout = '10s'});
 is($asker->query_safe($ask), 'VALID', 'no budget: read');
-$maker->query_safe('BEGIN; LOCK TABLE apikeys.budget');
+$maker->query_safe('BEGIN; LOCK TABLE apikeys_data.budget');
 is($asker->query_safe($ask), 'VALID', 'no budget: from memory');
 $maker->query_safe($make);
 is($maker->query_safe($ask), 'BUDGET_EXCEEDED', 'no budget: one of its own');
@@ -185,7 +185,7 @@ is($maker->query_safe($ask), 'VALID', 'no budget: one that is rolled back with a
 $maker->query_safe("COMMIT; BEGIN; $make; COMMIT");
 is($asker->query_safe($ask), 'BUDGET_EXCEEDED', 'no budget: now there is one');
 is($maker->query_safe($ask), 'BUDGET_EXCEEDED', 'no budget: for everybody');
-$maker->query_safe("BEGIN; DELETE FROM apikeys.budget WHERE id = '$no_budget'");
+$maker->query_safe("BEGIN; DELETE FROM apikeys_data.budget WHERE id = '$no_budget'");
 is($maker->query_safe($ask), 'VALID', 'no budget: deleted');
 $maker->query_safe('ROLLBACK');
 is($maker->query_safe($ask), 'BUDGET_EXCEEDED', 'no budget: and yet not');
@@ -210,7 +210,7 @@ $node->safe_psql('postgres', q{
 		budget_id => apikey_budget_create('budget ' || n, 1))
 	FROM generate_series(1, 100) n});
 $node->safe_psql('postgres', "BEGIN; "
-	  . q{SELECT apikey_record_usage(id, cost => 1) FROM apikeys.key WHERE name LIKE 'budget %'; }
+	  . q{SELECT apikey_record_usage(id, cost => 1) FROM apikeys_data.key WHERE name LIKE 'budget %'; }
 	  . spend('many', 10) . '; COMMIT');
 is(session_says('many'), 'BUDGET_EXCEEDED', 'many budgets in one transaction');
 

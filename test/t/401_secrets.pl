@@ -31,7 +31,7 @@ $node->safe_psql('postgres', q{
 	CREATE FUNCTION code(key_name text) RETURNS text LANGUAGE sql AS
 		'SELECT v.code FROM kept, LATERAL apikey_verify(kept.raw_key) v WHERE kept.name = key_name';
 	CREATE FUNCTION signed(key_name text) RETURNS text LANGUAGE sql AS
-		'SELECT coalesce(hash_secret, ''plain'') FROM apikeys.key WHERE name = key_name'});
+		'SELECT coalesce(hash_secret, ''plain'') FROM apikeys_data.key WHERE name = key_name'});
 
 sub ask
 {
@@ -45,7 +45,7 @@ sub hash_is_made_with
 	my ($name, $secret) = @_;
 	my $hash = $secret ? "hmac(raw_key, '" . secret_of($secret) . "', 'sha256')" : "digest(raw_key, 'sha256')";
 
-	return ask("SELECT key_hash = $hash FROM kept JOIN apikeys.key USING (name) WHERE name = '$name'");
+	return ask("SELECT key_hash = $hash FROM kept JOIN apikeys_data.key USING (name) WHERE name = '$name'");
 }
 
 # --- who is_current, who verifies
@@ -61,7 +61,7 @@ is(ask("SELECT signed('plain'), code('plain')"), 'plain|VALID', 'a key with a pl
 is(ask('SELECT apikey_flush() > 0'), 't', 'the flush says that it has written');
 is(ask("SELECT signed('plain'), code('plain')"), 'one|VALID', 'it is signed anew');
 is(hash_is_made_with('plain', 'one'), 't', 'as if it had been made so');
-is(ask(q{SELECT details, key_id = (SELECT id FROM apikeys.key WHERE name = 'plain') FROM apikeys.event WHERE action = 'rehash'}),
+is(ask(q{SELECT details, key_id = (SELECT id FROM apikeys_data.key WHERE name = 'plain') FROM apikeys_data.event WHERE action = 'rehash'}),
 	'{"to": "one", "from": null}|t', 'and that is an event, without hashes');
 
 my $reader = $node->background_psql('postgres');
@@ -69,18 +69,18 @@ $reader->query_safe('SELECT 1');
 
 write_secrets($node, 'two', 'one');
 reload_secrets($node);
-my $updated = ask("SELECT max(updated_at) FROM apikeys.key");
+my $updated = ask("SELECT max(updated_at) FROM apikeys_data.key");
 ask("SELECT make('second')");
 is(ask("SELECT signed('second'), code('second')", $reader), 'two|VALID', 'after a reload the new first secret is_current');
 is(ask("SELECT signed('first'), code('first')", $reader), 'one|VALID', 'the other still verifies');
 is(ask("SELECT array_agg((secret, live_keys, loaded, is_current)::text ORDER BY secret) FROM apikeys.secret_usage"),
 	'{"(one,2,t,f)","(two,1,t,t)","(,0,t,f)"}', 'secret_usage shows who is_current what');
-ask("SELECT apikey_rotate((SELECT id FROM apikeys.key WHERE name = 'second'))");
+ask("SELECT apikey_rotate((SELECT id FROM apikeys_data.key WHERE name = 'second'))");
 is(ask("SELECT signed('second (rotated)')"), 'two', 'a rotated key is signed with it too');
 ask('SELECT apikey_flush()');
 is(ask("SELECT signed('first'), code('first')", $reader), 'two|VALID', 'what was verified is signed anew');
 is(ask("SELECT signed('plain')"), 'one', 'what was not stays');
-is(ask("SELECT max(updated_at) = '$updated' FROM apikeys.key WHERE name IN ('plain', 'first')"), 't', 'updated_at stays');
+is(ask("SELECT max(updated_at) = '$updated' FROM apikeys_data.key WHERE name IN ('plain', 'first')"), 't', 'updated_at stays');
 
 # A hash counts only with the secret that made it.
 ask("INSERT INTO kept VALUES ('astray', 'astray-key'), ('lost', 'lost-key')");
@@ -99,7 +99,7 @@ is(ask("SELECT live_keys, loaded, is_current FROM apikeys.secret_usage WHERE sec
 
 # Its row is locked, so it cannot be signed anew meanwhile.
 my $holder = $node->background_psql('postgres');
-$holder->query_safe("BEGIN; SELECT FROM apikeys.key WHERE name = 'lost' FOR UPDATE");
+$holder->query_safe("BEGIN; SELECT FROM apikeys_data.key WHERE name = 'lost' FOR UPDATE");
 write_secrets($node, 'two', 'one', 'lost:a secret from elsewhere');
 reload_secrets($node);
 is(ask("SELECT code('lost'), code('lost')", $reader), 'VALID|VALID', 'with its secret it is good');
@@ -109,7 +109,7 @@ $offset = reload_secrets($node);
 is(ask("SELECT code('lost')", $reader), 'NOT_FOUND', 'and not after the secret is gone again, cached or not');
 is(count_in_log($node, $missing, $offset), 1, 'which is logged anew');
 $holder->quit;
-ask("SELECT apikey_revoke((SELECT id FROM apikeys.key WHERE name = 'lost'))");
+ask("SELECT apikey_revoke((SELECT id FROM apikeys_data.key WHERE name = 'lost'))");
 
 # --- what is refused
 
@@ -137,7 +137,7 @@ sub is_refused
 	my $log = slurp_file($node->logfile, $from);
 
 	like($log, qr/LOG:  HMAC secret file "\Q$file\E" was refused\n.*DETAIL:  $reason/, "$what: refused, and logged");
-	ask("DELETE FROM kept WHERE name = 'bad'; DELETE FROM apikeys.key WHERE name = 'bad'; SELECT make('bad')");
+	ask("DELETE FROM kept WHERE name = 'bad'; DELETE FROM apikeys_data.key WHERE name = 'bad'; SELECT make('bad')");
 	is(join(' ', map { ask("SELECT code('second (kept)') || signed('bad')", $_) } $reader, undef), 'VALIDtwo VALIDtwo', "$what: the old set is kept");
 }
 
@@ -295,7 +295,7 @@ is(ask("SELECT code('first')"), 'VALID', 'they are back');
 ask('CREATE ROLE watcher IN ROLE pg_monitor; CHECKPOINT');
 my $seen = join "\n",
   ask('TABLE pg_settings'), ask('TABLE pg_file_settings'), ask('TABLE apikeys.secret_usage'),
-  ask('TABLE apikeys.event'),
+  ask('TABLE apikeys_data.event'),
   ask('TABLE pg_stat_activity'), ask('SET ROLE watcher; SHOW ALL'), slurp_file($node->logfile),
   scalar(run_log([ 'pg_dumpall', '--file', $node->basedir . '/dump.sql', '--dbname', $node->connstr('postgres') ]) && slurp_file($node->basedir . '/dump.sql'));
 

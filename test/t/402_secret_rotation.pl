@@ -86,8 +86,8 @@ stop_load($load);
 is(ask('SELECT count(*), min(code) FROM failed'), '0|', 'no verify has failed');
 is(stats($node, 'not_found'), '0', 'by any count');
 is(ask(q{SELECT count(DISTINCT key_id) >= 10000 AND count(DISTINCT key_id) = count(*) AND count(DISTINCT details) = 1
-	FROM apikeys.event WHERE action = 'rehash'}), 't', 'each key was signed anew once');
-is(ask(q{SELECT details FROM apikeys.event WHERE action = 'rehash' LIMIT 1}), '{"to": "new", "from": "old"}', 'from the old secret to the new one');
+	FROM apikeys_data.event WHERE action = 'rehash'}), 't', 'each key was signed anew once');
+is(ask(q{SELECT details FROM apikeys_data.event WHERE action = 'rehash' LIMIT 1}), '{"to": "new", "from": "old"}', 'from the old secret to the new one');
 is(ask(q{SELECT secret, loaded, is_current, live_keys = (SELECT count(*) FROM kept) FROM apikeys.secret_usage WHERE secret IS NOT NULL}),
 	'new|t|t|t', 'all keys have the new secret');
 is(ask('SELECT count(*) FROM kept, LATERAL apikey_verify(raw_key) WHERE NOT valid'), '0', 'and all are good');
@@ -106,7 +106,7 @@ ask(sprintf q{
 $load = start_load($node, 'postgres', q{
 \set change random(1, 4)
 \if :change = 1
-UPDATE apikeys.key k SET key_hash = h.hash, hash_secret = h.secret FROM hash h
+UPDATE apikeys_data.key k SET key_hash = h.hash, hash_secret = h.secret FROM hash h
 WHERE k.name = 'key 1' AND k.hash_secret <> h.secret;
 \else
 INSERT INTO failed
@@ -116,7 +116,7 @@ WHERE NOT v.valid;
 }, '--client', 4, '--transactions', 1000);
 ok(end_load($load), 'a key changes all the time');
 is(ask('SELECT count(*), min(code) FROM failed'), '0|', 'and is always found');
-is(ask(q{SELECT pg_stat_get_tuples_updated('apikeys.key'::regclass) > 10500}), 't', 'it has changed more than 500 times');
+is(ask(q{SELECT pg_stat_get_tuples_updated('apikeys_data.key'::regclass) > 10500}), 't', 'it has changed more than 500 times');
 
 $node->stop;
 done_testing();

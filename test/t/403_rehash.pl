@@ -46,7 +46,7 @@ sub codes
 sub wait_for_signed
 {
 	my ($to, $test_name, %signed) = @_;
-	my @conditions = map { "(SELECT array_agg(coalesce(hash_secret, 'plain') ORDER BY hash_secret NULLS FIRST) = '{$signed{$_}}' FROM apikeys.key WHERE name = '$_')" } keys %signed;
+	my @conditions = map { "(SELECT array_agg(coalesce(hash_secret, 'plain') ORDER BY hash_secret NULLS FIRST) = '{$signed{$_}}' FROM apikeys_data.key WHERE name = '$_')" } keys %signed;
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	wait_for($to, 'postgres', 'SELECT ' . join(' AND ', @conditions), $test_name);
@@ -58,9 +58,9 @@ import_keys($node, 'old', qw(a b c locked guarded twice));
 import_keys($node, undef, qw(d twice));
 $node->safe_psql('postgres', q{
 	CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'guarded'; END$$;
-	CREATE TRIGGER guard BEFORE UPDATE ON apikeys.key FOR EACH ROW WHEN (OLD.name = 'guarded') EXECUTE FUNCTION guard()});
+	CREATE TRIGGER guard BEFORE UPDATE ON apikeys_data.key FOR EACH ROW WHEN (OLD.name = 'guarded') EXECUTE FUNCTION guard()});
 my $holder = $node->background_psql('postgres');
-$holder->query_safe("BEGIN; SELECT FROM apikeys.key WHERE name = 'locked' FOR UPDATE");
+$holder->query_safe("BEGIN; SELECT FROM apikeys_data.key WHERE name = 'locked' FOR UPDATE");
 
 my $all = 'VALID VALID VALID VALID VALID VALID VALID';
 my @names = qw(a b c d locked guarded twice);
@@ -72,11 +72,11 @@ $holder->query_safe('COMMIT');
 $holder->quit;
 wait_until('a key that was held is verified until it is signed', sub {
 	codes($node, 'locked');
-	$node->safe_psql('postgres', "SELECT hash_secret FROM apikeys.key WHERE name = 'locked'") eq 'new' });
+	$node->safe_psql('postgres', "SELECT hash_secret FROM apikeys_data.key WHERE name = 'locked'") eq 'new' });
 is($node->safe_psql('postgres', q{
-	SELECT count(*), count(DISTINCT key_id) FROM apikeys.event WHERE action = 'rehash'}),
+	SELECT count(*), count(DISTINCT key_id) FROM apikeys_data.event WHERE action = 'rehash'}),
 	'6|6', 'each with an event');
-$node->safe_psql('postgres', 'DROP TRIGGER guard ON apikeys.key');
+$node->safe_psql('postgres', 'DROP TRIGGER guard ON apikeys_data.key');
 
 # --- what is rolled back is done again
 
@@ -85,10 +85,10 @@ reload_secrets($node);
 import_keys($node, 'old', 'e');
 codes($node, 'e');
 $node->safe_psql('postgres', 'BEGIN; SELECT apikey_flush(); ROLLBACK');
-is($node->safe_psql('postgres', "SELECT hash_secret FROM apikeys.key WHERE name = 'e'"), 'old', 'a flush is rolled back');
+is($node->safe_psql('postgres', "SELECT hash_secret FROM apikeys_data.key WHERE name = 'e'"), 'old', 'a flush is rolled back');
 $node->safe_psql('postgres', q{
 	BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT apikey_verify('e-key'), apikey_flush(); COMMIT});
-is($node->safe_psql('postgres', "SELECT hash_secret FROM apikeys.key WHERE name = 'e'"), 'old', 'a transaction with a snapshot of its own is_current nothing');
+is($node->safe_psql('postgres', "SELECT hash_secret FROM apikeys_data.key WHERE name = 'e'"), 'old', 'a transaction with a snapshot of its own is_current nothing');
 $node->safe_psql('postgres', 'SELECT apikey_flush()');
 wait_for_signed($node, 'the next one does', e => 'new');
 
@@ -101,7 +101,7 @@ reload_secrets($node);
 wait_for_flush_worker($node, 'postgres');
 codes($node, 'f');
 wait_for_signed($node, 'a key gets the secret that is the first by then', f => 'newest');
-is($node->safe_psql('postgres', q{SELECT details->>'to' FROM apikeys.event JOIN apikeys.key k ON k.id = key_id WHERE action = 'rehash' AND name = 'f'}),
+is($node->safe_psql('postgres', q{SELECT details->>'to' FROM apikeys_data.event JOIN apikeys_data.key k ON k.id = key_id WHERE action = 'rehash' AND name = 'f'}),
 	'newest', 'and no other before');
 
 # Nor does a flush worker that was started before the change, and that has been
@@ -113,7 +113,7 @@ add_extension($node, 'other');
 $node->safe_psql('other', sprintf q{
 	SELECT apikey_import(hmac('k-key', '%s', 'sha256'), 'k', 'x', hash_secret => 'old')}, secret_of('old'));
 my $verify_k = "SELECT code FROM apikey_verify('k-key')";
-my $events_of_k = q{SELECT string_agg(details->>'to', ' ' ORDER BY id) FROM apikeys.event WHERE action = 'rehash'};
+my $events_of_k = q{SELECT string_agg(details->>'to', ' ' ORDER BY id) FROM apikeys_data.event WHERE action = 'rehash'};
 $node->safe_psql('other', $verify_k);
 my $renamer = $node->background_psql('postgres');
 $renamer->query_safe('BEGIN; ALTER DATABASE other RENAME TO another');
@@ -153,7 +153,7 @@ $stale->query_safe('SELECT 1');
 $stale->quit;
 codes($node, 'stale');
 wait_for_signed($node, 'a key that is verified in the middle of a reload gets the new secret', stale => 'latest');
-is($node->safe_psql('postgres', q{SELECT string_agg(details->>'to', ' ') FROM apikeys.event JOIN apikeys.key k ON k.id = key_id WHERE action = 'rehash' AND name = 'stale'}),
+is($node->safe_psql('postgres', q{SELECT string_agg(details->>'to', ' ') FROM apikeys_data.event JOIN apikeys_data.key k ON k.id = key_id WHERE action = 'rehash' AND name = 'stale'}),
 	'latest', 'and no other before');
 write_secrets($node, 'newest', 'new', 'old', 'latest');
 reload_secrets($node);

@@ -183,7 +183,7 @@ is($standby->safe_psql('postgres', qq{
 		COMMIT;
 		SELECT count(*) FROM wrapped}),
 	join("\n", 'bob', ($nrows * 2 / 3 . '|bob|bob') x 2, 0), 'standby: a login');
-$node->safe_psql('postgres', q{SELECT apikey_revoke(id) FROM apikeys.key WHERE name = 'bob'});
+$node->safe_psql('postgres', q{SELECT apikey_revoke(id) FROM apikeys_data.key WHERE name = 'bob'});
 $node->wait_for_catchup($standby);
 my ($ret, $stdout, $stderr) = $standby->psql('postgres', q{SELECT apikey_login('bob-key')});
 like($stderr, qr/DETAIL:  REVOKED/, 'standby: a key that was revoked on the primary');

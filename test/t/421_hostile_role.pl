@@ -52,7 +52,7 @@ $node->safe_psql('postgres', q{
 add_keys($node, 'postgres', 'own', 'theirs');
 $node->safe_psql('postgres', q{
 	SELECT apikey_update(id, '{"description": "Theirs, Incorporated", "external_id": "theirs-4711",
-		"rate_limits": {"max_concurrent_requests": 3}}') FROM apikeys.key WHERE name = 'theirs';
+		"rate_limits": {"max_concurrent_requests": 3}}') FROM apikeys_data.key WHERE name = 'theirs';
 	SELECT apikey_budget_create('their budget', 1000);
 	ANALYZE;
 });
@@ -60,7 +60,7 @@ $node->safe_psql('postgres', q{
 # What nobody may learn: of the key, for those who may not read, and of its
 # hash and of the file.
 my ($id, $hash) = split /\|/,
-  $node->safe_psql('postgres', "SELECT id, encode(key_hash, 'hex') FROM apikeys.key WHERE name = 'theirs'");
+  $node->safe_psql('postgres', "SELECT id, encode(key_hash, 'hex') FROM apikeys_data.key WHERE name = 'theirs'");
 my %hidden = (
 	mallory => qr/$id|$hash|Incorporated|4711|theirs-\.\.\.|their budget|nobody reads/,
 	nora => qr/$id|$hash|Incorporated|4711|theirs-\.\.\.|their budget|nobody reads/,
@@ -70,19 +70,19 @@ my %hidden = (
 # Everything that is ours: rows, objects, their owners and rights, triggers.
 my $fingerprint = q{
 	SELECT md5(string_agg(line, E'\n' ORDER BY line)) FROM (
-		SELECT k::text FROM apikeys.key k
-		UNION ALL SELECT e::text FROM apikeys.event e
-		UNION ALL SELECT b::text FROM apikeys.budget b
-		UNION ALL SELECT u::text FROM apikeys.usage_entry u
-		UNION ALL SELECT u::text FROM apikeys.usage u
-		UNION ALL SELECT last_value::text FROM apikeys.event_id_seq
+		SELECT k::text FROM apikeys_data.key k
+		UNION ALL SELECT e::text FROM apikeys_data.event e
+		UNION ALL SELECT b::text FROM apikeys_data.budget b
+		UNION ALL SELECT u::text FROM apikeys_data.usage_entry u
+		UNION ALL SELECT u::text FROM apikeys_data.usage u
+		UNION ALL SELECT last_value::text FROM apikeys_data.event_id_seq
 		UNION ALL SELECT d::text FROM pg_depend d WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'apikeys')
 		UNION ALL SELECT concat(p.oid, proname, pronamespace, proowner, proacl, proconfig, prosecdef, prosrc, probin)
 			FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.deptype = 'e'
 		UNION ALL SELECT concat(c.oid, relname, relnamespace, relowner, relacl, relchecks, relhastriggers, relhasrules, relrowsecurity, relfilenode)
-			FROM pg_class c WHERE relnamespace = 'apikeys'::regnamespace
-		UNION ALL SELECT concat(tgrelid, tgname, tgenabled) FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid AND relnamespace = 'apikeys'::regnamespace
-		UNION ALL SELECT concat(nspname, nspowner, nspacl) FROM pg_namespace WHERE nspname IN ('apikeys', 'keys')
+			FROM pg_class c WHERE relnamespace IN ('apikeys'::regnamespace, 'apikeys_data'::regnamespace)
+		UNION ALL SELECT concat(tgrelid, tgname, tgenabled) FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid AND relnamespace IN ('apikeys'::regnamespace, 'apikeys_data'::regnamespace)
+		UNION ALL SELECT concat(nspname, nspowner, nspacl) FROM pg_namespace WHERE nspname IN ('apikeys', 'apikeys_data', 'keys')
 		UNION ALL SELECT concat(rolname, rolsuper, rolcreaterole, rolreplication, rolbypassrls) FROM pg_authid
 		UNION ALL SELECT m::text FROM pg_auth_members m
 		UNION ALL SELECT s::text FROM pg_db_role_setting s
@@ -172,49 +172,49 @@ foreach my $table (qw(key event budget usage usage_day usage_entry budget_period
 	refused("INSERT into $table", 'max', $denied, "INSERT INTO apikeys.$table DEFAULT VALUES");
 	refused("DROP $table", 'max', $denied, "DROP TABLE apikeys.$table");
 }
-refused('UPDATE a key', 'max', $denied, q{UPDATE apikeys.key SET enabled = true, revoked_at = NULL});
-refused('UPDATE the log', 'max', $denied, q{UPDATE apikeys.event SET acting_role = 'rita'});
-refused('MERGE', 'max', $denied, q{MERGE INTO apikeys.key k USING (VALUES (1)) v ON true WHEN MATCHED THEN DELETE});
+refused('UPDATE a key', 'max', $denied, q{UPDATE apikeys_data.key SET enabled = true, revoked_at = NULL});
+refused('UPDATE the log', 'max', $denied, q{UPDATE apikeys_data.event SET acting_role = 'rita'});
+refused('MERGE', 'max', $denied, q{MERGE INTO apikeys_data.key k USING (VALUES (1)) v ON true WHEN MATCHED THEN DELETE});
 refused('SELECT FOR UPDATE through a view', 'rita', $denied, 'SELECT id FROM apikeys.info FOR UPDATE');
 refused('UPDATE of a view', 'rita', '42501|55000', q{UPDATE apikeys.info SET name = 'mine'});
 refused('LOCK of a view', 'rita', $denied, 'BEGIN; LOCK TABLE apikeys.info IN ACCESS EXCLUSIVE MODE');
-refused('sequence, set', 'max', $denied, q{SELECT setval('apikeys.event_id_seq', 1)});
-refused('sequence, read', 'max', $denied, 'SELECT last_value FROM apikeys.event_id_seq');
+refused('sequence, set', 'max', $denied, q{SELECT setval('apikeys_data.event_id_seq', 1)});
+refused('sequence, read', 'max', $denied, 'SELECT last_value FROM apikeys_data.event_id_seq');
 
 # Tables, by what is made on them.
 refused('CREATE TRIGGER', 'max', $denied, q{
 	CREATE FUNCTION public.fire_max() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE WARNING 'fired as %', current_user; RETURN NEW; END$$;
-	CREATE TRIGGER t BEFORE INSERT ON apikeys.event FOR EACH ROW EXECUTE FUNCTION public.fire_max()});
+	CREATE TRIGGER t BEFORE INSERT ON apikeys_data.event FOR EACH ROW EXECUTE FUNCTION public.fire_max()});
 refused('CREATE TRIGGER on a view', 'max', $denied,
 	'CREATE TRIGGER t INSTEAD OF UPDATE ON apikeys.info FOR EACH ROW EXECUTE FUNCTION public.fire_max()');
-refused('CREATE RULE', 'max', $denied, 'CREATE RULE r AS ON INSERT TO apikeys.event DO INSTEAD NOTHING');
+refused('CREATE RULE', 'max', $denied, 'CREATE RULE r AS ON INSERT TO apikeys_data.event DO INSTEAD NOTHING');
 refused('CREATE RULE on a view', 'max', $denied, 'CREATE RULE r AS ON UPDATE TO apikeys.info DO INSTEAD NOTHING');
-refused('CREATE POLICY', 'max', $denied, 'CREATE POLICY p ON apikeys.key USING (true)');
-refused('ROW LEVEL SECURITY', 'max', $denied, 'ALTER TABLE apikeys.key ENABLE ROW LEVEL SECURITY');
-refused('CREATE INDEX, whose function its owner would run', 'max', $denied, 'CREATE INDEX i ON apikeys.key (name)');
-refused('CREATE STATISTICS', 'max', $denied, 'CREATE STATISTICS public.s ON name, key_prefix FROM apikeys.key');
-refused('ALTER TABLE', 'max', $denied, 'ALTER TABLE apikeys.key ADD COLUMN mine text');
-refused('DISABLE TRIGGER', 'max', $denied, 'ALTER TABLE apikeys.key DISABLE TRIGGER invalidate_row');
-refused('OWNER TO himself', 'max', $denied, 'ALTER TABLE apikeys.key OWNER TO max');
-refused('DROP CONSTRAINT', 'max', $denied, 'ALTER TABLE apikeys.key DROP CONSTRAINT key_is_valid');
-refused('COMMENT', 'max', $denied, q{COMMENT ON TABLE apikeys.key IS 'mine'});
-refused('REINDEX', 'max', $denied, 'REINDEX TABLE apikeys.key');
-refused('CLUSTER', 'max', $denied, 'CLUSTER apikeys.key USING key_pkey');
-in_vain('VACUUM FULL and ANALYZE', 'max', '', 'VACUUM FULL apikeys.key; ANALYZE apikeys.key');
-refused('a child of the table', 'max', $denied, 'CREATE TABLE public.child () INHERITS (apikeys.key)');
-refused('CREATE TABLE LIKE', 'max', $denied, 'CREATE TABLE public.likeness (LIKE apikeys.key INCLUDING ALL)');
+refused('CREATE POLICY', 'max', $denied, 'CREATE POLICY p ON apikeys_data.key USING (true)');
+refused('ROW LEVEL SECURITY', 'max', $denied, 'ALTER TABLE apikeys_data.key ENABLE ROW LEVEL SECURITY');
+refused('CREATE INDEX, whose function its owner would run', 'max', $denied, 'CREATE INDEX i ON apikeys_data.key (name)');
+refused('CREATE STATISTICS', 'max', $denied, 'CREATE STATISTICS public.s ON name, key_prefix FROM apikeys_data.key');
+refused('ALTER TABLE', 'max', $denied, 'ALTER TABLE apikeys_data.key ADD COLUMN mine text');
+refused('DISABLE TRIGGER', 'max', $denied, 'ALTER TABLE apikeys_data.key DISABLE TRIGGER invalidate_row');
+refused('OWNER TO himself', 'max', $denied, 'ALTER TABLE apikeys_data.key OWNER TO max');
+refused('DROP CONSTRAINT', 'max', $denied, 'ALTER TABLE apikeys_data.key DROP CONSTRAINT key_is_valid');
+refused('COMMENT', 'max', $denied, q{COMMENT ON TABLE apikeys_data.key IS 'mine'});
+refused('REINDEX', 'max', $denied, 'REINDEX TABLE apikeys_data.key');
+refused('CLUSTER', 'max', $denied, 'CLUSTER apikeys_data.key USING key_pkey');
+in_vain('VACUUM FULL and ANALYZE', 'max', '', 'VACUUM FULL apikeys_data.key; ANALYZE apikeys_data.key');
+refused('a child of the table', 'max', $denied, 'CREATE TABLE public.child () INHERITS (apikeys_data.key)');
+refused('CREATE TABLE LIKE', 'max', $denied, 'CREATE TABLE public.likeness (LIKE apikeys_data.key INCLUDING ALL)');
 refused('a foreign key, whose check tells what exists', 'max', $denied,
-	'CREATE TABLE public.child (id uuid REFERENCES apikeys.key)');
-refused('a view on the table', 'max', $denied, 'CREATE VIEW public.peek AS SELECT * FROM apikeys.key; SELECT * FROM public.peek');
-refused('a materialized view', 'max', $denied, 'CREATE MATERIALIZED VIEW public.peek_mat AS SELECT * FROM apikeys.key');
-refused('a publication', 'max', $denied, 'CREATE PUBLICATION p FOR TABLE apikeys.key');
+	'CREATE TABLE public.child (id uuid REFERENCES apikeys_data.key)');
+refused('a view on the table', 'max', $denied, 'CREATE VIEW public.peek AS SELECT * FROM apikeys_data.key; SELECT * FROM public.peek');
+refused('a materialized view', 'max', $denied, 'CREATE MATERIALIZED VIEW public.peek_mat AS SELECT * FROM apikeys_data.key');
+refused('a publication', 'max', $denied, 'CREATE PUBLICATION p FOR TABLE apikeys_data.key');
 refused('a table in our schema', 'max', $denied, 'CREATE TABLE apikeys.mine ()');
 refused('a function in the schema of ours', 'max', $denied, q{CREATE FUNCTION keys.apikey_verify(text) RETURNS text LANGUAGE sql AS 'SELECT $1'});
 refused('DROP SCHEMA', 'max', $denied, 'DROP SCHEMA apikeys CASCADE');
 refused('a value for our type', 'max', $denied, q{ALTER TYPE apikeys.key_status ADD VALUE 'mine'});
 
 # What the server keeps about the tables, or does with them for others.
-in_vain('pg_stats', 'rita', '0', q{SELECT count(*) FROM pg_stats WHERE schemaname = 'apikeys'});
+in_vain('pg_stats', 'rita', '0', q{SELECT count(*) FROM pg_stats WHERE schemaname LIKE 'apikeys%'});
 refused('pg_statistic', 'mallory', $denied, 'SELECT * FROM pg_statistic');
 refused('pg_statistic_ext_data', 'mallory', $denied, 'SELECT * FROM pg_statistic_ext_data');
 in_vain('pg_stats_ext', 'mallory', '0', 'SELECT count(*) FROM pg_stats_ext');
@@ -229,16 +229,16 @@ SKIP:
 
 	refused('table_to_xml by oid', 'mallory', $denied,
 		q{SELECT table_to_xml(c.oid, true, false, '') FROM pg_class c WHERE relname = 'key' AND relkind = 'r'});
-	refused('query_to_xml', 'mallory', $denied, q{SELECT query_to_xml('SELECT * FROM apikeys.key', true, false, '')});
+	refused('query_to_xml', 'mallory', $denied, q{SELECT query_to_xml('SELECT * FROM apikeys_data.key', true, false, '')});
 	in_vain('database_to_xml', 'mallory', '0', q{SELECT (xpath('count(//key)', database_to_xml(true, false, '')))[1]});
 }
-refused('ts_stat', 'mallory', $denied, q{SELECT * FROM ts_stat('SELECT to_tsvector(name) FROM apikeys.key')});
+refused('ts_stat', 'mallory', $denied, q{SELECT * FROM ts_stat('SELECT to_tsvector(name) FROM apikeys_data.key')});
 refused('pg_sequence_last_value', 'mallory', $denied,
 	q{SELECT pg_sequence_last_value(c.oid) FROM pg_class c WHERE relname = 'event_id_seq'}) if $node->pg_version < 17;
 in_vain('error texts of casts by name', 'mallory', '', q{
 	DO $$
 	BEGIN
-		PERFORM 'apikeys.key'::regclass;
+		PERFORM 'apikeys_data.key'::regclass;
 		RAISE 'fired';
 	EXCEPTION WHEN insufficient_privilege THEN
 		NULL;
@@ -307,7 +307,7 @@ refused('member of the owner', 'mallory', $denied, 'GRANT postgres TO mallory');
 refused('member of who manages', 'mallory', $denied, 'GRANT max TO mallory');
 refused('member of pg_read_server_files', 'mallory', $denied, 'GRANT pg_read_server_files TO mallory');
 refused('GRANT on a function', 'mallory', $denied, 'GRANT EXECUTE ON FUNCTION apikey_list TO mallory');
-refused('GRANT on a table', 'max', $denied, 'GRANT ALL ON apikeys.key TO max');
+refused('GRANT on a table', 'max', $denied, 'GRANT ALL ON apikeys_data.key TO max');
 refused('apikey_grant', 'mallory', $denied, q{SELECT apikey_grant('mallory', 'manage')});
 refused('apikey_grant', 'max', $denied, q{SELECT apikey_grant('mallory', 'manage')});
 refused('apikey_revoke_grant', 'max', $denied, q{SELECT apikey_revoke_grant('app', 'verify')});
@@ -456,7 +456,7 @@ $before = fingerprint();
 	$held->query_safe(q{SELECT code FROM apikey_verify('own-key')});
 	my $work = q{
 		SET lock_timeout = '10s';
-		SELECT apikey_flush() >= 0 AND (apikey_update(id, '{"enabled": true}')).name = 'own' FROM apikeys.key WHERE name = 'own'};
+		SELECT apikey_flush() >= 0 AND (apikey_update(id, '{"enabled": true}')).name = 'own' FROM apikeys_data.key WHERE name = 'own'};
 
 	is($node->safe_psql('postgres', $work), 't', 'mallory: neither advisory locks nor an open transaction keep anybody');
 	$held->query_safe('COMMIT');
@@ -489,10 +489,10 @@ $before = fingerprint();
 # Whoever knows the channel hears; nobody is told its name.
 {
 	my $listener = $node->background_psql('postgres', extra_params => [ '-U', 'mallory' ], on_error_stop => 0);
-	$listener->query_safe(qq{LISTEN "$_"}) foreach qw(apikeys apikeys.event apikeys_event apikeys_events events event apikeys.notify_channel);
+	$listener->query_safe(qq{LISTEN "$_"}) foreach qw(apikeys apikeys_data.event apikeys_event apikeys_events events event apikeys.notify_channel);
 	my $owner = $node->background_psql('postgres', on_error_stop => 0);
 	$owner->query_safe(qq{LISTEN $channel});
-	$node->safe_psql('postgres', q{SELECT apikey_update(id, '{"name": "theirs"}') FROM apikeys.key WHERE name = 'theirs'});
+	$node->safe_psql('postgres', q{SELECT apikey_update(id, '{"name": "theirs"}') FROM apikeys_data.key WHERE name = 'theirs'});
 	like($owner->query('SELECT 1'), qr/Asynchronous notification "$channel"/, 'who knows the channel hears of a change');
 	unlike($listener->query('SELECT 1'), qr/Asynchronous notification/, 'mallory: hears nothing');
 	$owner->quit;
@@ -521,9 +521,9 @@ in_vain('NOTIFY of his own makes no event', 'mallory', '', qq{NOTIFY "$channel",
 			 object AS (SELECT p.oid::regprocedure::text AS name, coalesce(p.proacl, acldefault('f', p.proowner)) AS acl, p.proowner AS owner
 						FROM pg_proc p JOIN member m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
 						UNION ALL
-						SELECT c.relname, c.relacl, c.relowner FROM pg_class c WHERE c.relnamespace = 'apikeys'::regnamespace
+						SELECT c.relname, c.relacl, c.relowner FROM pg_class c WHERE c.relnamespace IN ('apikeys'::regnamespace, 'apikeys_data'::regnamespace)
 						UNION ALL
-						SELECT n.nspname, n.nspacl, n.nspowner FROM pg_namespace n WHERE n.nspname = 'apikeys')
+						SELECT n.nspname, n.nspacl, n.nspowner FROM pg_namespace n WHERE n.nspname IN ('apikeys', 'apikeys_data'))
 		SELECT count(DISTINCT o.name) > 60, string_agg(o.name, ' ') FILTER (WHERE a.grantee <> o.owner)
 		FROM object o LEFT JOIN LATERAL aclexplode(o.acl) a ON true}),
 		't|', 'default privileges of the owner give no right on what apikeys makes');

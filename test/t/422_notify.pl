@@ -49,7 +49,7 @@ sub is_event
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	is($node->safe_psql('postgres', qq{
 			SET timezone = 'UTC';
-			SELECT to_jsonb(e) = '$payload'::jsonb FROM apikeys.event e WHERE id = ('$payload'::jsonb ->> 'id')::bigint}),
+			SELECT to_jsonb(e) = '$payload'::jsonb FROM apikeys_data.event e WHERE id = ('$payload'::jsonb ->> 'id')::bigint}),
 		't', $test_name);
 }
 
@@ -99,7 +99,7 @@ $writer->quit;
 
 # No key, no hash.
 my ($key, $raw_key) = split /\|/, $node->safe_psql('postgres', q{SELECT id, raw_key FROM apikey_generate('secret')});
-my $hash = $node->safe_psql('postgres', "SELECT encode(key_hash, 'hex') FROM apikeys.key WHERE id = '$key'");
+my $hash = $node->safe_psql('postgres', "SELECT encode(key_hash, 'hex') FROM apikeys_data.key WHERE id = '$key'");
 @heard = heard('audit');
 is(scalar @heard, 1, 'a new key is heard of');
 unlike($heard[0], qr/\Q$raw_key\E|$hash/, 'and neither raw key nor hash');
@@ -127,9 +127,9 @@ like($stderr, qr/cannot PREPARE a transaction that has executed LISTEN, UNLISTEN
 
 # What comes out of a dump is old news, and what somebody writes by hand is none of ours.
 $node->safe_psql('postgres', q{
-	CREATE TABLE saved AS SELECT * FROM apikeys.event;
-	DELETE FROM apikeys.event;
-	INSERT INTO apikeys.event OVERRIDING SYSTEM VALUE SELECT * FROM saved});
+	CREATE TABLE saved AS SELECT * FROM apikeys_data.event;
+	DELETE FROM apikeys_data.event;
+	INSERT INTO apikeys_data.event OVERRIDING SYSTEM VALUE SELECT * FROM saved});
 is(count_heard('audit'), 0, 'events that are restored are not sent');
 
 # Another name, an awkward one, and off again; no session decides.

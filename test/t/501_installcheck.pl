@@ -86,7 +86,7 @@ $node->safe_psql('postgres', qq{
 	ALTER ROLE tenant SET work_mem = '6MB';
 	SELECT apikey_update(${\id_of('theirs')}, '{"rate_limits": {"max_concurrent_requests": 1}}');
 	SELECT code FROM apikey_verify('theirs-key', acquire_slot => true)});
-wait_for($node, 'postgres', q{SELECT hash_secret = 'theirs' FROM apikeys.key}, 'their key is hashed with their secret');
+wait_for($node, 'postgres', q{SELECT hash_secret = 'theirs' FROM apikeys_data.key}, 'their key is hashed with their secret');
 $node->safe_psql('postgres', q{ALTER SYSTEM SET apikeys.slot_timeout = '2h'});
 $node->reload;
 $node->safe_psql('postgres', qq{
@@ -109,8 +109,8 @@ sub state
 		UNION ALL SELECT 'prepared', gid FROM pg_prepared_xacts
 		UNION ALL SELECT 'slot', slot_name FROM pg_replication_slots
 		UNION ALL SELECT 'setting', format('%s %s %s', name, setting, source) FROM pg_settings
-		UNION ALL SELECT 'key', k::text FROM apikeys.key k
-		UNION ALL SELECT 'event', max(id)::text FROM apikeys.event
+		UNION ALL SELECT 'key', k::text FROM apikeys_data.key k
+		UNION ALL SELECT 'event', max(id)::text FROM apikeys_data.event
 		ORDER BY 1, 2});
 	my @files = grep { -f && !/postmaster/ } glob "$data/*";
 

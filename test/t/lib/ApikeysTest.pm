@@ -72,7 +72,7 @@ sub id_of
 {
 	my ($name) = @_;
 
-	return "(SELECT id FROM apikeys.key WHERE name = '$name')";
+	return "(SELECT id FROM apikeys_data.key WHERE name = '$name')";
 }
 
 sub verify
@@ -95,7 +95,7 @@ sub stored_use
 	my ($node, $dbname, $name) = @_;
 
 	return $node->safe_psql($dbname,
-		'SELECT last_used_at FROM apikeys.usage WHERE key_id = ' . id_of($name));
+		'SELECT last_used_at FROM apikeys_data.usage WHERE key_id = ' . id_of($name));
 }
 
 # The value of one expression over apikeys.stats.

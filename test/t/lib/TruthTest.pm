@@ -22,7 +22,7 @@ our $ask = q{
 	                 CASE WHEN expires_at IS NOT NULL THEN 'expires' END)
 	FROM apikey_verify('test-key')};
 
-my $test = q{FROM apikeys.key WHERE name = 'test'};
+my $test = q{FROM apikeys_data.key WHERE name = 'test'};
 
 # Each change: what is done, what a verify says before and after.  "given"
 # prepares the key.  {copy} is the directory of the files that save_keys makes.
@@ -35,61 +35,61 @@ our @changes = (
 	{ name => 'disable', sql => qq{SELECT apikey_update(id, '{"enabled": false}') $test}, after => 'DISABLED' },
 	{
 		name => 'enable',
-		given => 'UPDATE apikeys.key SET enabled = false',
+		given => 'UPDATE apikeys_data.key SET enabled = false',
 		before => 'DISABLED',
 		sql => qq{SELECT apikey_update(id, '{"enabled": true}') $test},
 		after => 'VALID'
 	},
 	{
 		name => 'clean up',
-		given => q{UPDATE apikeys.key SET expires_at = now() - interval '1 hour'},
+		given => q{UPDATE apikeys_data.key SET expires_at = now() - interval '1 hour'},
 		before => 'EXPIRED/expires',
 		sql => 'SELECT apikey_cleanup_expired()',
 		after => 'NOT_FOUND'
 	},
 	{
 		name => 'import',
-		given => 'DELETE FROM apikeys.key',
+		given => 'DELETE FROM apikeys_data.key',
 		before => 'NOT_FOUND',
 		sql => q{SELECT apikey_import(digest('test-key', 'sha256'), 'test', 'test-...')},
 		after => 'VALID'
 	},
-	{ name => 'TRUNCATE', sql => 'TRUNCATE apikeys.key', after => 'NOT_FOUND' },
-	{ name => 'UPDATE by hand', sql => 'UPDATE apikeys.key SET enabled = false', after => 'DISABLED' },
-	{ name => 'DELETE by hand', sql => 'DELETE FROM apikeys.key', after => 'NOT_FOUND' },
+	{ name => 'TRUNCATE', sql => 'TRUNCATE apikeys_data.key', after => 'NOT_FOUND' },
+	{ name => 'UPDATE by hand', sql => 'UPDATE apikeys_data.key SET enabled = false', after => 'DISABLED' },
+	{ name => 'DELETE by hand', sql => 'DELETE FROM apikeys_data.key', after => 'NOT_FOUND' },
 	{
 		name => 'INSERT by hand',
-		given => 'DELETE FROM apikeys.key',
+		given => 'DELETE FROM apikeys_data.key',
 		before => 'NOT_FOUND',
-		sql => 'INSERT INTO apikeys.key SELECT * FROM saved',
+		sql => 'INSERT INTO apikeys_data.key SELECT * FROM saved',
 		after => 'VALID'
 	},
-	{ name => 'another hash', sql => q{UPDATE apikeys.key SET key_hash = digest('new', 'sha256')}, after => 'NOT_FOUND' },
+	{ name => 'another hash', sql => q{UPDATE apikeys_data.key SET key_hash = digest('new', 'sha256')}, after => 'NOT_FOUND' },
 	{
 		name => 'INSERT ON CONFLICT',
-		sql => 'INSERT INTO apikeys.key SELECT * FROM saved ON CONFLICT (id) DO UPDATE SET revoked_at = now()',
+		sql => 'INSERT INTO apikeys_data.key SELECT * FROM saved ON CONFLICT (id) DO UPDATE SET revoked_at = now()',
 		after => 'REVOKED'
 	},
 	{
 		name => 'MERGE',
-		sql => 'MERGE INTO apikeys.key k USING saved s ON k.id = s.id WHEN MATCHED THEN UPDATE SET enabled = false',
+		sql => 'MERGE INTO apikeys_data.key k USING saved s ON k.id = s.id WHEN MATCHED THEN UPDATE SET enabled = false',
 		after => 'DISABLED'
 	},
 	{
 		name => 'COPY',
-		given => 'DELETE FROM apikeys.key',
+		given => 'DELETE FROM apikeys_data.key',
 		before => 'NOT_FOUND',
-		sql => q{COPY apikeys.key FROM '{copy}/live'},
+		sql => q{COPY apikeys_data.key FROM '{copy}/live'},
 		after => 'VALID'
 	},
 	{
 		name => 'COPY of an older state',
-		sql => q{DELETE FROM apikeys.key; COPY apikeys.key FROM '{copy}/revoked'},
+		sql => q{DELETE FROM apikeys_data.key; COPY apikeys_data.key FROM '{copy}/revoked'},
 		after => 'REVOKED'
 	},
 	{
 		name => 'COPY FREEZE',
-		sql => q{TRUNCATE apikeys.key; COPY apikeys.key FROM '{copy}/revoked' WITH (FREEZE)},
+		sql => q{TRUNCATE apikeys_data.key; COPY apikeys_data.key FROM '{copy}/revoked' WITH (FREEZE)},
 		after => 'REVOKED'
 	},
 	map(
@@ -98,9 +98,9 @@ our @changes = (
 			sql => "SET LOCAL session_replication_role = replica; $_->[1]; SET LOCAL session_replication_role = origin",
 			after => $_->[2]
 		},
-		[ 'UPDATE', 'UPDATE apikeys.key SET enabled = false', 'DISABLED' ],
-		[ 'DELETE', 'DELETE FROM apikeys.key', 'NOT_FOUND' ],
-		[ 'TRUNCATE', 'TRUNCATE apikeys.key', 'NOT_FOUND' ]));
+		[ 'UPDATE', 'UPDATE apikeys_data.key SET enabled = false', 'DISABLED' ],
+		[ 'DELETE', 'DELETE FROM apikeys_data.key', 'NOT_FOUND' ],
+		[ 'TRUNCATE', 'TRUNCATE apikeys_data.key', 'NOT_FOUND' ]));
 
 $_->{before} //= 'VALID' foreach @changes;
 
@@ -113,10 +113,10 @@ sub save_keys
 	add_keys($node, $dbname, 'test');
 	$node->safe_psql(
 		$dbname, qq{
-		CREATE TABLE saved AS TABLE apikeys.key;
-		COPY apikeys.key TO '$copy/live';
-		UPDATE apikeys.key SET revoked_at = now();
-		COPY apikeys.key TO '$copy/revoked'});
+		CREATE TABLE saved AS TABLE apikeys_data.key;
+		COPY apikeys_data.key TO '$copy/live';
+		UPDATE apikeys_data.key SET revoked_at = now();
+		COPY apikeys_data.key TO '$copy/revoked'});
 	foreach my $change (@changes)
 	{
 		$change->{sql} =~ s/\{copy\}/$copy/;
@@ -254,7 +254,7 @@ sub give_back
 {
 	my ($self, $change) = @_;
 
-	$self->write("TRUNCATE apikeys.key; INSERT INTO apikeys.key SELECT * FROM saved; $_")
+	$self->write("TRUNCATE apikeys_data.key; INSERT INTO apikeys_data.key SELECT * FROM saved; $_")
 	  foreach $change->{given} // '';
 }
 
