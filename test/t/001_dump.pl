@@ -102,7 +102,7 @@ sub contents
 	foreach my $table (@tables)
 	{
 		$contents{$table} = $node->safe_psql($dbname,
-			"SELECT t FROM apikeys.$table t ORDER BY t::text COLLATE \"C\"");
+			"SELECT t FROM apikeys_data.$table t ORDER BY t::text COLLATE \"C\"");
 	}
 	$contents{sequences} = $node->safe_psql($dbname,
 		"SELECT sequencename, last_value FROM pg_sequences WHERE schemaname LIKE 'apikeys%' ORDER BY 1"
@@ -183,7 +183,7 @@ foreach my $source (sort keys %sources)
 		{
 			my $dump = slurp_file($file);
 
-			like($dump, qr/^COPY apikeys\.key /m, "$test: the dump has the keys");
+			like($dump, qr/^COPY apikeys_data\.key /m, "$test: the dump has the keys");
 			is_deeply([ grep { index($dump, $raw{$_}) >= 0 } sort keys %raw ],
 				[], "$test: no raw key in the dump");
 		}

@@ -112,7 +112,7 @@ $node->safe_psql('postgres', q{
 	CREATE ROLE mallory LOGIN;
 	CREATE SCHEMA lair AUTHORIZATION mallory;
 	GRANT TRIGGER ON ALL TABLES IN SCHEMA apikeys_data TO mallory;
-	GRANT USAGE ON SCHEMA apikeys TO mallory;
+	GRANT USAGE ON SCHEMA apikeys_data TO mallory;
 	SET SESSION AUTHORIZATION mallory;
 	CREATE TABLE lair.loot (what text);
 	GRANT ALL ON lair.loot TO PUBLIC;
