@@ -4,7 +4,7 @@
 CREATE FUNCTION test.make_key(name text, budget_id uuid) RETURNS uuid LANGUAGE sql AS $$
   SELECT public.apikey_import(sha256(convert_to(name || '-key', 'UTF8')), name, '...', budget_id => budget_id)
 $$;
-CREATE FUNCTION test.judge(name text, OUT code text, OUT reason text, OUT retry_after interval) LANGUAGE sql AS $$
+CREATE FUNCTION test.verify(name text, OUT code text, OUT reason text, OUT retry_after interval) LANGUAGE sql AS $$
   SELECT v.code, v.reason, v.retry_after FROM public.apikey_verify(name || '-key') v
 $$;
 CREATE FUNCTION test.spend(name text, cost numeric) RETURNS void LANGUAGE sql AS $$
@@ -23,16 +23,16 @@ FROM apikeys_data.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
 -- Shared by its keys, and spent by what is recorded of any of them.
 SELECT test.make_key('budget 1', :'pool') IS NOT NULL, test.make_key('budget 2', :'pool') IS NOT NULL,
        test.make_key('budget none', NULL) IS NOT NULL;
-SELECT * FROM test.judge('budget 1');
+SELECT * FROM test.verify('budget 1');
 SELECT test.spend('budget 1', 4);
 SELECT test.spend('budget 2', 5.999999999999999999999999);
 SELECT test.spend('budget none', 1000);
-SELECT * FROM test.judge('budget 1');
+SELECT * FROM test.verify('budget 1');
 SELECT spent, remaining FROM apikeys.budget_info;
 SELECT test.spend('budget 2', 0.000000000000000000000001);
-SELECT * FROM test.judge('budget 1');
-SELECT * FROM test.judge('budget 2');
-SELECT * FROM test.judge('budget none');
+SELECT * FROM test.verify('budget 1');
+SELECT * FROM test.verify('budget 2');
+SELECT * FROM test.verify('budget none');
 SELECT valid, id = test.id('budget 2') AS id, budget_id = :'pool' AS budget_id, slot FROM apikey_verify('budget 2-key');
 SELECT spent, remaining FROM apikeys.budget_info;
 
@@ -45,7 +45,7 @@ SELECT apikey_flush() >= 0 AS flushed;
 SELECT count(*) FROM apikeys_data.usage_entry WHERE budget_id = :'pool';
 SELECT spent FROM apikeys_data.budget_period WHERE budget_id = :'pool';
 SELECT spent, remaining FROM apikeys.budget_info;
-SELECT code FROM test.judge('budget 1');
+SELECT code FROM test.verify('budget 1');
 SELECT test.spend('budget 2', 1);
 SELECT apikey_flush() >= 0 AS flushed;
 SELECT spent FROM apikeys_data.budget_period WHERE budget_id = :'pool';
@@ -62,33 +62,33 @@ SELECT spent FROM apikeys.budget_info WHERE id = :'pool';
 -- Judged after everything about the key itself.
 SELECT code FROM apikey_verify('budget 1-key', required_permissions => '{nothing}');
 SELECT status FROM apikey_update(test.id('budget 1'), '{"enabled": false}');
-SELECT code FROM test.judge('budget 1');
+SELECT code FROM test.verify('budget 1');
 SELECT status FROM apikey_update(test.id('budget 1'), '{"enabled": true}');
 
 -- A rejected request is no use.
 SELECT test.make_key('budget 3', :'pool') IS NOT NULL;
-SELECT code FROM test.judge('budget 3');
+SELECT code FROM test.verify('budget 3');
 SELECT last_used_at IS NULL AS unused FROM apikey_get(test.id('budget 3'));
 
 -- A change holds from the next verify on.
 SELECT name, max_cost, spent, remaining FROM apikey_budget_update(:'pool', '{"max_cost": 13.5, "name": "The \"pool\""}');
-SELECT * FROM test.judge('budget 1');
+SELECT * FROM test.verify('budget 1');
 SELECT test.spend('budget 1', 0.5);
-SELECT * FROM test.judge('budget 1');
+SELECT * FROM test.verify('budget 1');
 SELECT action, details - 'budget_id' AS details, details->>'budget_id' = :'pool' AS budget_id FROM apikeys_data.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
 SELECT name, max_cost FROM apikey_budget_update(:'pool', '{}');
 UPDATE apikeys_data.budget SET max_cost = 14;
-SELECT code FROM test.judge('budget 1');
+SELECT code FROM test.verify('budget 1');
 SELECT max_cost FROM apikey_budget_update(:'pool', '{"max_cost": 0}');
-SELECT code FROM test.judge('budget 1');
+SELECT code FROM test.verify('budget 1');
 
 -- As does the pointing of a key elsewhere.
 SELECT apikey_budget_create('other', 1e17) AS other \gset
 SELECT name FROM apikey_update(test.id('budget 1'), jsonb_build_object('budget_id', :'other'));
-SELECT code FROM test.judge('budget 1');
+SELECT code FROM test.verify('budget 1');
 SELECT test.spend('budget 1', 1e16 + 0.1);
 SELECT name FROM apikey_update(test.id('budget 1'), jsonb_build_object('budget_id', :'pool'));
-SELECT code FROM test.judge('budget 1');
+SELECT code FROM test.verify('budget 1');
 SELECT name, spent, remaining FROM apikeys.budget_info ORDER BY name COLLATE "C";
 SELECT * FROM apikey_limits(test.id('budget 1'));
 
@@ -108,7 +108,7 @@ SELECT spent FROM apikeys.budget_info WHERE id = :'pool';
 -- A budget of 0 is spent from the start.
 SELECT apikey_budget_create('nothing', 0) AS nothing \gset
 SELECT test.make_key('budget 0', :'nothing') IS NOT NULL;
-SELECT * FROM test.judge('budget 0');
+SELECT * FROM test.verify('budget 0');
 
 -- An id that names no budget is allowed, and spends nowhere.
 SELECT test.make_key('budget x', 'dddddddd-dddd-4ddd-8ddd-dddddddddddd') IS NOT NULL;
@@ -119,74 +119,74 @@ SELECT * FROM apikey_limits(test.id('budget x'));
 -- ... until it does.
 BEGIN;
 INSERT INTO apikeys_data.budget (id, name, max_cost) VALUES ('dddddddd-dddd-4ddd-8ddd-dddddddddddd', 'late', 3);
-SELECT code FROM test.judge('budget x');
+SELECT code FROM test.verify('budget x');
 SELECT test.spend('budget x', 3);
-SELECT code FROM test.judge('budget x');
+SELECT code FROM test.verify('budget x');
 ROLLBACK;
-SELECT code FROM test.judge('budget x');
+SELECT code FROM test.verify('budget x');
 INSERT INTO apikeys_data.budget (id, name, max_cost) VALUES ('dddddddd-dddd-4ddd-8ddd-dddddddddddd', 'late', 3);
-SELECT code FROM test.judge('budget x');
+SELECT code FROM test.verify('budget x');
 SELECT test.spend('budget x', 3);
-SELECT code FROM test.judge('budget x');
+SELECT code FROM test.verify('budget x');
 
 -- A transaction counts what it has recorded itself, until it is undone.
 SELECT apikey_budget_create('own', 3) AS own \gset
 SELECT test.make_key('budget own', :'own') IS NOT NULL;
-SELECT code FROM test.judge('budget own');
+SELECT code FROM test.verify('budget own');
 BEGIN;
 SELECT test.spend('budget own', 2);
-SELECT code FROM test.judge('budget own');
+SELECT code FROM test.verify('budget own');
 SAVEPOINT s;
 SELECT test.spend('budget own', 1);
-SELECT code FROM test.judge('budget own');
+SELECT code FROM test.verify('budget own');
 ROLLBACK TO s;
-SELECT code FROM test.judge('budget own');
+SELECT code FROM test.verify('budget own');
 COMMIT;
-SELECT code FROM test.judge('budget own');
+SELECT code FROM test.verify('budget own');
 SELECT spent FROM apikeys.budget_info WHERE id = :'own';
 BEGIN;
 SELECT test.spend('budget own', 1);
-SELECT code FROM test.judge('budget own');
+SELECT code FROM test.verify('budget own');
 ROLLBACK;
-SELECT code FROM test.judge('budget own');
+SELECT code FROM test.verify('budget own');
 BEGIN;
 SELECT max_cost FROM apikey_budget_update(:'own', '{"max_cost": 2}');
-SELECT code FROM test.judge('budget own');
+SELECT code FROM test.verify('budget own');
 ROLLBACK;
-SELECT code FROM test.judge('budget own');
+SELECT code FROM test.verify('budget own');
 BEGIN;
-SELECT code FROM test.judge('budget own');
+SELECT code FROM test.verify('budget own');
 SELECT test.spend('budget own', 0.5);
 SELECT test.spend('budget own', 0.5);
 COMMIT;
-SELECT code FROM test.judge('budget own');
+SELECT code FROM test.verify('budget own');
 
 -- In every isolation level, and where nothing may be written.
 BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY;
-SELECT code FROM test.judge('budget own');
-SELECT code FROM test.judge('budget none');
+SELECT code FROM test.verify('budget own');
+SELECT code FROM test.verify('budget none');
 COMMIT;
 
 -- Many budgets, costs and digits in one transaction.
 CREATE TEMPORARY TABLE pool AS
 SELECT n, apikey_budget_create('pool ' || n, 1) AS id FROM generate_series(1, 200) n;
 SELECT count(test.make_key('pool ' || n, id)) FROM pool;
-SELECT count(*) FROM pool, test.judge('pool ' || n) v WHERE v.code = 'VALID';
+SELECT count(*) FROM pool, test.verify('pool ' || n) v WHERE v.code = 'VALID';
 SELECT count(test.spend('pool ' || n, 1)) FROM pool WHERE n <= 150;
-SELECT code, min(n), max(n), count(*) FROM pool, test.judge('pool ' || n) v GROUP BY code ORDER BY code;
+SELECT code, min(n), max(n), count(*) FROM pool, test.verify('pool ' || n) v GROUP BY code ORDER BY code;
 SELECT test.spend('pool 160', ('1.' || repeat('9', 2000))::numeric);
-SELECT code FROM test.judge('pool 160');
+SELECT code FROM test.verify('pool 160');
 SELECT spent = ('1.' || repeat('9', 2000))::numeric AS spent, remaining FROM apikeys.budget_info WHERE name = 'pool 160';
 BEGIN;
 SELECT count(test.spend('pool 200', ('0.0001' || repeat('0', place) || '1')::numeric)) FROM generate_series(1, 1000) place;
 COMMIT;
-SELECT code FROM test.judge('pool 200');
+SELECT code FROM test.verify('pool 200');
 SELECT trunc(spent, 4) AS spent FROM apikeys.budget_info WHERE name = 'pool 200';
 SELECT test.spend('pool 200', remaining) FROM apikeys.budget_info WHERE name = 'pool 200';
-SELECT code FROM test.judge('pool 200');
+SELECT code FROM test.verify('pool 200');
 -- The ledger says the same.
 SET apikeys.cache_size = 0;
-SELECT code, min(n), max(n), count(*) FROM pool, test.judge('pool ' || n) v GROUP BY code ORDER BY code;
+SELECT code, min(n), max(n), count(*) FROM pool, test.verify('pool ' || n) v GROUP BY code ORDER BY code;
 RESET apikeys.cache_size;
 
 -- Periods, in UTC whatever the time zone: the n-th start is counted from the
@@ -244,9 +244,9 @@ RESET timezone;
 SELECT apikey_budget_create('daily', 10, '1 day') AS daily \gset
 SELECT test.make_key('budget daily', :'daily') IS NOT NULL;
 SELECT test.spend('budget daily', 10);
-SELECT code, reason, retry_after BETWEEN '23:59' AND '24:00' AS retry_after FROM test.judge('budget daily');
+SELECT code, reason, retry_after BETWEEN '23:59' AND '24:00' AS retry_after FROM test.verify('budget daily');
 SELECT clock_timestamp() + retry_after - period_ends_at BETWEEN '0' AND '1 minute' AS retry_after
-FROM apikeys.budget_info, test.judge('budget daily') WHERE id = :'daily';
+FROM apikeys.budget_info, test.verify('budget daily') WHERE id = :'daily';
 -- As if it had been made, and spent of, so long ago.
 CREATE FUNCTION test.age(budget_id uuid, age interval) RETURNS void LANGUAGE sql AS $$
   SELECT public.apikey_flush();
@@ -254,9 +254,9 @@ CREATE FUNCTION test.age(budget_id uuid, age interval) RETURNS void LANGUAGE sql
   UPDATE apikeys_data.budget b SET created_at = b.created_at - age WHERE b.id = $1;
 $$;
 SELECT test.age(:'daily', '23 hours 30 minutes');
-SELECT code, retry_after BETWEEN '00:29' AND '00:30' AS retry_after FROM test.judge('budget daily');
+SELECT code, retry_after BETWEEN '00:29' AND '00:30' AS retry_after FROM test.verify('budget daily');
 SELECT test.age(:'daily', '30 minutes');
-SELECT code FROM test.judge('budget daily');
+SELECT code FROM test.verify('budget daily');
 SELECT spent, remaining, period_ends_at - period_started_at = '24:00' AS length,
        clock_timestamp() BETWEEN period_started_at AND period_ends_at AS now
 FROM apikeys.budget_info WHERE id = :'daily';
@@ -268,11 +268,11 @@ SELECT spent FROM apikeys.budget_info WHERE id = :'daily';
 
 -- After a change of reset_every a period counts where it started.
 SELECT spent, reset_every FROM apikey_budget_update(:'daily', '{"reset_every": "1 month"}');
-SELECT code FROM test.judge('budget daily');
+SELECT code FROM test.verify('budget daily');
 SELECT spent, reset_every FROM apikey_budget_update(:'daily', '{"reset_every": "1 day"}');
-SELECT code FROM test.judge('budget daily');
+SELECT code FROM test.verify('budget daily');
 SELECT spent, reset_every, period_ends_at FROM apikey_budget_update(:'daily', '{"reset_every": null}');
-SELECT * FROM test.judge('budget daily');
+SELECT * FROM test.verify('budget daily');
 
 -- A period that ends while we look.
 SELECT apikey_budget_create('short', 1, '1 second') AS short \gset
@@ -287,7 +287,7 @@ BEGIN
   LOOP
     PERFORM test.spend('budget short', 1);
     COMMIT;
-    SELECT code, retry_after INTO answer, wait FROM test.judge('budget short');
+    SELECT code, retry_after INTO answer, wait FROM test.verify('budget short');
     asked_at := clock_timestamp();
     EXIT WHEN answer = 'BUDGET_EXCEEDED';
   END LOOP;
@@ -295,7 +295,7 @@ BEGIN
   WHILE clock_timestamp() <= asked_at + wait + interval '1 ms' LOOP
     PERFORM pg_sleep(0.005);
   END LOOP;
-  SELECT code INTO answer FROM test.judge('budget short');
+  SELECT code INTO answer FROM test.verify('budget short');
   ASSERT answer = 'VALID', answer;
 END $$;
 
@@ -313,7 +313,7 @@ SELECT count(*) FROM apikeys_data.usage_entry WHERE budget_id = :'daily';
 SELECT apikey_cleanup_expired(older_than => '100 years');
 SELECT count(*) FROM apikeys_data.budget_period WHERE budget_id = :'daily';
 
--- More budgets than are kept: each key is judged by its own.
+-- More budgets than are kept: each key is checked by its own.
 CREATE TEMPORARY TABLE crowd AS
 SELECT 'budget crowd ' || i AS name, i % 2 = 0 AS spent,
        test.make_key('budget crowd ' || i, apikey_budget_create('crowd ' || i, i % 2)) IS NOT NULL AS made
@@ -361,6 +361,6 @@ SELECT errors.* FROM unnest(ARRAY[NULL, '[]', '1', '{"nmae": "x"}', '{"name": nu
   LATERAL test.errors(format($$SELECT apikey_budget_update(id, %L) FROM apikeys_data.budget WHERE name = 'own'$$, changes)) errors;
 SELECT name, max_cost, reset_every FROM apikeys_data.budget WHERE id = :'own';
 
-DROP FUNCTION test.make_key(text, uuid), test.judge(text), test.spend(text, numeric), test.age(uuid, interval), test.period(text, text, text);
+DROP FUNCTION test.make_key(text, uuid), test.verify(text), test.spend(text, numeric), test.age(uuid, interval), test.period(text, text, text);
 DELETE FROM apikeys_data.key WHERE name ~ '^(budget|pool) ';
 DELETE FROM apikeys_data.budget;

@@ -245,7 +245,7 @@ END $$;
 SELECT status FROM apikey_get(test.id('short-lived'));
 COMMIT;
 
--- A use is noted for a good answer alone.
+-- A use is recorded for a good answer alone.
 SELECT id, raw_key FROM apikey_generate('used') \gset
 SELECT last_used_at FROM apikey_get(:'id');
 SELECT status FROM apikey_update(:'id', '{"enabled": false}');

@@ -157,7 +157,7 @@ foreach my $source (sort keys %sources)
 		join("\n", qw(budget_create delete generate grant import revoke rotate update)),
 		"$source: events of every kind");
 
-	# Bring to the tables what is only noted yet.
+	# Bring to the tables what is only recorded yet.
 	$node->safe_psql("from_$source", q{
 		SELECT apikey_record_usage(id, 10, 0.5) FROM apikeys_data.key WHERE name = 'full';
 		SELECT apikey_flush()});

@@ -103,7 +103,7 @@ cmp_ok($node->safe_psql('postgres', $records) - $records_before, '<', $sessions,
 	'pg_stat_wal knows of no WAL either');
 is(count_in_log($node, qr/still waiting for/, $log_before), 0, 'no lock wait in the log');
 
-# All were counted, and noted in memory.
+# All were counted, and recorded in memory.
 wait_for($node, 'postgres', sprintf('SELECT valid = %d FROM apikeys.stats', ($sessions + 1) * $calls + 1),
 	'every verify was counted');
 is($node->safe_psql('postgres', q{

@@ -71,7 +71,7 @@ verify_many(50_000);
 wait_for_flush_worker($node, 'postgres');
 is($node->safe_psql('postgres', "SELECT count(*) $of_hot"), 1, '100,000 verifies in one interval: one write');
 
-# Within one second only the first use is noted, and all may have been in one.
+# Within one second only the first use is recorded, and all may have been in one.
 wait_until('though later uses are seen', sub {
 	verify_many(1);
 	return $node->safe_psql('postgres', q{

@@ -46,7 +46,7 @@ my $session = $node->background_psql('postgres', on_error_stop => 0);
 $session->query('SET client_min_messages = warning');
 
 # Runs statements, with "?" for a verify of the new key, "!" for one of the
-# other and "@" for what the triggers have noted, and gives what these say.
+# other and "@" for what the triggers have recorded, and gives what these say.
 # Errors are expected.
 my %ask = (
 	'?' => q{SELECT say('new')},

@@ -44,7 +44,7 @@ sub warm_up
 	is((counted())[0], 1, "$_[0]: the cache is warm");
 }
 
-# Expiry is judged at each call, by the clock, from the cache.
+# Expiry is checked at each call, by the clock, from the cache.
 $node->safe_psql('postgres', q{UPDATE apikeys_data.key SET expires_at = clock_timestamp() + interval '500 ms'});
 $session->query_safe($verify);
 counted();

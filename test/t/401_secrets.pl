@@ -59,7 +59,7 @@ ask("INSERT INTO kept VALUES ('plain', 'gw-plain-key')");
 ask("SELECT apikey_import(decode(encode(sha256('gw-plain-key'), 'hex'), 'hex'), 'plain', 'gw-...-key')");
 is(ask("SELECT signed('plain'), code('plain')"), 'plain|VALID', 'a key with a plain hash is good');
 is(ask('SELECT apikey_flush() > 0'), 't', 'the flush says that it has written');
-is(ask("SELECT signed('plain'), code('plain')"), 'one|VALID', 'it is signed anew');
+is(ask("SELECT signed('plain'), code('plain')"), 'one|VALID', 'it is rehashed');
 is(hash_is_made_with('plain', 'one'), 't', 'as if it had been made so');
 is(ask(q{SELECT details, key_id = (SELECT id FROM apikeys_data.key WHERE name = 'plain') FROM apikeys_data.event WHERE action = 'rehash'}),
 	'{"to": "one", "from": null}|t', 'and that is an event, without hashes');
@@ -78,7 +78,7 @@ is(ask("SELECT array_agg((secret, live_keys, loaded, is_current)::text ORDER BY 
 ask("SELECT apikey_rotate((SELECT id FROM apikeys_data.key WHERE name = 'second'))");
 is(ask("SELECT signed('second (rotated)')"), 'two', 'a rotated key is signed with it too');
 ask('SELECT apikey_flush()');
-is(ask("SELECT signed('first'), code('first')", $reader), 'two|VALID', 'what was verified is signed anew');
+is(ask("SELECT signed('first'), code('first')", $reader), 'two|VALID', 'what was verified is rehashed');
 is(ask("SELECT signed('plain')"), 'one', 'what was not stays');
 is(ask("SELECT max(updated_at) = '$updated' FROM apikeys_data.key WHERE name IN ('plain', 'first')"), 't', 'updated_at stays');
 
@@ -97,7 +97,7 @@ ask("SELECT code('lost')", $_) foreach $reader, undef, undef;
 is(count_in_log($node, $missing, $offset), 1, 'and that is logged once, with the name');
 is(ask("SELECT live_keys, loaded, is_current FROM apikeys.secret_usage WHERE secret = 'lost'"), '1|f|f', 'secret_usage shows it');
 
-# Its row is locked, so it cannot be signed anew meanwhile.
+# Its row is locked, so it cannot be rehashed meanwhile.
 my $holder = $node->background_psql('postgres');
 $holder->query_safe("BEGIN; SELECT FROM apikeys_data.key WHERE name = 'lost' FOR UPDATE");
 write_secrets($node, 'two', 'one', 'lost:a secret from elsewhere');

@@ -1,5 +1,5 @@
 # A secret is retired under load: 10,000 keys are verified all the time, and
-# others are made, while the new secret comes, keys are signed anew, and the
+# others are made, while the new secret comes, keys are rehashed, and the
 # old secret goes.  No verify fails.
 
 use strict;
@@ -86,7 +86,7 @@ stop_load($load);
 is(ask('SELECT count(*), min(code) FROM failed'), '0|', 'no verify has failed');
 is(stats($node, 'not_found'), '0', 'by any count');
 is(ask(q{SELECT count(DISTINCT key_id) >= 10000 AND count(DISTINCT key_id) = count(*) AND count(DISTINCT details) = 1
-	FROM apikeys_data.event WHERE action = 'rehash'}), 't', 'each key was signed anew once');
+	FROM apikeys_data.event WHERE action = 'rehash'}), 't', 'each key was rehashed once');
 is(ask(q{SELECT details FROM apikeys_data.event WHERE action = 'rehash' LIMIT 1}), '{"to": "new", "from": "old"}', 'from the old secret to the new one');
 is(ask(q{SELECT secret, loaded, is_current, live_keys = (SELECT count(*) FROM kept) FROM apikeys.secret_usage WHERE secret IS NOT NULL}),
 	'new|t|t|t', 'all keys have the new secret');

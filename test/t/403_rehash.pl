@@ -1,4 +1,4 @@
-# Keys are signed anew: by the flush worker, which waits for nobody and is stopped
+# Keys are rehashed: by the flush worker, which waits for nobody and is stopped
 # by no key; not on a standby; and without preloading as far as it goes.
 
 use strict;
@@ -194,7 +194,7 @@ wait_for_signed($node, 'a new one has the first secret', j => 'newest');
 my $preloads = $node->safe_psql('postgres', "SELECT current_setting('server_version_num')::int < 170000") eq 't';
 if ($preloads)
 {
-	is($node->safe_psql('postgres', "SELECT code, apikey_flush() FROM apikey_verify('i-key')"), 'VALID|0', 'without shared memory nothing is signed anew');
+	is($node->safe_psql('postgres', "SELECT code, apikey_flush() FROM apikey_verify('i-key')"), 'VALID|0', 'without shared memory nothing is rehashed');
 }
 else
 {
