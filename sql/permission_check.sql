@@ -13,10 +13,10 @@ FROM (VALUES
 ) AS k (name, permissions, ips);
 
 CREATE TABLE test.request (number integer GENERATED ALWAYS AS IDENTITY, key text, model text, endpoint text,
-  required text[], tokens integer, client_ip inet);
+  required text[], tokens bigint, client_ip text);
 INSERT INTO test.request (key, model, endpoint, required, tokens, client_ip) VALUES
   -- a key that says nothing permits all but what must be given to it by name
-  ('free', 'any', '/any', NULL, 2147483647, '1.2.3.4'),
+  ('free', 'any', '/any', NULL, 9223372036854775807, '1.2.3.4'),
   ('free', NULL, NULL, '{}', 0, NULL),
   ('free', NULL, NULL, '{files:read}', NULL, NULL),
   -- models, by name and by prefix
@@ -30,6 +30,7 @@ INSERT INTO test.request (key, model, endpoint, required, tokens, client_ip) VAL
   -- endpoints
   ('lists', NULL, '/v1/chat', NULL, NULL, NULL),
   ('lists', NULL, '/v1/chat/completions', NULL, NULL, NULL),
+  ('lists', NULL, '', NULL, NULL, NULL),
   -- required permissions: all of them
   ('lists', NULL, NULL, '{files:read}', NULL, NULL),
   ('lists', NULL, NULL, '{files:read,files:write,admin-read}', NULL, NULL),
@@ -39,6 +40,7 @@ INSERT INTO test.request (key, model, endpoint, required, tokens, client_ip) VAL
   -- tokens
   ('lists', NULL, NULL, NULL, 1000, NULL),
   ('lists', NULL, NULL, NULL, 1001, NULL),
+  ('lists', NULL, NULL, NULL, 3000000000, NULL),
   -- an administrator needs no permission by name; his lists hold
   ('admin', 'o1', '/any', '{whatever}', 5, NULL),
   ('admin', 'gpt-4', NULL, '{whatever}', NULL, NULL),
@@ -52,6 +54,10 @@ INSERT INTO test.request (key, model, endpoint, required, tokens, client_ip) VAL
   ('home', NULL, NULL, NULL, NULL, '2001:db8:1::1'),
   ('home', NULL, NULL, NULL, NULL, '2001:db9::1'),
   ('home', NULL, NULL, NULL, NULL, NULL),
+  ('home', NULL, NULL, NULL, NULL, ''),
+  ('home', NULL, NULL, NULL, NULL, 'unknown'),
+  ('home', NULL, NULL, NULL, NULL, '::ffff:10.1.2.3'),
+  ('home', NULL, NULL, NULL, NULL, '[2001:db8:1::1]:443'),
   -- the address comes first
   ('both', 'gpt-4', NULL, NULL, NULL, '11.0.0.1'),
   ('both', 'gpt-4', NULL, NULL, NULL, '10.0.0.1'),
@@ -89,3 +95,24 @@ SELECT code, reason FROM apikey_verify('permit-lists', 'gpt-4');
 SELECT code, reason FROM apikey_verify('permit-lists', 'gpt-5');
 
 SELECT * FROM test.errors($$SELECT code FROM apikey_verify('permit-free', tokens => -1)$$);
+
+-- A missing model (endpoint) is not checked, so callers pass an empty text for
+-- it, which no list matches but one with *.
+SELECT apikey_import(digest('permit-star', 'sha256'), 'permit star', 'star',
+                     permissions => '{"allowed_models": ["*"], "allowed_endpoints": ["*"]}') IS NOT NULL AS made;
+SELECT key, v.code, v.reason, e.code AS with_endpoint, e.reason AS reason, p.model_allowed, p.endpoint_allowed
+FROM unnest('{lists,star,free}'::text[]) key,
+     apikey_verify('permit-' || key, model => coalesce('{}'::jsonb->>'model', '')) v, apikey_verify('permit-' || key, endpoint => '') e,
+     LATERAL (SELECT apikey_model_allowed(v.permissions, '') AS model_allowed, apikey_endpoint_allowed(v.permissions, '') AS endpoint_allowed) p;
+
+-- What drivers send: bigint for any number, varchar for text.
+PREPARE request(varchar, varchar, bigint, varchar) AS SELECT code FROM apikey_verify($1, model => $2, tokens => $3, client_ip => $4);
+EXECUTE request('permit-free', 'any', 3000000000, '::ffff:10.0.0.1');
+DEALLOCATE request;
+SELECT code FROM apikey_verify('permit-free', tokens => 100::smallint);
+SELECT code FROM apikey_verify('permit-free', tokens => 9223372036854775807);
+SELECT code FROM apikey_login('permit-free', tokens => 100::bigint);
+-- These need a cast (README.md).
+SELECT * FROM test.errors(
+  $$SELECT code FROM apikey_verify('permit-free', tokens => 1.5)$$, $$SELECT code FROM apikey_verify('permit-free', tokens => 9223372036854775808)$$,
+  $$SELECT code FROM apikey_verify('permit-free', client_ip => '::1'::inet)$$, $$SELECT apikey_record_usage(gen_random_uuid(), cost => 0.018::float8)$$);

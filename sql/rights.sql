@@ -89,12 +89,12 @@ SELECT * FROM test.errors(
   $$SELECT apikey_revoke_grant('regress_apikeys_read', 'read')$$);
 GRANT EXECUTE ON FUNCTION apikey_verify TO regress_apikeys_other;
 RESET ROLE;
-SELECT has_function_privilege('regress_apikeys_other', 'apikey_verify(text,text,text,text[],integer,inet,boolean)', 'EXECUTE') AS handed_out;
+SELECT has_function_privilege('regress_apikeys_other', 'apikey_verify(text,text,text,text[],bigint,text,boolean)', 'EXECUTE') AS handed_out;
 
 -- A level goes with those above it, and those below it stay.
 CREATE FUNCTION test.levels(role regrole) RETURNS text LANGUAGE sql AS $$
   SELECT concat_ws(' ',
-    CASE WHEN has_function_privilege(role, 'apikey_verify(text,text,text,text[],integer,inet,boolean)', 'EXECUTE') THEN 'verify' END,
+    CASE WHEN has_function_privilege(role, 'apikey_verify(text,text,text,text[],bigint,text,boolean)', 'EXECUTE') THEN 'verify' END,
     CASE WHEN has_function_privilege(role, 'apikey_count(apikeys.key_status)', 'EXECUTE') THEN 'read' END,
     CASE WHEN has_table_privilege(role, 'apikeys.info', 'SELECT') THEN 'view' END,
     CASE WHEN has_schema_privilege(role, 'apikeys', 'USAGE') THEN 'schema' END,

@@ -4,8 +4,8 @@
 
 CREATE FUNCTION apikey_verify(
     raw_key text, model text = NULL, endpoint text = NULL,
-    required_permissions text[] = NULL, tokens integer = NULL,
-    client_ip inet = NULL, acquire_slot boolean = false,
+    required_permissions text[] = NULL, tokens bigint = NULL,
+    client_ip text = NULL, acquire_slot boolean = false,
     OUT valid boolean, OUT code text, OUT reason text, OUT id uuid, OUT root_id uuid,
     OUT name text, OUT key_prefix text, OUT user_id uuid, OUT team_id uuid,
     OUT budget_id uuid, OUT external_id text, OUT permissions jsonb,
@@ -13,7 +13,7 @@ CREATE FUNCTION apikey_verify(
     OUT retry_after interval, OUT slot bigint) RETURNS record
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION apikey_verify(text, text, text, text[], integer, inet, boolean)
+COMMENT ON FUNCTION apikey_verify(text, text, text, text[], bigint, text, boolean)
 IS 'Says whether a key is good now. Always one row; call it in FROM.';
 
 CREATE FUNCTION apikey_release(slot bigint) RETURNS boolean

@@ -17,24 +17,32 @@ IS 'Gives the row of apikeys.info of a key, or none.';
 CREATE FUNCTION apikey_list(
     status apikeys.key_status = NULL, user_id uuid = NULL, team_id uuid = NULL,
     external_id text = NULL, row_limit integer = NULL, row_offset integer = 0,
-    after uuid = NULL) RETURNS SETOF apikeys.info
+    after uuid = NULL, after_created_at timestamptz = NULL) RETURNS SETOF apikeys.info
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
-    after_created_at timestamptz;
+    start_at timestamptz;
 BEGIN
     IF least(row_limit, row_offset) < 0 THEN
         RAISE invalid_parameter_value USING
             MESSAGE = format('%s must not be negative', CASE WHEN row_limit < 0 THEN 'row_limit' ELSE 'row_offset' END);
     END IF;
 
+    -- The row is right where it still exists: some drivers cut microseconds off
+    -- the time that they pass back.
     IF after IS NOT NULL THEN
-        SELECT k.created_at INTO after_created_at FROM apikeys_data.key k WHERE k.id = after;
-        IF NOT FOUND THEN
+        SELECT k.created_at INTO start_at FROM apikeys_data.key k WHERE k.id = after;
+        start_at := coalesce(start_at, after_created_at);
+        IF start_at IS NULL THEN
             RAISE no_data_found USING
-                MESSAGE = 'API key not found', DETAIL = format('There is no key with id %s.', after);
+                MESSAGE = 'API key not found', DETAIL = format('There is no key with id %s.', after),
+                HINT = 'To go on after a key that may be deleted, also pass its created_at as after_created_at.';
         END IF;
+    ELSIF after_created_at IS NOT NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'after_created_at needs after',
+            HINT = 'Pass the id and the created_at of the last row of the previous page.';
     END IF;
 
     RETURN QUERY
@@ -44,13 +52,13 @@ BEGIN
       AND (apikey_list.user_id IS NULL OR i.user_id = apikey_list.user_id)
       AND (apikey_list.team_id IS NULL OR i.team_id = apikey_list.team_id)
       AND (apikey_list.external_id IS NULL OR i.external_id = apikey_list.external_id)
-      AND (after IS NULL OR (i.created_at, i.id) < (after_created_at, after))
+      AND (after IS NULL OR (i.created_at, i.id) < (start_at, after))
     ORDER BY i.created_at DESC, i.id DESC
     LIMIT row_limit OFFSET row_offset;
 END
 $$;
-COMMENT ON FUNCTION apikey_list(apikeys.key_status, uuid, uuid, text, integer, integer, uuid)
-IS 'Gives rows of apikeys.info, newest first.';
+COMMENT ON FUNCTION apikey_list(apikeys.key_status, uuid, uuid, text, integer, integer, uuid, timestamptz)
+IS 'Gives rows of apikeys.info, newest first. For the next page pass the id and the created_at of the last row as after and after_created_at. Raises P0002 for an id that is unknown without after_created_at.';
 
 CREATE FUNCTION apikey_count(status apikeys.key_status = NULL) RETURNS bigint
 LANGUAGE SQL STABLE SECURITY DEFINER

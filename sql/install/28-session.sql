@@ -5,8 +5,8 @@
 
 CREATE FUNCTION apikey_login(
     raw_key text, model text = NULL, endpoint text = NULL,
-    required_permissions text[] = NULL, tokens integer = NULL,
-    client_ip inet = NULL, acquire_slot boolean = false,
+    required_permissions text[] = NULL, tokens bigint = NULL,
+    client_ip text = NULL, acquire_slot boolean = false,
     OUT valid boolean, OUT code text, OUT reason text, OUT id uuid, OUT root_id uuid,
     OUT name text, OUT key_prefix text, OUT user_id uuid, OUT team_id uuid,
     OUT budget_id uuid, OUT external_id text, OUT permissions jsonb,
@@ -14,7 +14,7 @@ CREATE FUNCTION apikey_login(
     OUT retry_after interval, OUT slot bigint) RETURNS record
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION apikey_login(text, text, text, text[], integer, inet, boolean)
+COMMENT ON FUNCTION apikey_login(text, text, text, text[], bigint, text, boolean)
 IS 'Makes a key the identity of the running transaction, and answers as apikey_verify does. Raises 28000 unless the key is good.';
 
 CREATE FUNCTION apikey_logout() RETURNS void

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/tupmacs.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
@@ -25,54 +26,6 @@
 #define REASON_NAME_MAX_BYTES	100
 
 /*
- * Creates the check of a key from its permissions and its list of addresses,
- * which may be NULL.  It is one chunk in the given context, since each request
- * reads all of it; garbage is left in the current context.
- */
-PermissionCheck *
-permission_check_create(Jsonb *document, ArrayType *allowed_ips, MemoryContext memory)
-{
-	PermissionCheck check = {.allowed_ips = allowed_ips};
-	struct varlena **parts[] = {
-		&check.permissions.allowed_models,
-		&check.permissions.allowed_endpoints,
-		&check.permissions.custom_permissions,
-		(struct varlena **) &check.allowed_ips,
-	};
-	Size		size = MAXALIGN(sizeof(PermissionCheck));
-	char	   *chunk;
-
-	permissions_parse(document, &check.permissions);
-	for (size_t i = 0; i < lengthof(parts); i++)
-		size += *parts[i] != NULL ? MAXALIGN(VARSIZE(*parts[i])) : 0;
-
-	chunk = MemoryContextAlloc(memory, size);
-	size = MAXALIGN(sizeof(PermissionCheck));
-	for (size_t i = 0; i < lengthof(parts); i++)
-	{
-		if (*parts[i] == NULL)
-			continue;
-		Assert(VARATT_IS_4B_U(*parts[i]));
-		*parts[i] = memcpy(chunk + size, *parts[i], VARSIZE(*parts[i]));
-		size += MAXALIGN(VARSIZE(*parts[i]));
-	}
-
-	return memcpy(chunk, &check, sizeof(PermissionCheck));
-}
-
-/*
- * Is an address in a network?  As network_subeq(), without the fmgr call, which
- * would cost more than the comparison.
- */
-static bool
-network_contains(const inet *network, const inet *address)
-{
-	return ip_family(network) == ip_family(address) &&
-		   ip_bits(network) <= ip_bits(address) &&
-		   bitncmp(ip_addr(network), ip_addr(address), ip_bits(network)) == 0;
-}
-
-/*
  * Returns the next element of an array of inet or text without nulls.  Each
  * request reads arrays, so they are not deconstructed.
  */
@@ -83,31 +36,97 @@ next_element(const char *element)
 											TYPALIGN_INT);
 }
 
-/* Checks the client's address; a key without a list allows any. */
+/* Fills in the networks of a list of addresses. */
+static void
+fill_networks(ArrayType *allowed_ips, int n, inet_struct *networks)
+{
+	const char *element = ARR_DATA_PTR(allowed_ips);
+
+	Assert(ARR_ELEMTYPE(allowed_ips) == INETOID && !ARR_HASNULL(allowed_ips));
+	for (int i = 0; i < n; i++, element = next_element(element))
+		ip_network_from_inet((const inet *) element, &networks[i]);
+}
+
+/*
+ * Creates the check of a key from its permissions and its list of addresses,
+ * which may be NULL.  It is one chunk in the given context, since each request
+ * reads all of it; garbage is left in the current context.
+ */
+PermissionCheck *
+permission_check_create(Jsonb *document, ArrayType *allowed_ips, MemoryContext memory)
+{
+	PermissionCheck check = {0};
+	struct varlena **parts[] = {
+		&check.permissions.allowed_models,
+		&check.permissions.allowed_endpoints,
+		&check.permissions.custom_permissions,
+	};
+	Size		size = MAXALIGN(sizeof(PermissionCheck));
+	char	   *chunk;
+
+	permissions_parse(document, &check.permissions);
+	for (size_t i = 0; i < lengthof(parts); i++)
+		size += *parts[i] != NULL ? MAXALIGN(VARSIZE(*parts[i])) : 0;
+	if (allowed_ips != NULL)
+		check.nnetworks = ArrayGetNItems(ARR_NDIM(allowed_ips), ARR_DIMS(allowed_ips));
+
+	chunk = MemoryContextAlloc(memory, size + check.nnetworks * sizeof(inet_struct));
+	size = MAXALIGN(sizeof(PermissionCheck));
+	for (size_t i = 0; i < lengthof(parts); i++)
+	{
+		if (*parts[i] == NULL)
+			continue;
+		Assert(VARATT_IS_4B_U(*parts[i]));
+		*parts[i] = memcpy(chunk + size, *parts[i], VARSIZE(*parts[i]));
+		size += MAXALIGN(VARSIZE(*parts[i]));
+	}
+	if (allowed_ips != NULL)
+	{
+		check.networks = (inet_struct *) (chunk + size);
+		fill_networks(allowed_ips, check.nnetworks, check.networks);
+	}
+
+	return memcpy(chunk, &check, sizeof(PermissionCheck));
+}
+
+/*
+ * Parses the address that a client is said to have; false if it is none.  A
+ * toasted text is measured before it is detoasted.
+ */
+static bool
+parse_client_ip(struct varlena *value, inet_struct *address)
+{
+	text	   *plain;
+
+	if (value == NULL ||
+		toast_raw_datum_size(PointerGetDatum(value)) - VARHDRSZ > IP_ADDRESS_MAX_LEN)
+		return false;
+
+	plain = (text *) pg_detoast_datum_packed(value);
+	return ip_address_parse(VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain), address);
+}
+
+/*
+ * Checks the client's address; a key without a list allows any.  A text that
+ * is no address is not repeated, as it may be anything.
+ */
 char *
 permission_check_client(const PermissionCheck *check, const Request *request)
 {
-	ArrayType  *networks = check->allowed_ips;
-	const char *network;
-	int			n;
+	inet_struct address;
 
-	if (networks == NULL)
+	if (check->networks == NULL)
 		return NULL;
-	if (request->client_ip == NULL)
+	if (!parse_client_ip(request->client_ip, &address))
 		return pstrdup("client address is required");
 
-	Assert(ARR_ELEMTYPE(networks) == INETOID && !ARR_HASNULL(networks));
-	network = ARR_DATA_PTR(networks);
-	n = ArrayGetNItems(ARR_NDIM(networks), ARR_DIMS(networks));
-	for (int i = 0; i < n; i++, network = next_element(network))
+	for (int i = 0; i < check->nnetworks; i++)
 	{
-		if (network_contains((const inet *) network, request->client_ip))
+		if (ip_network_contains(&check->networks[i], &address))
 			return NULL;
 	}
 
-	return psprintf("client address %s is not allowed",
-					DatumGetCString(DirectFunctionCall1(inet_out,
-														InetPGetDatum(request->client_ip))));
+	return psprintf("client address %s is not allowed", ip_address_format(&address));
 }
 
 /* Returns a reason that quotes a name from the request. */

@@ -11,15 +11,16 @@
 #define APIKEYS_MODEL_PERMISSION_CHECK_H
 
 #include "utils/array.h"
-#include "utils/inet.h"
 
+#include "model/ip_address.h"
 #include "model/permissions.h"
 
 /* What a key permits; its pointers are to the same chunk of memory. */
 typedef struct PermissionCheck
 {
 	Permissions permissions;
-	ArrayType  *allowed_ips;	/* of type inet; NULL: any */
+	inet_struct *networks;		/* of the client; NULL: any */
+	int			nnetworks;
 } PermissionCheck;
 
 /* What a caller of apikey_verify wants to do; NULL, NO_TOKENS: unspecified. */
@@ -29,7 +30,7 @@ typedef struct Request
 	text	   *endpoint;
 	ArrayType  *required_permissions;
 	int64		tokens;
-	inet	   *client_ip;
+	struct varlena *client_ip;	/* text, as it was passed */
 } Request;
 
 #define NO_TOKENS	(-1)

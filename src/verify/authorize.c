@@ -100,10 +100,10 @@ get_request(const NullableDatum *args, Request *request)
 	if (!args[AUTHORIZE_REQUIRED_PERMISSIONS].isnull)
 		request->required_permissions = DatumGetArrayTypeP(args[AUTHORIZE_REQUIRED_PERMISSIONS].value);
 	if (!args[AUTHORIZE_CLIENT_IP].isnull)
-		request->client_ip = DatumGetInetPP(args[AUTHORIZE_CLIENT_IP].value);
+		request->client_ip = (struct varlena *) DatumGetPointer(args[AUTHORIZE_CLIENT_IP].value);
 	if (!args[AUTHORIZE_TOKENS].isnull)
 	{
-		request->tokens = DatumGetInt32(args[AUTHORIZE_TOKENS].value);
+		request->tokens = DatumGetInt64(args[AUTHORIZE_TOKENS].value);
 		if (request->tokens < 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -159,7 +159,7 @@ check_limits(const NullableDatum *args, AuthDecision *decision, bool spend)
 	limits_request.root_id = DatumGetUUIDP(key->row.values[KEY_ROOT_ID]);
 	limits_request.id = DatumGetUUIDP(key->row.values[KEY_ID]);
 	limits_request.limits = &key->limits;
-	limits_request.tokens = args[AUTHORIZE_TOKENS].isnull ? 0 : DatumGetInt32(args[AUTHORIZE_TOKENS].value);
+	limits_request.tokens = args[AUTHORIZE_TOKENS].isnull ? 0 : DatumGetInt64(args[AUTHORIZE_TOKENS].value);
 	limits_request.slot = !args[AUTHORIZE_ACQUIRE_SLOT].isnull && DatumGetBool(args[AUTHORIZE_ACQUIRE_SLOT].value);
 	limits_request.spend = spend;
 	rate_limiter_check_and_spend(&limits_request, decision->now, &result);
