@@ -106,7 +106,8 @@ BEGIN
 EXCEPTION WHEN SQLSTATE 'PT429' THEN
     GET STACKED DIAGNOSTICS code = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
     RAISE SQLSTATE 'PGRST' USING
-        message = json_build_object('code', code, 'message', 'Too Many Requests', 'hint', hint),
+        message = json_build_object('code', 'PT429', 'message', 'Too Many Requests',
+                                    'details', code, 'hint', hint),
         detail = json_build_object('status', 429, 'headers', json_strip_nulls(
             json_build_object('Retry-After', substring(hint FROM 'retry after (\d+) seconds$'))));
 END $$;
@@ -118,7 +119,7 @@ BEGIN
   RETURN (SELECT name FROM apikeys_data.key WHERE id = apikey_current_id());
 EXCEPTION WHEN SQLSTATE 'PGRST' THEN
   GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-  RETURN concat_ws(' ', SQLERRM::jsonb->>'code', detail->'status', (detail->'headers'->>'Retry-After')::int BETWEEN 1 AND 86400);
+  RETURN concat_ws(' ', regexp_replace(SQLERRM, '\d+ seconds', 'N seconds')::jsonb, detail->'status', (detail->'headers'->>'Retry-After')::int BETWEEN 1 AND 86400);
 END $$;
 SET "request.headers" = '{"x-api-key": "k-a"}';
 SELECT test.wrapped();

@@ -188,13 +188,16 @@ wipe_headers(Headers *headers)
 
 /* ------------------------------------------------------------ the request */
 
-/* Returns the path of the request as text, or NULL. */
+/*
+ * Returns the path of the request as text.  If it is unknown it is empty, not
+ * null, so that a key with allowed_endpoints is refused.
+ */
 static text *
 request_path(void)
 {
 	const char *path = GetConfigOption("request.path", true, false);
 
-	return path != NULL && path[0] != '\0' ? cstring_to_text(path) : NULL;
+	return cstring_to_text(path != NULL ? path : "");
 }
 
 /*
@@ -243,15 +246,13 @@ static void
 authorize_request(text *raw_key, AuthDecision *decision)
 {
 	NullableDatum args[AUTHORIZE_NARGUMENTS];
-	text	   *path = request_path();
 
 	Assert(!VARATT_IS_EXTENDED(raw_key));
 
 	for (int i = 0; i < AUTHORIZE_NARGUMENTS; i++)
 		args[i] = (NullableDatum){.isnull = true};
 	args[AUTHORIZE_RAW_KEY] = (NullableDatum){.value = PointerGetDatum(raw_key)};
-	if (path != NULL)
-		args[AUTHORIZE_ENDPOINT] = (NullableDatum){.value = PointerGetDatum(path)};
+	args[AUTHORIZE_ENDPOINT] = (NullableDatum){.value = PointerGetDatum(request_path())};
 
 	authorize(args, decision);
 	secure_wipe(raw_key);
