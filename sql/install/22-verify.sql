@@ -14,7 +14,7 @@ CREATE FUNCTION apikey_verify(
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_verify(text, text, text, text[], bigint, text, boolean)
-IS 'Says whether a key is good now. Always one row; call it in FROM.';
+IS 'Says whether a key is good now, and good for what the other arguments say; what is not given is not checked. Always one row; call it in FROM.';
 
 CREATE FUNCTION apikey_release(slot bigint) RETURNS boolean
 LANGUAGE C VOLATILE

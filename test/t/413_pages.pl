@@ -1,0 +1,113 @@
+
+# The examples of the pages work as printed: the SQL of each page runs in order,
+# in one session of a new database.  Where a page has a placeholder ($1, '...'),
+# it stands for a key that was just made.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use ApikeysTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+# What the placeholders of a page stand for, other than a key.
+my %pages = (
+	'README.md' => {
+		2 => q('{"model": "gpt-4o"}'), 3 => q('/v1/chat'), 4 => 1500, 5 => q('[2001:db8::1]:443') },
+	'doc/limits.md' => {
+		2 => q('{}'), 3 => q(:'id'), 4 => 1342, 5 => '0.018::float8', 6 => 1 },
+	'doc/rights.md' => {},
+	'doc/row-level-security.md' => {},);
+
+my $node = new_node('main');
+$node->start;
+$node->safe_psql('postgres', 'CREATE ROLE my_app');
+
+# Returns the blocks of a page in a language.
+sub blocks
+{
+	my ($page, $language) = @_;
+
+	return slurp_file($page) =~ /^```$language\n(.*?)^```$/msg;
+}
+
+# Returns the SQL of a page, with a new key for each block.
+sub script
+{
+	my ($page) = @_;
+	my $script = '';
+
+	for my $block (blocks($page, 'sql'))
+	{
+		$block =~ s/\$(\d)/$1 == 1 ? ":'raw_key'" : $pages{$page}{$1} \/\/ die "$page: what is \$$1?"/ge;
+		$block =~ s/'\.\.\.'/:'id'/g;
+		$block =~ s/'\\x\.\.\.'/sha256(gen_random_uuid()::text::bytea)/g;
+		$script .= "SELECT id, raw_key FROM apikey_generate('page') \\gset\n$block";
+	}
+	return $script;
+}
+
+# Runs it in a database of its own; returns what it prints.
+sub run
+{
+	my ($dbname, $setup, $script) = @_;
+	my ($out, $err) = ('', '');
+	my $status;
+
+	$node->safe_psql('postgres', "CREATE DATABASE $dbname");
+	add_extension($node, $dbname);
+	$node->safe_psql($dbname, $setup) if $setup ne '';
+	$status = $node->psql($dbname, $script, stdout => \$out, stderr => \$err, on_error_stop => 1);
+	is($status, 0, "$dbname: its examples work") or diag $err;
+	return $out;
+}
+
+run('readme', 'CREATE TABLE note (owner_id uuid)', script('README.md'));
+run('limits', '', script('doc/limits.md'));
+run('rights', '', script('doc/rights.md'));
+
+# The bodies that PostgREST makes of errors, as the page has them: PTnnn by
+# itself, PGRST from the wrapper.
+my $page = 'doc/row-level-security.md';
+my $bodies = q{
+	CREATE FUNCTION body(function regproc, key text) RETURNS jsonb LANGUAGE plpgsql AS $$
+	DECLARE
+		detail text;
+		hint text;
+	BEGIN
+		PERFORM set_config('request.headers', json_build_object('x-api-key', key)::text, true);
+		EXECUTE format('SELECT %s()', function);
+		RETURN NULL;
+	EXCEPTION WHEN OTHERS THEN
+		GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+		RETURN CASE WHEN SQLSTATE = 'PGRST' THEN SQLERRM::jsonb
+			ELSE jsonb_build_object('code', SQLSTATE, 'message', SQLERRM, 'details', detail, 'hint', hint) END;
+	END $$;
+	SELECT raw_key FROM apikey_generate('limited', rate_limits => '{"requests_per_minute": 60}') \gset limited_
+	SELECT count(*) FROM generate_series(1, 60) i, apikey_verify(:'limited_raw_key', tokens => i) v WHERE v.valid;
+	SELECT id, raw_key FROM apikey_generate('revoked') \gset revoked_
+	SELECT count(apikey_revoke(:'revoked_id'));
+};
+my @samples = blocks($page, 'json');
+
+for my $sample (@samples)
+{
+	my $key = $sample =~ /PT429/ ? 'limited' : 'revoked';
+
+	$bodies .= qq{
+	SELECT f, body(f, :'${key}_raw_key')::text ~ regexp_replace(regexp_replace('$sample'::jsonb::text, '([{}])', '\\\\\\1', 'g'), '\\d+ seconds', '\\\\d+ seconds')
+	FROM unnest('{apikey_pre_request,pre_request}'::regproc[]) f;};
+}
+is(scalar @samples, 2, 'the page shows two bodies');
+is( run('tenants', '', script($page) . $bodies),
+	join("\n",
+		'alice', 'a note of alice', 'bob', 'a note of bob', '0',
+		'GET|/note|t', '', 'a note of alice',
+		'60', '1', ('apikey_pre_request|t', 'pre_request|t') x 2),
+	'its examples say what the page says');
+
+done_testing();
