@@ -77,6 +77,11 @@ foreach my $sql (sprintf($change, 'two', 'it\'\'s \\"quoted\\" \\\\ and ü'),
 	push @events, @heard;
 }
 is(join(' ', map { /"action":"(\w+)"/ } @events), 'generate update rotate delete budget_create grant', 'the actions');
+
+# In one form, whatever the settings of the session.
+$node->safe_psql('postgres', q{SET timezone = 'Asia/Kolkata'; SELECT id FROM apikey_generate('elsewhere')});
+is_event((heard('audit'))[0], 'it is in UTC');
+
 $node->safe_psql('postgres', q{SELECT apikey_generate(n::text) FROM generate_series(1, 100) n});
 my @heard = heard('audit');
 is(scalar @heard, 100, 'many in one transaction');
