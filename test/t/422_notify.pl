@@ -137,6 +137,17 @@ $node->safe_psql('postgres', q{
 	INSERT INTO apikeys_data.event OVERRIDING SYSTEM VALUE SELECT * FROM saved});
 is(count_heard('audit'), 0, 'events that are restored are not sent');
 
+# Capitals count, so LISTEN needs quotes.
+$node->append_conf('postgresql.conf', "apikeys.notify_channel = 'Keys'");
+$node->reload;
+$node->poll_query_until('postgres', q{SELECT current_setting('apikeys.notify_channel') = 'Keys'}) or die 'no reload';
+$listener->query_safe('UNLISTEN *; LISTEN Keys');
+$node->safe_psql('postgres', q{SELECT apikey_generate('capitals')});
+is(count_heard('.*'), 0, 'LISTEN Keys listens to keys');
+$listener->query_safe('LISTEN "Keys"');
+$node->safe_psql('postgres', q{SELECT apikey_generate('capitals')});
+is(count_heard('Keys'), 1, 'LISTEN "Keys" hears it');
+
 # Another name, an awkward one, and off again; no session decides.
 listen_on('Audit "channel"; é');
 $node->safe_psql('postgres', q{SELECT apikey_generate('elsewhere')});
