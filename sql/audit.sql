@@ -53,6 +53,35 @@ SELECT count(*) FILTER (WHERE strpos(e::text, substr(:'raw_key', 4)) > 0 OR strp
   count(*) FILTER (WHERE e::text ~ '\\x|[0-9a-f]{64}') AS hashes, count(*) > 10 AS events
 FROM apikeys_data.event e;
 
+-- The same text, whatever the settings of the session that writes.
+SELECT max(id) AS last FROM apikeys_data.event \gset event_
+SET timezone = 'Asia/Kolkata';
+SET datestyle = 'German';
+SET intervalstyle = 'sql_standard';
+BEGIN;
+SELECT id FROM apikey_generate('settings', expires_at => '2100-01-01 00:00+00') \gset odd_
+SELECT expires_at FROM apikey_update(:'odd_id', '{"expires_at": "2100-07-01T12:00:00Z"}');
+SELECT apikey_budget_create('settings', 1, '1 mon 2 days 03:00:00') AS budget \gset odd_
+SELECT reset_every FROM apikey_budget_update(:'odd_budget', '{"reset_every": "1 year 1 day"}');
+SELECT id AS successor FROM apikey_rotate(:'odd_id', '200 years') \gset odd_
+SHOW timezone;
+SHOW intervalstyle;
+SET timezone = 'UTC';
+RESET datestyle;
+RESET intervalstyle;
+SELECT action, details - 'budget_id' - 'successor' - 'key_prefix' AS details FROM apikeys_data.event
+WHERE id > :event_last AND action <> 'rehash' ORDER BY id;
+ROLLBACK;
+-- Nor does an error leave ours behind.
+CREATE FUNCTION test.raise_timezone() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'in %', current_setting('timezone'); END$$;
+CREATE TRIGGER raise BEFORE INSERT ON apikeys_data.event FOR EACH ROW EXECUTE FUNCTION test.raise_timezone();
+SET timezone = 'Asia/Kolkata';
+SELECT * FROM test.errors('SELECT apikey_generate(''x'')');
+SHOW timezone;
+SET timezone = 'UTC';
+DROP TRIGGER raise ON apikeys_data.event;
+DROP FUNCTION test.raise_timezone;
+
 -- What did not happen has no event.
 SELECT max(id) AS last FROM apikeys_data.event \gset event_
 SET test.id = :'id';

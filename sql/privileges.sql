@@ -11,12 +11,12 @@ FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass 
 WHERE e.extname = 'apikeys' AND d.deptype = 'e';
 SELECT count(*) > 20 AS members FROM member;
 
--- Functions that PUBLIC may call: none.
-SELECT object FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND objid = p.oid,
+-- Functions that anybody else may call: that of the statistics, for monitoring.
+SELECT object, acl.grantee::regrole FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND objid = p.oid,
   LATERAL aclexplode(coalesce(proacl, acldefault('f', proowner))) acl
 WHERE acl.grantee <> proowner;
 
--- Tables, views, sequences and schemas that anybody but the owner may use: none.
+-- Tables, views, sequences and schemas that anybody but the owner may use: the statistics.
 SELECT object, acl.privilege_type FROM member JOIN pg_class c ON classid = 'pg_class'::regclass AND objid = c.oid,
   LATERAL aclexplode(coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's'::"char" ELSE 'r' END, relowner))) acl
 WHERE acl.grantee <> relowner

@@ -1,14 +1,18 @@
--- Three levels of access, each with all of the last: verify, read, manage.
+-- Three levels of access, each with all of the last: verify, read, manage; and
+-- stats, which read includes.
 SET client_min_messages = warning;
-DROP ROLE IF EXISTS regress_apikeys_none, regress_apikeys_verify, regress_apikeys_read, regress_apikeys_manage,
-  regress_apikeys_other, regress_apikeys_delegate, "regress_apikeys""; DROP TABLE apikeys_data.key; --";
+DROP ROLE IF EXISTS regress_apikeys_none, regress_apikeys_verify, regress_apikeys_stats, regress_apikeys_monitor, regress_apikeys_read, regress_apikeys_manage,
+  regress_apikeys_other, regress_apikeys_delegate, "Regress_Apikeys_Caps", "regress_apikeys""; DROP TABLE apikeys_data.key; --";
 RESET client_min_messages;
 CREATE ROLE regress_apikeys_none;
 CREATE ROLE regress_apikeys_verify;
+CREATE ROLE regress_apikeys_stats;
+CREATE ROLE regress_apikeys_monitor IN ROLE pg_monitor;
 CREATE ROLE regress_apikeys_read;
 CREATE ROLE regress_apikeys_manage;
 CREATE ROLE regress_apikeys_other;
 SELECT apikey_grant('regress_apikeys_verify', 'verify');
+SELECT apikey_grant('regress_apikeys_stats', 'stats');
 SELECT apikey_grant('regress_apikeys_read', 'read');
 SELECT apikey_grant('regress_apikeys_manage', 'manage');
 
@@ -17,7 +21,7 @@ SELECT d.classid, d.objid
 FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
 WHERE e.extname = 'apikeys' AND d.deptype = 'e';
 CREATE TEMPORARY TABLE level AS
-SELECT level, 'regress_apikeys_' || level AS role, n FROM unnest('{none,verify,read,manage}'::text[]) WITH ORDINALITY l(level, n);
+SELECT level, 'regress_apikeys_' || level AS role, n FROM unnest('{none,verify,stats,monitor,read,manage}'::text[]) WITH ORDINALITY l(level, n);
 
 -- The access matrix: each function, and who may call it.
 SELECT p.oid::regprocedure::text AS function,
@@ -80,7 +84,22 @@ SELECT * FROM test.errors(
   'SELECT FROM apikeys.info',
   'SELECT FROM apikeys.stats',
   'SELECT apikey_events()');
+SET ROLE regress_apikeys_stats;
+SELECT shared_memory IS NOT NULL AS stats FROM apikeys.stats;
+SELECT * FROM test.errors(
+  $$SELECT apikey_verify('x')$$,
+  'SELECT FROM apikeys.info',
+  'SELECT FROM apikeys.secret_usage',
+  'SELECT FROM apikeys_data.event');
+SET ROLE regress_apikeys_monitor;
+SELECT shared_memory IS NOT NULL AS stats FROM apikeys.stats;
+SELECT * FROM test.errors('SELECT FROM apikeys.info');
 RESET ROLE;
+BEGIN;
+SELECT apikey_revoke_grant('pg_monitor', 'stats');
+SET ROLE regress_apikeys_monitor;
+SELECT * FROM test.errors('SELECT FROM apikeys.stats');
+ROLLBACK;
 
 -- Nobody hands out what he has, not even who may manage.
 SET ROLE regress_apikeys_manage;
@@ -95,6 +114,8 @@ SELECT has_function_privilege('regress_apikeys_other', 'apikey_verify(text,text,
 CREATE FUNCTION test.levels(role regrole) RETURNS text LANGUAGE sql AS $$
   SELECT concat_ws(' ',
     CASE WHEN has_function_privilege(role, 'apikey_verify(text,text,text,text[],bigint,text,boolean)', 'EXECUTE') THEN 'verify' END,
+    CASE WHEN has_table_privilege(role, 'apikeys.stats', 'SELECT')
+          AND has_function_privilege(role, 'apikeys.read_stats()', 'EXECUTE') THEN 'stats' END,
     CASE WHEN has_function_privilege(role, 'apikey_count(apikeys.key_status)', 'EXECUTE') THEN 'read' END,
     CASE WHEN has_table_privilege(role, 'apikeys.info', 'SELECT') THEN 'view' END,
     CASE WHEN has_schema_privilege(role, 'apikeys', 'USAGE') THEN 'schema' END,
@@ -102,7 +123,9 @@ CREATE FUNCTION test.levels(role regrole) RETURNS text LANGUAGE sql AS $$
 $$;
 CREATE TEMPORARY TABLE step (n integer GENERATED ALWAYS AS IDENTITY, revoke boolean, access text);
 INSERT INTO step (revoke, access) VALUES (false, 'manage'), (true, 'manage'), (true, 'manage'), (false, 'verify'), (true, 'read'),
-  (false, 'read'), (false, 'verify'), (false, 'manage'), (true, 'read'), (false, 'manage'), (true, 'verify'), (true, 'verify');
+  (false, 'read'), (false, 'verify'), (false, 'manage'), (true, 'read'), (false, 'manage'), (true, 'verify'), (true, 'verify'),
+  (false, 'stats'), (false, 'verify'), (true, 'stats'), (false, 'manage'), (true, 'stats'), (false, 'stats'), (false, 'read'), (true, 'read'),
+  (false, 'stats'), (true, 'verify');
 DO $$
 DECLARE
   s record;
@@ -147,6 +170,14 @@ RESET ROLE;
 SELECT test.levels('regress_apikeys_other'), acting_role, details FROM apikeys_data.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
 
 -- Any role, whatever its name; but it must be one, and not the owner.
+-- Unquoted its name is folded to lower case, as in SQL.
+CREATE ROLE "Regress_Apikeys_Caps";
+SELECT * FROM test.errors($$SELECT apikey_grant('Regress_Apikeys_Caps', 'verify')$$);
+SELECT apikey_grant('"Regress_Apikeys_Caps"', 'verify');
+SELECT apikey_grant(quote_ident('Regress_Apikeys_Caps')::regrole, 'read');
+SELECT test.levels('"Regress_Apikeys_Caps"');
+SELECT apikey_revoke_grant('"Regress_Apikeys_Caps"', 'verify');
+DROP ROLE "Regress_Apikeys_Caps";
 CREATE ROLE "regress_apikeys""; DROP TABLE apikeys_data.key; --";
 SELECT apikey_grant('"regress_apikeys""; DROP TABLE apikeys_data.key; --"', 'read');
 SELECT test.levels('"regress_apikeys""; DROP TABLE apikeys_data.key; --"');
@@ -155,6 +186,7 @@ DROP ROLE "regress_apikeys""; DROP TABLE apikeys_data.key; --";
 SELECT * FROM test.errors(
   $$SELECT apikey_grant('regress_apikeys_other', 'all')$$,
   $$SELECT apikey_grant('regress_apikeys_other', 'Read')$$,
+  $$SELECT apikey_grant('regress_apikeys_other', 'monitor')$$,
   $$SELECT apikey_grant('regress_apikeys_other', '')$$,
   $$SELECT apikey_grant('regress_apikeys_other', NULL)$$,
   $$SELECT apikey_grant(NULL, 'read')$$,
@@ -181,8 +213,10 @@ SELECT apikey_grant('regress_apikeys_other', 'verify');
 REVOKE CREATE ON SCHEMA public FROM regress_apikeys_other;
 SELECT apikey_grant('regress_apikeys_other', 'verify');
 
--- The schema of the functions is opened to a role that is not let in yet, and stays open.
+-- The schema of the functions is opened to a role that is not let in yet, and stays open; not for stats.
 REVOKE USAGE ON SCHEMA public FROM PUBLIC;
+SELECT apikey_grant('regress_apikeys_other', 'stats');
+SELECT has_schema_privilege('regress_apikeys_other', 'public', 'USAGE');
 SELECT apikey_grant('regress_apikeys_other', 'verify');
 SELECT apikey_revoke_grant('regress_apikeys_other', 'verify');
 SELECT role, has_schema_privilege(role, 'public', 'USAGE') FROM unnest('{regress_apikeys_other,regress_apikeys_none}'::text[]) role;
@@ -214,6 +248,6 @@ SELECT apikey_budget_delete(:'budget');
 DROP FUNCTION pg_temp.tell, test.levels;
 REVOKE ALL ON SCHEMA test FROM PUBLIC;
 SET client_min_messages = warning;
-DROP OWNED BY regress_apikeys_none, regress_apikeys_verify, regress_apikeys_read, regress_apikeys_manage, regress_apikeys_other, regress_apikeys_delegate CASCADE;
-DROP ROLE regress_apikeys_none, regress_apikeys_verify, regress_apikeys_read, regress_apikeys_manage, regress_apikeys_other, regress_apikeys_delegate;
+DROP OWNED BY regress_apikeys_none, regress_apikeys_verify, regress_apikeys_stats, regress_apikeys_monitor, regress_apikeys_read, regress_apikeys_manage, regress_apikeys_other, regress_apikeys_delegate CASCADE;
+DROP ROLE regress_apikeys_none, regress_apikeys_verify, regress_apikeys_stats, regress_apikeys_monitor, regress_apikeys_read, regress_apikeys_manage, regress_apikeys_other, regress_apikeys_delegate;
 RESET client_min_messages;

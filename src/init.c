@@ -19,6 +19,7 @@
 #include "hooks/transaction.h"
 #include "live/budget_spend.h"
 #include "live/counters.h"
+#include "live/flush_problems.h"
 #include "live/missing_secrets.h"
 #include "live/rehash_queue.h"
 #include "live/secret_file.h"
@@ -36,6 +37,7 @@ _PG_init(void)
 	guc_init();
 	counters_init();
 	tracked_keys_init();
+	flush_problems_init();
 	flush_queue_init();
 	budget_spend_init();
 	rehash_queue_init();

@@ -10,7 +10,8 @@ CREATE FUNCTION apikeys.read_stats(
     OUT cache_invalidations bigint, OUT entries_used bigint, OUT entries_free bigint,
     OUT pending bigint, OUT evictions bigint, OUT dropped bigint, OUT flushes bigint,
     OUT rows_flushed bigint, OUT flush_errors bigint, OUT workers_started bigint,
-    OUT last_flush_at timestamptz) RETURNS record
+    OUT workers_not_started bigint, OUT last_flush_at timestamptz,
+    OUT last_flush_error text, OUT last_flush_error_at timestamptz) RETURNS record
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME', 'apikeys_read_stats';
 COMMENT ON FUNCTION apikeys.read_stats() IS 'Figures of the view apikeys.stats.';
@@ -39,6 +40,9 @@ SELECT s.since,
        s.rows_flushed,
        s.flush_errors,
        s.last_flush_at,
-       s.workers_started
+       s.workers_started,
+       s.workers_not_started,
+       s.last_flush_error,
+       s.last_flush_error_at
 FROM apikeys.read_stats() s;
 COMMENT ON VIEW apikeys.stats IS 'What operators read: verifies by outcome, table fill, flushes, of the whole server.';

@@ -6,7 +6,7 @@ CREATE FUNCTION apikey_grant(role regrole, access text) RETURNS void
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_grant(regrole, text)
-IS 'Gives a role a level of access and those below it: verify, read, manage.';
+IS 'Gives a role a level of access and those below it: verify, read, manage; or stats, which read includes.';
 
 CREATE FUNCTION apikey_revoke_grant(role regrole, access text) RETURNS void
 LANGUAGE C VOLATILE

@@ -2,7 +2,8 @@
 
 -- Nobody has any right by default: not PUBLIC, which may call each function,
 -- nor anybody to whom ALTER DEFAULT PRIVILEGES gives rights on what the owner
--- makes.  src/api/grants.c has the level of each function and view.
+-- makes.  src/api/grants.c has the level of each function and view.  What
+-- pg_monitor gets comes after this.
 SET LOCAL search_path = pg_catalog, pg_temp;
 DO $$
 DECLARE

@@ -1,9 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * grants.c
- *	  Grants access: three levels, each including the one below.
+ *	  Grants access: three levels, each including the one below, and statistics.
  *
  * SPDX-License-Identifier: PostgreSQL
+ *
+ * The level stats stands beside the others: read includes it, verify does not.
  *
  * Functions and views that are not listed here are for the owner only.  No
  * level includes a privilege on a table: with one, a role could create a
@@ -35,6 +37,7 @@ PG_FUNCTION_INFO_V1(apikey_revoke_grant);
 typedef enum Access
 {
 	ACCESS_VERIFY,
+	ACCESS_STATS,
 	ACCESS_READ,
 	ACCESS_MANAGE,
 	ACCESS_NLEVELS
@@ -42,8 +45,25 @@ typedef enum Access
 
 static const char *const access_names[] = {
 	[ACCESS_VERIFY] = "verify",
+	[ACCESS_STATS] = "stats",
 	[ACCESS_READ] = "read",
 	[ACCESS_MANAGE] = "manage",
+};
+
+/* As bits, 1 << Access: what granting a level grants. */
+static const int granted_with[] = {
+	[ACCESS_VERIFY] = 1 << ACCESS_VERIFY,
+	[ACCESS_STATS] = 1 << ACCESS_STATS,
+	[ACCESS_READ] = 1 << ACCESS_VERIFY | 1 << ACCESS_STATS | 1 << ACCESS_READ,
+	[ACCESS_MANAGE] = (1 << ACCESS_NLEVELS) - 1,
+};
+
+/* What revoking a level revokes.  Where read goes, the stats it came with go. */
+static const int revoked_with[] = {
+	[ACCESS_VERIFY] = (1 << ACCESS_NLEVELS) - 1,
+	[ACCESS_STATS] = 1 << ACCESS_STATS | 1 << ACCESS_READ | 1 << ACCESS_MANAGE,
+	[ACCESS_READ] = 1 << ACCESS_STATS | 1 << ACCESS_READ | 1 << ACCESS_MANAGE,
+	[ACCESS_MANAGE] = 1 << ACCESS_MANAGE,
 };
 
 StaticAssertDecl(lengthof(access_names) == ACCESS_NLEVELS, "each level has a name");
@@ -85,7 +105,7 @@ static const Right functions[] = {
 	{"last_use", ACCESS_READ},
 	{"utc_today", ACCESS_READ},
 	{"period_at", ACCESS_READ},
-	{"read_stats", ACCESS_READ},
+	{"read_stats", ACCESS_STATS},
 	{"loaded_secrets", ACCESS_READ},
 
 	{"apikey_generate", ACCESS_MANAGE},
@@ -106,7 +126,7 @@ static const Right functions[] = {
 static const Right views[] = {
 	{"info", ACCESS_READ},
 	{"budget_info", ACCESS_READ},
-	{"stats", ACCESS_READ},
+	{"stats", ACCESS_STATS},
 	{"secret_usage", ACCESS_READ},
 };
 
@@ -125,7 +145,7 @@ access_argument(FunctionCallInfo fcinfo)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown access \"%s\"", name),
-			 errhint("Choose verify, read or manage.")));
+			 errhint("Choose verify, read, manage or stats.")));
 }
 
 /* Returns the role in argument 0; OID 0 is PUBLIC.  Raises 22023, 42704. */
@@ -147,17 +167,15 @@ role_argument(FunctionCallInfo fcinfo)
 	return role;
 }
 
-/* Returns the names of levels least to most, as a text[]. */
+/* Returns the names of some levels, given as bits, as a text[]. */
 static ArrayType *
-names_between(const Right *rights, int nrights, Access least, Access most)
+names_of_levels(const Right *rights, int nrights, int levels)
 {
 	Datum	   *names = palloc(nrights * sizeof(Datum));
 	int			nnames = 0;
 
-	Assert(least <= most);
-
 	for (int i = 0; i < nrights; i++)
-		if (rights[i].access >= least && rights[i].access <= most)
+		if ((levels & 1 << rights[i].access) != 0)
 			names[nnames++] = CStringGetTextDatum(rights[i].name);
 
 	return construct_array(names, nnames, TEXTOID, -1, false, TYPALIGN_INT);
@@ -172,16 +190,15 @@ change_grant(FunctionCallInfo fcinfo, bool revoke)
 {
 	Grant		grant;
 	Access		access;
-	Access		least;
-	Access		most;
+	int			levels;
 
 	grant.role = role_argument(fcinfo);
 	access = access_argument(fcinfo);
-	least = revoke ? access : ACCESS_VERIFY;
-	most = revoke ? ACCESS_MANAGE : access;
+	levels = revoke ? revoked_with[access] : granted_with[access];
 	grant.access = access_names[access];
-	grant.functions = names_between(functions, lengthof(functions), least, most);
-	grant.views = names_between(views, lengthof(views), least, most);
+	grant.functions = names_of_levels(functions, lengthof(functions), levels);
+	grant.views = names_of_levels(views, lengthof(views), levels);
+	grant.interface = (access != ACCESS_STATS);
 	grant.revoke = revoke;
 
 	store_change_grant(&grant, GetCurrentTimestamp());

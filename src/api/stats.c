@@ -10,12 +10,15 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "live/counters.h"
+#include "live/flush_problems.h"
 #include "live/last_used.h"
 
 /* The columns of apikeys.stats. */
@@ -29,12 +32,25 @@ enum
 	STATS_PENDING,
 	STATS_EVICTIONS,			/* the first of the other counters */
 	STATS_LAST_FLUSH_AT = STATS_EVICTIONS + COUNT_NCOUNTERS - COUNT_EVICTIONS,
+	STATS_LAST_FLUSH_ERROR,
+	STATS_LAST_FLUSH_ERROR_AT,
 	STATS_NCOLUMNS
 };
 
-StaticAssertDecl(STATS_NCOLUMNS == COUNT_NCOUNTERS + 6, "each counter has a column");
+StaticAssertDecl(STATS_NCOLUMNS == COUNT_NCOUNTERS + 8, "each counter has a column");
 
 PG_FUNCTION_INFO_V1(apikeys_read_stats);
+
+/* Returns an error as text, with the database it was in if that still exists. */
+static Datum
+error_text(const FlushError *error)
+{
+	char	   *database = get_database_name(error->database);
+
+	if (database == NULL)
+		return CStringGetTextDatum(error->message);
+	return CStringGetTextDatum(psprintf("database \"%s\": %s", database, error->message));
+}
 
 /* apikeys.read_stats(): one row; nulls where there is no shared memory. */
 Datum
@@ -45,6 +61,7 @@ apikeys_read_stats(PG_FUNCTION_ARGS)
 	bool		nulls[STATS_NCOLUMNS];
 	uint64		totals[COUNT_NCOUNTERS];
 	TrackedKeysFill fill;
+	FlushError	error;
 	TimestampTz since;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
@@ -71,6 +88,14 @@ apikeys_read_stats(PG_FUNCTION_ARGS)
 
 		values[STATS_LAST_FLUSH_AT] = TimestampTzGetDatum(fill.last_flush);
 		nulls[STATS_LAST_FLUSH_AT] = (fill.last_flush == 0);
+
+		nulls[STATS_LAST_FLUSH_ERROR] = !flush_problems_read_error(&error);
+		nulls[STATS_LAST_FLUSH_ERROR_AT] = nulls[STATS_LAST_FLUSH_ERROR];
+		if (!nulls[STATS_LAST_FLUSH_ERROR])
+		{
+			values[STATS_LAST_FLUSH_ERROR] = error_text(&error);
+			values[STATS_LAST_FLUSH_ERROR_AT] = TimestampTzGetDatum(error.at);
+		}
 	}
 
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),

@@ -48,6 +48,9 @@ static int	n_at_commit = 0;
 static int64 rows_at_commit = 0;
 static bool flush_at_commit = false;
 
+/* The subtransaction that holds the lock of apikey_flush(), the outermost. */
+static SubTransactionId locked_in = InvalidSubTransactionId;
+
 PG_FUNCTION_INFO_V1(apikey_flush);
 
 static void
@@ -83,6 +86,7 @@ apply_outcomes(void)
 void
 flush_at_eoxact(bool is_commit)
 {
+	locked_in = InvalidSubTransactionId;
 	if (at_commit == NULL && !flush_at_commit)
 		return;
 
@@ -93,12 +97,30 @@ flush_at_eoxact(bool is_commit)
 
 /*
  * Which uses a rolled-back savepoint takes along is not recorded, so all of
- * them stay pending.
+ * them stay pending.  The lock is released if it was taken in the savepoint or
+ * in one within it: those have higher ids.
  */
 void
-flush_at_subxact_abort(void)
+flush_at_subxact_abort(SubTransactionId subid)
 {
 	clear_outcomes();
+	if (locked_in >= subid)
+		locked_in = InvalidSubTransactionId;
+}
+
+/*
+ * Refuses to prepare a transaction that has called apikey_flush(): it would
+ * keep the lock, and with it all flushes of the database, until somebody ends
+ * it.
+ */
+void
+flush_pre_prepare(void)
+{
+	if (locked_in != InvalidSubTransactionId)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction that has called apikey_flush()"),
+				 errdetail("Nothing could be persisted in this database until it ends.")));
 }
 
 /* Attaches what apply_outcomes() needs: nothing may fail after the commit. */
@@ -275,6 +297,8 @@ apikey_flush(PG_FUNCTION_ARGS)
 	int64		written = 0;
 
 	store_lock_flush(true);
+	if (locked_in == InvalidSubTransactionId)
+		locked_in = GetCurrentSubTransactionId();
 
 	nuses = last_used_collect(MyDatabaseId, DT_NOEND, &uses);
 	for (int i = 0; i < nuses; i += FLUSH_BATCH)

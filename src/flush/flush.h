@@ -25,6 +25,7 @@ extern void flush_remove_keys(ArrayType *ids);
 
 /* for hooks/transaction.c */
 extern void flush_at_eoxact(bool is_commit);
-extern void flush_at_subxact_abort(void);
+extern void flush_pre_prepare(void);
+extern void flush_at_subxact_abort(SubTransactionId subid);
 
 #endif							/* APIKEYS_FLUSH_FLUSH_H */

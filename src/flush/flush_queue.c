@@ -29,6 +29,7 @@
 #include "base/shmem.h"
 #include "flush/flush_queue.h"
 #include "live/counters.h"
+#include "live/flush_problems.h"
 #include "live/missing_secrets.h"
 #include "live/rehash_queue.h"
 #include "settings/guc.h"
@@ -46,6 +47,7 @@ typedef struct DatabaseSlot
 	TimestampTz since;			/* when the next two were set */
 	TimestampTz busy_until;		/* a flush worker runs or starts; 0: none */
 	TimestampTz retry_at;		/* pause after a failure; 0: none */
+	TimestampTz logged_at;		/* when a failure was logged; 0: never */
 } DatabaseSlot;
 
 typedef struct FlushQueue
@@ -93,7 +95,7 @@ bool
 flush_queue_attach(void)
 {
 	return shmem_attach(&segment) != NULL && counters_attach() && last_used_is_shared() &&
-		   rehash_available() && missing_secrets_attach();
+		   rehash_available() && missing_secrets_attach() && flush_problems_attach();
 }
 
 /* Returns the queue, to callers that know that there is shared memory. */
@@ -278,20 +280,30 @@ flush_queue_release(Oid database, bool failed)
 		flush_queue_wake();
 }
 
-/* Would a failure now be the first in a row? */
+/*
+ * Is a failure to be logged?  The first in a row is, and then one an hour.  The
+ * caller logs it if so.
+ */
 bool
-flush_queue_is_first_failure(Oid database)
+flush_queue_should_log_failure(Oid database)
 {
 	FlushQueue *queue = attached_queue();
+	TimestampTz now = GetCurrentTimestamp();
 	DatabaseSlot *slot;
-	bool		first;
+	bool		log = true;
 
-	LWLockAcquire(&queue->lock, LW_SHARED);
+	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	slot = find_slot(queue, database, false);
-	first = (slot == NULL || slot->failures == 0);
+	if (slot != NULL)
+	{
+		log = (slot->failures == 0 || now < slot->logged_at ||
+			   now >= slot->logged_at + FLUSH_PROBLEM_LOG_INTERVAL);
+		if (log)
+			slot->logged_at = now;
+	}
 	LWLockRelease(&queue->lock);
 
-	return first;
+	return log;
 }
 
 /*
@@ -388,7 +400,10 @@ flush_queue_start(Oid database, int64 delay_ms)
 	if (RegisterDynamicBackgroundWorker(&worker, NULL))
 		counters_add(COUNT_WORKERS_STARTED, 1);
 	else
+	{
 		unclaim_database(queue, database);
+		flush_problems_report_no_worker();
+	}
 }
 
 /*

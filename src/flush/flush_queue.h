@@ -32,7 +32,7 @@ extern void flush_queue_start_sleeping(void);
 
 /* for the flush worker */
 extern void flush_queue_release(Oid database, bool failed);
-extern bool flush_queue_is_first_failure(Oid database);
+extern bool flush_queue_should_log_failure(Oid database);
 extern bool flush_queue_exchange_usage(Oid database, bool usage);
 extern void flush_queue_remove_database(Oid database);
 

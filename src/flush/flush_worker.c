@@ -31,6 +31,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "base/compat.h"
 #include "base/shmem.h"
@@ -38,6 +39,7 @@
 #include "flush/flush_queue.h"
 #include "flush/flush_worker.h"
 #include "live/counters.h"
+#include "live/flush_problems.h"
 #include "live/last_used.h"
 #include "live/rehash_queue.h"
 #include "store/advisory_locks.h"
@@ -48,18 +50,11 @@
 static bool succeeded = false;	/* no error so far */
 static bool usage_left = false; /* a flag cleared in the queue is due again */
 static bool released = false;	/* another worker may claim the database */
-static bool connecting = false;
 
 /* before_shmem_exit callback of a flush worker. */
 static void
 flush_worker_exit(int code, Datum database)
 {
-	/*
-	 * Cannot connect: probably dropped.  The launcher, if any, finds that
-	 * out.
-	 */
-	if (connecting && !shmem_preloaded())
-		flush_queue_remove_database(DatumGetObjectId(database));
 	if (usage_left)
 		flush_queue_exchange_usage(DatumGetObjectId(database), true);
 	if (!released)
@@ -133,18 +128,28 @@ set_own_settings(void)
 }
 
 /*
- * Aborts the transaction after an error.  Logs the error if it is the first of
- * this worker and the previous one had none.
+ * Aborts the transaction after an error, and returns to a memory context that
+ * was current before: an error leaves ErrorContext, which the next one resets.
+ * Of the errors of this worker logs the first, unless that was logged lately.
  */
 static void
-abort_work(void)
+abort_work(MemoryContext context)
 {
-	if (succeeded && flush_queue_is_first_failure(MyDatabaseId))
+	ErrorData  *error;
+
+	if (succeeded && flush_queue_should_log_failure(MyDatabaseId))
 		EmitErrorReport();
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
 	FlushErrorState();
 	AbortCurrentTransaction();
 	Assert(!IsTransactionState());
 	pgstat_report_activity(STATE_IDLE, NULL);
+
+	flush_problems_record_error(MyDatabaseId,
+								error->message ? error->message : "missing error text");
+	FreeErrorData(error);
+	MemoryContextSwitchTo(context);
 
 	if (succeeded)
 		counters_add(COUNT_FLUSH_ERRORS, 1);
@@ -234,8 +239,7 @@ roll_up_usage(TimestampTz exit_at)
 		}
 		PG_CATCH();
 		{
-			abort_work();
-			MemoryContextSwitchTo(context);
+			abort_work(context);
 			if (batch.limit == 1)
 				batch.skip++;
 			batch.limit = Max(1, batch.limit / 2);
@@ -264,8 +268,7 @@ try_rehash(const RehashRequest *requests, int n)
 	}
 	PG_CATCH();
 	{
-		abort_work();
-		MemoryContextSwitchTo(context);
+		abort_work(context);
 	}
 	PG_END_TRY();
 
@@ -297,22 +300,44 @@ rehash_keys(TimestampTz exit_at)
 		flush_queue_exchange_usage(MyDatabaseId, true);
 }
 
+/*
+ * Without a launcher: discards what is pending in databases that are gone, if
+ * they were dropped by a session that had not loaded the library.
+ */
+static void
+remove_dropped_databases(void)
+{
+	DueDatabase databases[FLUSH_QUEUE_MAX_DATABASES];
+	int			ndatabases = flush_queue_list(databases);
+
+	begin_work();
+	for (int i = 0; i < ndatabases; i++)
+	{
+		if (!SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(databases[i].database)))
+			flush_queue_remove_database(databases[i].database);
+	}
+	end_work();
+}
+
 /* Writes everything that is due, or as much as WORK_TIME_MS allows. */
 static void
 flush_database(void)
 {
 	TimestampTz exit_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WORK_TIME_MS);
+	MemoryContext context = CurrentMemoryContext;
 
 	Assert(OidIsValid(MyDatabaseId) && !RecoveryInProgress());
 
 	succeeded = true;
 	PG_TRY();
 	{
+		if (!shmem_preloaded())
+			remove_dropped_databases();
 		flush_due_uses(exit_at);
 	}
 	PG_CATCH();
 	{
-		abort_work();
+		abort_work(context);
 	}
 	PG_END_TRY();
 
@@ -361,9 +386,7 @@ apikeys_flush_worker_main(Datum database)
 	BackgroundWorkerUnblockSignals();
 
 	sleep_unconnected(delay_ms);
-	connecting = true;
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
-	connecting = false;
 	pgstat_report_appname(MyBgworkerEntry->bgw_name);
 	set_own_settings();
 

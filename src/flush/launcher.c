@@ -35,11 +35,14 @@
 #include "base/shmem.h"
 #include "flush/flush_queue.h"
 #include "flush/launcher.h"
+#include "live/flush_problems.h"
 #include "live/state_file.h"
 #include "settings/guc.h"
 
 #define RESTART_S		5		/* after pg_terminate_backend() */
 #define MAX_SLEEP_MS	300000
+
+static emit_log_hook_type prev_emit_log_hook = NULL;
 
 /*
  * Can a flush worker connect to a database?  If it no longer exists, its
@@ -203,6 +206,16 @@ apikeys_launcher_main(Datum arg)
 	proc_exit(1);
 }
 
+/* emit_log_hook while the launcher is registered: is there no slot for it? */
+static void
+note_refusal(ErrorData *edata)
+{
+	if (edata->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED)
+		flush_problems_set_no_launcher();
+	if (prev_emit_log_hook)
+		prev_emit_log_hook(edata);
+}
+
 /* Registers the launcher, in a server that is preloading the library. */
 void
 launcher_init(void)
@@ -219,5 +232,10 @@ launcher_init(void)
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = RESTART_S;
+
+	/* The server logs that there is no slot, and returns nothing. */
+	prev_emit_log_hook = emit_log_hook;
+	emit_log_hook = note_refusal;
 	RegisterBackgroundWorker(&worker);
+	emit_log_hook = prev_emit_log_hook;
 }

@@ -16,6 +16,7 @@
 #include "base/shmem.h"
 #include "flush/flush_queue.h"
 #include "flush/pending_usage.h"
+#include "live/flush_problems.h"
 #include "settings/guc.h"
 
 /* Has the running transaction inserted usage entries? */
@@ -26,8 +27,10 @@ void
 pending_usage_record(void)
 {
 	Assert(IsTransactionState());
-	if (flush_queue_attach())
-		report_at_commit = true;
+	if (!flush_queue_attach())
+		return;
+	report_at_commit = true;
+	flush_problems_check_launcher();
 }
 
 /*

@@ -74,6 +74,7 @@ xact_callback(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_PRE_PREPARE:
 			Assert(IsTransactionState());
+			flush_pre_prepare();
 			budget_spend_pre_prepare();
 			break;
 		case XACT_EVENT_COMMIT:
@@ -106,7 +107,7 @@ subxact_callback(SubXactEvent event, SubTransactionId subid, SubTransactionId pa
 			break;
 		case SUBXACT_EVENT_ABORT_SUB:
 			budget_spend_at_subxact_abort();
-			flush_at_subxact_abort();
+			flush_at_subxact_abort(subid);
 			object_drop_at_subxact_abort(subid);
 			identity_at_eosubxact(false, subid, parent);
 			break;

@@ -175,7 +175,7 @@ store_change_grant(const Grant *grant, TimestampTz now)
 								 "SELECT ON TABLE", role);
 		change_right(grant->revoke, "USAGE ON SCHEMA", "apikeys", role);
 	}
-	if (!grant->revoke)
+	if (!grant->revoke && grant->interface)
 		grant_target_schema(grant, extension, role);
 	store_write_one(&add_event, "event",
 					(Datum[]) {

@@ -20,6 +20,7 @@ typedef struct Grant
 	const char *access;			/* level, for the event */
 	ArrayType  *functions;		/* text[]: names of those for EXECUTE */
 	ArrayType  *views;			/* text[]: names of those for SELECT */
+	bool		interface;		/* are functions of the interface among them? */
 	bool		revoke;
 } Grant;
 

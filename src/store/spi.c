@@ -21,6 +21,7 @@
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -158,14 +159,36 @@ store_write(Statement *statement, Datum *values, const bool *nulls)
 }
 
 /*
- * Writes so that the commit waits for the disk even with synchronous_commit =
- * off: an acknowledged change of keys must not be lost.
+ * Has JSON show times and intervals in the same form whatever the session's
+ * settings are, until AtEOXact_GUC() with the result, or an error.
+ */
+static int
+set_event_format(void)
+{
+	int			nest_level = NewGUCNestLevel();
+
+	set_config_option("TimeZone", "UTC", PGC_USERSET, PGC_S_SESSION,
+					  GUC_ACTION_SAVE, true, 0, false);
+	set_config_option("IntervalStyle", "postgres", PGC_USERSET, PGC_S_SESSION,
+					  GUC_ACTION_SAVE, true, 0, false);
+	return nest_level;
+}
+
+/*
+ * Writes a change and its event.  The commit waits for the disk even with
+ * synchronous_commit = off: an acknowledged change of keys must not be lost.
  */
 uint64
 store_write_durably(Statement *statement, Datum *values, const bool *nulls)
 {
+	int			nest_level = set_event_format();
+	uint64		processed;
+
 	ForceSyncCommit();
-	return store_write(statement, values, nulls);
+	processed = store_write(statement, values, nulls);
+	AtEOXact_GUC(true, nest_level);
+
+	return processed;
 }
 
 /*

@@ -24,6 +24,7 @@
 #include "cache/budget_cache.h"
 #include "flush/flush_queue.h"
 #include "live/counters.h"
+#include "live/flush_problems.h"
 #include "live/last_used.h"
 #include "live/rate_limiter.h"
 #include "model/permission_check.h"
@@ -235,8 +236,10 @@ authorize_record_use(const AuthDecision *decision)
 	Assert(decision->valid);
 	if (!decision->use_recorded)
 		newly_pending = last_used_record(&id, decision->now);
-	if (newly_pending)
-		flush_queue_wake();
+	if (!newly_pending)
+		return;
+	flush_problems_check_launcher();
+	flush_queue_wake();
 }
 
 /*

@@ -69,5 +69,29 @@ is($node->safe_psql('postgres', "SELECT code FROM apikey_verify('$raw_key')"),
 	'REVOKED', 'committed, after a crash');
 $node->safe_psql('postgres', q{COMMIT PREPARED 'verify'});
 
+# One that has flushed would keep all flushes of the database waiting.
+sub prepare
+{
+	my ($sql) = @_;
+	my ($ret, $stdout, $stderr) = $node->psql('postgres', "BEGIN; $sql; PREPARE TRANSACTION 'flush'",
+		extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+
+	return $stderr;
+}
+like(prepare('SELECT apikey_flush()'),
+	qr/ERROR:  0A000: cannot PREPARE a transaction that has called apikey_flush\(\)/, 'a flush: cannot be prepared');
+like(prepare('SAVEPOINT s; SELECT apikey_flush(); RELEASE s; SAVEPOINT s; ROLLBACK TO s'), qr/ERROR:  0A000/,
+	'a flush in a savepoint: cannot be prepared');
+like(prepare('SELECT apikey_flush(); SAVEPOINT s; SELECT apikey_flush(); ROLLBACK TO s'), qr/ERROR:  0A000/,
+	'a flush, and one that is rolled back: cannot be prepared');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_prepared_xacts'), 0, 'nothing is prepared');
+is($node->safe_psql('postgres', "SET lock_timeout = '1s'; SELECT apikey_flush() >= 0"), 't', 'and nobody waits');
+is(prepare('SAVEPOINT s; SELECT apikey_flush(); ROLLBACK TO s'), '', 'a flush that is rolled back: can be prepared');
+is($node->safe_psql('postgres', "SET lock_timeout = '1s'; SELECT apikey_flush() >= 0"), 't', 'and nobody waits for it');
+$node->safe_psql('postgres', "ROLLBACK PREPARED 'flush'");
+is(prepare(q{SELECT apikey_generate('prepared'); SELECT apikey_delete(id) FROM apikeys_data.key WHERE name = 'one'}), '',
+	'the next transaction of a kind can be prepared');
+$node->safe_psql('postgres', "ROLLBACK PREPARED 'flush'");
+
 $node->stop;
 done_testing();

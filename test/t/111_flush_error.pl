@@ -1,5 +1,6 @@
 
-# A flush that fails: it is logged once, tried again after a growing pause,
+# A flush that fails: it is logged once (and once an hour), shown in
+# apikeys.stats, tried again after a growing pause,
 # and costs nothing that was pending.  It harms no other database, and a row
 # that cannot be written does not keep the others back.
 
@@ -42,6 +43,8 @@ my $start = time();
 wait_for($node, 'postgres', "SELECT flush_errors >= $errors + 4 FROM apikeys.stats", 'it is tried again');
 cmp_ok(time() - $start, '>', 0.1, 'after pauses longer than the interval');
 is(count_in_log($node, qr/(?:ERROR|WARNING|LOG): .*spanner/, $log_before), 1, 'the log says so once');
+is(stats($node, q{last_flush_error ~ '^database "bad": .*"spanner"' AND last_flush_error_at BETWEEN since AND now()}), 't',
+	'apikeys.stats shows it');
 is($node->safe_psql('bad', $totals), '20|200|2.0|20', 'nothing is lost');
 is($node->safe_psql('bad', 'SELECT count(*) FROM apikeys_data.usage_entry'), 20, 'the entries are there');
 
@@ -74,6 +77,25 @@ $node->safe_psql('bad', 'SELECT count(apikey_record_usage(id, 10, 0.1)::text) FR
 ok($node->wait_for_log(qr/wrench/, $log_before), 'a later error is logged');
 $node->safe_psql('bad', 'ALTER TABLE apikeys_data.usage DROP CONSTRAINT wrench');
 wait_for($node, 'bad', 'SELECT sum(total_requests) = 40 FROM apikeys_data.usage', 'repaired again');
+
+# What apikeys.stats shows of an error is masked, short, and fit for databases
+# of any encoding.
+my $raw_key = $node->safe_psql('bad', q{SELECT raw_key FROM apikey_generate('unused')});
+$node->safe_psql('bad', qq{
+	CREATE FUNCTION complain() RETURNS trigger LANGUAGE plpgsql AS \$\$
+	BEGIN
+	  RAISE EXCEPTION 'of %, é%', '$raw_key', repeat('x', 100000);
+	END \$\$;
+	CREATE TRIGGER complain BEFORE UPDATE ON apikeys_data.usage FOR EACH ROW EXECUTE FUNCTION complain();
+	ALTER TABLE apikeys_data.usage ENABLE ALWAYS TRIGGER complain});
+$node->safe_psql('bad', 'SELECT count(apikey_record_usage(id, 0, 0)::text) FROM apikeys_data.key WHERE name = $$k1$$');
+wait_for($node, 'postgres', q{SELECT last_flush_error LIKE '%of gw-%' FROM apikeys.stats}, 'an error with a raw key is shown');
+like(stats($node, 'last_flush_error'), qr/^database "bad": of gw-.\*{27}.{4}, \?+x+$/, 'masked');
+cmp_ok(stats($node, 'length(last_flush_error)'), '<', 300, 'and cut');
+$node->safe_psql('bad', 'DROP TRIGGER complain ON apikeys_data.usage');
+wait_for($node, 'bad', q{SELECT count(*) = 0 FROM apikeys_data.usage_entry}, 'without the trigger it is written');
+$node->safe_psql('bad', q{SELECT apikey_delete(id) FROM apikeys_data.key WHERE name = 'unused'});
+$node->safe_psql('bad', q{UPDATE apikeys_data.usage SET total_requests = total_requests - 1 WHERE total_requests = 3});
 
 # One key that cannot be written keeps none of the others back.
 my $id = $node->safe_psql('bad', q{SELECT id FROM apikeys_data.key WHERE name = 'k7'});

@@ -77,6 +77,11 @@ foreach my $sql (sprintf($change, 'two', 'it\'\'s \\"quoted\\" \\\\ and ü'),
 	push @events, @heard;
 }
 is(join(' ', map { /"action":"(\w+)"/ } @events), 'generate update rotate delete budget_create grant', 'the actions');
+
+# In one form, whatever the settings of the session.
+$node->safe_psql('postgres', q{SET timezone = 'Asia/Kolkata'; SELECT id FROM apikey_generate('elsewhere')});
+is_event((heard('audit'))[0], 'it is in UTC');
+
 $node->safe_psql('postgres', q{SELECT apikey_generate(n::text) FROM generate_series(1, 100) n});
 my @heard = heard('audit');
 is(scalar @heard, 100, 'many in one transaction');
@@ -131,6 +136,17 @@ $node->safe_psql('postgres', q{
 	DELETE FROM apikeys_data.event;
 	INSERT INTO apikeys_data.event OVERRIDING SYSTEM VALUE SELECT * FROM saved});
 is(count_heard('audit'), 0, 'events that are restored are not sent');
+
+# Capitals count, so LISTEN needs quotes.
+$node->append_conf('postgresql.conf', "apikeys.notify_channel = 'Keys'");
+$node->reload;
+$node->poll_query_until('postgres', q{SELECT current_setting('apikeys.notify_channel') = 'Keys'}) or die 'no reload';
+$listener->query_safe('UNLISTEN *; LISTEN Keys');
+$node->safe_psql('postgres', q{SELECT apikey_generate('capitals')});
+is(count_heard('.*'), 0, 'LISTEN Keys listens to keys');
+$listener->query_safe('LISTEN "Keys"');
+$node->safe_psql('postgres', q{SELECT apikey_generate('capitals')});
+is(count_heard('Keys'), 1, 'LISTEN "Keys" hears it');
 
 # Another name, an awkward one, and off again; no session decides.
 listen_on('Audit "channel"; é');

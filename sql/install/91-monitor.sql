@@ -1,0 +1,6 @@
+-- SPDX-License-Identifier: PostgreSQL
+
+-- Monitoring roles have the level stats by default.
+GRANT USAGE ON SCHEMA apikeys TO pg_monitor;
+GRANT SELECT ON apikeys.stats TO pg_monitor;
+GRANT EXECUTE ON FUNCTION apikeys.read_stats() TO pg_monitor;
