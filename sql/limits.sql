@@ -4,7 +4,7 @@ CREATE FUNCTION test.limited(name text, limits jsonb) RETURNS uuid LANGUAGE sql 
   SELECT apikey_import(digest('limits-' || name, 'sha256'), 'limits ' || name, name, rate_limits => limits)
 $$;
 -- What verify says to some requests in a row.
-CREATE FUNCTION test.verify(name text, times integer = 1, tokens integer = NULL, acquire_slot boolean = false)
+CREATE FUNCTION test.verify(name text, times integer = 1, tokens bigint = NULL, acquire_slot boolean = false)
 RETURNS TABLE (n bigint, code text, reason text, retry_after text, slot boolean) LANGUAGE plpgsql AS $$
 BEGIN
   FOR i IN 1 .. times LOOP
@@ -25,8 +25,8 @@ $$;
 -- Keys without a limit need nothing.
 SELECT test.limited('none', '{}') IS NOT NULL AS made;
 SELECT test.limited('zero', '{"requests_per_minute": 0, "tokens_per_day": null, "max_concurrent_requests": 0}') IS NOT NULL AS made;
-SELECT * FROM test.verify('none', 2, 2147483647, true);
-SELECT * FROM test.verify('zero', 2, 2147483647, true);
+SELECT * FROM test.verify('none', 2, 9223372036854775807, true);
+SELECT * FROM test.verify('zero', 2, 9223372036854775807, true);
 SELECT * FROM test.standing('none');
 SELECT * FROM test.standing('zero');
 SELECT apikey_record_usage(test.id('limits zero'), 9223372036854775807);
@@ -82,7 +82,7 @@ SELECT * FROM test.standing('requests');
 SELECT test.limited('tokens', '{"tokens_per_day": 100, "requests_per_day": 50}') IS NOT NULL AS made;
 SELECT * FROM test.verify('tokens', 3, 100);
 SELECT * FROM test.verify('tokens', 1, 101);
-SELECT * FROM test.verify('tokens', 1, 2147483647);
+SELECT * FROM test.verify('tokens', 1, 9223372036854775807);
 SELECT * FROM test.standing('tokens');
 SELECT apikey_record_usage(test.id('limits tokens'), 60);
 SELECT * FROM test.verify('tokens', 1, 40);

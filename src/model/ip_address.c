@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include <sys/socket.h>
 #include <arpa/inet.h>
 
 #include "model/ip_address.h"
