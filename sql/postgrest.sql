@@ -40,6 +40,8 @@ FROM unnest(ARRAY[
   -- an empty one is none
   '{"x-api-key": ""}', '{"x-api-key": "", "authorization": "Bearer k-b"}',
   '{"authorization": ""}', '{"authorization": "Bearer"}', '{"authorization": "Bearer "}',
+  -- blanks around it are not part of it
+  '{"x-api-key": " k-a\t "}', '{"x-api-key": "  ", "authorization": "  Bearer \tk-b  "}', '{"x-api-key": "k -a"}',
   -- another scheme, and a token that is PostgREST's own
   '{"authorization": "Basic azph"}', '{"authorization": "k-a"}', '{"authorization": "Bearerk-a"}',
   '{"authorization": "Bearer eyJhbGciOiJIUzI1NiJ9.e30.c2ln"}',

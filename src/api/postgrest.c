@@ -132,6 +132,21 @@ read_headers(Headers *headers)
 				 errmsg("request.headers is not valid JSON")));
 }
 
+/* Removes blanks around a value, in place; keys have none. */
+static char *
+trim(char *value)
+{
+	Size		len;
+
+	value += strspn(value, " \t");
+	len = strlen(value);
+	while (len > 0 && (value[len - 1] == ' ' || value[len - 1] == '\t'))
+		len--;
+	value[len] = '\0';
+
+	return value;
+}
+
 /*
  * Is it a JSON web token: three parts in base64url separated by dots, the
  * first of them a JSON object?  Those are for PostgREST itself.
@@ -150,15 +165,15 @@ is_jwt(const char *token)
 
 /* Returns the key in "Bearer KEY", or NULL. */
 static const char *
-bearer_key(const char *authorization)
+bearer_key(char *authorization)
 {
 	static const char scheme[] = "Bearer ";
-	const char *token;
+	char	   *token;
 
+	authorization = trim(authorization);
 	if (pg_strncasecmp(authorization, scheme, strlen(scheme)) != 0)
 		return NULL;
-	token = authorization + strlen(scheme);
-	token += strspn(token, " ");
+	token = trim(authorization + strlen(scheme));
 
 	return is_jwt(token) ? NULL : token;
 }
@@ -167,8 +182,10 @@ bearer_key(const char *authorization)
 static const char *
 find_key(const Headers *headers)
 {
-	const char *key = headers->values[HEADER_KEY];
+	const char *key = NULL;
 
+	if (headers->values[HEADER_KEY] != NULL)
+		key = trim(headers->values[HEADER_KEY]);
 	if ((key == NULL || key[0] == '\0') && headers->values[HEADER_AUTHORIZATION] != NULL)
 		key = bearer_key(headers->values[HEADER_AUTHORIZATION]);
 
