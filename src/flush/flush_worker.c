@@ -37,6 +37,7 @@
 #include "flush/flush.h"
 #include "flush/flush_queue.h"
 #include "flush/flush_worker.h"
+#include "flush/reclaim.h"
 #include "live/counters.h"
 #include "live/last_used.h"
 #include "live/rehash_queue.h"
@@ -48,18 +49,11 @@
 static bool succeeded = false;	/* no error so far */
 static bool usage_left = false; /* a flag cleared in the queue is due again */
 static bool released = false;	/* another worker may claim the database */
-static bool connecting = false;
 
 /* before_shmem_exit callback of a flush worker. */
 static void
 flush_worker_exit(int code, Datum database)
 {
-	/*
-	 * Cannot connect: probably dropped.  The launcher, if any, finds that
-	 * out.
-	 */
-	if (connecting && !shmem_preloaded())
-		flush_queue_remove_database(DatumGetObjectId(database));
 	if (usage_left)
 		flush_queue_exchange_usage(DatumGetObjectId(database), true);
 	if (!released)
@@ -190,6 +184,19 @@ flush_due_uses(TimestampTz exit_at)
 	}
 }
 
+/* Reclaims space in shared memory if there is none. */
+static void
+reclaim(void)
+{
+	if (!reclaim_is_due())
+		return;
+
+	begin_work();
+	if (lock_for_flush())
+		reclaim_full_partitions();
+	end_work();
+}
+
 /* Rolls up a batch of usage entries in its own transaction; false: locked. */
 static bool
 try_roll_up(RollUp *batch)
@@ -309,6 +316,7 @@ flush_database(void)
 	PG_TRY();
 	{
 		flush_due_uses(exit_at);
+		reclaim();
 	}
 	PG_CATCH();
 	{
@@ -361,9 +369,7 @@ apikeys_flush_worker_main(Datum database)
 	BackgroundWorkerUnblockSignals();
 
 	sleep_unconnected(delay_ms);
-	connecting = true;
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
-	connecting = false;
 	pgstat_report_appname(MyBgworkerEntry->bgw_name);
 	set_own_settings();
 
