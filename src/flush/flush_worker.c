@@ -184,16 +184,16 @@ flush_due_uses(TimestampTz exit_at)
 	}
 }
 
-/* Reclaims space in shared memory if there is none. */
+/* Reclaims space in shared memory if there has been none. */
 static void
 reclaim(void)
 {
-	if (!reclaim_is_due())
+	if (!reclaim_is_wanted())
 		return;
 
 	begin_work();
 	if (lock_for_flush())
-		reclaim_full_partitions();
+		reclaim_wanted_partitions();
 	end_work();
 }
 

@@ -9,8 +9,8 @@
  * its keys have been deleted or revoked or have expired meanwhile, it takes
  * space that others need, and shared memory does not know it: keys expire by
  * themselves, and are changed by COMMIT PREPARED, by hand, or on the primary.
- * So the tables are asked, by whoever finds no space, by flush workers while a
- * partition is full, and by apikey_flush().
+ * So the tables are asked, by whoever finds no space, by flush workers in the
+ * minute after, and by apikey_flush().
  *
  * A batch of entries is copied under the lock of their partition.  Without a
  * lock, one query finds which of their families have no live key.  Then the
@@ -47,7 +47,8 @@
 #include "store/families.h"
 
 #define RECLAIM_BATCH		1024	/* entries of which a lock is held, and of one query */
-#define RECLAIM_PAUSE_MS	1000
+#define RECLAIM_PAUSE_MS	1000	/* after a search in vain */
+#define RECLAIM_WANTED_MS	60000	/* that long flush workers look for space */
 
 /* An entry as it was before its family was looked up. */
 typedef struct Candidate
@@ -229,39 +230,39 @@ reclaim_from_others(const OtherDatabases *others, bool needed)
 	return ndropped;
 }
 
-/* Does a partition have no free entry, or no free slot?  Some lock. */
-static bool
-is_full(const TrackedKeys *table, const Partition *partition)
-{
-	return partition->nused == table->nentries || partition->slot_order.first_free == NO_SLOT;
-}
-
-/* Records that nothing was found in a partition if it is full. */
+/*
+ * Records that a search was in vain, unless there is space now: then another
+ * process was faster.
+ */
 static void
-start_pause(TrackedKeys *table, const TrackedKeyRef *ref)
-{
-	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RECLAIM_PAUSE_MS);
-
-	tracked_keys_lock(ref->partition, LW_EXCLUSIVE);
-	if (is_full(table, ref->partition))
-		ref->partition->reclaim_at = until;
-	tracked_keys_unlock(ref->partition);
-}
-
-/* Is a partition full, and may it be searched?  A clock may be set back. */
-static bool
-is_due(TrackedKeys *table, const TrackedKeyRef *ref)
+record_vain_search(const TrackedKeys *table, const TrackedKeyRef *ref)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz at;
-	bool		full;
+	Partition  *partition = ref->partition;
 
-	tracked_keys_lock(ref->partition, LW_SHARED);
-	full = is_full(table, ref->partition);
-	at = ref->partition->reclaim_at;
-	tracked_keys_unlock(ref->partition);
+	tracked_keys_lock(partition, LW_EXCLUSIVE);
+	if (partition->nused == table->nentries || partition->slot_order.first_free == NO_SLOT)
+		partition->searched_at = partition->refused_at = now;
+	tracked_keys_unlock(partition);
+}
 
-	return full && (now >= at || now < TimestampTzPlusMilliseconds(at, -RECLAIM_PAUSE_MS));
+/* Is a time less than so long ago?  One in the future is not. */
+static bool
+is_recent(TimestampTz time, int64 ms)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	return now >= time && now < TimestampTzPlusMilliseconds(time, ms);
+}
+
+/*
+ * Has space been asked for in a partition lately?  Atomic reads of the times
+ * are not needed: they decide about nothing but the effort.
+ */
+static bool
+is_wanted(const TrackedKeyRef *ref)
+{
+	return is_recent(ref->partition->refused_at, RECLAIM_WANTED_MS);
 }
 
 /*
@@ -293,8 +294,8 @@ reclaim_partition(TrackedKeys *table, const TrackedKeyRef *ref, bool needed)
 
 	if (flush_queue_attach())
 		nfound += reclaim_from_others(&others, needed && nfound == 0);
-	if (nfound == 0)
-		start_pause(table, ref);
+	if (nfound == 0 && needed)
+		record_vain_search(table, ref);
 
 	return nfound > 0;
 }
@@ -313,12 +314,13 @@ reclaim_for(const pg_uuid_t *root_id)
 		return false;
 
 	ref = tracked_keys_locate(table, MyDatabaseId, root_id);
-	return is_due(table, &ref) && reclaim_partition(table, &ref, true);
+	return !is_recent(ref.partition->searched_at, RECLAIM_PAUSE_MS) &&
+		   reclaim_partition(table, &ref, true);
 }
 
-/* Is there a full partition to be reclaimed? */
+/* Has space been asked for in vain lately? */
 bool
-reclaim_is_due(void)
+reclaim_is_wanted(void)
 {
 	TrackedKeys *table = tracked_keys_attach();
 
@@ -326,16 +328,16 @@ reclaim_is_due(void)
 	{
 		TrackedKeyRef ref = tracked_keys_partition(table, p);
 
-		if (is_due(table, &ref))
+		if (is_wanted(&ref))
 			return true;
 	}
 
 	return false;
 }
 
-/* Reclaims each partition that is full: for flush workers. */
+/* Reclaims each partition in which that was: for flush workers. */
 void
-reclaim_full_partitions(void)
+reclaim_wanted_partitions(void)
 {
 	TrackedKeys *table = tracked_keys_attach();
 
@@ -343,7 +345,7 @@ reclaim_full_partitions(void)
 	{
 		TrackedKeyRef ref = tracked_keys_partition(table, p);
 
-		if (is_due(table, &ref))
+		if (is_wanted(&ref))
 			(void) reclaim_partition(table, &ref, false);
 	}
 }

@@ -13,8 +13,8 @@
 #include "utils/uuid.h"
 
 extern bool reclaim_for(const pg_uuid_t *root_id);
-extern bool reclaim_is_due(void);
-extern void reclaim_full_partitions(void);
+extern bool reclaim_is_wanted(void);
+extern void reclaim_wanted_partitions(void);
 extern void reclaim_all_partitions(void);
 
 #endif							/* APIKEYS_FLUSH_RECLAIM_H */

@@ -395,7 +395,10 @@ tracked_keys_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now, 
 
 	*evicted = partition->first_free == NO_ENTRY && evict_entry(table, ref, now);
 	if (partition->first_free == NO_ENTRY)
+	{
+		partition->refused_at = now;
 		return NULL;
+	}
 
 	i = partition->first_free;
 	entry = &ref->entries[i];

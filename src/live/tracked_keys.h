@@ -46,7 +46,8 @@ typedef struct Partition
 	int			nused;			/* lock */
 	int			next_victim;	/* where the next eviction starts to search; lock */
 	SlotOrder	slot_order;		/* exclusive lock */
-	TimestampTz reclaim_at;		/* not to be reclaimed before (flush/reclaim.c); lock */
+	TimestampTz refused_at;		/* when there was no space; exclusive lock */
+	TimestampTz searched_at;	/* in vain, by flush/reclaim.c; exclusive lock */
 } Partition;
 
 typedef struct TrackedKeys
