@@ -8,7 +8,9 @@ CREATE FUNCTION apikeys.read_stats(
     OUT forbidden bigint, OUT insufficient_permissions bigint, OUT rate_limited bigint,
     OUT budget_exceeded bigint, OUT cache_hits bigint, OUT cache_misses bigint,
     OUT cache_invalidations bigint, OUT entries_used bigint, OUT entries_free bigint,
-    OUT pending bigint, OUT evictions bigint, OUT dropped bigint, OUT flushes bigint,
+    OUT entries_limited bigint, OUT entries_other_databases bigint,
+    OUT pending bigint, OUT evictions bigint, OUT dropped bigint,
+    OUT refused bigint, OUT reclaimed bigint, OUT flushes bigint,
     OUT rows_flushed bigint, OUT flush_errors bigint, OUT workers_started bigint,
     OUT workers_not_started bigint, OUT last_flush_at timestamptz,
     OUT last_flush_error text, OUT last_flush_error_at timestamptz) RETURNS record
@@ -33,9 +35,13 @@ SELECT s.since,
        s.cache_invalidations,
        s.entries_used,
        s.entries_free,
+       s.entries_limited,
+       s.entries_other_databases,
        s.pending,
        s.evictions,
        s.dropped,
+       s.refused,
+       s.reclaimed,
        s.flushes,
        s.rows_flushed,
        s.flush_errors,
@@ -46,3 +52,24 @@ SELECT s.since,
        s.last_flush_error_at
 FROM apikeys.read_stats() s;
 COMMENT ON VIEW apikeys.stats IS 'What operators read: verifies by outcome, table fill, flushes, of the whole server.';
+
+COMMENT ON COLUMN apikeys.stats.since IS 'When counting started: at the start of the server.';
+COMMENT ON COLUMN apikeys.stats.shared_memory IS 'False: there is none, and the other columns are null.';
+COMMENT ON COLUMN apikeys.stats.valid IS 'Verifies with this outcome; the next eight columns likewise.';
+COMMENT ON COLUMN apikeys.stats.cache_hits IS 'Keys found in the cache of a backend.';
+COMMENT ON COLUMN apikeys.stats.cache_misses IS 'Keys that were looked up in the table.';
+COMMENT ON COLUMN apikeys.stats.cache_invalidations IS 'Invalidations of the cache of a backend.';
+COMMENT ON COLUMN apikeys.stats.entries_used IS 'Entries of the shared table that belong to a key.';
+COMMENT ON COLUMN apikeys.stats.entries_free IS 'Entries of the shared table that are free.';
+COMMENT ON COLUMN apikeys.stats.entries_limited IS 'Used entries with a rate-limit window that still counts or with a slot: not evicted while their keys can be used.';
+COMMENT ON COLUMN apikeys.stats.entries_other_databases IS 'Used entries of other databases than this one.';
+COMMENT ON COLUMN apikeys.stats.pending IS 'Used entries whose last use is yet to be written: not evicted.';
+COMMENT ON COLUMN apikeys.stats.evictions IS 'Entries that were given to another key; nothing was lost.';
+COMMENT ON COLUMN apikeys.stats.dropped IS 'Last uses, and tokens to be spent, that found no space and were lost.';
+COMMENT ON COLUMN apikeys.stats.refused IS 'Requests that raised 53400, because there was no space to count them.';
+COMMENT ON COLUMN apikeys.stats.reclaimed IS 'Entries that were freed, since no key of their family can be used any more.';
+COMMENT ON COLUMN apikeys.stats.flushes IS 'Transactions that have written what was pending.';
+COMMENT ON COLUMN apikeys.stats.rows_flushed IS 'Rows that these have written.';
+COMMENT ON COLUMN apikeys.stats.flush_errors IS 'Flush workers that had an error.';
+COMMENT ON COLUMN apikeys.stats.last_flush_at IS 'When the last flush committed.';
+COMMENT ON COLUMN apikeys.stats.workers_started IS 'Flush workers that were started.';

@@ -29,6 +29,8 @@ enum
 	STATS_OUTCOMES,				/* the first counter of verify */
 	STATS_ENTRIES_USED = STATS_OUTCOMES + COUNT_EVICTIONS,
 	STATS_ENTRIES_FREE,
+	STATS_ENTRIES_LIMITED,
+	STATS_ENTRIES_OTHER_DATABASES,
 	STATS_PENDING,
 	STATS_EVICTIONS,			/* the first of the other counters */
 	STATS_LAST_FLUSH_AT = STATS_EVICTIONS + COUNT_NCOUNTERS - COUNT_EVICTIONS,
@@ -84,6 +86,8 @@ apikeys_read_stats(PG_FUNCTION_ARGS)
 		}
 		values[STATS_ENTRIES_USED] = Int64GetDatum(fill.used);
 		values[STATS_ENTRIES_FREE] = Int64GetDatum(fill.free);
+		values[STATS_ENTRIES_LIMITED] = Int64GetDatum(fill.limited);
+		values[STATS_ENTRIES_OTHER_DATABASES] = Int64GetDatum(fill.other_databases);
 		values[STATS_PENDING] = Int64GetDatum(fill.pending);
 
 		values[STATS_LAST_FLUSH_AT] = TimestampTzGetDatum(fill.last_flush);

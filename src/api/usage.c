@@ -20,6 +20,7 @@
 #include "base/compat.h"
 #include "base/arguments.h"
 #include "flush/pending_usage.h"
+#include "flush/reclaim.h"
 #include "live/budget_spend.h"
 #include "live/last_used.h"
 #include "live/rate_limiter.h"
@@ -29,6 +30,23 @@ PG_FUNCTION_INFO_V1(apikey_record_usage);
 PG_FUNCTION_INFO_V1(apikey_usage);
 PG_FUNCTION_INFO_V1(apikeys_last_use);
 PG_FUNCTION_INFO_V1(apikeys_utc_today);
+
+/* Spends tokens from the limits of a key; warns if there is no space for it. */
+static void
+spend_tokens(const KeyLimits *key, int64 tokens)
+{
+	bool		retry = true;
+
+	while (!rate_limiter_spend_tokens(&key->root_id, &key->limits, tokens))
+	{
+		if (!retry)
+		{
+			rate_limiter_report_no_space(WARNING);
+			break;
+		}
+		retry = reclaim_for(&key->root_id);
+	}
+}
 
 /*
  * apikey_record_usage(id uuid, tokens bigint, cost numeric): void.  Counts one
@@ -60,7 +78,7 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 
 	if (!store_add_usage(id, tokens, cost, now, &charge))
 		raise_key_not_found(id);
-	rate_limiter_spend_tokens(&charge.key.root_id, &charge.key.limits, tokens);
+	spend_tokens(&charge.key, tokens);
 	if (charge.key.has_budget)
 		budget_spend_record(&charge.key.budget_id, charge.period, cost);
 	pending_usage_record();

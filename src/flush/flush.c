@@ -24,11 +24,13 @@
 
 #include "base/compat.h"
 #include "flush/flush.h"
+#include "flush/reclaim.h"
 #include "live/counters.h"
 #include "live/last_used.h"
 #include "live/rehash_queue.h"
 #include "settings/hmac_secrets.h"
 #include "store/advisory_locks.h"
+#include "store/families.h"
 #include "store/last_used.h"
 #include "store/rehash.h"
 #include "store/usage.h"
@@ -36,10 +38,17 @@
 #define DELETED_AFTER_MS	60000	/* not visible this long after its use */
 
 /* What to do with a use when this transaction commits. */
+typedef enum OutcomeKind
+{
+	OUTCOME_PERSISTED,
+	OUTCOME_KEY_GONE,			/* its family may still have keys */
+	OUTCOME_FAMILY_GONE
+} OutcomeKind;
+
 typedef struct Outcome
 {
 	KeyUse		use;
-	bool		deleted;		/* the key; else the use is persisted */
+	OutcomeKind kind;
 } Outcome;
 
 /* They live in TopTransactionContext. */
@@ -69,10 +78,20 @@ apply_outcomes(void)
 
 	for (int i = 0; i < n_at_commit; i++)
 	{
-		if (at_commit[i].deleted)
-			last_used_remove_key(MyDatabaseId, &at_commit[i].use.id, now);
-		else
-			last_used_mark_persisted(MyDatabaseId, &at_commit[i].use, now);
+		const KeyUse *use = &at_commit[i].use;
+
+		switch (at_commit[i].kind)
+		{
+			case OUTCOME_PERSISTED:
+				last_used_mark_persisted(MyDatabaseId, use, now);
+				break;
+			case OUTCOME_KEY_GONE:
+				last_used_remove_key(MyDatabaseId, &use->id, false, now);
+				break;
+			case OUTCOME_FAMILY_GONE:
+				last_used_remove_key(MyDatabaseId, &use->id, true, now);
+				break;
+		}
 	}
 	if (flush_at_commit)
 	{
@@ -166,10 +185,10 @@ enlarge_outcomes(int n)
 }
 
 static void
-add_outcome(const KeyUse *use, bool deleted)
+add_outcome(const KeyUse *use, OutcomeKind kind)
 {
 	at_commit[n_at_commit].use = *use;
-	at_commit[n_at_commit++].deleted = deleted;
+	at_commit[n_at_commit++].kind = kind;
 }
 
 /* Adds the outcomes of a batch.  A use whose row was locked stays pending. */
@@ -180,29 +199,34 @@ add_outcomes(const KeyUse *uses, const UseOutcome *outcomes, int nuses)
 	for (int i = 0; i < nuses; i++)
 	{
 		if (outcomes[i] == USE_PERSISTED)
-			add_outcome(&uses[i], false);
+			add_outcome(&uses[i], OUTCOME_PERSISTED);
 		else if (outcomes[i] == USE_KEY_GONE && is_surely_deleted(&uses[i]))
-			add_outcome(&uses[i], true);
+			add_outcome(&uses[i], OUTCOME_KEY_GONE);
 	}
 }
 
 /*
- * Removes keys from shared memory, a uuid[], which this transaction deletes,
- * when it commits.
+ * Removes keys from shared memory, a uuid[], which this transaction has
+ * deleted, when it commits: with what limits have counted, unless they have
+ * successors, which share that.
  */
 void
 flush_remove_keys(ArrayType *ids)
 {
 	Datum	   *elements;
+	bool	   *have_successors;
 	int			n;
 
 	Assert(ARR_ELEMTYPE(ids) == UUIDOID && !ARR_HASNULL(ids));
 
 	expect_outcomes();
 	deconstruct_array(ids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &elements, NULL, &n);
+	have_successors = palloc0(n * sizeof(bool));
+	store_find_successors(ids, have_successors);
 	enlarge_outcomes(n);
 	for (int i = 0; i < n; i++)
-		add_outcome(&(KeyUse){*DatumGetUUIDP(elements[i]), 0}, true);
+		add_outcome(&(KeyUse){*DatumGetUUIDP(elements[i]), 0},
+					have_successors[i] ? OUTCOME_KEY_GONE : OUTCOME_FAMILY_GONE);
 }
 
 /* Persists up to FLUSH_BATCH uses; returns how many rows were written. */
@@ -299,6 +323,7 @@ apikey_flush(PG_FUNCTION_ARGS)
 	store_lock_flush(true);
 	if (locked_in == InvalidSubTransactionId)
 		locked_in = GetCurrentSubTransactionId();
+	reclaim_all_partitions();
 
 	nuses = last_used_collect(MyDatabaseId, DT_NOEND, &uses);
 	for (int i = 0; i < nuses; i += FLUSH_BATCH)

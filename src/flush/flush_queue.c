@@ -56,6 +56,7 @@ typedef struct FlushQueue
 	LWLock		lock;
 	Latch	   *launcher;		/* its latch; NULL: there is none */
 	pg_atomic_uint32 has_work;	/* the launcher is to look at the slots */
+	bool		overflowed;		/* a report found no slot; lock */
 	DatabaseSlot slots[FLUSH_QUEUE_MAX_DATABASES]; /* lock */
 } FlushQueue;
 
@@ -158,7 +159,8 @@ find_slot(FlushQueue *queue, Oid database, bool create)
 
 /*
  * Sets or clears a database's flag for usage entries to roll up; returns what
- * it was.
+ * it was.  If it cannot be set, since there is no slot, the launcher is told
+ * to look at all databases.
  */
 bool
 flush_queue_exchange_usage(Oid database, bool usage)
@@ -174,9 +176,42 @@ flush_queue_exchange_usage(Oid database, bool usage)
 		old = slot->usage;
 		slot->usage = usage;
 	}
+	else if (usage)
+		queue->overflowed = true;
 	LWLockRelease(&queue->lock);
 
 	return old;
+}
+
+/* Sets the flag of a database; false if there is no slot for it. */
+bool
+flush_queue_add_usage(Oid database)
+{
+	FlushQueue *queue = attached_queue();
+	DatabaseSlot *slot;
+
+	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
+	slot = find_slot(queue, database, true);
+	if (slot != NULL)
+		slot->usage = true;
+	LWLockRelease(&queue->lock);
+
+	return slot != NULL;
+}
+
+/* Has a report found no slot since this was last called? */
+bool
+flush_queue_clear_overflow(void)
+{
+	FlushQueue *queue = attached_queue();
+	bool		overflowed;
+
+	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
+	overflowed = queue->overflowed;
+	queue->overflowed = false;
+	LWLockRelease(&queue->lock);
+
+	return overflowed;
 }
 
 /*

@@ -38,6 +38,7 @@
 #include "flush/flush.h"
 #include "flush/flush_queue.h"
 #include "flush/flush_worker.h"
+#include "flush/reclaim.h"
 #include "live/counters.h"
 #include "live/flush_problems.h"
 #include "live/last_used.h"
@@ -195,6 +196,19 @@ flush_due_uses(TimestampTz exit_at)
 	}
 }
 
+/* Reclaims space in shared memory if there has been none. */
+static void
+reclaim(void)
+{
+	if (!reclaim_is_wanted())
+		return;
+
+	begin_work();
+	if (lock_for_flush())
+		reclaim_wanted_partitions();
+	end_work();
+}
+
 /* Rolls up a batch of usage entries in its own transaction; false: locked. */
 static bool
 try_roll_up(RollUp *batch)
@@ -334,6 +348,7 @@ flush_database(void)
 		if (!shmem_preloaded())
 			remove_dropped_databases();
 		flush_due_uses(exit_at);
+		reclaim();
 	}
 	PG_CATCH();
 	{

@@ -14,10 +14,9 @@
  */
 #include "postgres.h"
 
-#include "access/heapam.h"
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_database.h"
@@ -26,6 +25,7 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -41,6 +41,7 @@
 
 #define RESTART_S		5		/* after pg_terminate_backend() */
 #define MAX_SLEEP_MS	300000
+#define FIRST_DATABASE	((Oid) 1)
 
 static emit_log_hook_type prev_emit_log_hook = NULL;
 
@@ -95,33 +96,63 @@ start_due_workers(TimestampTz now)
 }
 
 /*
- * Marks every database as having usage entries: some may be left from before
- * the server started.
+ * Marks databases as having usage entries, in the order of their oids, from
+ * one on: some may be left from before the server started.  Returns the one
+ * for which the queue has no slot, where to go on once it has, or InvalidOid.
  */
-static void
-record_all_databases(void)
+static Oid
+record_databases(Oid first)
 {
+	ScanKeyData key;
 	Relation	rel;
-	TableScanDesc scan;
+	SysScanDesc scan;
 	HeapTuple	tuple;
+	Oid			next = InvalidOid;
 
 	Assert(!IsTransactionState());
+	Assert(OidIsValid(first));
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
+	ScanKeyInit(&key, Anum_pg_database_oid, BTGreaterEqualStrategyNumber, F_OIDGE,
+				ObjectIdGetDatum(first));
 	rel = table_open(DatabaseRelationId, AccessShareLock);
-	scan = table_beginscan_catalog(rel, 0, NULL);
-	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	scan = systable_beginscan(rel, DatabaseOidIndexId, true, NULL, 1, &key);
+	while (!OidIsValid(next) && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
-		if (database->datallowconn && !database->datistemplate)
-			(void) flush_queue_exchange_usage(database->oid, true);
+		if (database->datallowconn && !database->datistemplate &&
+			!flush_queue_add_usage(database->oid))
+			next = database->oid;
 	}
-	table_endscan(scan);
+	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	CommitTransactionCommand();
+
+	return next;
+}
+
+/*
+ * Continues to mark databases where the queue had no slot.  If it had none for
+ * a report of a backend, another round follows.
+ */
+static void
+record_more_databases(void)
+{
+	static Oid	next = FIRST_DATABASE;
+	static bool again = false;
+
+	if (flush_queue_clear_overflow())
+		again = true;
+	if (!OidIsValid(next) && again)
+	{
+		next = FIRST_DATABASE;
+		again = false;
+	}
+	if (OidIsValid(next))
+		next = record_databases(next);
 }
 
 static void
@@ -176,7 +207,6 @@ apikeys_launcher_main(Datum arg)
 	set_up();
 	Assert(!OidIsValid(MyDatabaseId) && !RecoveryInProgress());
 	state_file_discard();
-	record_all_databases();
 
 	while (!ShutdownRequestPending)
 	{
@@ -195,6 +225,7 @@ apikeys_launcher_main(Datum arg)
 		if (now >= next || now < checked_at) /* or the clock was set back */
 		{
 			flush_queue_clear_work();
+			record_more_databases();
 			next = start_due_workers(now);
 			checked_at = now;
 		}

@@ -327,11 +327,12 @@ last_used_record_flush(TimestampTz now)
 }
 
 /*
- * Removes the entry of a key that has been deleted.  If its key family still
- * has requests in its windows or slots, only its last use is discarded.
+ * Removes the entry of a key that has been deleted, with the windows and slots
+ * of its family if that is gone as well.  If not, and there is something in
+ * them, only the last use is discarded.
  */
 void
-last_used_remove_key(Oid database, const pg_uuid_t *id, TimestampTz now)
+last_used_remove_key(Oid database, const pg_uuid_t *id, bool family_gone, TimestampTz now)
 {
 	TrackedKeys *table = tracked_keys_attach();
 	TrackedKeyRef ref;
@@ -343,7 +344,7 @@ last_used_remove_key(Oid database, const pg_uuid_t *id, TimestampTz now)
 	ref = tracked_keys_locate(table, database, id);
 	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
 	entry = tracked_keys_find(&ref);
-	if (entry != NULL && tracked_keys_is_limiting(&ref, entry, now))
+	if (entry != NULL && !family_gone && tracked_keys_is_limiting(&ref, entry, now))
 		tracked_keys_advance(&entry->persisted, pg_atomic_read_u64(&entry->last_used));
 	else if (entry != NULL)
 		tracked_keys_remove(&ref, entry);
@@ -376,11 +377,26 @@ last_used_remove_database(Oid database)
 	}
 }
 
+/*
+ * Has an entry windows or slots that count?  In contrast to
+ * tracked_keys_is_limiting() this changes nothing, so that the shared lock is
+ * enough, and counts slots that have timed out.
+ */
+static bool
+has_limits(const TrackedKey *entry, TimestampTz now)
+{
+	Window		windows[WINDOW_NKINDS];
+
+	memcpy(windows, entry->windows, sizeof(windows));
+	return entry->slots.count > 0 || window_any_live(windows, now);
+}
+
 /* Reads how full the table is; false if there is no shared memory. */
 bool
 last_used_read_fill(TrackedKeysFill *fill)
 {
 	TrackedKeys *table = tracked_keys_attach();
+	TimestampTz now = GetCurrentTimestamp();
 
 	if (table == NULL)
 		return false;
@@ -395,7 +411,13 @@ last_used_read_fill(TrackedKeysFill *fill)
 		tracked_keys_lock(ref.partition, LW_SHARED);
 		fill->used += ref.partition->nused;
 		for (int i = 0; i < table->nentries; i++)
+		{
+			Oid			database = entries[i].tag.database;
+
+			fill->limited += has_limits(&entries[i], now);
+			fill->other_databases += OidIsValid(database) && database != MyDatabaseId;
 			fill->pending += tracked_keys_is_pending(&entries[i]);
+		}
 		tracked_keys_unlock(ref.partition);
 	}
 	fill->free = (int64) table->npartitions * table->nentries - fill->used;

@@ -24,6 +24,8 @@ typedef struct TrackedKeysFill
 {
 	int64		used;
 	int64		free;
+	int64		limited;		/* with a live window or a slot */
+	int64		other_databases;
 	int64		pending;
 	TimestampTz last_flush;		/* 0: none yet */
 } TrackedKeysFill;
@@ -36,7 +38,8 @@ extern int	last_used_due_databases(DueDatabase *databases, int max);
 extern int	last_used_collect(Oid database, TimestampTz due_by, KeyUse **uses);
 extern void last_used_mark_persisted(Oid database, const KeyUse *use, TimestampTz now);
 extern void last_used_record_flush(TimestampTz now);
-extern void last_used_remove_key(Oid database, const pg_uuid_t *id, TimestampTz now);
+extern void last_used_remove_key(Oid database, const pg_uuid_t *id, bool family_gone,
+								 TimestampTz now);
 extern void last_used_remove_database(Oid database);
 extern bool last_used_read_fill(TrackedKeysFill *fill);
 

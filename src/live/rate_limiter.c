@@ -17,11 +17,17 @@
  *
  * Limits fail closed: if there is no shared memory, or no space in it, a key
  * with limits raises an error and is not treated as a key without limits.
+ * The caller may try to reclaim space first (flush/reclaim.c).
+ *
+ * A transaction that has an id may have written the key or its successor,
+ * which nobody else can see yet.  So the entry remembers the id, and is not
+ * taken for that of a deleted key before that transaction has ended.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
 
 #include "base/arguments.h"
@@ -54,10 +60,14 @@ require_table(void)
 	return table;
 }
 
-/* Reports that shared memory has no space for an entry or a slot. */
-static void
-report_no_space(int elevel)
+/*
+ * Reports that shared memory has no space for an entry or a slot: 53400, or a
+ * warning.
+ */
+void
+rate_limiter_report_no_space(int elevel)
 {
+	counters_add(elevel >= ERROR ? COUNT_REFUSED : COUNT_DROPPED, 1);
 	ereport(elevel,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("not enough shared memory to enforce the limits of this API key"),
@@ -79,29 +89,33 @@ generate_random(void)
 	return random;
 }
 
+/* A key family gets at most half of a partition's slots: others need some. */
+static bool
+has_too_many_slots(const TrackedKeys *table, const TrackedKey *entry)
+{
+	return entry != NULL && entry->slots.count >= table->nentries / 2;
+}
+
 /*
- * Acquires a slot; 0 if there is none.  A key family gets at most half of the
- * partition's slots, so that none can lock out all others.  If the pool is
- * empty, slots of other owners that have timed out are released first.
- * Exclusive lock.
+ * Acquires a slot; 0 if there is none.  If the pool is empty, one of another
+ * owner that has timed out is taken.  Exclusive lock.
  */
 static int64
-acquire_slot_for(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry, uint64 random,
-				 TimestampTz now)
+acquire_slot_for(const TrackedKeyRef *ref, TrackedKey *entry, uint64 random, TimestampTz now)
 {
-	int64		timeout = tracked_keys_slot_timeout();
 	int			owner = entry - ref->entries;
 	int64		slot;
+	int			expired;
 
 	AssertLockedExclusively(ref->partition);
-	if (entry->slots.count >= table->nentries / 2)
-		return 0;
 	slot = slots_acquire(&ref->pool, &entry->slots, owner, random, now);
 	if (slot != 0)
 		return slot;
 
-	for (int i = 0; i < table->nentries; i++)
-		slots_expire(&ref->pool, &ref->entries[i].slots, timeout, now);
+	expired = slots_find_expired(&ref->pool, tracked_keys_slot_timeout(), now);
+	if (expired == NO_SLOT)
+		return 0;
+	slots_release(&ref->pool, &ref->entries[ref->pool.slots[expired].owner].slots, expired);
 	return slots_acquire(&ref->pool, &entry->slots, owner, random, now);
 }
 
@@ -156,7 +170,8 @@ find_exceeded(const TrackedKeyRef *ref, TrackedKey *entry, const RateLimits *lim
  */
 static bool
 spend(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry, const RateLimitRequest *request,
-	  bool slot, uint64 random, TimestampTz now, RateLimitResult *result, bool *evicted)
+	  bool slot, uint64 random, TransactionId xid, TimestampTz now, RateLimitResult *result,
+	  bool *evicted)
 {
 	static const int64 costs[WINDOW_NKINDS] = {
 		[WINDOW_REQUESTS_MINUTE] = 1,
@@ -172,9 +187,11 @@ spend(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry, const Rat
 		entry = tracked_keys_add(table, ref, now, evicted);
 	if (entry == NULL)
 		return false;
+	if (TransactionIdIsValid(xid))
+		entry->xid = xid;
 	if (slot)
 	{
-		result->slot = acquire_slot_for(table, ref, entry, random, now);
+		result->slot = acquire_slot_for(ref, entry, random, now);
 		if (result->slot == 0)
 			return false;
 	}
@@ -202,8 +219,9 @@ explain(int limit, int64 max, int64 tokens)
 /*
  * Checks whether a request passes now, and spends it if so.  Tokens are only
  * checked, at least one: how many are used is known when the request is done.
- * now has to be the current time, see above.  Raises 55000 if there is no
- * shared memory, 53400 if there is no space in it.
+ * now has to be the current time, see above.  If there is no space, nothing is
+ * spent and no_space is set.  Raises 55000 if there is no shared memory, 53400
+ * if the family has as many slots as it can get.
  */
 void
 rate_limiter_check_and_spend(const RateLimitRequest *request, TimestampTz now, RateLimitResult *result)
@@ -222,7 +240,8 @@ rate_limiter_check_and_spend(const RateLimitRequest *request, TimestampTz now, R
 	uint64		random = slot && request->spend ? generate_random() : 0;
 	TrackedKey *entry;
 	int			exceeded;
-	bool		has_space = true;
+	TransactionId xid = GetTopTransactionIdIfAny();
+	bool		too_many_slots;
 	bool		evicted = false;
 
 	Assert(request->tokens >= 0);
@@ -231,14 +250,16 @@ rate_limiter_check_and_spend(const RateLimitRequest *request, TimestampTz now, R
 	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
 	entry = tracked_keys_find(&ref);
 	exceeded = find_exceeded(&ref, entry, limits, costs, slot, now, &result->retry_at);
+	too_many_slots = exceeded < 0 && slot && request->spend && has_too_many_slots(table, entry);
 	if (exceeded < 0 && request->spend)
-		has_space = spend(table, &ref, entry, request, slot, random, now, result, &evicted);
+		result->no_space = too_many_slots ||
+						   !spend(table, &ref, entry, request, slot, random, xid, now, result, &evicted);
 	tracked_keys_unlock(ref.partition);
 
 	if (evicted)
 		counters_add(COUNT_EVICTIONS, 1);
-	if (!has_space)
-		report_no_space(ERROR);
+	if (too_many_slots)
+		rate_limiter_report_no_space(ERROR);
 	if (exceeded >= 0)
 		result->reason = explain(exceeded, limits->max[exceeded], tokens);
 }
@@ -246,10 +267,9 @@ rate_limiter_check_and_spend(const RateLimitRequest *request, TimestampTz now, R
 /*
  * Spends tokens that have been used, even if they are more than was left.
  * Without shared memory nothing is spent: then the key does not pass verify.
- * Nor does it if there is no space in shared memory, but usage that has
- * happened must be recorded nevertheless, so this is a warning.
+ * Returns false if there is no space in shared memory.
  */
-void
+bool
 rate_limiter_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits, int64 tokens)
 {
 	TrackedKeys *table = tracked_keys_attach();
@@ -258,6 +278,7 @@ rate_limiter_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits, in
 		[WINDOW_TOKENS_MINUTE] = tokens,
 		[WINDOW_TOKENS_DAY] = tokens,
 	};
+	TransactionId xid = GetTopTransactionIdIfAny();
 	TrackedKeyRef ref;
 	TrackedKey *entry;
 	bool		evicted;
@@ -265,23 +286,23 @@ rate_limiter_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits, in
 	Assert(tokens >= 0);
 	if (table == NULL || tokens == 0 ||
 		(limits->max[WINDOW_TOKENS_MINUTE] == 0 && limits->max[WINDOW_TOKENS_DAY] == 0))
-		return;
+		return true;
 
 	ref = tracked_keys_locate(table, MyDatabaseId, root_id);
 	now = GetCurrentTimestamp();
 	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
 	entry = tracked_keys_find_or_add(table, &ref, now, &evicted);
 	if (entry != NULL)
+	{
 		window_spend(entry->windows, limits->max, costs, now);
+		if (TransactionIdIsValid(xid))
+			entry->xid = xid;
+	}
 	tracked_keys_unlock(ref.partition);
 
 	if (evicted)
 		counters_add(COUNT_EVICTIONS, 1);
-	if (entry == NULL)
-	{
-		counters_add(COUNT_DROPPED, 1);
-		report_no_space(WARNING);
-	}
+	return entry != NULL;
 }
 
 /* Releases a slot; false if no key of this database has acquired it. */

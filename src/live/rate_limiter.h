@@ -33,6 +33,7 @@ typedef struct RateLimitResult
 	int64		slot;			/* 0: none was acquired */
 	bool		use_recorded;	/* last use, in the same entry */
 	bool		use_newly_pending; /* as last_used_record() returns */
+	bool		no_space;		/* in shared memory: it neither passes nor is rejected */
 } RateLimitResult;
 
 /* The state of one limit. */
@@ -45,8 +46,9 @@ typedef struct RateLimitState
 extern bool rate_limiter_available(void);
 extern void rate_limiter_check_and_spend(const RateLimitRequest *request, TimestampTz now,
 										 RateLimitResult *result);
-extern void rate_limiter_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits,
+extern bool rate_limiter_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits,
 									  int64 tokens);
+extern void rate_limiter_report_no_space(int elevel);
 extern bool rate_limiter_release(int64 slot);
 extern TimestampTz rate_limiter_read(const pg_uuid_t *root_id, RateLimitState *states);
 

@@ -8,7 +8,8 @@
  * The number of a slot is its index and random bits: whoever has acquired
  * the slot finds it directly by its number, and nobody else can guess that.
  * The slots of an owner are linked in the order in which they were acquired,
- * which is the order in which they time out.
+ * which is the order in which they time out.  So are all slots of a pool, so
+ * that one that has timed out is found at once, whoever owned it.
  *
  * Nothing here locks: the caller holds the lock of the pool exclusively.
  *
@@ -34,7 +35,8 @@ slots_init_pool(const SlotPool *pool, int nslots)
 		pool->slots[i].number = 0;
 		pool->slots[i].newer = (i + 1 < nslots) ? i + 1 : NO_SLOT;
 	}
-	*pool->first_free = 0;
+	pool->order->first_free = 0;
+	pool->order->oldest = pool->order->newest = NO_SLOT;
 }
 
 void
@@ -49,7 +51,8 @@ int64
 slots_acquire(const SlotPool *pool, SlotList *list, int owner, uint64 random,
 			  TimestampTz now)
 {
-	int			i = *pool->first_free;
+	SlotOrder  *order = pool->order;
+	int			i = order->first_free;
 	Slot	   *slot = &pool->slots[i];
 
 	Assert(owner >= 0);
@@ -57,7 +60,7 @@ slots_acquire(const SlotPool *pool, SlotList *list, int owner, uint64 random,
 		return 0;
 	Assert(slot->number == 0);
 
-	*pool->first_free = slot->newer;
+	order->first_free = slot->newer;
 	random &= (UINT64CONST(1) << SLOT_RANDOM_BITS) - 1;
 	slot->number = (int64) (Max(random, 1) << SLOT_INDEX_BITS) | (pool->first_index + i);
 	slot->acquired_at = now;
@@ -72,6 +75,14 @@ slots_acquire(const SlotPool *pool, SlotList *list, int owner, uint64 random,
 	list->newest = i;
 	list->count++;
 
+	slot->prev = order->newest;
+	slot->next = NO_SLOT;
+	if (order->newest == NO_SLOT)
+		order->oldest = i;
+	else
+		pool->slots[order->newest].next = i;
+	order->newest = i;
+
 	return slot->number;
 }
 
@@ -80,6 +91,7 @@ void
 slots_release(const SlotPool *pool, SlotList *list, int slot)
 {
 	Slot	   *freed = &pool->slots[slot];
+	SlotOrder  *order = pool->order;
 
 	Assert(slot >= 0 && freed->number != 0);
 	Assert(list->count > 0);
@@ -94,9 +106,33 @@ slots_release(const SlotPool *pool, SlotList *list, int slot)
 		pool->slots[freed->newer].older = freed->older;
 	list->count--;
 
+	if (freed->prev == NO_SLOT)
+		order->oldest = freed->next;
+	else
+		pool->slots[freed->prev].next = freed->next;
+	if (freed->next == NO_SLOT)
+		order->newest = freed->prev;
+	else
+		pool->slots[freed->next].prev = freed->prev;
+
 	freed->number = 0;
-	freed->newer = *pool->first_free;
-	*pool->first_free = slot;
+	freed->newer = order->first_free;
+	order->first_free = slot;
+}
+
+/*
+ * Returns the index of a slot of the pool that has timed out, or NO_SLOT.  As
+ * in slots_expire(), a slot that was acquired after now counts as acquired now.
+ */
+int
+slots_find_expired(const SlotPool *pool, int64 timeout, TimestampTz now)
+{
+	int			i = pool->order->oldest;
+
+	if (i == NO_SLOT)
+		return NO_SLOT;
+	pool->slots[i].acquired_at = Min(pool->slots[i].acquired_at, now);
+	return now - pool->slots[i].acquired_at >= timeout ? i : NO_SLOT;
 }
 
 /*

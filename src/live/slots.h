@@ -24,6 +24,8 @@ typedef struct Slot
 	int			owner;			/* index of the owner, as the caller counts them */
 	int			older;			/* of the same owner, or NO_SLOT */
 	int			newer;			/* of the same owner, or the next free one */
+	int			prev;			/* of the pool, in order of acquisition, or NO_SLOT */
+	int			next;
 } Slot;
 
 #define NO_SLOT		(-1)
@@ -36,11 +38,19 @@ typedef struct SlotList
 	int			count;
 } SlotList;
 
-/* A partition's slots and the head of their free list. */
+/* The lists of a pool's slots: those that are free, and the others by age. */
+typedef struct SlotOrder
+{
+	int			first_free;
+	int			oldest;
+	int			newest;
+} SlotOrder;
+
+/* A partition's slots. */
 typedef struct SlotPool
 {
 	Slot	   *slots;
-	int		   *first_free;
+	SlotOrder  *order;
 	int64		first_index;	/* of slots[0], counted over all pools */
 } SlotPool;
 
@@ -49,6 +59,7 @@ extern void slots_init(SlotList *list);
 extern int64 slots_acquire(const SlotPool *pool, SlotList *list, int owner,
 						   uint64 random, TimestampTz now);
 extern void slots_release(const SlotPool *pool, SlotList *list, int slot);
+extern int	slots_find_expired(const SlotPool *pool, int64 timeout, TimestampTz now);
 extern void slots_expire(const SlotPool *pool, SlotList *list, int64 timeout,
 						 TimestampTz now);
 

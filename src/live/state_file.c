@@ -12,7 +12,8 @@
  * nothing.  Reading the file twice does no harm: a last use only advances, and
  * the windows are those of the last clean shutdown.  A file that is damaged,
  * of another cluster or of another format is ignored, and the server starts
- * without it.
+ * without it; likewise if something else is in its place.  It is read twice,
+ * first to check it, so that its size takes no memory.
  *
  * Slots are not saved: the connections that held them end with the server.
  *
@@ -20,6 +21,7 @@
  */
 #include "postgres.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -36,10 +38,14 @@
 #include "base/shmem.h"
 #include "live/state_file.h"
 #include "live/tracked_keys.h"
+#include "settings/guc.h"
 
 #define STATE_FILE	PGSTAT_STAT_PERMANENT_DIRECTORY "/apikeys.stat"
 #define STATE_MAGIC	0x41504b59	/* APKY */
 #define STATE_FORMAT	2
+
+#define MAX_RECORDS			GUC_MAX_TRACKED_KEYS
+#define RECORDS_PER_READ	1024
 
 typedef struct StateHeader
 {
@@ -52,6 +58,7 @@ typedef struct StateHeader
 typedef struct StateRecord
 {
 	TrackedKeyTag tag;
+	TransactionId xid;			/* it may be prepared */
 	TimestampTz last_used;		/* if it is pending, else 0 */
 	Window		windows[WINDOW_NKINDS];
 } StateRecord;
@@ -104,6 +111,7 @@ add_partition(StateImage *image, TrackedKeys *table, int p, TimestampTz now)
 			continue;
 		memset(record, 0, sizeof(StateRecord));
 		record->tag = entry->tag;
+		record->xid = entry->xid;
 		record->last_used = pending ? pg_atomic_read_u64(&entry->last_used) : 0;
 		memcpy(record->windows, entry->windows, sizeof(record->windows));
 		n++;
@@ -119,9 +127,12 @@ write_file(const StateImage *image)
 {
 	Size		size = image_size(image->header.nrecords);
 	pg_crc32c	crc = image_crc(image, size);
-	FILE	   *file = AllocateFile(STATE_FILE ".tmp", PG_BINARY_W);
+	FILE	   *file;
 	bool		written;
 
+	/* Whatever is in its place, a FIFO perhaps, is not to be opened. */
+	unlink(STATE_FILE ".tmp");
+	file = AllocateFile(STATE_FILE ".tmp", PG_BINARY_W);
 	written = file != NULL &&
 			  fwrite(image, size, 1, file) == 1 &&
 			  fwrite(&crc, sizeof(crc), 1, file) == 1;
@@ -196,65 +207,102 @@ record_is_valid(const StateRecord *record)
 	return true;
 }
 
-/* Returns why an image cannot be used, or NULL if it can. */
-static const char *
-image_error(const StateImage *image, Size file_size)
+/* Reads exactly so many bytes; false if there are fewer. */
+static bool
+read_exactly(int fd, void *buffer, Size size)
 {
-	const StateHeader *header = &image->header;
-	Size		size = file_size - sizeof(pg_crc32c);
-	pg_crc32c	crc;
+	char	   *to = buffer;
 
-	if (file_size < image_size(0) + sizeof(pg_crc32c) ||
-		header->magic != STATE_MAGIC)
+	while (size > 0)
+	{
+		ssize_t		nread = read(fd, to, size);
+
+		if (nread <= 0)
+			return false;
+		to += nread;
+		size -= nread;
+	}
+
+	return true;
+}
+
+/* Returns why a file of so many bytes cannot be one of ours, or NULL. */
+static const char *
+header_error(const StateHeader *header, uint64 file_size)
+{
+	if (header->magic != STATE_MAGIC)
 		return "It is not a file of this extension.";
 	if (header->format != STATE_FORMAT)
 		return "It was written by another version.";
-	if (header->nrecords > MaxAllocHugeSize / sizeof(StateRecord) ||
-		size != image_size(header->nrecords))
-		return "It is incomplete.";
-	memcpy(&crc, (const char *) image + size, sizeof(crc));
-	if (!EQ_CRC32C(crc, image_crc(image, size)))
-		return "Its checksum is wrong.";
+	if (header->nrecords > MAX_RECORDS ||
+		file_size != image_size(header->nrecords) + sizeof(pg_crc32c))
+		return "It is incomplete, or too long.";
 	if (header->system_identifier != GetSystemIdentifier())
 		return "It belongs to another cluster.";
-	for (uint64 i = 0; i < header->nrecords; i++)
-	{
-		if (!record_is_valid(&image->records[i]))
-			return "It contains invalid values.";
-	}
-
 	return NULL;
 }
 
-/* Returns the whole file, palloc'd, or NULL if it cannot be read. */
-static StateImage *
-read_file(FILE *file, Size *size)
+/* Returns why the records that follow a header cannot be used, or NULL. */
+static const char *
+records_error(int fd, const StateHeader *header, StateRecord *buffer)
 {
-	struct stat st;
-	StateImage *image;
+	const char *error = NULL;
+	pg_crc32c	crc;
+	pg_crc32c	stored_crc;
 
-	if (fstat(fileno(file), &st) != 0 || (Size) st.st_size >= MaxAllocHugeSize)
-		return NULL;
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, header, sizeof(StateHeader));
+	for (uint64 done = 0; done < header->nrecords; done += RECORDS_PER_READ)
+	{
+		int			n = Min(RECORDS_PER_READ, header->nrecords - done);
 
-	*size = st.st_size;
-	image = palloc_extended(Max(*size, image_size(0)), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	if (*size > 0 && fread(image, *size, 1, file) != 1)
-		return NULL;
-	return image;
+		if (!read_exactly(fd, buffer, n * sizeof(StateRecord)))
+			return "It could not be read.";
+		COMP_CRC32C(crc, buffer, n * sizeof(StateRecord));
+		for (int i = 0; i < n; i++)
+		{
+			if (!record_is_valid(&buffer[i]))
+				error = "It contains invalid values.";
+		}
+	}
+	FIN_CRC32C(crc);
+
+	if (!read_exactly(fd, &stored_crc, sizeof(stored_crc)))
+		return "It could not be read.";
+	return EQ_CRC32C(crc, stored_crc) ? error : "Its checksum is wrong.";
 }
 
-/* Loads an image into the table; returns how many records had no space. */
+/*
+ * Returns why a file cannot be used, or NULL, and its header.  What is in the
+ * place of the file may be anything, so nothing is believed before it has been
+ * checked, least of all a size.
+ */
+static const char *
+file_error(int fd, StateHeader *header, StateRecord *buffer)
+{
+	struct stat st;
+	const char *error;
+
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+		return "It is not a regular file.";
+	if (!read_exactly(fd, header, sizeof(StateHeader)))
+		return "It is not a file of this extension.";
+	error = header_error(header, st.st_size);
+	return error != NULL ? error : records_error(fd, header, buffer);
+}
+
+/* Loads records into the table; returns how many had no space. */
 static uint64
-restore_image(const StateImage *image)
+restore_records(const StateRecord *records, int nrecords)
 {
 	TrackedKeys *table = tracked_keys_attach();
 	TimestampTz now = GetCurrentTimestamp();
 	uint64		lost = 0;
 
 	Assert(table != NULL);
-	for (uint64 i = 0; i < image->header.nrecords; i++)
+	for (int i = 0; i < nrecords; i++)
 	{
-		const StateRecord *record = &image->records[i];
+		const StateRecord *record = &records[i];
 		TrackedKeyRef ref = tracked_keys_locate(table, record->tag.database, &record->tag.id);
 		TrackedKey *entry;
 		bool		evicted;
@@ -265,6 +313,7 @@ restore_image(const StateImage *image)
 		{
 			tracked_keys_advance(&entry->last_used, record->last_used);
 			memcpy(entry->windows, record->windows, sizeof(entry->windows));
+			entry->xid = record->xid;
 		}
 		tracked_keys_unlock(ref.partition);
 		lost += (entry == NULL);
@@ -273,21 +322,52 @@ restore_image(const StateImage *image)
 	return lost;
 }
 
+/*
+ * Loads a file that has been checked into the table, reading it once more so
+ * that no more than a buffer is in memory.
+ */
+static void
+load_records(int fd, const StateHeader *header, StateRecord *buffer)
+{
+	uint64		lost = 0;
+
+	if (lseek(fd, sizeof(StateHeader), SEEK_SET) < 0)
+		return;
+
+	for (uint64 done = 0; done < header->nrecords; done += RECORDS_PER_READ)
+	{
+		int			n = Min(RECORDS_PER_READ, header->nrecords - done);
+
+		if (!read_exactly(fd, buffer, n * sizeof(StateRecord)))
+		{
+			lost += header->nrecords - done;
+			break;
+		}
+		lost += restore_records(buffer, n);
+	}
+
+	if (lost > 0)
+		ereport(LOG,
+				(errmsg("not enough shared memory for " UINT64_FORMAT " keys of file \"%s\"",
+						lost, STATE_FILE),
+				 errhint("Raise apikeys.max_tracked_keys.")));
+}
+
 /* Runs in the postmaster after shared memory has been initialized. */
 static void
 load_entries(void)
 {
-	FILE	   *file;
-	StateImage *image;
-	Size		size = 0;
-	const char *error = "It could not be read.";
-	uint64		lost = 0;
+	StateHeader header;
+	StateRecord *buffer;
+	const char *error;
+	int			fd;
 
 	Assert(!IsUnderPostmaster);
 	on_shmem_exit(save_entries, (Datum) 0);
 
-	file = AllocateFile(STATE_FILE, PG_BINARY_R);
-	if (file == NULL)
+	/* Neither wait for a writer of a FIFO, nor follow a link. */
+	fd = OpenTransientFile(STATE_FILE, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | PG_BINARY);
+	if (fd < 0)
 	{
 		if (errno != ENOENT)
 			ereport(LOG,
@@ -296,26 +376,16 @@ load_entries(void)
 		return;
 	}
 
-	image = read_file(file, &size);
-	if (image != NULL)
-		error = image_error(image, size);
-	FreeFile(file);
-
+	buffer = palloc(RECORDS_PER_READ * sizeof(StateRecord));
+	error = file_error(fd, &header, buffer);
 	if (error != NULL)
 		ereport(LOG,
 				(errmsg("ignoring file \"%s\"", STATE_FILE),
 				 errdetail("%s", error)));
 	else
-		lost = restore_image(image);
-
-	if (lost > 0)
-		ereport(LOG,
-				(errmsg("not enough shared memory for " UINT64_FORMAT " keys of file \"%s\"",
-						lost, STATE_FILE),
-				 errhint("Raise apikeys.max_tracked_keys.")));
-
-	if (image != NULL)
-		pfree(image);
+		load_records(fd, &header, buffer);
+	pfree(buffer);
+	CloseTransientFile(fd);
 }
 
 /* Removes the file that was read when the server started. */

@@ -23,12 +23,20 @@
  *
  * If a partition is full, a new entry replaces the least recently used one
  * among those with no pending use, no live window and no slot.  If there is
- * no such entry, nothing is evicted.
+ * no such entry, nothing is evicted, but flush/reclaim.c may find entries
+ * whose keys can no longer be used.
+ *
+ * Which partition an entry belongs to depends on a hash with a seed that
+ * nobody can read, or a user could choose ids, by making keys until they fit,
+ * that fill one partition.  The seed is the same after a restart: so each
+ * partition has space for the entries that the state file has for it.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
+#include "catalog/pg_control.h"
 #include "common/hashfn.h"
 #include "storage/shmem.h"
 
@@ -147,7 +155,7 @@ get_pool(TrackedKeys *table, int p)
 
 	pool.first_index = (int64) p * table->nentries;
 	pool.slots = slots + pool.first_index;
-	pool.first_free = &get_partition(table, p)->partition.first_free_slot;
+	pool.order = &get_partition(table, p)->partition.slot_order;
 	return pool;
 }
 
@@ -159,6 +167,8 @@ table_init_shared(void *address)
 	table->npartitions = count_partitions();
 	table->nentries = max_keys() / table->npartitions;
 	Assert(table->nentries > 0);
+	table->seed = DatumGetUInt64(hash_any_extended((unsigned char *) GetMockAuthenticationNonce(),
+												   MOCK_AUTH_NONCE_LEN, 0));
 	pg_atomic_init_u64(&table->last_flush, 0);
 
 	for (int p = 0; p < table->npartitions; p++)
@@ -198,7 +208,7 @@ TrackedKeyRef
 tracked_keys_locate(TrackedKeys *table, Oid database, const pg_uuid_t *id)
 {
 	TrackedKeyTag tag = {database, *id};
-	uint32		hash = hash_bytes((const unsigned char *) &tag, sizeof(tag));
+	uint64		hash = hash_bytes_extended((const unsigned char *) &tag, sizeof(tag), table->seed);
 	int			p = hash % table->npartitions;
 	TrackedKeyRef ref = tracked_keys_partition(table, p);
 
@@ -295,6 +305,18 @@ tracked_keys_find(const TrackedKeyRef *ref)
 	return NULL;
 }
 
+/* Forgets what an entry has spent, and releases its slots.  Exclusive lock. */
+void
+tracked_keys_clear_limits(const TrackedKeyRef *ref, TrackedKey *entry)
+{
+	AssertLockedExclusively(ref->partition);
+
+	while (entry->slots.count > 0)
+		slots_release(&ref->pool, &entry->slots, entry->slots.oldest);
+	memset(entry->windows, 0, sizeof(entry->windows));
+	entry->xid = InvalidTransactionId;
+}
+
 /* Removes an entry from its chain and frees it.  Exclusive lock. */
 void
 tracked_keys_remove(const TrackedKeyRef *ref, TrackedKey *entry)
@@ -312,9 +334,7 @@ tracked_keys_remove(const TrackedKeyRef *ref, TrackedKey *entry)
 	}
 	*link = entry->next;
 
-	while (entry->slots.count > 0)
-		slots_release(&ref->pool, &entry->slots, entry->slots.oldest);
-	memset(entry->windows, 0, sizeof(entry->windows));
+	tracked_keys_clear_limits(ref, entry);
 	memset(&entry->tag, 0, sizeof(TrackedKeyTag));
 	pg_atomic_write_u64(&entry->last_used, 0);
 	pg_atomic_write_u64(&entry->persisted, 0);
@@ -375,7 +395,10 @@ tracked_keys_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now, 
 
 	*evicted = partition->first_free == NO_ENTRY && evict_entry(table, ref, now);
 	if (partition->first_free == NO_ENTRY)
+	{
+		partition->refused_at = now;
 		return NULL;
+	}
 
 	i = partition->first_free;
 	entry = &ref->entries[i];

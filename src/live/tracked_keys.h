@@ -35,6 +35,7 @@ typedef struct TrackedKey
 	pg_atomic_uint64 written_at; /* when that was committed, likewise */
 	Window		windows[WINDOW_NKINDS]; /* exclusive lock */
 	SlotList	slots;			/* exclusive lock */
+	TransactionId xid;			/* the last that spent and had an id; exclusive lock */
 } TrackedKey;
 
 /* A partition of the table, with what its lock guards. */
@@ -44,7 +45,9 @@ typedef struct Partition
 	int			first_free;		/* lock */
 	int			nused;			/* lock */
 	int			next_victim;	/* where the next eviction starts to search; lock */
-	int			first_free_slot; /* exclusive lock */
+	SlotOrder	slot_order;		/* exclusive lock */
+	TimestampTz refused_at;		/* when there was no space; exclusive lock */
+	TimestampTz searched_at;	/* in vain, by flush/reclaim.c; exclusive lock */
 } Partition;
 
 typedef struct TrackedKeys
@@ -52,6 +55,7 @@ typedef struct TrackedKeys
 	ShmemHeader header;
 	int			npartitions;	/* constant */
 	int			nentries;		/* in each partition, and slots; constant */
+	uint64		seed;			/* of the hashes of tags; constant */
 	pg_atomic_uint64 last_flush; /* a TimestampTz; grows */
 } TrackedKeys;
 
@@ -90,6 +94,7 @@ extern TrackedKey *tracked_keys_add(TrackedKeys *table, const TrackedKeyRef *ref
 extern TrackedKey *tracked_keys_find_or_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now,
 											bool *evicted);
 extern void tracked_keys_remove(const TrackedKeyRef *ref, TrackedKey *entry);
+extern void tracked_keys_clear_limits(const TrackedKeyRef *ref, TrackedKey *entry);
 
 extern void tracked_keys_advance(pg_atomic_uint64 *time, TimestampTz to);
 extern bool tracked_keys_is_pending(TrackedKey *entry);

@@ -213,7 +213,7 @@ guc_init(void)
 							"Sets how many keys are tracked in shared memory.",
 							NULL,
 							&guc_max_tracked_keys,
-							GUC_DEFAULT_TRACKED_KEYS, 16, 16 * 1024 * 1024,
+							GUC_DEFAULT_TRACKED_KEYS, 16, GUC_MAX_TRACKED_KEYS,
 							process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 

@@ -11,6 +11,7 @@
 #define APIKEYS_SETTINGS_GUC_H
 
 #define GUC_DEFAULT_TRACKED_KEYS	65536
+#define GUC_MAX_TRACKED_KEYS		(16 * 1024 * 1024)
 
 extern char *guc_key_prefix;
 extern int	guc_last_used_throttle;

@@ -23,6 +23,7 @@
 #include "base/compat.h"
 #include "cache/budget_cache.h"
 #include "flush/flush_queue.h"
+#include "flush/reclaim.h"
 #include "live/counters.h"
 #include "live/flush_problems.h"
 #include "live/last_used.h"
@@ -143,6 +144,26 @@ check_permissions(const NullableDatum *args, AuthDecision *decision)
 }
 
 /*
+ * Checks limits and spends them.  If there is no space to count the request,
+ * reclaims some, which takes time.  Raises 53400 if there is none.
+ */
+static void
+check_and_spend(const RateLimitRequest *request, AuthDecision *decision, RateLimitResult *result)
+{
+	bool		retry = true;
+
+	rate_limiter_check_and_spend(request, decision->now, result);
+	while (result->no_space)
+	{
+		if (!retry)
+			rate_limiter_report_no_space(ERROR);
+		retry = reclaim_for(request->root_id);
+		decision->now = GetCurrentTimestamp();
+		rate_limiter_check_and_spend(request, decision->now, result);
+	}
+}
+
+/*
  * Checks whether the request is within the limits of the key's family.  With
  * spend, it is counted if so, and its slot acquired.
  */
@@ -163,7 +184,7 @@ check_limits(const NullableDatum *args, AuthDecision *decision, bool spend)
 	limits_request.tokens = args[AUTHORIZE_TOKENS].isnull ? 0 : DatumGetInt64(args[AUTHORIZE_TOKENS].value);
 	limits_request.slot = !args[AUTHORIZE_ACQUIRE_SLOT].isnull && DatumGetBool(args[AUTHORIZE_ACQUIRE_SLOT].value);
 	limits_request.spend = spend;
-	rate_limiter_check_and_spend(&limits_request, decision->now, &result);
+	check_and_spend(&limits_request, decision, &result);
 	decision->slot = result.slot;
 	decision->use_recorded = result.use_recorded;
 	decision->use_newly_pending = result.use_newly_pending;

@@ -180,6 +180,90 @@ ok($node->stop('fast', fail_ok => 1), 'a directory: the server stops');
 cmp_ok(count_in_log($node, qr/(?:LOG|WARNING):.*apikeys\.stat/, $log_before), '>=', 1, 'a directory: the log says so again');
 rmdir $file or die "$file: $!";
 
+# The first bytes of a file, which may be too large to be read whole.
+sub slurp_start
+{
+	my ($name) = @_;
+
+	open my $handle, '<:raw', $name or die "$name: $!";
+	read $handle, my $content, $header_size or die "$name: $!";
+	close $handle;
+	return $content;
+}
+
+# Whatever else is in the place of the file, and however large it is, the server
+# starts, with one line in the log.
+sub in_place_of_file
+{
+	my ($what, $make, $line) = @_;
+
+	stop_with_uses();
+	$make->();
+	my $log_before = -s $node->logfile;
+	ok($node->start(fail_ok => 1), "$what: the server starts");
+	cmp_ok(count_in_log($node, qr/(?:LOG|WARNING|ERROR|FATAL|PANIC):.*apikeys\.stat/, $log_before), '==', 1,
+		"$what: one line in the log");
+	cmp_ok(count_in_log($node, $line, $log_before), '==', 1, "$what: it says why");
+	is(stats($node, 'pending, entries_used'), '0|0', "$what: nothing is loaded");
+	is(verify($node, 'postgres', 'k1'), 'VALID', "$what: verify works");
+	wait_until("$what: the launcher has removed it", sub { !-e $file && !-l $file });
+}
+
+# As large as the file system allows, up to 15 TB, without taking space.
+sub enlarge
+{
+	my ($name) = @_;
+
+	foreach my $terabytes (15, 8, 1)
+	{
+		return $terabytes * 1024**4 if truncate $name, $terabytes * 1024**4;
+	}
+	die "$name: $!";
+}
+
+$node->start;
+in_place_of_file('15 TB of nothing', sub { spoil(''); enlarge($file) }, qr/DETAIL:  It is not a file of this extension/);
+in_place_of_file('15 TB behind a file', sub { enlarge($file) }, qr/DETAIL:  It is incomplete, or too long/);
+in_place_of_file(
+	'15 TB that its header promises',
+	sub {
+		my $size = enlarge($file);
+		my $nrecords = int(($size - $header_size - 4) / $record_size);
+		my $good = slurp_start($file);
+		truncate $file, $header_size + $nrecords * $record_size + 4 or die "$file: $!";
+		substr($good, 16, 8) = pack 'Q', $nrecords;
+		open my $handle, '+<:raw', $file or die "$file: $!";
+		print $handle $good;
+		close $handle;
+	},
+	qr/DETAIL:  It is incomplete, or too long/);
+in_place_of_file(
+	'a FIFO',
+	sub { unlink $file; system('mkfifo', $file) == 0 or die 'mkfifo' },
+	qr/DETAIL:  It is not a regular file/);
+in_place_of_file(
+	'a link',
+	sub { rename $file, "$file.good"; symlink "$file.good", $file or die "$file: $!" },
+	qr/could not open file.*apikeys\.stat/);
+unlink "$file.good";
+in_place_of_file('a file that cannot be read', sub { chmod 0, $file }, qr/could not open file.*apikeys\.stat": Permission denied/);
+
+# Nor does anything in the place of the file that is written first
+foreach my $what ('FIFO', 'link')
+{
+	my $target = $node->basedir . '/target';
+
+	append_to_file($target, 'precious');
+	$what eq 'FIFO' ? system('mkfifo', "$file.tmp") : symlink($target, "$file.tmp");
+	my $uses = stop_with_uses();
+	ok(-f $file && !-l $file, "a $what in place of the temporary file: the file is written");
+	is(slurp_file($target), 'precious', "a $what in place of the temporary file: nothing else is");
+	$node->start;
+	is($node->safe_psql('postgres', $seen), $uses, "a $what in place of the temporary file: the uses are seen");
+	unlink $target;
+}
+$node->stop;
+
 # Fewer entries than before: as many as there is room for
 $node->start;
 stop_with_uses();

@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * reclaim.h
+ *	  Removes from shared memory what nobody can use any more.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_FLUSH_RECLAIM_H
+#define APIKEYS_FLUSH_RECLAIM_H
+
+#include "utils/uuid.h"
+
+extern bool reclaim_for(const pg_uuid_t *root_id);
+extern bool reclaim_is_wanted(void);
+extern void reclaim_wanted_partitions(void);
+extern void reclaim_all_partitions(void);
+
+#endif							/* APIKEYS_FLUSH_RECLAIM_H */

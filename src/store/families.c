@@ -1,0 +1,139 @@
+/*-------------------------------------------------------------------------
+ *
+ * families.c
+ *	  Which key families still have keys.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ * A key family is a key and its successors by rotation, whose root_id is the
+ * first key's id.  A family is live while one of its keys can be used, or can
+ * be made usable by enabling it: a disabled key keeps its limits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/transam.h"
+#include "catalog/pg_type.h"
+#include "storage/procarray.h"
+#include "utils/snapmgr.h"
+
+#include "store/families.h"
+#include "store/spi.h"
+
+#define CAN_BE_USED \
+	"(k.revoked_at IS NULL AND (k.expires_at IS NULL" \
+	" OR k.expires_at OPERATOR(pg_catalog.>=) $2))"
+
+#define SUCCESSOR \
+	"k.root_id OPERATOR(pg_catalog.=) d.id AND k.root_id OPERATOR(pg_catalog.<>) k.id"
+
+/*
+ * The keys with these ids, and those of their successors that can be used or
+ * that a transaction has locked or changed, which xmax shows.
+ */
+static Statement family_states = {
+	.sql = "SELECT d.n, f.is_first, f.can_be_used, f.xmax"
+	" FROM pg_catalog.unnest($1) WITH ORDINALITY AS d(id, n)"
+	" JOIN LATERAL ("
+	"SELECT true AS is_first, " CAN_BE_USED " AS can_be_used, k.xmax"
+	" FROM ONLY apikeys_data.key k WHERE k.id OPERATOR(pg_catalog.=) d.id"
+	" UNION ALL "
+	"SELECT false, " CAN_BE_USED ", k.xmax"
+	" FROM ONLY apikeys_data.key k WHERE " SUCCESSOR
+	" AND (" CAN_BE_USED " OR k.xmax OPERATOR(pg_catalog.<>) '0'::pg_catalog.xid)"
+	") f ON true",
+	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZOID)
+};
+
+static Statement find_successors = {
+	.sql = "SELECT d.n FROM pg_catalog.unnest($1) WITH ORDINALITY AS d(id, n)"
+	" WHERE EXISTS (SELECT FROM ONLY apikeys_data.key k WHERE " SUCCESSOR ")",
+	STATEMENT_ARGS(UUIDARRAYOID)
+};
+
+/*
+ * Takes a snapshot of what is committed now, without the changes of this
+ * transaction: it may yet be rolled back, and the keys it has deleted live on.
+ */
+static Snapshot
+committed_snapshot(void)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+
+	snapshot->curcid = FirstCommandId;
+	return snapshot;
+}
+
+/*
+ * Is a row being changed, so that its key may be usable after all, or have a
+ * successor?  A row that was merely locked may seem so a little longer.
+ */
+static bool
+is_being_changed(TransactionId xmax)
+{
+	return TransactionIdIsValid(xmax) && TransactionIdIsInProgress(xmax);
+}
+
+/*
+ * Determines the states of the families of ids.  Reads what is committed now,
+ * writes nothing, and takes no row lock.
+ */
+void
+store_family_states(const pg_uuid_t *ids, int nids, TimestampTz now, FamilyState *states)
+{
+	StoreScope	scope;
+	Datum	   *elements = palloc(nids * sizeof(Datum));
+	ArrayType  *array;
+	Snapshot	snapshot;
+	uint64		nrows;
+
+	for (int i = 0; i < nids; i++)
+	{
+		elements[i] = UUIDPGetDatum(&ids[i]);
+		states[i] = FAMILY_GONE;
+	}
+
+	store_open(&scope);
+	array = construct_array(elements, nids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+	snapshot = committed_snapshot();
+	nrows = store_read_at(&family_states,
+						  (Datum[]) {PointerGetDatum(array), TimestampTzGetDatum(now)},
+						  NULL, snapshot);
+	for (uint64 r = 0; r < nrows; r++)
+	{
+		Datum		row[4];
+		bool		nulls[4];
+		FamilyState *state;
+
+		heap_deform_tuple(SPI_tuptable->vals[r], SPI_tuptable->tupdesc, row, nulls);
+		state = &states[DatumGetInt64(row[0]) - 1];
+		if (DatumGetBool(row[2]) || is_being_changed(DatumGetTransactionId(row[3])))
+			*state = FAMILY_LIVE;
+		else if (DatumGetBool(row[1]))
+			*state = Max(*state, FAMILY_DEAD);
+	}
+	UnregisterSnapshot(snapshot);
+	store_close(&scope);
+	pfree(elements);
+}
+
+/*
+ * Finds out which keys of a uuid[] have successors.  The caller has deleted
+ * the keys, so none can get its first one any more.
+ */
+void
+store_find_successors(ArrayType *ids, bool *have_successors)
+{
+	StoreScope	scope;
+	uint64		nrows;
+	bool		isnull;
+
+	store_open(&scope);
+	nrows = store_read_latest(&find_successors, (Datum[]) {PointerGetDatum(ids)}, NULL);
+	for (uint64 r = 0; r < nrows; r++)
+		have_successors[DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[r], SPI_tuptable->tupdesc,
+													1, &isnull)) - 1] = true;
+	store_close(&scope);
+}

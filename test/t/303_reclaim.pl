@@ -1,0 +1,290 @@
+
+# Keys that nobody can use any more take no space from others: a table of 16
+# entries sees many more keys with limits come and go, and refuses none.  What
+# the limits of living keys have counted is never forgotten for that.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use ApikeysTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $size = 16;
+my $node = start_node(
+	'main',
+	"apikeys.max_tracked_keys = $size",
+	"apikeys.flush_interval = '1h'",
+	'max_prepared_transactions = 2',
+	'wal_level = replica',
+	'max_wal_senders = 4');
+
+sub add_limited
+{
+	my ($names, %options) = @_;
+
+	$node->safe_psql($options{dbname} // 'postgres', sprintf q{
+		SELECT apikey_import(digest(name || '-key', 'sha256'), name, name || '-...',
+			rate_limits => '{"requests_per_day": 2, "max_concurrent_requests": 2}')
+		FROM unnest('{%s}'::text[]) name}, join ',', @$names);
+}
+
+# The code, or the SQLSTATE of the error.
+sub try_verify
+{
+	my ($name, %options) = @_;
+	my ($ret, $stdout, $stderr) = ($options{node} // $node)->psql(
+		$options{dbname} // 'postgres',
+		sprintf("%s SELECT code FROM apikey_verify('%s-key'%s)",
+			$options{before} // '', $name, $options{slot} ? ', acquire_slot => true' : ''),
+		extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
+
+	return $ret == 0 ? $stdout : $stderr =~ /ERROR:  (\w+)/ ? $1 : $stderr;
+}
+
+# How often a key has been used by its window.
+sub used
+{
+	my ($name) = @_;
+
+	return $node->safe_psql('postgres',
+		sprintf q{SELECT used FROM apikey_limits(%s) WHERE name = 'requests_per_day'}, id_of($name));
+}
+
+sub delete_directly
+{
+	my ($names, %options) = @_;
+
+	$node->safe_psql($options{dbname} // 'postgres',
+		sprintf q{DELETE FROM apikeys_data.key WHERE name = ANY ('{%s}')}, join ',', @$names);
+}
+
+# Empties the table: after a crash there is nothing in it.
+sub clear
+{
+	$node->safe_psql('postgres', 'DELETE FROM apikeys_data.key');
+	$node->stop('immediate');
+	$node->start;
+	is(stats($node, 'entries_used'), 0, 'the table is empty');
+}
+
+# ------------------------------------------------------- coming and going
+
+my @living = map { "living $_" } 1 .. 8;
+add_limited(\@living);
+is(try_verify($_), 'VALID', "$_ is used") foreach @living;
+
+my %ends = (
+	'deleted' => 'PERFORM apikey_delete(k.id)',
+	'deleted by hand' => 'DELETE FROM apikeys_data.key WHERE id = k.id',
+	'revoked' => 'PERFORM apikey_revoke(k.id)',
+	'expired' => 'UPDATE apikeys_data.key SET expires_at = clock_timestamp() WHERE id = k.id',
+	'expired and cleaned up' =>
+	  q{UPDATE apikeys_data.key SET expires_at = clock_timestamp() WHERE id = k.id; PERFORM apikey_cleanup_expired('0 s')},
+	'rotated and revoked' =>
+	  q{SELECT * INTO k FROM apikey_rotate(k.id); PERFORM apikey_verify(k.raw_key); PERFORM apikey_revoke(k.id)},
+	'rotated and deleted' =>
+	  q{PERFORM apikey_delete((apikey_rotate(k.id)).id); PERFORM apikey_delete(k.id)},
+);
+
+foreach my $end (sort keys %ends)
+{
+	my ($ret, $stdout, $stderr) = $node->psql('postgres', qq{
+		DO \$\$
+		DECLARE
+			k record;
+		BEGIN
+			FOR i IN 1 .. 100 LOOP
+				SELECT * INTO k FROM apikey_generate('short-lived', rate_limits => '{"requests_per_day": 5}');
+				COMMIT;
+				IF NOT (SELECT valid FROM apikey_verify(k.raw_key)) THEN
+					RAISE 'not valid';
+				END IF;
+				$ends{$end};
+				COMMIT;
+			END LOOP;
+		END \$\$});
+	is($ret, 0, "100 keys used and then $end") or diag $stderr;
+}
+is(stats($node, 'refused'), 0, 'nobody was refused');
+is(stats($node, 'reclaimed > 300'), 't', 'entries were reclaimed');
+is(used($_), 1, "$_: its window is as it was") foreach @living;
+
+# Many sessions at once
+$node->safe_psql('postgres', 'SELECT apikey_flush()');
+my $load = start_load($node, 'postgres', q{
+SELECT quote_literal(id) AS key_id, quote_literal(raw_key) AS raw_key
+FROM apikey_generate('x', rate_limits => '{"requests_per_day": 5}') \gset
+SELECT 1 / valid::int FROM apikey_verify(:raw_key);
+DELETE FROM apikeys_data.key WHERE id = :key_id;
+}, '--client', 4, '--jobs', 2, '--transactions', 200);
+ok(end_load($load), 'four sessions at once: no error') or diag $load->{err};
+unlike($load->{err}, qr/error/i, 'four sessions at once: nothing to complain of');
+is(used($_), 1, "$_: its window is as it was") foreach @living;
+
+# --------------------------------------------------- a table of the living
+
+my @more = map { "more $_" } 1 .. $size;
+clear();
+add_limited([ @more, 'new', 'newer' ]);
+is(try_verify($_), 'VALID', "$_ is used") foreach @more;
+my $reclaimed = stats($node, 'reclaimed');
+is(try_verify('new'), '53400', 'a table full of living keys');
+is(try_verify('new'), '53400', '... refuses another, again');
+is(stats($node, 'entries_used, entries_free, entries_limited, entries_other_databases, refused, reclaimed'),
+	"$size|0|$size|0|2|$reclaimed", '... and apikeys.stats says why');
+$node->safe_psql('postgres', sprintf 'UPDATE apikeys_data.key SET enabled = false WHERE name = %s', q{'more 2'});
+wait_until('the pause is over', sub { $node->safe_psql('postgres', 'SELECT pg_sleep(1.1)'); 1 });
+is(try_verify('new'), '53400', 'a key that is disabled is alive');
+$node->safe_psql('postgres', sprintf 'UPDATE apikeys_data.key SET enabled = true WHERE name = %s', q{'more 2'});
+$node->safe_psql('postgres', sprintf 'SELECT apikey_delete(%s)', id_of('more 1'));
+is(try_verify('new'), 'VALID', 'there is space once one is deleted');
+is(used($_), 1, "$_: its window is as it was") foreach @more[1 .. $size - 1];
+
+# ------------------------------------------------- what is not yet certain
+
+# A transaction that deletes keys, and does not commit
+my $deleted = q{DELETE FROM apikeys_data.key WHERE name LIKE 'more %'};
+my $session = $node->background_psql('postgres');
+$session->query_safe("BEGIN; $deleted");
+is($session->query_safe(q{
+	DO $$
+	BEGIN
+		PERFORM apikey_verify('newer-key');
+		RAISE 'it has passed';
+	EXCEPTION WHEN configuration_limit_exceeded THEN
+		NULL;
+	END $$}), '', 'a transaction that has deleted keys gains nothing');
+$node->safe_psql('postgres', 'SELECT pg_sleep(1.1)');
+is(try_verify('newer'), '53400', '... and others gain nothing by it');
+$session->query_safe('ROLLBACK');
+is(used($_), 1, "$_: its window is as it was") foreach @more[1 .. $size - 1];
+$session->quit;
+
+# Nor does one that is prepared, before it commits
+$node->safe_psql('postgres', "BEGIN; $deleted AND name = 'more 2'; PREPARE TRANSACTION 'p'");
+$node->safe_psql('postgres', 'SELECT pg_sleep(1.1)');
+is(try_verify('newer'), '53400', 'prepared: refused');
+$node->safe_psql('postgres', "ROLLBACK PREPARED 'p'");
+is(used('more 2'), 1, 'prepared and rolled back: the window is as it was');
+$node->safe_psql('postgres', "BEGIN; $deleted AND name = 'more 2'; PREPARE TRANSACTION 'p'");
+$node->safe_psql('postgres', "COMMIT PREPARED 'p'");
+$node->safe_psql('postgres', 'SELECT pg_sleep(1.1)');
+is(try_verify('newer'), 'VALID', 'prepared and committed: there is space');
+
+# A key that only its own transaction sees is alive, also if that is prepared
+# and the server restarted.
+clear();
+$session = $node->background_psql('postgres');
+my $key = $session->query_safe(q{BEGIN;
+	SELECT raw_key FROM apikey_generate('unseen', rate_limits => '{"requests_per_day": 2}')});
+is($session->query_safe("SELECT code FROM apikey_verify('$key')"), 'VALID', 'used where it was made');
+add_limited(\@more);
+is(try_verify($_), 'VALID', "$_ is used") foreach @more[0 .. $size - 2];
+is(try_verify("more $size"), '53400', 'the entry of an unseen key is not taken');
+$session->query_safe(q{PREPARE TRANSACTION 'q'});
+$session->quit;
+$node->safe_psql('postgres', 'SELECT pg_sleep(1.1)');
+is(try_verify("more $size"), '53400', '... prepared');
+$node->restart;
+is(try_verify("more $size"), '53400', '... after a restart');
+$node->safe_psql('postgres', "COMMIT PREPARED 'q'");
+is($node->safe_psql('postgres', "SELECT code FROM apikey_verify('$key') UNION ALL SELECT code FROM apikey_verify('$key')"),
+	"VALID\nRATE_LIMITED", 'it has passed twice, as often as it may');
+delete_directly(['more 1']);
+$node->safe_psql('postgres', 'SELECT pg_sleep(1.1)');
+is(try_verify("more $size"), 'VALID', 'there is space again');
+
+# A key expires while a transaction rotates it.
+clear();
+add_limited([ @more, 'root' ]);
+is(try_verify('root'), 'VALID', 'a key is used') for 1 .. 2;
+$node->safe_psql('postgres', q{UPDATE apikeys_data.key SET expires_at = clock_timestamp() + '1 s' WHERE name = 'root'});
+$session = $node->background_psql('postgres');
+$key = $session->query_safe(sprintf q{BEGIN; SELECT raw_key FROM apikey_rotate(%s, expires_at => 'infinity')}, id_of('root'));
+wait_for($node, 'postgres', q{SELECT status = 'expired' FROM apikeys.info WHERE name = 'root'}, '... and expires');
+is(try_verify($_), 'VALID', "$_ is used") foreach @more[0 .. $size - 2];
+is(try_verify("more $size"), '53400', 'a family that is being rotated is alive');
+$session->query_safe('COMMIT');
+$session->quit;
+is($node->safe_psql('postgres', "SELECT code FROM apikey_verify('$key')"), 'RATE_LIMITED',
+	'the successor shares what was spent');
+
+# Deleting a key leaves the windows to its successor.
+my $successor = $node->safe_psql('postgres', sprintf q{SELECT raw_key FROM apikey_rotate(%s, '1 h')}, id_of('more 1'));
+$node->safe_psql('postgres', sprintf 'SELECT apikey_delete(%s)', id_of('more 1'));
+is($node->safe_psql('postgres', "SELECT code FROM apikey_verify('$successor') UNION ALL SELECT code FROM apikey_verify('$successor')"),
+	"VALID\nRATE_LIMITED", 'a key whose predecessor is deleted');
+
+# -------------------------------------------------------- other ways to it
+
+clear();
+add_limited([ @more, 'new' ]);
+is(try_verify($_), 'VALID', "$_ is used") foreach @more;
+delete_directly(\@more);
+$node->restart;
+is(stats($node, 'entries_limited'), $size, 'the dead come back after a restart');
+is(try_verify('new'), 'VALID', '... and make room');
+
+clear();
+add_limited(\@more);
+is(try_verify($_), 'VALID', "$_ is used") foreach @more;
+$node->safe_psql('postgres', 'SELECT apikey_flush()');
+delete_directly([ @more[0 .. 9] ]);
+$node->safe_psql('postgres', 'SELECT apikey_flush()');
+is(stats($node, 'entries_used, entries_limited'), '6|6', 'apikey_flush() removes them');
+
+# Tokens of a living key are spent, whatever the dead had left.
+delete_directly(\@more);
+$node->safe_psql('postgres', q{
+	SELECT apikey_import(digest('tokens', 'sha256'), 'tokens', 'tokens', rate_limits => '{"tokens_per_day": 100}')});
+add_limited(\@more);
+is(try_verify($_), 'VALID', "$_ is used") foreach @more;
+delete_directly(\@more);
+my ($ret, $stdout, $stderr) = $node->psql('postgres', sprintf q{SELECT apikey_record_usage(%s, 100)}, id_of('tokens'));
+is("$ret$stderr", '0', 'usage is recorded without a warning');
+is($node->safe_psql('postgres', q{SELECT code FROM apikey_verify('tokens')}), 'RATE_LIMITED', '... and spent');
+
+# Slots that the dead have not given back
+clear();
+add_limited([ @more, 'new' ]);
+is(try_verify($_, slot => 1), 'VALID', "$_ takes a slot") foreach @more[0 .. 7], @more[0 .. 7];
+delete_directly(\@more);
+is(try_verify('new', slot => 1), 'VALID', 'another gets one of theirs');
+
+# A standby
+clear();
+$node->backup('b');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'b', has_streaming => 1);
+$standby->start;
+add_limited([ @more, 'new' ]);
+$node->wait_for_catchup($standby);
+is(try_verify($_, node => $standby), 'VALID', "standby: $_ is used") foreach @more;
+is(try_verify('new', node => $standby), '53400', 'standby: full');
+delete_directly(\@more);
+$node->wait_for_catchup($standby);
+$standby->safe_psql('postgres', 'SELECT pg_sleep(1.1)');
+is(try_verify('new', node => $standby), 'VALID', 'standby: there is space again');
+$standby->stop;
+
+# Another database has filled the table: a flush worker is sent to it.
+clear();
+add_limited([ @more, 'new' ]);
+$node->append_conf('postgresql.conf', "apikeys.flush_interval = '10ms'");
+$node->reload;
+$node->safe_psql('postgres', 'CREATE DATABASE other');
+add_extension($node, 'other');
+add_limited(\@more, dbname => 'other');
+is(try_verify($_, dbname => 'other'), 'VALID', "other database: $_ is used") foreach @more;
+is(stats($node, 'entries_other_databases'), $size, 'apikeys.stats says so');
+delete_directly(\@more, dbname => 'other');
+wait_until('other database: it has made room', sub { try_verify('new') eq 'VALID' });
+is(stats($node, 'flush_errors'), 0, 'no flush has failed');
+
+$node->stop;
+done_testing();
