@@ -63,7 +63,7 @@ apikey_budget_create(PG_FUNCTION_ARGS)
 }
 
 /*
- * apikey_budget_update(id uuid, changes jsonb): the row of
+ * apikey_budget_update(id uuid, changes jsonb): a row as of
  * apikeys.budget_info
  */
 Datum

@@ -437,7 +437,7 @@ apikey_revoke(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* apikey_update(id uuid, changes jsonb): the row of apikeys.info */
+/* apikey_update(id uuid, changes jsonb): a row as of apikeys.info */
 Datum
 apikey_update(PG_FUNCTION_ARGS)
 {

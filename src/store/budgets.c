@@ -22,7 +22,7 @@ static Statement find_budget = {
 	.sql = "SELECT i.name, i.max_cost, i.spent, i.remaining, b.created_at,"
 	" i.period_started_at, i.period_ends_at, b.xmin"
 	" FROM apikeys_data.budget b"
-	" JOIN apikeys.budget_info i ON i.id OPERATOR(pg_catalog.=) b.id"
+	" JOIN apikeys_data.budget_info i ON i.id OPERATOR(pg_catalog.=) b.id"
 	" WHERE b.id OPERATOR(pg_catalog.=) $1",
 	STATEMENT_ARGS(UUIDOID)
 };
@@ -43,7 +43,7 @@ static Statement lock_budget_for_share = {
 };
 
 static Statement budget_info = {
-	.sql = "SELECT i FROM apikeys.budget_info i WHERE i.id OPERATOR(pg_catalog.=) $1",
+	.sql = "SELECT i FROM apikeys_data.budget_info i WHERE i.id OPERATOR(pg_catalog.=) $1",
 	STATEMENT_ARGS(UUIDOID)
 };
 
@@ -176,7 +176,7 @@ store_lock_budget_for_share(const pg_uuid_t *id)
 	store_close(&scope);
 }
 
-/* Returns the row of apikeys.budget_info of an existing budget. */
+/* Returns the row of apikeys_data.budget_info of an existing budget. */
 Datum
 store_budget_info(const pg_uuid_t *id)
 {

@@ -45,7 +45,7 @@ static Statement find_candidates = {
 };
 
 static Statement key_info = {
-	.sql = "SELECT i FROM apikeys.info i WHERE i.id OPERATOR(pg_catalog.=) $1",
+	.sql = "SELECT i FROM apikeys_data.key_info i WHERE i.id OPERATOR(pg_catalog.=) $1",
 	STATEMENT_ARGS(UUIDOID)
 };
 
@@ -266,11 +266,11 @@ store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row, int
 	return found;
 }
 
-/* Returns the row of apikeys.info of a key that exists. */
+/* Returns the row of apikeys_data.key_info of a key that exists. */
 Datum
 store_key_info(const pg_uuid_t *id)
 {
-	return store_read_info(&key_info, "info", id);
+	return store_read_info(&key_info, "key_info", id);
 }
 
 /*

@@ -160,17 +160,17 @@ ok(fingerprint() ne $before, 'a change is seen');
 $node->safe_psql('postgres', 'REVOKE SELECT ON apikeys.stats FROM nora');
 is(fingerprint(), $before, 'and that it has been undone');
 
-# Tables, directly.  Max may use the schema, so it is the table that refuses.
+# Tables, directly.  Nobody may use their schema.
 foreach my $table (qw(key event budget usage usage_day usage_entry budget_period cache_invalidation))
 {
-	refused("SELECT from $table", 'mallory', $denied, "SELECT * FROM apikeys.$table");
-	refused("SELECT from $table", 'max', $denied, "SELECT * FROM apikeys.$table");
-	refused("COPY $table", 'max', $denied, "COPY apikeys.$table TO STDOUT");
-	refused("LOCK $table", 'max', $denied, "BEGIN; LOCK TABLE apikeys.$table IN ACCESS SHARE MODE");
-	refused("TRUNCATE $table", 'max', $denied, "TRUNCATE apikeys.$table");
-	refused("DELETE from $table", 'max', $denied, "DELETE FROM apikeys.$table");
-	refused("INSERT into $table", 'max', $denied, "INSERT INTO apikeys.$table DEFAULT VALUES");
-	refused("DROP $table", 'max', $denied, "DROP TABLE apikeys.$table");
+	refused("SELECT from $table", 'mallory', $denied, "SELECT * FROM apikeys_data.$table");
+	refused("SELECT from $table", 'max', $denied, "SELECT * FROM apikeys_data.$table");
+	refused("COPY $table", 'max', $denied, "COPY apikeys_data.$table TO STDOUT");
+	refused("LOCK $table", 'max', $denied, "BEGIN; LOCK TABLE apikeys_data.$table IN ACCESS SHARE MODE");
+	refused("TRUNCATE $table", 'max', $denied, "TRUNCATE apikeys_data.$table");
+	refused("DELETE from $table", 'max', $denied, "DELETE FROM apikeys_data.$table");
+	refused("INSERT into $table", 'max', $denied, "INSERT INTO apikeys_data.$table DEFAULT VALUES");
+	refused("DROP $table", 'max', $denied, "DROP TABLE apikeys_data.$table");
 }
 refused('UPDATE a key', 'max', $denied, q{UPDATE apikeys_data.key SET enabled = true, revoked_at = NULL});
 refused('UPDATE the log', 'max', $denied, q{UPDATE apikeys_data.event SET acting_role = 'rita'});
