@@ -57,6 +57,12 @@ static Statement lock_key = {
 	STATEMENT_ARGS(UUIDOID)
 };
 
+static Statement key_hash = {
+	.sql = "SELECT k.key_hash FROM ONLY apikeys_data.key k"
+	" WHERE k.id OPERATOR(pg_catalog.=) $1",
+	STATEMENT_ARGS(UUIDOID)
+};
+
 /* $1 to $12 are KeyConfig's members. */
 #define INSERT_KEY(on_conflict) { \
 	.sql = "WITH new AS (" \
@@ -290,6 +296,24 @@ store_lock_key(const pg_uuid_t *id, KeyRow *row)
 	store_close(&scope);
 
 	return found;
+}
+
+/* Returns the hash of a locked key, palloc'd. */
+bytea *
+store_key_hash(const pg_uuid_t *id)
+{
+	StoreScope	scope;
+	Datum		hash;
+	bool		isnull;
+
+	store_open(&scope);
+	if (store_read_latest(&key_hash, (Datum[]) {UUIDPGetDatum(id)}, NULL) != 1)
+		elog(ERROR, "a locked key has no row");
+	hash = SPI_datumTransfer(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull),
+							 false, -1);
+	store_close(&scope);
+
+	return DatumGetByteaPP(hash);
 }
 
 /*
