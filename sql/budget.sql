@@ -110,8 +110,10 @@ SELECT apikey_budget_create('nothing', 0) AS nothing \gset
 SELECT test.make_key('budget 0', :'nothing') IS NOT NULL;
 SELECT * FROM test.verify('budget 0');
 
--- An id that names no budget is allowed, and spends nowhere.
-SELECT test.make_key('budget x', 'dddddddd-dddd-4ddd-8ddd-dddddddddddd') IS NOT NULL;
+-- An id that names no budget is refused; in the table it limits nothing.
+SELECT * FROM test.errors($$SELECT test.make_key('budget x', 'dddddddd-dddd-4ddd-8ddd-dddddddddddd')$$);
+SELECT test.make_key('budget x', NULL) IS NOT NULL;
+UPDATE apikeys_data.key SET budget_id = 'dddddddd-dddd-4ddd-8ddd-dddddddddddd' WHERE name = 'budget x';
 SELECT test.spend('budget x', 1e9);
 SELECT code, budget_id FROM apikey_verify('budget x-key');
 SELECT total_cost FROM apikey_usage(test.id('budget x'));
@@ -299,15 +301,28 @@ BEGIN
   ASSERT answer = 'VALID', answer;
 END $$;
 
--- Deleted, but not while keys point to it.
+-- Deleted, but not while keys point to it, even if they are switched off.
 SELECT * FROM test.errors($$SELECT apikey_budget_delete(id) FROM apikeys_data.budget WHERE name = 'The "pool"'$$);
-SELECT apikey_revoke(test.id('budget own'));
-SELECT * FROM test.errors($$SELECT apikey_budget_delete(id) FROM apikeys_data.budget WHERE name = 'own'$$);
 SELECT name FROM apikey_update(test.id('budget daily'), '{"budget_id": null}');
 SELECT apikey_budget_delete(:'daily');
 SELECT count(*) FROM apikeys.budget_info WHERE id = :'daily';
 SELECT action, details - 'budget_id' AS details, details->>'budget_id' = :'daily' AS budget_id FROM apikeys_data.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
--- What the ledger still has of it goes, and with a clean-up the rest.
+
+-- Keys that are revoked or expired keep no budget: they are detached.
+SELECT apikey_budget_create('left', 5) AS left \gset
+SELECT test.make_key('budget left ' || i, :'left') IS NOT NULL AS made FROM generate_series(1, 3) i;
+SELECT apikey_revoke(test.id('budget left 1'));
+UPDATE apikeys_data.key SET expires_at = now() - interval '1 hour' WHERE name = 'budget left 2';
+SELECT status FROM apikey_update(test.id('budget left 3'), '{"enabled": false}');
+SELECT * FROM test.errors($$SELECT apikey_budget_delete(id) FROM apikeys_data.budget WHERE name = 'left'$$);
+SELECT code, budget_id = :'left' AS budget_id FROM generate_series(1, 3) i, apikey_verify('budget left ' || i || '-key');
+SELECT apikey_revoke(test.id('budget left 3'));
+SELECT apikey_budget_delete(:'left');
+SELECT code, budget_id FROM generate_series(1, 3) i, apikey_verify('budget left ' || i || '-key');
+SELECT action, details - 'budget_id' AS details FROM apikeys_data.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
+SELECT status, budget_id FROM apikey_update(test.id('budget left 2'), '{"expires_at": null}');
+
+-- What the ledger still has of the budget goes, and with a clean-up the rest.
 SELECT apikey_flush() >= 0 AS flushed;
 SELECT count(*) FROM apikeys_data.usage_entry WHERE budget_id = :'daily';
 SELECT apikey_cleanup_expired(older_than => '100 years');

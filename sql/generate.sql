@@ -1,4 +1,7 @@
 -- apikey_generate
+-- The budgets that keys are to point to.
+INSERT INTO apikeys_data.budget (id, name, max_cost) VALUES
+  ('00000000-0000-0000-0000-000000000003', 'budget 03', 1000);
 -- A name is enough.
 SELECT id, raw_key FROM apikey_generate('first') \gset
 SELECT :'raw_key' ~ '^gw-[0-9A-Za-z]{32}$' AS format,
@@ -43,10 +46,10 @@ FROM apikeys_data.key WHERE id IN (:'by_name_id', :'by_place_id') ORDER BY name 
 RESET timezone;
 RESET datestyle;
 
--- A null document is the empty one, no address is no list, a null prefix is
--- the setting's.
+-- A null document is the empty one, a null list is none, a null prefix is the
+-- setting's.
 SELECT id, raw_key FROM apikey_generate('nulls', permissions => NULL, rate_limits => NULL, metadata => NULL,
-  allowed_ips => '{}', prefix => NULL) \gset
+  allowed_ips => NULL, prefix => NULL) \gset
 SELECT permissions, rate_limits, metadata, allowed_ips, :'raw_key' ~ '^gw-' AS prefix
 FROM apikeys_data.key WHERE id = :'id';
 
@@ -118,7 +121,9 @@ SELECT * FROM test.errors(
   $$SELECT apikey_generate('n', metadata => '[]')$$,
   $$SELECT apikey_generate('n', metadata => '"text"')$$,
   $$SELECT apikey_generate('n', metadata => 'null')$$,
+  $$SELECT apikey_generate('n', allowed_ips => '{}')$$,
   $$SELECT apikey_generate('n', allowed_ips => '{10.0.0.1,NULL}')$$,
+  $$SELECT apikey_generate('n', budget_id => '00000000-0000-0000-0000-00000000dead')$$,
   $$SELECT apikey_generate('n', allowed_ips => '{{10.0.0.1},{10.0.0.2}}')$$,
   $$SELECT apikey_generate('n', permissions => '[]')$$,
   $$SELECT apikey_generate('n', permissions => '{"is_admn": true}')$$,
@@ -170,3 +175,4 @@ WITH observed AS (
 )
 SELECT count(*) AS places, min(letters) AS letters, bool_and(chi_square < 170) AS even FROM place;
 ROLLBACK;
+DELETE FROM apikeys_data.budget;

@@ -1,4 +1,7 @@
 -- apikey_import
+-- The budgets that keys are to point to.
+INSERT INTO apikeys_data.budget (id, name, max_cost) VALUES
+  ('00000000-0000-0000-0000-000000000003', 'budget 03', 1000);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 
@@ -83,7 +86,11 @@ SELECT * FROM test.errors(
   $$SELECT apikey_import(digest('n', 'sha256'), 'n', 'x', allowed_ips => '{{::1},{::2}}')$$,
   $$SELECT apikey_import(digest('n', 'sha256'), 'n', 'x', expires_at => now() - interval '1 day')$$,
   $$SELECT apikey_import(digest('n', 'sha256'), 'n', 'x', expires_at => '-infinity')$$,
+  $$SELECT apikey_import(digest('n', 'sha256'), 'n', 'x', allowed_ips => '{}')$$,
+  $$SELECT apikey_import(digest('n', 'sha256'), 'n', 'x', budget_id => '00000000-0000-0000-0000-00000000dead')$$,
   $$SELECT apikey_import(digest('n', 'sha256'), 'n', 'x', hash_secret => '')$$,
+  $$SELECT apikey_import(digest('n', 'sha256'), 'n', 'x', hash_secret => 'theirs:')$$,
+  $$SELECT apikey_import(digest('n', 'sha256'), 'n', 'x', hash_secret => repeat('x', 64))$$,
   $$SELECT apikey_import(digest('n', 'sha256'), 'n', 'x', created_at => 'infinity')$$,
   $$SELECT apikey_import(digest('n', 'sha256'), 'n', 'x', created_at => '-infinity')$$,
   $$SELECT apikey_import(digest('n', 'sha256'), 'n', 'x', created_at => clock_timestamp() + interval '1 hour')$$
@@ -94,3 +101,4 @@ SELECT apikey_import('short', 'import', 'x');
 \set VERBOSITY default
 SELECT count(*) = :before_keys AS no_key FROM apikeys_data.key;
 SELECT count(*) = :before_events AS no_event FROM apikeys_data.event WHERE action <> 'rehash';
+DELETE FROM apikeys_data.budget;

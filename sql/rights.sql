@@ -46,9 +46,24 @@ WHERE CASE c.relkind
   WHEN 'S' THEN has_sequence_privilege(role, c.oid, privilege) ELSE has_table_privilege(role, c.oid, privilege) END
 GROUP BY c.oid, c.relkind, privilege ORDER BY (c.oid::regclass::text) COLLATE "C", privilege;
 SELECT c.oid::regclass AS forgotten FROM member JOIN pg_class c ON classid = 'pg_class'::regclass AND objid = c.oid
-WHERE relkind = 'v' AND NOT has_table_privilege('regress_apikeys_read', c.oid, 'SELECT');
+WHERE relkind = 'v' AND relnamespace <> 'apikeys_data'::regnamespace AND NOT has_table_privilege('regress_apikeys_read', c.oid, 'SELECT');
 SELECT level, has_schema_privilege(role, 'apikeys', 'USAGE') AS usage, has_schema_privilege(role, 'apikeys', 'CREATE') AS "create"
 FROM level ORDER BY n;
+-- Who can name a relation can lock it, or keep others waiting for it: no level
+-- can name a table or a sequence, nor a row type that a function takes or returns.
+SELECT level, c.oid::regclass AS can_be_named FROM member JOIN pg_class c ON classid = 'pg_class'::regclass AND objid = c.oid CROSS JOIN level
+WHERE c.relkind <> 'v' AND has_schema_privilege(role, c.relnamespace, 'USAGE');
+SELECT level, p.oid::regprocedure AS function, t.oid::regtype AS can_be_named
+FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND objid = p.oid CROSS JOIN level,
+  unnest(coalesce(p.proallargtypes, p.proargtypes::oid[]) || p.prorettype) a(type)
+JOIN pg_type e ON e.oid = a.type JOIN pg_type t ON t.oid IN (e.oid, e.typelem)
+WHERE t.typrelid <> 0 AND has_schema_privilege(role, t.typnamespace, 'USAGE');
+-- ... nor a relation that a SQL function reads.
+SELECT level, p.oid::regprocedure AS function, d.refobjid::regclass AS can_be_named
+FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
+JOIN pg_depend d ON d.classid = m.classid AND d.objid = p.oid AND d.refclassid = 'pg_class'::regclass
+JOIN pg_class c ON c.oid = d.refobjid CROSS JOIN level
+WHERE has_schema_privilege(role, c.relnamespace, 'USAGE');
 SELECT count(*) AS grant_options FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND objid = p.oid, aclexplode(proacl) acl
 WHERE acl.is_grantable AND acl.grantee <> proowner;
 

@@ -1,4 +1,7 @@
 -- apikey_rotate
+-- The budgets that keys are to point to.
+INSERT INTO apikeys_data.budget (id, name, max_cost) VALUES
+  ('00000000-0000-0000-0000-000000000003', 'budget 03', 1000);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 
@@ -159,3 +162,4 @@ SELECT id, raw_key FROM apikey_rotate(:'old_id') \gset new_
 SELECT apikey_delete(:'old_id');
 SELECT code, root_id = :'old_id' AS root_id FROM apikey_verify(:'new_raw_key', client_ip => '10.0.0.1');
 SELECT count(*) AS rotated FROM apikey_rotate(:'new_id');
+DELETE FROM apikeys_data.budget;

@@ -1,4 +1,9 @@
 -- apikey_update
+-- The budgets that keys are to point to.
+INSERT INTO apikeys_data.budget (id, name, max_cost) VALUES
+  ('00000000-0000-0000-0000-000000000003', 'budget 03', 1000),
+  ('00000000-0000-0000-0000-000000000013', 'budget 13', 1000),
+  ('00000000-0000-0000-0000-000000000023', 'budget 23', 1000);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SELECT id, raw_key FROM apikey_generate('update', 'described', '00000000-0000-0000-0000-000000000001',
@@ -53,9 +58,7 @@ SELECT description, user_id, team_id, budget_id, external_id, permissions, rate_
 FROM apikeys_data.key WHERE id = :'id' \gx
 SELECT code FROM apikey_verify(:'raw_key');
 
--- An empty list of addresses is none; infinity is never; a date is read as
--- in SQL.
-SELECT allowed_ips FROM apikey_update(:'id', '{"allowed_ips": []}');
+-- Infinity is never; a date is read as in SQL.
 SELECT status FROM apikey_update(:'id', '{"expires_at": "infinity"}');
 SELECT expires_at FROM apikey_update(:'id', '{"expires_at": "2100-02-03"}');
 
@@ -148,6 +151,8 @@ SELECT * FROM test.errors(
   $$SELECT apikey_update(test.id('update'), '{"expires_at": "never"}')$$,
   $$SELECT apikey_update(test.id('update'), '{"expires_at": "2100-13-01"}')$$,
   $$SELECT apikey_update(test.id('update'), '{"expires_at": "300000-01-01"}')$$,
+  $$SELECT apikey_update(test.id('update'), '{"budget_id": "00000000-0000-0000-0000-00000000dead"}')$$,
+  $$SELECT apikey_update(test.id('update'), '{"allowed_ips": []}')$$,
   $$SELECT apikey_update(test.id('update'), '{"allowed_ips": ["10.0.0.256"]}')$$,
   $$SELECT apikey_update(test.id('update'), '{"allowed_ips": ["::1", null]}')$$,
   $$SELECT apikey_update(test.id('update'), '{"allowed_ips": [["::1"]]}')$$,
@@ -184,6 +189,7 @@ SELECT * FROM test.errors(
   $$UPDATE apikeys_data.key SET key_prefix = chr(252) WHERE name = 'update'$$,
   $$UPDATE apikeys_data.key SET key_prefix = E'a\n' WHERE name = 'update'$$,
   $$UPDATE apikeys_data.key SET hash_secret = '' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET hash_secret = 'a b' WHERE name = 'update'$$,
   $$UPDATE apikeys_data.key SET permissions = NULL WHERE name = 'update'$$,
   $$UPDATE apikeys_data.key SET permissions = '[]' WHERE name = 'update'$$,
   $$UPDATE apikeys_data.key SET permissions = '{"is_root": true}' WHERE name = 'update'$$,
@@ -194,6 +200,7 @@ SELECT * FROM test.errors(
   $$UPDATE apikeys_data.key SET metadata = NULL WHERE name = 'update'$$,
   $$UPDATE apikeys_data.key SET metadata = '[]' WHERE name = 'update'$$,
   $$UPDATE apikeys_data.key SET metadata = 'null' WHERE name = 'update'$$,
+  $$UPDATE apikeys_data.key SET allowed_ips = '{}' WHERE name = 'update'$$,
   $$UPDATE apikeys_data.key SET allowed_ips = '{10.0.0.1,NULL}' WHERE name = 'update'$$,
   $$UPDATE apikeys_data.key SET allowed_ips = '{{10.0.0.1},{10.0.0.2}}' WHERE name = 'update'$$,
   $$UPDATE apikeys_data.key SET allowed_ips = '{{10.0.0.1},{NULL}}' WHERE name = 'update'$$,
@@ -218,3 +225,4 @@ FROM (VALUES (1, 'name', to_jsonb(:'raw_key'::text)),
      LATERAL test.errors(format('SELECT apikey_update(%L, %L)', :'id', jsonb_build_object(v.member, v.value))) WITH ORDINALITY AS x(e, n)
 WHERE x.n = 2 ORDER BY v.n;
 SELECT count(*) FROM apikeys_data.key k WHERE to_jsonb(k)::text LIKE '%' || :'raw_key' || '%';
+DELETE FROM apikeys_data.budget;

@@ -1,4 +1,7 @@
 -- apikey_verify
+-- The budgets that keys are to point to.
+INSERT INTO apikeys_data.budget (id, name, max_cost) VALUES
+  ('00000000-0000-0000-0000-000000000003', 'budget 03', 1000);
 SELECT id, raw_key FROM apikey_generate('verify', 'not in the answer', '00000000-0000-0000-0000-000000000001',
   '00000000-0000-0000-0000-000000000002', '00000000-0000-0000-0000-000000000003',
   '{"allowed_models": ["*"]}', '{"tokens_per_day": 0}', '2100-01-02 03:04:05+00', '{"m": 1}', 'verify 1') \gset
@@ -257,3 +260,4 @@ SELECT code FROM apikey_verify(:'raw_key');
 SELECT coalesce(last_used_at BETWEEN created_at AND clock_timestamp(), NOT test.keeps_last_use()) AS used,
        coalesce(updated_at <= last_used_at, NOT test.keeps_last_use()) AS not_an_update
 FROM apikey_get(:'id');
+DELETE FROM apikeys_data.budget;

@@ -18,6 +18,7 @@ COMMENT ON SCHEMA apikeys IS 'Types, views and their functions of the apikeys ex
 
 -- No level of access has USAGE here.  Whoever can name a table can lock it: the
 -- server takes the lock of CREATE RULE, REFERENCES and INHERITS before it asks
--- who owns the table.
+-- who owns the table.  The same holds for views and row types, so what the
+-- functions read and return is here as well.
 CREATE SCHEMA apikeys_data;
-COMMENT ON SCHEMA apikeys_data IS 'Tables of the apikeys extension; for its owner alone.';
+COMMENT ON SCHEMA apikeys_data IS 'Tables of the apikeys extension, and the views that its functions read; for its owner alone.';

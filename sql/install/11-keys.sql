@@ -67,7 +67,7 @@ IS 'Status of a key by the wall clock, by the rule that verify uses.';
 
 -- Usage is what has been rolled up and what has not: exact at any time,
 -- since one statement sees both in one snapshot.
-CREATE VIEW apikeys.info AS
+CREATE VIEW apikeys_data.key_info AS
 SELECT k.id,
        k.root_id,
        k.rotated_from,
@@ -109,4 +109,10 @@ CROSS JOIN LATERAL (
           FROM apikeys_data.usage_entry l
           WHERE l.key_id = k.id) p
 ) e;
+COMMENT ON VIEW apikeys_data.key_info IS 'What apikeys.info shows; read by the functions of the extension.';
+
+-- For people.  No function reads it or returns its type: whoever can name a
+-- view can keep its readers waiting, with CREATE RULE beside an open
+-- transaction that has read it.
+CREATE VIEW apikeys.info AS SELECT i.* FROM apikeys_data.key_info i;
 COMMENT ON VIEW apikeys.info IS 'Keys for administrators: no hashes; effective status, latest use and usage.';

@@ -42,7 +42,7 @@ IS 'Period in which a time lies, when they start at multiples of an interval fro
 
 -- What was spent in a period counts where that period started, so that this
 -- also holds after a change of reset_every.
-CREATE VIEW apikeys.budget_info AS
+CREATE VIEW apikeys_data.budget_info AS
 SELECT b.id,
        b.name,
        b.max_cost,
@@ -65,4 +65,8 @@ CROSS JOIN LATERAL (
           WHERE e.budget_id = b.id
             AND e.budget_period >= p.started_at AND e.budget_period < p.ends_at) c
 ) s;
+COMMENT ON VIEW apikeys_data.budget_info IS 'What apikeys.budget_info shows; read by the functions of the extension.';
+
+-- As apikeys.info: for people alone.
+CREATE VIEW apikeys.budget_info AS SELECT i.* FROM apikeys_data.budget_info i;
 COMMENT ON VIEW apikeys.budget_info IS 'Budgets for administrators: limit, what is spent and remaining, and the current period.';

@@ -2,6 +2,13 @@
 
 -- The audit log.
 
+-- Clients choose their application_name.
+CREATE FUNCTION apikeys.mask_raw_keys(value text) RETURNS text
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'apikeys_mask_raw_keys';
+COMMENT ON FUNCTION apikeys.mask_raw_keys(text)
+IS 'The text, with raw keys masked.';
+
 CREATE TABLE apikeys_data.event (
     id bigint GENERATED ALWAYS AS IDENTITY,
     at timestamptz NOT NULL,
@@ -10,7 +17,7 @@ CREATE TABLE apikeys_data.event (
     session_role name NOT NULL DEFAULT SESSION_USER,
     acting_role name NOT NULL DEFAULT CURRENT_USER,
     client_addr inet DEFAULT inet_client_addr(),
-    application_name text DEFAULT current_setting('application_name'),
+    application_name text DEFAULT apikeys.mask_raw_keys(current_setting('application_name')),
     details jsonb NOT NULL DEFAULT '{}',
     PRIMARY KEY (at, id)
 );

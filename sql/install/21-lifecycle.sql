@@ -27,7 +27,7 @@ AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_revoke(uuid)
 IS 'Ends a key for good.';
 
-CREATE FUNCTION apikey_update(id uuid, changes jsonb) RETURNS apikeys.info
+CREATE FUNCTION apikey_update(id uuid, changes jsonb) RETURNS apikeys_data.key_info
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_update(uuid, jsonb)

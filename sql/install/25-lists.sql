@@ -4,10 +4,10 @@
 -- bound here and now, and the others have a path of their own, so that the
 -- caller's search_path reaches none.
 
-CREATE FUNCTION apikey_get(id uuid) RETURNS SETOF apikeys.info
+CREATE FUNCTION apikey_get(id uuid) RETURNS SETOF apikeys_data.key_info
 LANGUAGE SQL STABLE SECURITY DEFINER ROWS 1
 BEGIN ATOMIC
-    SELECT i.* FROM apikeys.info i WHERE i.id OPERATOR(pg_catalog.=) $1;
+    SELECT i.* FROM apikeys_data.key_info i WHERE i.id OPERATOR(pg_catalog.=) $1;
 END;
 COMMENT ON FUNCTION apikey_get(uuid)
 IS 'Gives the row of apikeys.info of a key, or none.';
@@ -17,7 +17,7 @@ IS 'Gives the row of apikeys.info of a key, or none.';
 CREATE FUNCTION apikey_list(
     status apikeys.key_status = NULL, user_id uuid = NULL, team_id uuid = NULL,
     external_id text = NULL, row_limit integer = NULL, row_offset integer = 0,
-    after uuid = NULL, after_created_at timestamptz = NULL) RETURNS SETOF apikeys.info
+    after uuid = NULL, after_created_at timestamptz = NULL) RETURNS SETOF apikeys_data.key_info
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
 AS $$
@@ -47,7 +47,7 @@ BEGIN
 
     RETURN QUERY
     SELECT i.*
-    FROM apikeys.info i
+    FROM apikeys_data.key_info i
     WHERE (apikey_list.status IS NULL OR i.status = apikey_list.status)
       AND (apikey_list.user_id IS NULL OR i.user_id = apikey_list.user_id)
       AND (apikey_list.team_id IS NULL OR i.team_id = apikey_list.team_id)

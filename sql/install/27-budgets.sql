@@ -8,7 +8,7 @@ AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_budget_create(text, numeric, interval)
 IS 'Makes a budget, a pool of any unit that keys share.';
 
-CREATE FUNCTION apikey_budget_update(id uuid, changes jsonb) RETURNS apikeys.budget_info
+CREATE FUNCTION apikey_budget_update(id uuid, changes jsonb) RETURNS apikeys_data.budget_info
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_budget_update(uuid, jsonb)

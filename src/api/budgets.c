@@ -63,7 +63,7 @@ apikey_budget_create(PG_FUNCTION_ARGS)
 }
 
 /*
- * apikey_budget_update(id uuid, changes jsonb): the row of
+ * apikey_budget_update(id uuid, changes jsonb): a row as of
  * apikeys.budget_info
  */
 Datum
@@ -80,20 +80,33 @@ apikey_budget_update(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(store_budget_info(id));
 }
 
-/* apikey_budget_delete(id uuid): void */
+/* Raises 55000 if a key that is neither revoked nor expired has a budget. */
+static void
+check_no_live_keys(const pg_uuid_t *id, const BudgetConfig *config, TimestampTz now)
+{
+	if (store_budget_has_live_keys(id, now))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot delete budget \"%s\" because keys point to it",
+						TextDatumGetCString(config->values[BUDGET_NAME])),
+				 errhint("Give them another budget_id, or null, or revoke them.")));
+}
+
+/*
+ * apikey_budget_delete(id uuid): void.  The second check is for an expired key
+ * whose life was extended while its row was waited for: it has not been
+ * detached.
+ */
 Datum
 apikey_budget_delete(PG_FUNCTION_ARGS)
 {
 	BudgetConfig config;
 	pg_uuid_t  *id = lock_budget(fcinfo, &config);
+	TimestampTz now = GetCurrentTimestamp();
 
-	if (store_budget_has_keys(id))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot delete budget \"%s\" because keys point to it",
-						TextDatumGetCString(config.values[BUDGET_NAME])),
-				 errhint("Give them another budget_id, or null; delete those that are revoked.")));
-	store_delete_budget(id, GetCurrentTimestamp());
+	check_no_live_keys(id, &config, now);
+	store_delete_budget(id, now);
+	check_no_live_keys(id, &config, now);
 
 	PG_RETURN_VOID();
 }

@@ -29,6 +29,7 @@
 
 #include "base/compat.h"
 #include "base/arguments.h"
+#include "model/raw_key_filter.h"
 #include "store/grants.h"
 
 PG_FUNCTION_INFO_V1(apikey_grant);
@@ -144,7 +145,8 @@ access_argument(FunctionCallInfo fcinfo)
 
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown access \"%s\"", name),
+			 errmsg("unknown access \"%s\"",
+					raw_key_filter_quote(name, strlen(name), QUOTE_MAX_BYTES)),
 			 errhint("Choose verify, read, manage or stats.")));
 }
 

@@ -32,6 +32,7 @@
 #include "store/budgets.h"
 #include "store/keys.h"
 #include "verify/hash_new_key.h"
+#include "verify/own_key.h"
 
 #define ROTATED_SUFFIX		" (rotated)"
 
@@ -215,12 +216,23 @@ warn_of_rate_limits(const KeyConfig *config)
 				 hint_preload()));
 }
 
-/* Locks the budget of a key, if it has one, so that it is not deleted. */
+/*
+ * Locks the budget of a key, if it has one, so that it is not deleted.  Raises
+ * 23503 if there is no such budget.
+ */
 static void
 lock_budget_for_share(const KeyConfig *config)
 {
-	if (!config->nulls[CONFIG_BUDGET_ID])
-		store_lock_budget_for_share(DatumGetUUIDP(config->values[CONFIG_BUDGET_ID]));
+	Datum		id = config->values[CONFIG_BUDGET_ID];
+
+	if (config->nulls[CONFIG_BUDGET_ID] || store_lock_budget_for_share(DatumGetUUIDP(id)))
+		return;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+			 errmsg("budget_id names no budget"),
+			 errdetail("There is no budget with id %s.",
+					   DatumGetCString(DirectFunctionCall1(uuid_out, id)))));
 }
 
 /* Has the key this budget already? */
@@ -250,8 +262,8 @@ apikey_generate(PG_FUNCTION_ARGS)
 	config.nulls[CONFIG_ENABLED] = false;
 	key_config_check(&config, now);
 
-	raw_key = make_key(prefix_argument(fcinfo, CONFIG_ENABLED), now, &key);
 	lock_budget_for_share(&config);
+	raw_key = make_key(prefix_argument(fcinfo, CONFIG_ENABLED), now, &key);
 	store_insert_key(&key, false, &config, now);
 	warn_of_rate_limits(&config);
 
@@ -298,8 +310,7 @@ apikey_import(PG_FUNCTION_ARGS)
 	key.hash_secret = NULL;
 	if (!PG_ARGISNULL(13))
 	{
-		key_config_check_text("hash_secret", PG_GETARG_DATUM(13), false,
-							  HMAC_SECRET_NAME_MAX_CHARS);
+		key_config_check_hash_secret(PG_GETARG_DATUM(13));
 		key.hash_secret = PG_GETARG_TEXT_PP(13);
 	}
 	key.created_at = created_at_argument(fcinfo, 14, now);
@@ -310,6 +321,10 @@ apikey_import(PG_FUNCTION_ARGS)
 	config.values[CONFIG_ENABLED] = BoolGetDatum(true);
 	config.nulls[CONFIG_ENABLED] = false;
 	key_config_check(&config, now);
+	own_key_check_text(key.hash, "key_prefix", PG_GETARG_TEXT_PP(2));
+	if (key.hash_secret != NULL)
+		own_key_check_text(key.hash, "hash_secret", key.hash_secret);
+	own_key_check_config(key.hash, &config);
 
 	lock_budget_for_share(&config);
 	if (!store_insert_key(&key, true, &config, now))
@@ -437,7 +452,7 @@ apikey_revoke(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* apikey_update(id uuid, changes jsonb): the row of apikeys.info */
+/* apikey_update(id uuid, changes jsonb): a row as of apikeys.info */
 Datum
 apikey_update(PG_FUNCTION_ARGS)
 {
@@ -456,6 +471,7 @@ apikey_update(PG_FUNCTION_ARGS)
 	key_config_change(&config, PG_GETARG_JSONB_P(1), now);
 	if (!key.nulls[KEY_ROTATED_AT] && config_expires_at(&config) > key_expires_at(&key))
 		raise_wrong_state("cannot extend the life of a key that has been rotated");
+	own_key_check_config(store_key_hash(id), &config);
 	if (!has_same_budget(&config, &key))
 		lock_budget_for_share(&config);
 	store_update_key(id, &config, now);

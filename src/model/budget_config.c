@@ -19,10 +19,11 @@
 
 #include "base/arguments.h"
 #include "base/compat.h"
-#include "base/json_document.h"
+#include "model/json_document.h"
 #include "model/budget_config.h"
 #include "model/key_config.h"
 #include "model/period.h"
+#include "model/raw_key_filter.h"
 
 PG_FUNCTION_INFO_V1(apikeys_check_budget);
 
@@ -47,6 +48,8 @@ check(const BudgetConfig *config)
 {
 	key_config_check_text("name", config->values[BUDGET_NAME],
 						  config->nulls[BUDGET_NAME], NAME_MAX_CHARS);
+
+	raw_key_filter_check_text("name", DatumGetTextPP(config->values[BUDGET_NAME]));
 
 	if (config->nulls[BUDGET_MAX_COST])
 		ereport(ERROR,

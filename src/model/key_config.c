@@ -24,13 +24,13 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
-#include "base/json_document.h"
+#include "model/json_document.h"
 #include "model/key_config.h"
 #include "model/key_format.h"
 #include "model/key_hash.h"
-#include "model/key_scan.h"
 #include "model/permissions.h"
 #include "model/rate_limits.h"
+#include "model/raw_key_filter.h"
 
 #define DESCRIPTION_MAX_CHARS	1000
 #define DOCUMENT_MAX_BYTES		65536
@@ -62,6 +62,19 @@ static const JsonDocument changes_document = {
 	.members = members,
 	.nmembers = CONFIG_NMEMBERS,
 };
+
+const char *
+key_config_member_name(ConfigMember member)
+{
+	return members[member].name;
+}
+
+/* Returns the type of a member's value. */
+Oid
+key_config_member_type(ConfigMember member)
+{
+	return members[member].type;
+}
 
 /* Raises 22023 unless value is a text of 1 to max_chars characters. */
 void
@@ -102,7 +115,22 @@ key_config_check_expires_at(TimestampTz expires_at, TimestampTz now)
 			 errhint("Leave it out for a key that never expires.")));
 }
 
-/* Raises 22023 unless the bytea has the length of a hash. */
+/* As good as no hash is readable, but a raw key is. */
+static bool
+is_readable(const bytea *hash)
+{
+	for (int i = 0; i < KEY_HASH_LEN; i++)
+	{
+		if (VARDATA_ANY(hash)[i] < ' ' || VARDATA_ANY(hash)[i] > '~')
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Raises 22023 unless the bytea has the length of a hash, and is not a text of
+ * that length.
+ */
 void
 key_config_check_hash(const bytea *hash)
 {
@@ -112,6 +140,25 @@ key_config_check_hash(const bytea *hash)
 				 errmsg("key_hash must have %d bytes", KEY_HASH_LEN),
 				 errdetail("It has %d.", (int) VARSIZE_ANY_EXHDR(hash)),
 				 errhint("A hash in hexadecimal is converted with decode(hash, 'hex').")));
+	if (is_readable(hash))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key_hash must be the hash of the key, not a text")));
+}
+
+/* Raises 22023 for a text that cannot name an HMAC secret. */
+void
+key_config_check_hash_secret(Datum name)
+{
+	text	   *txt = DatumGetTextPP(name);
+
+	key_config_check_text("hash_secret", name, false, HMAC_SECRET_NAME_MAX_LEN);
+	raw_key_filter_check_text("hash_secret", txt);
+	if (!key_hash_is_secret_name(VARDATA_ANY(txt), VARSIZE_ANY_EXHDR(txt)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid hash_secret"),
+				 errdetail("The name of an HMAC secret has characters of A-Z, a-z, 0-9, \"_\", \"-\" and \".\" alone.")));
 }
 
 /* Raises 22023 for a text that cannot be shown as the masked form of a key. */
@@ -133,7 +180,10 @@ key_config_check_masked(const text *masked)
 				 errhint("It is shown to people: give the masked form of the key, such as \"gw-a...wxyz\", not the key.")));
 }
 
-/* Raises 22023 unless the list has one dimension and no null elements. */
+/*
+ * Raises 22023 unless the list has one dimension and elements, none of them
+ * null.  An empty one must not be taken for none, which allows any address.
+ */
 static void
 check_allowed_ips(ArrayType *ips)
 {
@@ -141,7 +191,7 @@ check_allowed_ips(ArrayType *ips)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("allowed_ips must have one dimension")));
-	if (ARR_NDIM(ips) == 0)
+	if (ArrayGetNItems(ARR_NDIM(ips), ARR_DIMS(ips)) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("allowed_ips must not be empty"),
@@ -152,10 +202,7 @@ check_allowed_ips(ArrayType *ips)
 				 errmsg("allowed_ips must not contain nulls")));
 }
 
-/*
- * Puts a member into its stored form: a null document becomes an empty one, an
- * empty list of addresses becomes null.
- */
+/* Puts a member into its stored form: a null document becomes an empty one. */
 static void
 normalize(KeyConfig *config, ConfigMember member)
 {
@@ -167,8 +214,6 @@ normalize(KeyConfig *config, ConfigMember member)
 		*value = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
 		*isnull = false;
 	}
-	if (!*isnull && member == CONFIG_ALLOWED_IPS)
-		*isnull = (ARR_NDIM(DatumGetArrayTypeP(*value)) == 0);
 }
 
 /* Raises 22023 for a document that is too large: apikey_verify returns it. */
@@ -184,36 +229,6 @@ check_document_size(ConfigMember member, Datum document)
 			 errdetail("It may have %d bytes as jsonb.", DOCUMENT_MAX_BYTES)));
 }
 
-/*
- * Raises 22023 for a text that contains a raw key, perhaps pasted into the wrong
- * place: many can read the stored value.
- */
-static void
-check_no_raw_key(ConfigMember member, Datum value)
-{
-	KeyMatch	match;
-	bool		found;
-
-	if (members[member].type == TEXTOID)
-	{
-		text	   *txt = DatumGetTextPP(value);
-
-		found = key_scan_find(VARDATA_ANY(txt), VARSIZE_ANY_EXHDR(txt), 0, &match);
-	}
-	else
-	{
-		Jsonb	   *document = DatumGetJsonbP(value);
-		char	   *json = JsonbToCString(NULL, &document->root, VARSIZE(document));
-
-		found = key_scan_find(json, strlen(json), 0, &match);
-	}
-
-	if (found)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not contain a raw API key", members[member].name)));
-}
-
 /* Checks a value in its stored form.  Raises 22023. */
 static void
 check_value(ConfigMember member, Datum value, bool isnull)
@@ -223,10 +238,13 @@ check_value(ConfigMember member, Datum value, bool isnull)
 	if (isnull)
 		return;
 
+	if (members[member].type == TEXTOID)
+		raw_key_filter_check_text(members[member].name, DatumGetTextPP(value));
 	if (members[member].type == JSONBOID)
+	{
 		check_document_size(member, value);
-	if (members[member].type == TEXTOID || members[member].type == JSONBOID)
-		check_no_raw_key(member, value);
+		raw_key_filter_check_jsonb(members[member].name, DatumGetJsonbP(value));
+	}
 
 	switch (member)
 	{
@@ -398,8 +416,7 @@ apikeys_check_key(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(n))
 		key_config_check_hash(PG_GETARG_BYTEA_PP(n));
 	if (!PG_ARGISNULL(n + 1))
-		key_config_check_text("hash_secret", PG_GETARG_DATUM(n + 1), false,
-							  HMAC_SECRET_NAME_MAX_CHARS);
+		key_config_check_hash_secret(PG_GETARG_DATUM(n + 1));
 	if (!PG_ARGISNULL(n + 2))
 		key_config_check_masked(PG_GETARG_TEXT_PP(n + 2));
 	if (!PG_ARGISNULL(n + 3) && TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(n + 3)))

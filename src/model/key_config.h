@@ -14,7 +14,6 @@
 #include "utils/jsonb.h"
 
 #define NAME_MAX_CHARS			255
-#define HMAC_SECRET_NAME_MAX_CHARS	63
 
 /* In the order of apikey_generate's arguments. */
 typedef enum ConfigMember
@@ -40,9 +39,12 @@ typedef struct KeyConfig
 	bool		nulls[CONFIG_NMEMBERS];
 } KeyConfig;
 
+extern const char *key_config_member_name(ConfigMember member);
+extern Oid	key_config_member_type(ConfigMember member);
 extern void key_config_check(KeyConfig *config, TimestampTz now);
 extern void key_config_change(KeyConfig *config, Jsonb *changes, TimestampTz now);
 extern void key_config_check_hash(const bytea *hash);
+extern void key_config_check_hash_secret(Datum name);
 extern void key_config_check_masked(const text *masked);
 extern void key_config_check_expires_at(TimestampTz expires_at, TimestampTz now);
 extern void key_config_check_text(const char *what, Datum value, bool isnull, int max_chars);

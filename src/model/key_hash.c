@@ -31,6 +31,7 @@
 
 #include "base/compat.h"
 #include "model/key_hash.h"
+#include "model/key_scan.h"
 
 /*
  * A function of pgcrypto, looked up once per backend.  It remains callable if
@@ -155,4 +156,31 @@ key_hash_compute(const text *raw_key, const bytea *secret)
 
 	Assert(VARSIZE_ANY_EXHDR(DatumGetByteaPP(hash)) == KEY_HASH_LEN);
 	return DatumGetByteaPP(hash);
+}
+
+static bool
+is_name_char(char c)
+{
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+		   (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
+}
+
+/*
+ * May a text name an HMAC secret, in the file of secrets and with a key?  A raw
+ * key may not: names are shown.  Neither allocates nor raises anything.
+ */
+bool
+key_hash_is_secret_name(const char *name, Size len)
+{
+	KeyMatch	match;
+
+	if (len < 1 || len > HMAC_SECRET_NAME_MAX_LEN)
+		return false;
+	for (Size i = 0; i < len; i++)
+	{
+		if (!is_name_char(name[i]))
+			return false;
+	}
+
+	return !key_scan_find(name, len, 0, &match);
 }

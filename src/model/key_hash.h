@@ -11,7 +11,9 @@
 #define APIKEYS_MODEL_KEY_HASH_H
 
 #define KEY_HASH_LEN 32			/* SHA-256 */
+#define HMAC_SECRET_NAME_MAX_LEN 63
 
+extern bool key_hash_is_secret_name(const char *name, Size len);
 extern bytea *key_hash_compute(const text *raw_key, const bytea *secret);
 
 #endif							/* APIKEYS_MODEL_KEY_HASH_H */

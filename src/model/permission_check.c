@@ -16,14 +16,11 @@
 #include "access/tupmacs.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
 #include "base/compat.h"
 #include "model/permission_check.h"
-
-/* Longer names of the caller are truncated in reasons. */
-#define REASON_NAME_MAX_BYTES	100
+#include "model/raw_key_filter.h"
 
 /*
  * Returns the next element of an array of inet or text without nulls.  Each
@@ -133,10 +130,8 @@ permission_check_client(const PermissionCheck *check, const Request *request)
 static char *
 format_reason(const char *format, const text *name)
 {
-	const char *data = VARDATA_ANY(name);
-	int			len = VARSIZE_ANY_EXHDR(name);
-
-	return psprintf(format, pg_mbcliplen(data, len, REASON_NAME_MAX_BYTES), data);
+	return psprintf(format, raw_key_filter_quote(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name),
+												 QUOTE_MAX_BYTES));
 }
 
 /* Returns the reason if one of the required permissions is missing. */
@@ -153,7 +148,7 @@ missing_permission(const Permissions *permissions, ArrayType *required)
 	for (int i = 0; i < n; i++, name = next_element(name))
 	{
 		if (!patterns_match(permissions->custom_permissions, (const text *) name))
-			return format_reason("permission \"%.*s\" is missing", (const text *) name);
+			return format_reason("permission \"%s\" is missing", (const text *) name);
 	}
 
 	return NULL;
@@ -167,11 +162,11 @@ permission_check_request(const PermissionCheck *check, const Request *request)
 
 	if (request->model != NULL &&
 		!patterns_allow(permissions->allowed_models, request->model))
-		return format_reason("model \"%.*s\" is not allowed", request->model);
+		return format_reason("model \"%s\" is not allowed", request->model);
 
 	if (request->endpoint != NULL &&
 		!patterns_allow(permissions->allowed_endpoints, request->endpoint))
-		return format_reason("endpoint \"%.*s\" is not allowed", request->endpoint);
+		return format_reason("endpoint \"%s\" is not allowed", request->endpoint);
 
 	if (request->required_permissions != NULL && !permissions->is_admin)
 	{

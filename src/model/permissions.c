@@ -16,7 +16,7 @@
 #include "utils/builtins.h"
 
 #include "base/compat.h"
-#include "base/json_document.h"
+#include "model/json_document.h"
 #include "model/permissions.h"
 #include "model/preset.h"
 

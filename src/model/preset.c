@@ -16,6 +16,7 @@
 
 #include "base/compat.h"
 #include "model/preset.h"
+#include "model/raw_key_filter.h"
 
 /* Returns the document of the preset with this name, as jsonb.  Raises 22023. */
 Datum
@@ -37,6 +38,8 @@ preset_find(const Preset *presets, int npresets, const text *name)
 
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown preset \"%s\"", text_to_cstring(name)),
+			 errmsg("unknown preset \"%s\"",
+					raw_key_filter_quote(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name),
+										 QUOTE_MAX_BYTES)),
 			 errhint("Presets are %s.", known.data)));
 }

@@ -14,7 +14,7 @@
 
 #include "fmgr.h"
 
-#include "base/json_document.h"
+#include "model/json_document.h"
 #include "model/preset.h"
 #include "model/rate_limits.h"
 

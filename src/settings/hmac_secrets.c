@@ -31,7 +31,7 @@
 #include "storage/fd.h"
 
 #include "base/compat.h"
-#include "model/key_config.h"
+#include "model/key_hash.h"
 #include "settings/hmac_secrets.h"
 
 #define FILE_MAX_SIZE	32768
@@ -39,8 +39,6 @@
 StaticAssertDecl(offsetof(HmacSecret, value.data) - offsetof(HmacSecret, value) == VARHDRSZ &&
 					 offsetof(HmacSecret, value) % sizeof(int32) == 0,
 				 "the value must be laid out as a bytea");
-StaticAssertDecl(HMAC_SECRET_NAME_MAX_LEN == HMAC_SECRET_NAME_MAX_CHARS,
-				 "apikeys_data.key must accept the names of all secrets");
 
 /* Identifies a version of the file without reading it. */
 typedef struct FileStamp
@@ -75,26 +73,6 @@ wipe(SecretSet *set)
 
 /* ------------------------------------------------------------ the parser */
 
-static bool
-is_name_char(char c)
-{
-	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-		   (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
-}
-
-static bool
-is_name(const char *text, size_t len)
-{
-	if (len < 1 || len > HMAC_SECRET_NAME_MAX_LEN)
-		return false;
-	for (size_t i = 0; i < len; i++)
-	{
-		if (!is_name_char(text[i]))
-			return false;
-	}
-	return true;
-}
-
 /*
  * May a text be a secret?  Spaces at its ends are probably accidental, and a
  * control character suggests a file of another kind.
@@ -123,7 +101,7 @@ parse_line(SecretSet *set, int number, const char *line, size_t len)
 	size_t		text_len = colon ? len - name_len - 1 : 0;
 	HmacSecret *secret = &set->secrets[set->n];
 
-	if (!is_name(line, name_len) || !is_secret(text, text_len))
+	if (!key_hash_is_secret_name(line, name_len) || !is_secret(text, text_len))
 		snprintf(reason, sizeof(reason), "Line %d is not of the form \"name:secret\".", number);
 	else if (text_len < HMAC_SECRET_MIN_LEN || text_len > HMAC_SECRET_MAX_LEN)
 		snprintf(reason, sizeof(reason), "The secret in line %d does not have %d to %d bytes.",

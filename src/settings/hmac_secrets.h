@@ -10,8 +10,9 @@
 #ifndef APIKEYS_SETTINGS_HMAC_SECRETS_H
 #define APIKEYS_SETTINGS_HMAC_SECRETS_H
 
+#include "model/key_hash.h"
+
 #define HMAC_SECRETS_MAX			16	/* per file; an unknown key costs that many hashes */
-#define HMAC_SECRET_NAME_MAX_LEN 63
 #define HMAC_SECRET_MIN_LEN		16
 #define HMAC_SECRET_MAX_LEN		255
 

@@ -22,7 +22,7 @@ static Statement find_budget = {
 	.sql = "SELECT i.name, i.max_cost, i.spent, i.remaining, b.created_at,"
 	" i.period_started_at, i.period_ends_at, b.xmin"
 	" FROM apikeys_data.budget b"
-	" JOIN apikeys.budget_info i ON i.id OPERATOR(pg_catalog.=) b.id"
+	" JOIN apikeys_data.budget_info i ON i.id OPERATOR(pg_catalog.=) b.id"
 	" WHERE b.id OPERATOR(pg_catalog.=) $1",
 	STATEMENT_ARGS(UUIDOID)
 };
@@ -43,14 +43,18 @@ static Statement lock_budget_for_share = {
 };
 
 static Statement budget_info = {
-	.sql = "SELECT i FROM apikeys.budget_info i WHERE i.id OPERATOR(pg_catalog.=) $1",
+	.sql = "SELECT i FROM apikeys_data.budget_info i WHERE i.id OPERATOR(pg_catalog.=) $1",
 	STATEMENT_ARGS(UUIDOID)
 };
 
-static Statement budget_keys = {
-	.sql = "SELECT FROM apikeys_data.key k"
-	" WHERE k.budget_id OPERATOR(pg_catalog.=) $1 LIMIT 1",
-	STATEMENT_ARGS(UUIDOID)
+/* Those that are neither revoked nor expired, as status_at() says. */
+static Statement live_budget_keys = {
+	.sql = "SELECT FROM ONLY apikeys_data.key k"
+	" WHERE k.budget_id OPERATOR(pg_catalog.=) $1"
+	" AND k.revoked_at IS NULL"
+	" AND (k.expires_at IS NULL OR k.expires_at OPERATOR(pg_catalog.>=) $2)"
+	" LIMIT 1",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
 };
 
 static Statement insert_budget = {
@@ -84,16 +88,23 @@ static Statement update_budget = {
 };
 
 /*
- * Rows of budget_period are left to apikey_cleanup, so that no flush has to
+ * Keys that are revoked or expired are detached: their number is in the event,
+ * which stands for all of them.  Rows of budget_period are left to apikey_cleanup, so that no flush has to
  * wait.  Entries in the ledger are discarded when they are rolled up.
  */
 static Statement delete_budget = {
-	.sql = "WITH deleted AS (DELETE FROM apikeys_data.budget"
+	.sql = "WITH detached AS (UPDATE ONLY apikeys_data.key"
+	" SET budget_id = NULL, updated_at = $2"
+	" WHERE budget_id OPERATOR(pg_catalog.=) $1"
+	" AND (revoked_at IS NOT NULL OR expires_at OPERATOR(pg_catalog.<) $2)"
+	" RETURNING id),"
+	" deleted AS (DELETE FROM apikeys_data.budget"
 	" WHERE id OPERATOR(pg_catalog.=) $1"
 	" RETURNING id, name)"
 	" " ADD_EVENT
 	" SELECT $2, $3, 'budget_delete', NULL, pg_catalog.jsonb_build_object("
-	"'budget_id', deleted.id, 'name', deleted.name) FROM deleted",
+	"'budget_id', deleted.id, 'name', deleted.name,"
+	" 'detached_keys', (SELECT pg_catalog.count(*) FROM detached)) FROM deleted",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID)
 };
 
@@ -162,36 +173,40 @@ store_lock_budget(const pg_uuid_t *id, BudgetConfig *config)
 }
 
 /*
- * Prevents the deletion of a budget, if it exists, until the transaction ends.
- * To be called before a key is assigned to it: a transaction that deletes the
- * budget checks for keys, and cannot see ours yet.
+ * Prevents the deletion of a budget until the transaction ends; returns false
+ * if it does not exist.  To be called before a key is assigned to it: a
+ * transaction that deletes the budget checks for keys, and cannot see ours yet.
  */
-void
+bool
 store_lock_budget_for_share(const pg_uuid_t *id)
 {
 	StoreScope	scope;
+	bool		found;
 
 	store_open(&scope);
-	store_write(&lock_budget_for_share, (Datum[]) {UUIDPGetDatum(id)}, NULL);
+	found = store_write(&lock_budget_for_share, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
 	store_close(&scope);
+
+	return found;
 }
 
-/* Returns the row of apikeys.budget_info of an existing budget. */
+/* Returns the row of apikeys_data.budget_info of an existing budget. */
 Datum
 store_budget_info(const pg_uuid_t *id)
 {
 	return store_read_info(&budget_info, "budget_info", id);
 }
 
-/* Is any key, of whatever status, assigned to a budget? */
+/* Is any key assigned to a budget that is neither revoked nor expired at now? */
 bool
-store_budget_has_keys(const pg_uuid_t *id)
+store_budget_has_live_keys(const pg_uuid_t *id, TimestampTz now)
 {
 	StoreScope	scope;
 	bool		found;
 
 	store_open(&scope);
-	found = store_read_latest(&budget_keys, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
+	found = store_read_latest(&live_budget_keys,
+							  (Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now)}, NULL) > 0;
 	store_close(&scope);
 
 	return found;
@@ -232,7 +247,7 @@ store_update_budget(const pg_uuid_t *id, const BudgetConfig *config, TimestampTz
 	write_budget(&update_budget, id, config, now);
 }
 
-/* Deletes a locked budget. */
+/* Deletes a locked budget, and detaches keys that are revoked or expired at now. */
 void
 store_delete_budget(const pg_uuid_t *id, TimestampTz now)
 {

@@ -32,9 +32,9 @@ typedef struct BudgetRow
 
 extern bool store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved);
 extern bool store_lock_budget(const pg_uuid_t *id, BudgetConfig *config);
-extern void store_lock_budget_for_share(const pg_uuid_t *id);
+extern bool store_lock_budget_for_share(const pg_uuid_t *id);
 extern Datum store_budget_info(const pg_uuid_t *id);
-extern bool store_budget_has_keys(const pg_uuid_t *id);
+extern bool store_budget_has_live_keys(const pg_uuid_t *id, TimestampTz now);
 extern void store_insert_budget(const pg_uuid_t *id, const BudgetConfig *config,
 								TimestampTz now);
 extern void store_update_budget(const pg_uuid_t *id, const BudgetConfig *config,

@@ -52,6 +52,7 @@ static Statement views_to_grant = {
 	" AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
 	" AND d.deptype OPERATOR(pg_catalog.=) 'e'"
 	" AND c.relkind OPERATOR(pg_catalog.=) 'v'"
+	" AND n.nspname OPERATOR(pg_catalog.=) 'apikeys'"
 	" AND c.relname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($2)",
 	STATEMENT_ARGS(OIDOID, TEXTARRAYOID)
 };

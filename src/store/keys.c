@@ -45,7 +45,7 @@ static Statement find_candidates = {
 };
 
 static Statement key_info = {
-	.sql = "SELECT i FROM apikeys.info i WHERE i.id OPERATOR(pg_catalog.=) $1",
+	.sql = "SELECT i FROM apikeys_data.key_info i WHERE i.id OPERATOR(pg_catalog.=) $1",
 	STATEMENT_ARGS(UUIDOID)
 };
 
@@ -54,6 +54,12 @@ static Statement lock_key = {
 	" FROM ONLY apikeys_data.key k"
 	" WHERE k.id OPERATOR(pg_catalog.=) $1"
 	" FOR UPDATE",
+	STATEMENT_ARGS(UUIDOID)
+};
+
+static Statement key_hash = {
+	.sql = "SELECT k.key_hash FROM ONLY apikeys_data.key k"
+	" WHERE k.id OPERATOR(pg_catalog.=) $1",
 	STATEMENT_ARGS(UUIDOID)
 };
 
@@ -266,11 +272,11 @@ store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row, int
 	return found;
 }
 
-/* Returns the row of apikeys.info of a key that exists. */
+/* Returns the row of apikeys_data.key_info of a key that exists. */
 Datum
 store_key_info(const pg_uuid_t *id)
 {
-	return store_read_info(&key_info, "info", id);
+	return store_read_info(&key_info, "key_info", id);
 }
 
 /*
@@ -290,6 +296,24 @@ store_lock_key(const pg_uuid_t *id, KeyRow *row)
 	store_close(&scope);
 
 	return found;
+}
+
+/* Returns the hash of a locked key, palloc'd. */
+bytea *
+store_key_hash(const pg_uuid_t *id)
+{
+	StoreScope	scope;
+	Datum		hash;
+	bool		isnull;
+
+	store_open(&scope);
+	if (store_read_latest(&key_hash, (Datum[]) {UUIDPGetDatum(id)}, NULL) != 1)
+		elog(ERROR, "a locked key has no row");
+	hash = SPI_datumTransfer(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull),
+							 false, -1);
+	store_close(&scope);
+
+	return DatumGetByteaPP(hash);
 }
 
 /*

@@ -83,6 +83,7 @@ extern bool store_find_key(const KeyCandidate *candidates, int ncandidates, KeyR
 						   int *candidate);
 extern Datum store_key_info(const pg_uuid_t *id);
 extern bool store_lock_key(const pg_uuid_t *id, KeyRow *row);
+extern bytea *store_key_hash(const pg_uuid_t *id);
 extern bool store_insert_key(const NewKey *key, bool imported,
 							 const KeyConfig *config, TimestampTz now);
 extern void store_rotate_key(const pg_uuid_t *id, const PredecessorExpiry *predecessor,

@@ -268,7 +268,7 @@ store_read_info(Statement *statement, const char *view, const pg_uuid_t *id)
 
 	store_open(&scope);
 	if (store_read_latest(statement, (Datum[]) {UUIDPGetDatum(id)}, NULL) != 1)
-		elog(ERROR, "apikeys.%s has no row for what exists", view);
+		elog(ERROR, "apikeys_data.%s has no row for what exists", view);
 	info = SPI_datumTransfer(SPI_getbinval(SPI_tuptable->vals[0],
 										   SPI_tuptable->tupdesc, 1, &isnull),
 							 false, -1);

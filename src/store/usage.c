@@ -98,7 +98,7 @@ static Statement add_usage = {
 static Statement read_usage = {
 	.sql = "SELECT i.total_requests, i.total_tokens, i.total_cost,"
 	" i.requests_today, i.tokens_today, i.cost_today, i.last_used_at"
-	" FROM apikeys.info i WHERE i.id OPERATOR(pg_catalog.=) $1",
+	" FROM apikeys_data.key_info i WHERE i.id OPERATOR(pg_catalog.=) $1",
 	STATEMENT_ARGS(UUIDOID)
 };
 

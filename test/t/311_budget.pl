@@ -170,7 +170,8 @@ my $ask = "SELECT code FROM apikey_verify('nothing-key')";
 my $asker = $node->background_psql('postgres');
 my $maker = $node->background_psql('postgres');
 $node->safe_psql('postgres', qq{
-	SELECT apikey_import(digest('nothing-key', 'sha256'), 'nothing', '...', budget_id => '$no_budget')});
+	SELECT apikey_import(digest('nothing-key', 'sha256'), 'nothing', '...');
+	UPDATE apikeys_data.key SET budget_id = '$no_budget' WHERE name = 'nothing'});
 $asker->query_safe(q{SET lock_timeout = '10s'});
 is($asker->query_safe($ask), 'VALID', 'no budget: read');
 $maker->query_safe('BEGIN; LOCK TABLE apikeys_data.budget');

@@ -160,7 +160,7 @@ ok(fingerprint() ne $before, 'a change is seen');
 $node->safe_psql('postgres', 'REVOKE SELECT ON apikeys.stats FROM nora');
 is(fingerprint(), $before, 'and that it has been undone');
 
-# Tables, directly.  Max may use the schema, so it is the table that refuses.
+# Tables, directly.  Nobody may use their schema.
 foreach my $table (qw(key event budget usage usage_day usage_entry budget_period cache_invalidation))
 {
 	refused("SELECT from $table", 'mallory', $denied, "SELECT * FROM apikeys_data.$table");

@@ -13,12 +13,12 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 
-#include "base/json_document.h"
+#include "model/json_document.h"
+#include "model/raw_key_filter.h"
 
 /* 2^53 - 1: the largest integer that every reader of JSON represents exactly */
 #define INTEGER_MAX			INT64CONST(9007199254740991)
@@ -36,9 +36,9 @@ raise_unknown_member(const JsonDocument *document, const JsonbValue *key)
 
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown member \"%.*s\" in %s",
-					pg_mbcliplen(key->val.string.val, key->val.string.len, NAMEDATALEN),
-					key->val.string.val, document->name),
+			 errmsg("unknown member \"%s\" in %s",
+					raw_key_filter_quote(key->val.string.val, key->val.string.len, NAMEDATALEN),
+					document->name),
 			 errhint("Members are %s.", known.data)));
 }
 
@@ -154,7 +154,9 @@ json_document_parse_string(const JsonDocument *document, const JsonDocumentMembe
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for \"%s\" in %s", member->name, document->name),
-				 errdetail("Its type says: %s.", error->message)));
+				 errdetail("Its type says: %s.",
+						   raw_key_filter_quote(error->message, strlen(error->message),
+												QUOTE_MAX_BYTES))));
 	}
 	PG_END_TRY();
 

@@ -7,8 +7,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef APIKEYS_BASE_JSON_DOCUMENT_H
-#define APIKEYS_BASE_JSON_DOCUMENT_H
+#ifndef APIKEYS_MODEL_JSON_DOCUMENT_H
+#define APIKEYS_MODEL_JSON_DOCUMENT_H
 
 #include "utils/jsonb.h"
 
@@ -41,4 +41,4 @@ extern int64 json_document_parse_integer(const JsonDocument *document, const Jso
 extern Datum json_document_parse_string(const JsonDocument *document, const JsonDocumentMember *member,
 										Oid type, const JsonbValue *json);
 
-#endif							/* APIKEYS_BASE_JSON_DOCUMENT_H */
+#endif							/* APIKEYS_MODEL_JSON_DOCUMENT_H */
