@@ -106,9 +106,9 @@ count_invalidation(Datum arg, Oid relid)
  * what pg_restore --disable-triggers does at its end.
  */
 static bool
-has_enabled_triggers(Oid relid)
+has_enabled_triggers(const char *table)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
+	Relation	rel = store_open_table(table);
 	int			ntriggers = 0;
 
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
@@ -149,7 +149,7 @@ reset_cache(void)
 	invalidation_oid = store_relation_oid("cache_invalidation");
 	key_oid = store_relation_oid("key");
 	budget_oid = store_relation_oid("budget");
-	triggers_enabled = has_enabled_triggers(key_oid) && has_enabled_triggers(budget_oid);
+	triggers_enabled = has_enabled_triggers("key") && has_enabled_triggers("budget");
 
 	ctl.keysize = KEY_HASH_LEN;
 	ctl.entrysize = sizeof(CachedKey);
@@ -330,7 +330,7 @@ key_cache_read(const KeyCandidate *candidates, int ncandidates)
 	memset(&transient.budget, 0, sizeof(transient.budget));
 	memcpy(transient.hash, VARDATA_ANY(candidates[transient.candidate].hash), KEY_HASH_LEN);
 	parse_limits(&transient);
-	if (max_entries > 0 && key_cache_is_cacheable() && generation == cache_generation &&
+	if (max_entries > 0 && key_cache_is_cacheable() && key_cache_is_current() &&
 		!transient.row.own &&
 		transient.row.tuple->t_len <= MAX_ROW_SIZE)
 		return cache_transient();
@@ -368,6 +368,13 @@ uint64
 key_cache_generation(void)
 {
 	return generation;
+}
+
+/* Is no change known that came since the last key_cache_begin()? */
+bool
+key_cache_is_current(void)
+{
+	return generation == cache_generation;
 }
 
 /*

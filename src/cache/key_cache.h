@@ -48,5 +48,6 @@ extern void key_cache_make_permission_check(CachedKey *key);
 extern MemoryContext key_cache_memory(void);
 extern uint64 key_cache_generation(void);
 extern bool key_cache_is_cacheable(void);
+extern bool key_cache_is_current(void);
 
 #endif							/* APIKEYS_CACHE_KEY_CACHE_H */

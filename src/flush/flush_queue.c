@@ -23,11 +23,11 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
-#include "postmaster/bgworker.h"
 #include "storage/lwlock.h"
 
 #include "base/shmem.h"
 #include "flush/flush_queue.h"
+#include "flush/worker_registration.h"
 #include "live/counters.h"
 #include "live/flush_problems.h"
 #include "live/missing_secrets.h"
@@ -214,10 +214,7 @@ flush_queue_clear_overflow(void)
 	return overflowed;
 }
 
-/*
- * Does the launcher run MAX_WORKERS flush workers?  The caller holds the
- * lock.
- */
+/* Does the launcher run MAX_WORKERS flush workers?  The lock is held. */
 static bool
 has_max_workers(FlushQueue *queue, TimestampTz now)
 {
@@ -231,9 +228,7 @@ has_max_workers(FlushQueue *queue, TimestampTz now)
 	return shmem_preloaded() && nworkers >= MAX_WORKERS;
 }
 
-/*
- * Claims a database for a new flush worker; false if it cannot have one now.
- */
+/* Claims a database for a new flush worker; false if it cannot have one now. */
 static bool
 claim_database(FlushQueue *queue, Oid database, TimestampTz until)
 {
@@ -411,9 +406,7 @@ void
 flush_queue_start(Oid database, int64 delay_ms)
 {
 	FlushQueue *queue = attached_queue();
-	BackgroundWorker worker = {0};
 
-	StaticAssertDecl(sizeof(delay_ms) <= sizeof(worker.bgw_extra), "the delay is passed there");
 	Assert(IsUnderPostmaster && !RecoveryInProgress());
 	Assert(delay_ms >= 0);
 
@@ -422,17 +415,7 @@ flush_queue_start(Oid database, int64 delay_ms)
 													delay_ms + WORKER_LIFE_MS)))
 		return;
 
-	strlcpy(worker.bgw_name, "apikeys flush worker", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "apikeys flush worker", BGW_MAXLEN);
-	strlcpy(worker.bgw_library_name, "apikeys", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "apikeys_flush_worker_main", BGW_MAXLEN);
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_main_arg = ObjectIdGetDatum(database);
-	memcpy(worker.bgw_extra, &delay_ms, sizeof(delay_ms));
-
-	if (RegisterDynamicBackgroundWorker(&worker, NULL))
+	if (worker_registration_register(database, delay_ms))
 		counters_add(COUNT_WORKERS_STARTED, 1);
 	else
 	{
@@ -456,12 +439,10 @@ flush_queue_start_sleeping(void)
 
 	ndatabases = flush_queue_list(databases);
 	for (int i = 0; i < ndatabases; i++)
-	{
 		if (databases[i].database == MyDatabaseId)
 			flush_queue_start(MyDatabaseId,
 							  Max(guc_flush_interval,
 								  (databases[i].due_at - GetCurrentTimestamp()) / 1000));
-	}
 }
 
 /* Reports pending data of this database to whatever starts flush workers. */

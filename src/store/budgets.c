@@ -13,7 +13,6 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
-#include "utils/snapmgr.h"
 
 #include "store/budgets.h"
 #include "store/spi.h"
@@ -117,16 +116,14 @@ bool
 store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved)
 {
 	StoreScope	scope;
-	Snapshot	snapshot = GetLatestSnapshot();
+	MemoryContext caller = CurrentMemoryContext;
 	Datum		values[8];
 	bool		nulls[8];
 	bool		found;
 
-	if (saved != NULL)
-		saved_snapshot_take(saved, snapshot);
-
 	store_open(&scope);
-	found = store_read_at(&find_budget, (Datum[]) {UUIDPGetDatum(id)}, NULL, snapshot) > 0;
+	found = store_read_latest_saved(&find_budget, (Datum[]) {UUIDPGetDatum(id)}, NULL,
+									saved, caller) > 0;
 	if (found)
 	{
 		Assert(SPI_tuptable->tupdesc->natts == lengthof(values));

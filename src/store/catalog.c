@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
@@ -20,6 +21,15 @@
 
 #include "store/catalog.h"
 
+/* Raises 42P01 for a table in schema apikeys_data, which may just have been dropped. */
+void
+store_undefined_table(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("relation \"apikeys_data.%s\" does not exist", name)));
+}
+
 /* Returns the oid of a table in schema apikeys_data.  Raises 42P01. */
 Oid
 store_relation_oid(const char *name)
@@ -27,10 +37,22 @@ store_relation_oid(const char *name)
 	Oid			relid = get_relname_relid(name, get_namespace_oid("apikeys_data", false));
 
 	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation \"apikeys_data.%s\" does not exist", name)));
+		store_undefined_table(name);
 	return relid;
+}
+
+/*
+ * Opens a table in schema apikeys_data, locked for reading; to be closed by
+ * table_close().  Raises 42P01, also if it was dropped while we waited.
+ */
+Relation
+store_open_table(const char *name)
+{
+	Relation	rel = try_table_open(store_relation_oid(name), AccessShareLock);
+
+	if (rel == NULL)
+		store_undefined_table(name);
+	return rel;
 }
 
 /*

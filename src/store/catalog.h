@@ -11,8 +11,13 @@
 #define APIKEYS_STORE_CATALOG_H
 
 #include "storage/lockdefs.h"
+#include "utils/relcache.h"
 
+#include "base/compat.h"
+
+pg_noreturn extern void store_undefined_table(const char *name);
 extern Oid	store_relation_oid(const char *name);
+extern Relation store_open_table(const char *name);
 extern bool store_lock_extension(Oid extension, LOCKMODE mode, bool wait);
 
 #endif							/* APIKEYS_STORE_CATALOG_H */

@@ -17,7 +17,6 @@
 #include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "storage/procarray.h"
-#include "utils/snapmgr.h"
 
 #include "store/families.h"
 #include "store/spi.h"
@@ -54,19 +53,6 @@ static Statement find_successors = {
 };
 
 /*
- * Takes a snapshot of what is committed now, without the changes of this
- * transaction: it may yet be rolled back, and the keys it has deleted live on.
- */
-static Snapshot
-committed_snapshot(void)
-{
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-
-	snapshot->curcid = FirstCommandId;
-	return snapshot;
-}
-
-/*
  * Is a row being changed, so that its key may be usable after all, or have a
  * successor?  A row that was merely locked may seem so a little longer.
  */
@@ -86,7 +72,6 @@ store_family_states(const pg_uuid_t *ids, int nids, TimestampTz now, FamilyState
 	StoreScope	scope;
 	Datum	   *elements = palloc(nids * sizeof(Datum));
 	ArrayType  *array;
-	Snapshot	snapshot;
 	uint64		nrows;
 
 	for (int i = 0; i < nids; i++)
@@ -97,10 +82,9 @@ store_family_states(const pg_uuid_t *ids, int nids, TimestampTz now, FamilyState
 
 	store_open(&scope);
 	array = construct_array(elements, nids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
-	snapshot = committed_snapshot();
-	nrows = store_read_at(&family_states,
-						  (Datum[]) {PointerGetDatum(array), TimestampTzGetDatum(now)},
-						  NULL, snapshot);
+	nrows = store_read_committed(&family_states,
+								 (Datum[]) {PointerGetDatum(array), TimestampTzGetDatum(now)},
+								 NULL);
 	for (uint64 r = 0; r < nrows; r++)
 	{
 		Datum		row[4];
@@ -114,7 +98,6 @@ store_family_states(const pg_uuid_t *ids, int nids, TimestampTz now, FamilyState
 		else if (DatumGetBool(row[1]))
 			*state = Max(*state, FAMILY_DEAD);
 	}
-	UnregisterSnapshot(snapshot);
 	store_close(&scope);
 	pfree(elements);
 }
@@ -133,7 +116,10 @@ store_find_successors(ArrayType *ids, bool *have_successors)
 	store_open(&scope);
 	nrows = store_read_latest(&find_successors, (Datum[]) {PointerGetDatum(ids)}, NULL);
 	for (uint64 r = 0; r < nrows; r++)
-		have_successors[DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[r], SPI_tuptable->tupdesc,
-													1, &isnull)) - 1] = true;
+	{
+		Datum		ordinal = SPI_getbinval(SPI_tuptable->vals[r], SPI_tuptable->tupdesc, 1, &isnull);
+
+		have_successors[DatumGetInt64(ordinal) - 1] = true;
+	}
 	store_close(&scope);
 }

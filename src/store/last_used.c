@@ -16,8 +16,10 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 
+#include "store/catalog.h"
 #include "store/last_used.h"
 #include "store/spi.h"
 
@@ -84,7 +86,8 @@ static Statement persist_uses = {
 
 /*
  * Stores the last use of a key if the stored one is not after due_before and no
- * other transaction is storing one.  Needs a read-write transaction.
+ * other transaction is storing one, or has locked the table: the answer of a
+ * verify would be outdated after a wait.  Needs a read-write transaction.
  */
 void
 store_last_use(const pg_uuid_t *id, TimestampTz used_at, TimestampTz due_before)
@@ -94,6 +97,9 @@ store_last_use(const pg_uuid_t *id, TimestampTz used_at, TimestampTz due_before)
 	bool		isnull;
 
 	Assert(!XactReadOnly);
+
+	if (!ConditionalLockRelationOid(store_relation_oid("usage"), RowExclusiveLock))
+		return;
 
 	store_open(&scope);
 	if (store_read_latest(&last_use_is_due,

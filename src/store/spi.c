@@ -22,13 +22,20 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "store/catalog.h"
+#include "store/plan_relations.h"
 #include "store/spi.h"
 
-/* Returns the owner of apikeys_data.key, with whose rights the store works. */
+/*
+ * Returns the owner of apikeys_data.key, with whose rights the store works.
+ * Raises 42P01.
+ */
 static Oid
 table_owner(void)
 {
@@ -37,7 +44,7 @@ table_owner(void)
 	Oid			owner;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relid);
+		store_undefined_table("key");
 
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
@@ -120,11 +127,165 @@ execute(Statement *statement, Datum *values, const bool *nulls,
 	return SPI_processed;
 }
 
-/* Reads with the snapshot of the calling statement. */
-uint64
-store_read(Statement *statement, Datum *values, const bool *nulls)
+/* Is the plan that is saved the one whose relations are known? */
+static bool
+has_known_plan(const Statement *statement)
 {
-	return execute(statement, values, nulls, InvalidSnapshot, true);
+	const CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(statement->plan));
+
+	return source->is_valid && source->gplan != NULL && source->gplan->is_valid &&
+		   source->gplan->generation == statement->generation;
+}
+
+/* Plans a statement if necessary, and remembers which relations it reads. */
+static void
+look_up_relations(Statement *statement)
+{
+	CachedPlan *plan = SPI_plan_get_cached_plan(statement->plan);
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	Assert(plan != NULL);
+	list_free(statement->relations);
+	statement->relations = NIL;
+	statement->relations = plan_relations(plan);
+	statement->generation = plan->generation;
+	MemoryContextSwitchTo(old);
+	ReleaseCachedPlan(plan, CurrentResourceOwner);
+}
+
+/*
+ * Locks what a statement is going to read.  A plan that has become invalid
+ * while it waited is made anew, for which the planner locks the tables and all
+ * their indexes.
+ */
+static void
+lock_statement(Statement *statement)
+{
+	prepare(statement);
+	lock_relations(statement->relations);
+	if (!has_known_plan(statement))
+	{
+		look_up_relations(statement);
+		lock_relations(statement->relations);
+	}
+}
+
+/*
+ * Has a statement been planned since its relations were looked up?  That was
+ * after its snapshot was taken, and planning may have waited for locks.
+ */
+static bool
+was_planned_again(const Statement *statement)
+{
+	const CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(statement->plan));
+
+	return source->generation != statement->generation;
+}
+
+/*
+ * Fetches the values of the result from TOAST tables, while they are locked.
+ * Returns whether there were any.
+ */
+static bool
+detoast_result(void)
+{
+	bool		found = false;
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple  *row = &SPI_tuptable->vals[i];
+
+		if (HeapTupleHasExternal(*row))
+		{
+			*row = toast_flatten_tuple(*row, SPI_tuptable->tupdesc);
+			found = true;
+		}
+	}
+	return found;
+}
+
+/*
+ * Locks first, then the snapshot: a statement that has had to wait must not
+ * answer from before the wait.  What turns out too late to need other locks is
+ * executed once more, now that they are held.
+ *
+ * The generic plan is used whatever plan_cache_mode says: a custom one is made
+ * after the snapshot was taken.
+ *
+ * With others, what this transaction has written itself is not seen.
+ */
+static uint64
+read_after_locks(Statement *statement, Datum *values, const bool *nulls,
+				 bool others, SavedSnapshot *saved, MemoryContext context)
+{
+	int			attempts = 2;
+	uint64		processed;
+	bool		again;
+
+	do
+	{
+		Snapshot	snapshot;
+
+		lock_statement(statement);
+		snapshot = GetLatestSnapshot();
+		if (others)
+			snapshot->curcid = FirstCommandId;
+		if (saved != NULL)
+		{
+			MemoryContext old = MemoryContextSwitchTo(context);
+
+			saved_snapshot_take(saved, snapshot);
+			MemoryContextSwitchTo(old);
+		}
+		processed = execute(statement, values, nulls, snapshot, true);
+
+		again = was_planned_again(statement);
+		if (detoast_result() && attempts > 1)
+		{
+			lock_toast_of_relations(statement->relations);
+			again = true;
+		}
+	} while (again && --attempts > 0);
+
+	return processed;
+}
+
+/*
+ * Reads with the latest snapshot, whose locks end with the read, as they do for
+ * a catalog: they have a resource owner of their own.  So nobody who has
+ * verified a key, and has left the transaction open or prepared, is in the way
+ * of ALTER TABLE or TRUNCATE, behind which all others would queue.  The result
+ * must not point to TOAST.
+ */
+static uint64
+read_latest(Statement *statement, Datum *values, const bool *nulls,
+			bool others, SavedSnapshot *saved, MemoryContext context)
+{
+	ResourceOwner caller = CurrentResourceOwner;
+	ResourceOwner owner = ResourceOwnerCreate(caller, "apikeys read");
+	int			mode = plan_cache_mode;
+	uint64		processed;
+
+	PG_TRY();
+	{
+		CurrentResourceOwner = owner;
+		plan_cache_mode = PLAN_CACHE_MODE_FORCE_GENERIC_PLAN;
+		processed = read_after_locks(statement, values, nulls, others, saved, context);
+	}
+	PG_FINALLY();
+	{
+		plan_cache_mode = mode;
+		CurrentResourceOwner = caller;
+	}
+	PG_END_TRY();
+
+	/* As for a commit, but locks are released, not passed on. */
+	ResourceOwnerRelease(owner, RESOURCE_RELEASE_BEFORE_LOCKS, true, false);
+	ResourceOwnerRelease(owner, RESOURCE_RELEASE_LOCKS, false, false);
+	ResourceOwnerRelease(owner, RESOURCE_RELEASE_AFTER_LOCKS, true, false);
+	ResourceOwnerDelete(owner);
+
+	return processed;
 }
 
 /*
@@ -134,17 +295,37 @@ store_read(Statement *statement, Datum *values, const bool *nulls)
 uint64
 store_read_latest(Statement *statement, Datum *values, const bool *nulls)
 {
-	prepare(statement);			/* first, since it may wait for locks */
-	return execute(statement, values, nulls, GetLatestSnapshot(), true);
+	return read_latest(statement, values, nulls, false, NULL, NULL);
 }
 
-/* Reads with a given snapshot. */
+/* The same; its snapshot is saved in a memory context. */
 uint64
-store_read_at(Statement *statement, Datum *values, const bool *nulls, Snapshot snapshot)
+store_read_latest_saved(Statement *statement, Datum *values, const bool *nulls,
+						SavedSnapshot *saved, MemoryContext context)
 {
-	Assert(snapshot != InvalidSnapshot);
+	return read_latest(statement, values, nulls, false, saved, context);
+}
 
-	return execute(statement, values, nulls, snapshot, true);
+/*
+ * Reads what is committed now without the changes of this transaction, which
+ * may yet be rolled back.
+ */
+uint64
+store_read_committed(Statement *statement, Datum *values, const bool *nulls)
+{
+	return read_latest(statement, values, nulls, true, NULL, NULL);
+}
+
+/*
+ * Reads with the snapshot of the transaction where the isolation level has one,
+ * and else what is committed now.
+ */
+uint64
+store_read(Statement *statement, Datum *values, const bool *nulls)
+{
+	if (IsolationUsesXactSnapshot())
+		return execute(statement, values, nulls, InvalidSnapshot, true);
+	return store_read_latest(statement, values, nulls);
 }
 
 /* Writes, and makes it visible to later commands of this transaction. */

@@ -14,6 +14,7 @@
 #include "utils/uuid.h"
 
 #include "base/compat.h"
+#include "base/saved_snapshot.h"
 
 /*
  * A statement and its saved plan, which is prepared on first use in a backend.
@@ -25,6 +26,8 @@ typedef struct Statement
 	int			nargs;
 	const Oid  *argtypes;
 	SPIPlanPtr	plan;
+	List	   *relations;		/* which its generic plan reads */
+	int			generation;		/* of that plan */
 } Statement;
 
 #define STATEMENT_ARGS(...) \
@@ -43,8 +46,9 @@ extern void store_close(const StoreScope *scope);
 
 extern uint64 store_read(Statement *statement, Datum *values, const bool *nulls);
 extern uint64 store_read_latest(Statement *statement, Datum *values, const bool *nulls);
-extern uint64 store_read_at(Statement *statement, Datum *values, const bool *nulls,
-							Snapshot snapshot);
+extern uint64 store_read_latest_saved(Statement *statement, Datum *values, const bool *nulls,
+									  SavedSnapshot *saved, MemoryContext context);
+extern uint64 store_read_committed(Statement *statement, Datum *values, const bool *nulls);
 extern uint64 store_write(Statement *statement, Datum *values, const bool *nulls);
 extern uint64 store_write_durably(Statement *statement, Datum *values, const bool *nulls);
 extern uint64 store_write_silently(Statement *statement, Datum *values, const bool *nulls);

@@ -197,38 +197,11 @@ check_limits(const NullableDatum *args, AuthDecision *decision, bool spend)
 }
 
 /*
- * Checks limits and budget.  An exceeded limit determines the result even if
- * the budget is exhausted, but limits are spent only if it is not.  If both
- * reject the request, it can be retried when neither does.  Reading the
- * budget may have taken a while and then updates the time: with an outdated
- * one, limits would age what others have spent (rate_limiter.c).
+ * Finds the key, and checks its status and permissions.  The time is that of
+ * the clock once the key is found, not the start of the transaction.
  */
 static bool
-check_limits_and_budget(const NullableDatum *args, AuthDecision *decision)
-{
-	TimestampTz retry_at;
-	char	   *reason;
-
-	if (!budget_is_exhausted(decision->key, &decision->now, &reason, &retry_at))
-		return check_limits(args, decision, true);
-
-	if (check_limits(args, decision, false))
-	{
-		decision->retry_at = retry_at;
-		decide(decision, &budget_exceeded, reason);
-	}
-	else
-		decision->retry_at = Max(decision->retry_at, retry_at);
-	return false;
-}
-
-/*
- * Decides on a request with the arguments of apikey_verify, counts the
- * outcome, and spends limits if the result is valid.  The time is that of the
- * clock once the key is found, not the start of the transaction.
- */
-void
-authorize(const NullableDatum *args, AuthDecision *decision)
+check_key(const NullableDatum *args, AuthDecision *decision)
 {
 	const Outcome *outcome = &not_found;
 
@@ -238,10 +211,60 @@ authorize(const NullableDatum *args, AuthDecision *decision)
 	decision->now = GetCurrentTimestamp();
 	if (decision->key != NULL)
 		outcome = check_status(&decision->key->row, decision->now);
+	if (outcome->counter == COUNT_VALID)
+		return check_permissions(args, decision);
 
-	if (outcome->counter != COUNT_VALID ||
-		(check_permissions(args, decision) && check_limits_and_budget(args, decision)))
-		decide(decision, outcome, NULL);
+	decide(decision, outcome, NULL);
+	return false;
+}
+
+/*
+ * Checks the limits of a key whose budget is known.  An exceeded limit
+ * determines the result even if the budget is exhausted, but limits are spent
+ * only if it is not.  If both reject the request, it can be retried when
+ * neither does.  budget_reason is NULL if the budget is not exhausted.
+ */
+static void
+check_limits_and_budget(const NullableDatum *args, AuthDecision *decision,
+						const char *budget_reason, TimestampTz budget_retry_at)
+{
+	bool		within_limits = check_limits(args, decision, budget_reason == NULL);
+
+	if (budget_reason != NULL)
+		decision->retry_at = Max(decision->retry_at, budget_retry_at);
+	if (within_limits)
+		decide(decision,
+			   budget_reason != NULL ? &budget_exceeded : &by_status[KEY_STATUS_ACTIVE],
+			   budget_reason);
+}
+
+/*
+ * Decides on a request with the arguments of apikey_verify, counts the
+ * outcome, and spends limits if the result is valid.
+ *
+ * To read the budget may have to wait for a lock.  If keys have changed
+ * meanwhile, all is checked again.  That need not be repeated for ever: most
+ * often it is another key that has changed.  It updates the time as well,
+ * since with an outdated one, limits would age what others have spent
+ * (rate_limiter.c).
+ */
+void
+authorize(const NullableDatum *args, AuthDecision *decision)
+{
+	int			attempts = 5;
+	TimestampTz retry_at;
+	char	   *reason;
+
+	do
+	{
+		if (!check_key(args, decision))
+			return;
+		reason = NULL;
+		retry_at = 0;
+		budget_is_exhausted(decision->key, &decision->now, &reason, &retry_at);
+	} while (!key_cache_is_current() && --attempts > 0);
+
+	check_limits_and_budget(args, decision, reason, retry_at);
 }
 
 /*
