@@ -196,7 +196,7 @@ SELECT apikey_delete(:'id');
 SELECT * FROM test.errors($$SELECT apikey_import('sk-abcdefghijklmnopqrstuvwxyz123', 'n', 'x')$$);
 SELECT count(*) FROM apikeys_data.key WHERE name = 'n';
 
-DROP FUNCTION test.good, test.statement, test.leaks, test.members, test.wrapped, test.import;
+DROP FUNCTION test.good, test.statement, test.leaks, test.members, test.wrapped(regtype, text, text), test.import;
 SELECT apikey_budget_delete(:'budget');
 DELETE FROM apikeys_data.key WHERE name LIKE 'walk %';
 SET client_min_messages = warning;
