@@ -6,9 +6,8 @@
  * SPDX-License-Identifier: PostgreSQL
  *
  * A key that was made elsewhere has no checksum of ours, so nothing tells it
- * from other text but its hash.  Each text is hashed as a whole, and each of
- * its words, with SHA-256 and under each secret that is loaded.  What is too
- * short to be kept secret is not.
+ * from other text but its hash.  So texts are hashed, with SHA-256 and under
+ * each secret that is loaded.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,7 +24,8 @@
 #include "verify/own_key.h"
 
 #define WHITE_SPACE		" \t\n\r\f\v"
-#define SECRET_MIN_LEN	8
+/* Of descriptions and the like, what is shorter is not hashed: no good key is. */
+#define WORD_MIN_LEN	16
 
 static bool
 has_hash(const text *value, const bytea *secret, const bytea *hash)
@@ -41,15 +41,10 @@ has_hash(const text *value, const bytea *secret, const bytea *hash)
 static void
 check(const bytea *hash, const char *what, const char *data, Size len)
 {
-	text	   *value;
-	bool		found;
+	text	   *value = cstring_to_text_with_len(data, len);
+	bool		found = has_hash(value, NULL, hash);
 
 	CHECK_FOR_INTERRUPTS();
-	if (len < SECRET_MIN_LEN)
-		return;
-
-	value = cstring_to_text_with_len(data, len);
-	found = has_hash(value, NULL, hash);
 	for (int i = 0; i < hmac_secrets_count() && !found; i++)
 		found = has_hash(value, hmac_secrets_value(hmac_secrets_get(i)), hash);
 	explicit_bzero(VARDATA(value), len);
@@ -65,15 +60,19 @@ check(const bytea *hash, const char *what, const char *data, Size len)
 static void
 check_words(const bytea *hash, const char *what, const char *data, Size len)
 {
-	char	   *copy = pnstrdup(data, len);
+	char	   *copy;
 	Size		word_len;
 
+	if (len < WORD_MIN_LEN)
+		return;
+
 	check(hash, what, data, len);
+	copy = pnstrdup(data, len);
 	for (char *word = copy; *word != '\0'; word += word_len)
 	{
 		word += strspn(word, WHITE_SPACE);
 		word_len = strcspn(word, WHITE_SPACE);
-		if (word_len < len)
+		if (word_len >= WORD_MIN_LEN && word_len < len)
 			check(hash, what, word, word_len);
 	}
 	explicit_bzero(copy, len);
@@ -96,21 +95,23 @@ check_jsonb(const bytea *hash, const char *what, Jsonb *document)
 	}
 }
 
-/*
- * Raises 22023 if the value called what is, or has as a word, the key with this
- * hash.
- */
+/* Raises 22023 if the value called what is the key with this hash. */
 void
 own_key_check_text(const bytea *hash, const char *what, const text *value)
 {
 	Assert(VARSIZE_ANY_EXHDR(hash) == KEY_HASH_LEN);
-	check_words(hash, what, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
+	check(hash, what, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 }
 
-/* Does so for each text of a key's configuration. */
+/*
+ * Raises 22023 if a text of a key's configuration is, or has as a word, the key
+ * with this hash.
+ */
 void
 own_key_check_config(const bytea *hash, const KeyConfig *config)
 {
+	Assert(VARSIZE_ANY_EXHDR(hash) == KEY_HASH_LEN);
+
 	for (int member = 0; member < CONFIG_NMEMBERS; member++)
 	{
 		const char *what = key_config_member_name(member);
@@ -118,7 +119,11 @@ own_key_check_config(const bytea *hash, const KeyConfig *config)
 		if (config->nulls[member])
 			continue;
 		if (key_config_member_type(member) == TEXTOID)
-			own_key_check_text(hash, what, DatumGetTextPP(config->values[member]));
+		{
+			text	   *value = DatumGetTextPP(config->values[member]);
+
+			check_words(hash, what, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
+		}
 		else if (key_config_member_type(member) == JSONBOID)
 			check_jsonb(hash, what, DatumGetJsonbP(config->values[member]));
 	}

@@ -95,7 +95,7 @@ sub contents
 {
 	my ($dbname) = @_;
 	my @tables = split /\n/, $node->safe_psql($dbname,
-		"SELECT relname FROM pg_class WHERE relnamespace = 'apikeys'::regnamespace AND relkind IN ('r', 'p') ORDER BY 1"
+		"SELECT relname FROM pg_class WHERE relnamespace = 'apikeys_data'::regnamespace AND relkind IN ('r', 'p') ORDER BY 1"
 	);
 	my %contents;
 

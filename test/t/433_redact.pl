@@ -178,6 +178,31 @@ like(activity(), qr/\Q$masked\E.*\Q$masked\E/s, 'leader and worker show it maske
 open_gate();
 $session->quit;
 
+# A statement that waits for a table is not analyzed yet: what doc/security.md
+# says of it.
+my $locker = $node->background_psql('postgres');
+$locker->query_safe('BEGIN; LOCK TABLE one');
+foreach my $case (
+	[ 'not analyzed yet', "SELECT code FROM apikey_login('$key'), one", qr/apikey_login\('\Q$key\E'\)/ ],
+	[ 'reported by log_lock_waits', "SET log_lock_waits = on; SET deadlock_timeout = '1ms'; SELECT code FROM apikey_login('$key'), one", qr/apikey_login\('\Q$masked\E'\)/ ],
+	[ 'a parameter', "PREPARE login(text) AS SELECT code FROM apikey_login(\$1); EXECUTE login('$key'); SELECT i FROM one", qr/^SELECT i FROM one;?$/ ],
+	[ 'a statement of its own', "BEGIN; SELECT code FROM apikey_login('$key'); SELECT i FROM one; COMMIT", qr/^SELECT i FROM one;?$/ ])
+{
+	my ($name, $sql, $shown) = @$case;
+	my $waiter = $node->background_psql('postgres', on_error_stop => 0);
+
+	$waiter->query_until(qr/started/, "\\echo started\n$sql;\n");
+	my $waiting = "FROM pg_stat_activity WHERE $others AND wait_event_type = 'Lock'";
+	wait_until($name, sub { $node->safe_psql('postgres', "SELECT query $waiting") =~ $shown });
+	pass("waits for a table, $name");
+	no_key($node->safe_psql('postgres', "SELECT query $waiting"), "waits for a table, $name") unless $name eq 'not analyzed yet';
+	$node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) $waiting");
+	$waiter->quit;
+}
+$locker->query_safe('COMMIT');
+$locker->quit;
+log_has('a wait', qr/still waiting for AccessShareLock/, qr/STATEMENT:  SELECT code FROM apikey_login\('\Q$masked\E'\), one/);
+
 # A syntax error, after which the session is idle.
 new_log();
 $session = $node->background_psql('postgres', on_error_stop => 0);
