@@ -56,7 +56,7 @@ typedef struct FlushQueue
 	LWLock		lock;
 	Latch	   *launcher;		/* its latch; NULL: there is none */
 	pg_atomic_uint32 has_work;	/* the launcher is to look at the slots */
-	bool		overflowed;		/* a report found no slot; lock */
+	pg_atomic_uint32 overflowed; /* a report found no slot */
 	DatabaseSlot slots[FLUSH_QUEUE_MAX_DATABASES]; /* lock */
 } FlushQueue;
 
@@ -73,6 +73,7 @@ queue_init_shared(void *address)
 
 	LWLockInitialize(&queue->lock, queue->header.tranche_id);
 	pg_atomic_init_u32(&queue->has_work, 0);
+	pg_atomic_init_u32(&queue->overflowed, 0);
 }
 
 static ShmemSegment segment = {
@@ -177,7 +178,7 @@ flush_queue_exchange_usage(Oid database, bool usage)
 		slot->usage = usage;
 	}
 	else if (usage)
-		queue->overflowed = true;
+		pg_atomic_write_u32(&queue->overflowed, 1);
 	LWLockRelease(&queue->lock);
 
 	return old;
@@ -203,15 +204,7 @@ flush_queue_add_usage(Oid database)
 bool
 flush_queue_clear_overflow(void)
 {
-	FlushQueue *queue = attached_queue();
-	bool		overflowed;
-
-	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
-	overflowed = queue->overflowed;
-	queue->overflowed = false;
-	LWLockRelease(&queue->lock);
-
-	return overflowed;
+	return pg_atomic_exchange_u32(&attached_queue()->overflowed, 0) != 0;
 }
 
 /*
@@ -504,16 +497,12 @@ flush_queue_set_launcher(Latch *latch)
 bool
 flush_queue_has_work(void)
 {
-	FlushQueue *queue = attached_queue();
-
-	return pg_atomic_read_u32(&queue->has_work) != 0;
+	return pg_atomic_read_u32(&attached_queue()->has_work) != 0;
 }
 
 /* To be called before the slots are read, so that no later report is lost. */
 void
 flush_queue_clear_work(void)
 {
-	FlushQueue *queue = attached_queue();
-
-	pg_atomic_exchange_u32(&queue->has_work, 0);
+	pg_atomic_exchange_u32(&attached_queue()->has_work, 0);
 }

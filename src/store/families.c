@@ -133,7 +133,10 @@ store_find_successors(ArrayType *ids, bool *have_successors)
 	store_open(&scope);
 	nrows = store_read_latest(&find_successors, (Datum[]) {PointerGetDatum(ids)}, NULL);
 	for (uint64 r = 0; r < nrows; r++)
-		have_successors[DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[r], SPI_tuptable->tupdesc,
-													1, &isnull)) - 1] = true;
+	{
+		Datum		n = SPI_getbinval(SPI_tuptable->vals[r], SPI_tuptable->tupdesc, 1, &isnull);
+
+		have_successors[DatumGetInt64(n) - 1] = true;
+	}
 	store_close(&scope);
 }
