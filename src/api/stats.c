@@ -39,7 +39,7 @@ enum
 	STATS_NCOLUMNS
 };
 
-StaticAssertDecl(STATS_NCOLUMNS == COUNT_NCOUNTERS + 8, "each counter has a column");
+StaticAssertDecl(STATS_NCOLUMNS == COUNT_NCOUNTERS + 10, "each counter has a column");
 
 PG_FUNCTION_INFO_V1(apikeys_read_stats);
 
