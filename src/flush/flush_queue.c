@@ -159,45 +159,37 @@ find_slot(FlushQueue *queue, Oid database, bool create)
 }
 
 /*
- * Sets or clears a database's flag for usage entries to roll up; returns what
- * it was.  If it cannot be set, since there is no slot, the launcher is told
- * to look at all databases.
+ * Sets or clears a database's flag for usage entries to roll up, and returns
+ * the old one; false if there is no slot to set it in.
+ */
+bool
+flush_queue_set_usage(Oid database, bool usage, bool *old)
+{
+	FlushQueue *queue = attached_queue();
+	DatabaseSlot *slot;
+
+	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
+	slot = find_slot(queue, database, usage);
+	*old = (slot != NULL && slot->usage);
+	if (slot != NULL)
+		slot->usage = usage;
+	LWLockRelease(&queue->lock);
+
+	return slot != NULL || !usage;
+}
+
+/*
+ * Sets or clears the flag; returns what it was.  If there is no slot, the
+ * launcher is told to look at all databases.
  */
 bool
 flush_queue_exchange_usage(Oid database, bool usage)
 {
-	FlushQueue *queue = attached_queue();
-	DatabaseSlot *slot;
-	bool		old = false;
+	bool		old;
 
-	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
-	slot = find_slot(queue, database, usage);
-	if (slot != NULL)
-	{
-		old = slot->usage;
-		slot->usage = usage;
-	}
-	else if (usage)
-		pg_atomic_write_u32(&queue->overflowed, 1);
-	LWLockRelease(&queue->lock);
-
+	if (!flush_queue_set_usage(database, usage, &old))
+		pg_atomic_write_u32(&attached_queue()->overflowed, 1);
 	return old;
-}
-
-/* Sets the flag of a database; false if there is no slot for it. */
-bool
-flush_queue_add_usage(Oid database)
-{
-	FlushQueue *queue = attached_queue();
-	DatabaseSlot *slot;
-
-	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
-	slot = find_slot(queue, database, true);
-	if (slot != NULL)
-		slot->usage = true;
-	LWLockRelease(&queue->lock);
-
-	return slot != NULL;
 }
 
 /* Has a report found no slot since this was last called? */
@@ -487,10 +479,8 @@ flush_queue_wake(void)
 void
 flush_queue_set_launcher(Latch *latch)
 {
-	FlushQueue *queue = attached_queue();
-
 	Assert(MyBackendType == B_BG_WORKER);
-	queue->launcher = latch;
+	attached_queue()->launcher = latch;
 }
 
 /* Has anything been reported since flush_queue_clear_work()? */
