@@ -73,3 +73,6 @@ COMMENT ON COLUMN apikeys.stats.rows_flushed IS 'Rows that these have written.';
 COMMENT ON COLUMN apikeys.stats.flush_errors IS 'Flush workers that had an error.';
 COMMENT ON COLUMN apikeys.stats.last_flush_at IS 'When the last flush committed.';
 COMMENT ON COLUMN apikeys.stats.workers_started IS 'Flush workers that were started.';
+COMMENT ON COLUMN apikeys.stats.workers_not_started IS 'Flush workers for which there was no slot.';
+COMMENT ON COLUMN apikeys.stats.last_flush_error IS 'Last error of a flush worker.';
+COMMENT ON COLUMN apikeys.stats.last_flush_error_at IS 'When that was.';

@@ -56,7 +56,7 @@ typedef struct FlushQueue
 	LWLock		lock;
 	Latch	   *launcher;		/* its latch; NULL: there is none */
 	pg_atomic_uint32 has_work;	/* the launcher is to look at the slots */
-	bool		overflowed;		/* a report found no slot; lock */
+	pg_atomic_uint32 overflowed; /* a report found no slot */
 	DatabaseSlot slots[FLUSH_QUEUE_MAX_DATABASES]; /* lock */
 } FlushQueue;
 
@@ -73,6 +73,7 @@ queue_init_shared(void *address)
 
 	LWLockInitialize(&queue->lock, queue->header.tranche_id);
 	pg_atomic_init_u32(&queue->has_work, 0);
+	pg_atomic_init_u32(&queue->overflowed, 0);
 }
 
 static ShmemSegment segment = {
@@ -158,60 +159,44 @@ find_slot(FlushQueue *queue, Oid database, bool create)
 }
 
 /*
- * Sets or clears a database's flag for usage entries to roll up; returns what
- * it was.  If it cannot be set, since there is no slot, the launcher is told
- * to look at all databases.
+ * Sets or clears a database's flag for usage entries to roll up, and returns
+ * the old one; false if there is no slot to set it in.
+ */
+bool
+flush_queue_set_usage(Oid database, bool usage, bool *old)
+{
+	FlushQueue *queue = attached_queue();
+	DatabaseSlot *slot;
+
+	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
+	slot = find_slot(queue, database, usage);
+	*old = (slot != NULL && slot->usage);
+	if (slot != NULL)
+		slot->usage = usage;
+	LWLockRelease(&queue->lock);
+
+	return slot != NULL || !usage;
+}
+
+/*
+ * Sets or clears the flag; returns what it was.  If there is no slot, the
+ * launcher is told to look at all databases.
  */
 bool
 flush_queue_exchange_usage(Oid database, bool usage)
 {
-	FlushQueue *queue = attached_queue();
-	DatabaseSlot *slot;
-	bool		old = false;
+	bool		old;
 
-	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
-	slot = find_slot(queue, database, usage);
-	if (slot != NULL)
-	{
-		old = slot->usage;
-		slot->usage = usage;
-	}
-	else if (usage)
-		queue->overflowed = true;
-	LWLockRelease(&queue->lock);
-
+	if (!flush_queue_set_usage(database, usage, &old))
+		pg_atomic_write_u32(&attached_queue()->overflowed, 1);
 	return old;
-}
-
-/* Sets the flag of a database; false if there is no slot for it. */
-bool
-flush_queue_add_usage(Oid database)
-{
-	FlushQueue *queue = attached_queue();
-	DatabaseSlot *slot;
-
-	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
-	slot = find_slot(queue, database, true);
-	if (slot != NULL)
-		slot->usage = true;
-	LWLockRelease(&queue->lock);
-
-	return slot != NULL;
 }
 
 /* Has a report found no slot since this was last called? */
 bool
 flush_queue_clear_overflow(void)
 {
-	FlushQueue *queue = attached_queue();
-	bool		overflowed;
-
-	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
-	overflowed = queue->overflowed;
-	queue->overflowed = false;
-	LWLockRelease(&queue->lock);
-
-	return overflowed;
+	return pg_atomic_exchange_u32(&attached_queue()->overflowed, 0) != 0;
 }
 
 /* Does the launcher run MAX_WORKERS flush workers?  The lock is held. */
@@ -475,26 +460,20 @@ flush_queue_wake(void)
 void
 flush_queue_set_launcher(Latch *latch)
 {
-	FlushQueue *queue = attached_queue();
-
 	Assert(MyBackendType == B_BG_WORKER);
-	queue->launcher = latch;
+	attached_queue()->launcher = latch;
 }
 
 /* Has anything been reported since flush_queue_clear_work()? */
 bool
 flush_queue_has_work(void)
 {
-	FlushQueue *queue = attached_queue();
-
-	return pg_atomic_read_u32(&queue->has_work) != 0;
+	return pg_atomic_read_u32(&attached_queue()->has_work) != 0;
 }
 
 /* To be called before the slots are read, so that no later report is lost. */
 void
 flush_queue_clear_work(void)
 {
-	FlushQueue *queue = attached_queue();
-
-	pg_atomic_exchange_u32(&queue->has_work, 0);
+	pg_atomic_exchange_u32(&attached_queue()->has_work, 0);
 }

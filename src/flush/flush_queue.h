@@ -25,7 +25,7 @@ extern void flush_queue_wake(void);
 /* for those that start flush workers */
 extern void flush_queue_set_launcher(Latch *latch);
 extern bool flush_queue_has_work(void);
-extern bool flush_queue_add_usage(Oid database);
+extern bool flush_queue_set_usage(Oid database, bool usage, bool *old);
 extern bool flush_queue_clear_overflow(void);
 extern void flush_queue_clear_work(void);
 extern int	flush_queue_list(DueDatabase *databases);

@@ -108,6 +108,7 @@ record_databases(Oid first)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	Oid			next = InvalidOid;
+	bool		was_set;
 
 	Assert(!IsTransactionState());
 	Assert(OidIsValid(first));
@@ -124,7 +125,7 @@ record_databases(Oid first)
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
 		if (database->datallowconn && !database->datistemplate &&
-			!flush_queue_add_usage(database->oid))
+			!flush_queue_set_usage(database->oid, true, &was_set))
 			next = database->oid;
 	}
 	systable_endscan(scan);

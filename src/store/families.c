@@ -117,9 +117,9 @@ store_find_successors(ArrayType *ids, bool *have_successors)
 	nrows = store_read_latest(&find_successors, (Datum[]) {PointerGetDatum(ids)}, NULL);
 	for (uint64 r = 0; r < nrows; r++)
 	{
-		Datum		ordinal = SPI_getbinval(SPI_tuptable->vals[r], SPI_tuptable->tupdesc, 1, &isnull);
+		Datum		n = SPI_getbinval(SPI_tuptable->vals[r], SPI_tuptable->tupdesc, 1, &isnull);
 
-		have_successors[DatumGetInt64(ordinal) - 1] = true;
+		have_successors[DatumGetInt64(n) - 1] = true;
 	}
 	store_close(&scope);
 }

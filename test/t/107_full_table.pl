@@ -120,5 +120,16 @@ is($node->psql('postgres', sprintf $take, 8, 'greedy'), 0, 'half of the slots');
 like($stderr, qr/53400:.*HINT:  .*max_tracked_keys.*max_concurrent_requests/s, 'not one more');
 is($node->psql('postgres', sprintf $take, 8, 'modest'), 0, 'the other half is there for another key');
 
+# Slots that have timed out go to whoever needs them.
+$node->safe_psql('postgres', q{
+	SELECT apikey_import(digest('late-key', 'sha256'), 'late', 'late', rate_limits => '{"max_concurrent_requests": 8}')});
+isnt($node->psql('postgres', sprintf $take, 1, 'late'), 0, 'all are taken');
+$node->append_conf('postgresql.conf', "apikeys.slot_timeout = '1s'");
+$node->reload;
+wait_for($node, 'postgres', q{SELECT current_setting('apikeys.slot_timeout') = '1s'}, 'the timeout is short');
+my $taken = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
+wait_for($node, 'postgres', "SELECT clock_timestamp() > '$taken'::timestamptz + interval '1 s'", '... and over');
+is($node->psql('postgres', sprintf $take, 1, 'late'), 0, 'another key gets a slot');
+is($node->psql('postgres', sprintf $take, 7, 'late'), 0, '... and as many as it may');
 $node->stop;
 done_testing();

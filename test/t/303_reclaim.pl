@@ -63,6 +63,15 @@ sub delete_directly
 		sprintf q{DELETE FROM apikeys_data.key WHERE name = ANY ('{%s}')}, join ',', @$names);
 }
 
+# Nobody looks for the dead where nobody has found any in the last second.
+sub pause_is_over
+{
+	my $from = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
+
+	$node->poll_query_until('postgres', "SELECT clock_timestamp() > '$from'::timestamptz + interval '1 s'")
+	  or die 'time stands still';
+}
+
 # Empties the table: after a crash there is nothing in it.
 sub clear
 {
@@ -138,7 +147,7 @@ is(try_verify('new'), '53400', '... refuses another, again');
 is(stats($node, 'entries_used, entries_free, entries_limited, entries_other_databases, refused, reclaimed'),
 	"$size|0|$size|0|2|$reclaimed", '... and apikeys.stats says why');
 $node->safe_psql('postgres', sprintf 'UPDATE apikeys_data.key SET enabled = false WHERE name = %s', q{'more 2'});
-wait_until('the pause is over', sub { $node->safe_psql('postgres', 'SELECT pg_sleep(1.1)'); 1 });
+pause_is_over();
 is(try_verify('new'), '53400', 'a key that is disabled is alive');
 $node->safe_psql('postgres', sprintf 'UPDATE apikeys_data.key SET enabled = true WHERE name = %s', q{'more 2'});
 $node->safe_psql('postgres', sprintf 'SELECT apikey_delete(%s)', id_of('more 1'));
@@ -151,6 +160,7 @@ is(used($_), 1, "$_: its window is as it was") foreach @more[1 .. $size - 1];
 my $deleted = q{DELETE FROM apikeys_data.key WHERE name LIKE 'more %'};
 my $session = $node->background_psql('postgres');
 $session->query_safe("BEGIN; $deleted");
+pause_is_over();
 is($session->query_safe(q{
 	DO $$
 	BEGIN
@@ -159,7 +169,7 @@ is($session->query_safe(q{
 	EXCEPTION WHEN configuration_limit_exceeded THEN
 		NULL;
 	END $$}), '', 'a transaction that has deleted keys gains nothing');
-$node->safe_psql('postgres', 'SELECT pg_sleep(1.1)');
+pause_is_over();
 is(try_verify('newer'), '53400', '... and others gain nothing by it');
 $session->query_safe('ROLLBACK');
 is(used($_), 1, "$_: its window is as it was") foreach @more[1 .. $size - 1];
@@ -167,13 +177,13 @@ $session->quit;
 
 # Nor does one that is prepared, before it commits
 $node->safe_psql('postgres', "BEGIN; $deleted AND name = 'more 2'; PREPARE TRANSACTION 'p'");
-$node->safe_psql('postgres', 'SELECT pg_sleep(1.1)');
+pause_is_over();
 is(try_verify('newer'), '53400', 'prepared: refused');
 $node->safe_psql('postgres', "ROLLBACK PREPARED 'p'");
 is(used('more 2'), 1, 'prepared and rolled back: the window is as it was');
 $node->safe_psql('postgres', "BEGIN; $deleted AND name = 'more 2'; PREPARE TRANSACTION 'p'");
 $node->safe_psql('postgres', "COMMIT PREPARED 'p'");
-$node->safe_psql('postgres', 'SELECT pg_sleep(1.1)');
+pause_is_over();
 is(try_verify('newer'), 'VALID', 'prepared and committed: there is space');
 
 # A key that only its own transaction sees is alive, also if that is prepared
@@ -188,7 +198,7 @@ is(try_verify($_), 'VALID', "$_ is used") foreach @more[0 .. $size - 2];
 is(try_verify("more $size"), '53400', 'the entry of an unseen key is not taken');
 $session->query_safe(q{PREPARE TRANSACTION 'q'});
 $session->quit;
-$node->safe_psql('postgres', 'SELECT pg_sleep(1.1)');
+pause_is_over();
 is(try_verify("more $size"), '53400', '... prepared');
 $node->restart;
 is(try_verify("more $size"), '53400', '... after a restart');
@@ -196,7 +206,7 @@ $node->safe_psql('postgres', "COMMIT PREPARED 'q'");
 is($node->safe_psql('postgres', "SELECT code FROM apikey_verify('$key') UNION ALL SELECT code FROM apikey_verify('$key')"),
 	"VALID\nRATE_LIMITED", 'it has passed twice, as often as it may');
 delete_directly(['more 1']);
-$node->safe_psql('postgres', 'SELECT pg_sleep(1.1)');
+pause_is_over();
 is(try_verify("more $size"), 'VALID', 'there is space again');
 
 # A key expires while a transaction rotates it.
@@ -268,7 +278,7 @@ is(try_verify($_, node => $standby), 'VALID', "standby: $_ is used") foreach @mo
 is(try_verify('new', node => $standby), '53400', 'standby: full');
 delete_directly(\@more);
 $node->wait_for_catchup($standby);
-$standby->safe_psql('postgres', 'SELECT pg_sleep(1.1)');
+pause_is_over();
 is(try_verify('new', node => $standby), 'VALID', 'standby: there is space again');
 $standby->stop;
 
@@ -287,4 +297,63 @@ wait_until('other database: it has made room', sub { try_verify('new') eq 'VALID
 is(stats($node, 'flush_errors'), 0, 'no flush has failed');
 
 $node->stop;
+
+# ------------------------------------------------------- one partition
+
+# Ids whose hash, if it had no seed, would put them into the same one of two
+# partitions: nobody can choose his keys so that they fill one.  The hash of a
+# database and an id is hash_bytes() of the server.
+sub rotate_left
+{
+	my ($x, $n) = @_;
+	return (($x << $n) | ($x >> (32 - $n))) & 0xffffffff;
+}
+
+sub hash_bytes
+{
+	my ($bytes) = @_;
+	my $length = length $bytes;
+	my ($x, $y, $z) = (0x9e3779b9 + $length + 3923095) x 3;
+
+	while (length $bytes >= 12)
+	{
+		my @words = unpack 'L3', substr $bytes, 0, 12, '';
+		$_ = ($_ + shift @words) & 0xffffffff foreach $x, $y, $z;
+		foreach my $n (4, 6, 8, 16, 19, 4)
+		{
+			$x = (($x - $z) & 0xffffffff) ^ rotate_left($z, $n);
+			$z = ($z + $y) & 0xffffffff;
+			($x, $y, $z) = ($y, $z, $x);
+		}
+	}
+	my @words = unpack 'L*', $bytes;    # one or two
+	$_ = ($_ + (shift(@words) // 0)) & 0xffffffff foreach $x, $y;
+	foreach my $n (14, 11, 25, 16, 4, 14, 24)
+	{
+		$z = (($z ^ $y) - rotate_left($y, $n)) & 0xffffffff;
+		($x, $y, $z) = ($y, $z, $x);
+	}
+	return $y;
+}
+
+my $seeded = start_node('seeded', 'apikeys.max_tracked_keys = 2048', 'apikeys.last_used_throttle = -1');
+my $known = '0123456789abcdef0123456789abcdef';
+is($seeded->safe_psql('postgres', "SELECT uuid_hash('$known')"),
+	unpack('l', pack 'L', hash_bytes(pack 'H*', $known)), 'control: the hash of the server');
+
+my $database = pack 'L', $seeded->safe_psql('postgres', 'SELECT oid FROM pg_database WHERE datname = current_database()');
+my @ids = grep { hash_bytes($database . pack 'H*', $_) % 2 == 0 }
+  map { sprintf '%08x%08x%08x%08x', map { int rand 2**32 } 1 .. 4 } 1 .. 2400;
+cmp_ok(scalar @ids, '>', 1100, 'control: more than a partition holds');
+$seeded->safe_psql('postgres', sprintf q{
+	INSERT INTO apikeys_data.key (id, root_id, key_hash, key_prefix, name, rate_limits)
+	SELECT i, i, digest(i::text, 'sha256'), 'x', 'x', '{"requests_per_day": 1}'
+	FROM unnest('{%s}'::uuid[]) i}, join ',', @ids[0 .. 1099]);
+is($seeded->safe_psql('postgres', q{
+		SELECT count(*) FROM apikeys_data.key k, LATERAL apikey_verify(k.id::text) v WHERE v.valid}),
+	1100, 'none is refused');
+$seeded->restart;
+is(stats($seeded, 'entries_limited'), 1100, 'all are there after a restart');
+
+$seeded->stop;
 done_testing();
