@@ -14,9 +14,10 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_database.h"
@@ -96,16 +97,19 @@ start_due_workers(TimestampTz now)
 }
 
 /*
- * Marks databases as having usage entries, in the order of their oids, from
- * one on: some may be left from before the server started.  Returns the one
- * for which the queue has no slot, where to go on once it has, or InvalidOid.
+ * Marks databases as having usage entries, those with an oid from first on:
+ * some may be left from before the server started.  Returns the lowest for
+ * which the queue has no slot, where to go on once it has, or InvalidOid.
+ *
+ * Without an index: no process has loaded those of the shared catalogs before
+ * the first has connected to a database.
  */
 static Oid
 record_databases(Oid first)
 {
 	ScanKeyData key;
 	Relation	rel;
-	SysScanDesc scan;
+	TableScanDesc scan;
 	HeapTuple	tuple;
 	Oid			next = InvalidOid;
 	bool		was_set;
@@ -119,16 +123,17 @@ record_databases(Oid first)
 	ScanKeyInit(&key, Anum_pg_database_oid, BTGreaterEqualStrategyNumber, F_OIDGE,
 				ObjectIdGetDatum(first));
 	rel = table_open(DatabaseRelationId, AccessShareLock);
-	scan = systable_beginscan(rel, DatabaseOidIndexId, true, NULL, 1, &key);
-	while (!OidIsValid(next) && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	scan = table_beginscan_catalog(rel, 1, &key);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
 		if (database->datallowconn && !database->datistemplate &&
-			!flush_queue_set_usage(database->oid, true, &was_set))
+			!flush_queue_set_usage(database->oid, true, &was_set) &&
+			(!OidIsValid(next) || database->oid < next))
 			next = database->oid;
 	}
-	systable_endscan(scan);
+	table_endscan(scan);
 	table_close(rel, AccessShareLock);
 	CommitTransactionCommand();
 

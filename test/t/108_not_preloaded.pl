@@ -43,6 +43,40 @@ if ($node->pg_version >= 17)
 	is(stored_use($node, 'postgres', 'used'), '', 'last use is not written in the call');
 	$node->safe_psql('postgres', 'SELECT apikey_flush()');
 	isnt(stored_use($node, 'postgres', 'used'), '', 'but by apikey_flush()');
+
+	# A database that lets no flush worker in for a while loses nothing.
+	$node->append_conf('postgresql.conf', "apikeys.flush_interval = '10ms'\napikeys.last_used_throttle = 0");
+	$node->reload;
+	$node->safe_psql('postgres', 'CREATE DATABASE closed');
+	add_extension($node, 'closed');
+	add_keys($node, 'closed', qw(before during after));
+	$node->safe_psql('closed', q{SELECT count(apikey_update(id, '{"rate_limits": {"requests_per_day": 1000000}}')::text) FROM apikeys_data.key});
+	my $holder = $node->background_psql('closed');
+	my $used = 'SELECT used FROM apikeys_data.key k, apikey_limits(k.id) l ORDER BY k.name';
+	$holder->query_safe(q{SELECT code FROM apikey_verify('before-key')});
+	wait_until('a flush worker has come', sub { stored_use($node, 'closed', 'before') ne '' });
+	$node->safe_psql('postgres', 'ALTER DATABASE closed ALLOW_CONNECTIONS false');
+	is($holder->query_safe(q{SELECT code FROM apikey_verify('during-key')}), 'VALID', 'a closed database: verify works');
+	ok($node->wait_for_log(qr/FATAL: .*"closed" is not currently accepting connections/, $log_before),
+		'a closed database: a flush worker cannot connect');
+	is($holder->query_safe($used), "0\n1\n1", 'a closed database: the windows are kept');
+	is($holder->query_safe(q{SELECT last_used_at IS NOT NULL FROM apikeys.info WHERE name = 'during'}), 't',
+		'a closed database: the use is kept');
+	$node->safe_psql('postgres', 'ALTER DATABASE closed ALLOW_CONNECTIONS true');
+	wait_until('opened, it is flushed', sub {
+		$holder->query_safe(q{SELECT code FROM apikey_verify('before-key')});
+		return stored_use($node, 'closed', 'during') ne '';
+	});
+	is($holder->query_safe("SELECT total_requests FROM apikeys.info WHERE name = 'during'"), 0, 'opened, it is flushed');
+
+	# What belongs to one that was dropped goes with the next flush of another.
+	$node->safe_psql('postgres', 'ALTER DATABASE closed ALLOW_CONNECTIONS false');
+	$holder->query_safe(q{SELECT code FROM apikey_verify('after-key')});
+	cmp_ok(stats($node, 'pending'), '>', 0, 'a use is pending');
+	$holder->quit;
+	$node->safe_psql('postgres', 'DROP DATABASE closed');
+	verify($node, 'postgres', 'old');
+	wait_for($node, 'postgres', 'SELECT pending = 0 FROM apikeys.stats', 'the database dropped, it is removed');
 	$node->stop;
 	done_testing();
 	exit;

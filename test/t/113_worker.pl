@@ -21,6 +21,18 @@ add_keys($node, 'postgres', 'key');
 my $launcher = q{FROM pg_stat_activity WHERE backend_type = 'apikeys launcher'};
 my $flush_worker = q{FROM pg_stat_activity WHERE backend_type = 'apikeys flush worker'};
 
+# It starts before anybody has connected to a database, when the server has no
+# cache of its catalogs.
+$node->stop;
+my $log_start = -s $node->logfile;
+$node->start;
+wait_until('the launcher is there', sub { `ps -A -o args=` =~ /^postgres: ${\$node->name}: apikeys launcher/m });
+wait_until('some intervals have gone by', do {
+	my $looks = 0;
+	sub { return ++$looks > 20 }
+});
+is(count_in_log($node, qr/FATAL|background worker "apikeys launcher"/, $log_start), 0, 'it starts before anybody has connected');
+
 # The launcher
 wait_for($node, 'postgres', "SELECT count(*) = 1 $launcher", 'there is a launcher');
 is($node->safe_psql('postgres', "SELECT datid IS NULL, datname IS NULL, application_name $launcher"),

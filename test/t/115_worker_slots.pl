@@ -50,14 +50,14 @@ my $pid = wait_until('a flush worker waits', sub {
 		q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'apikeys flush worker' AND wait_event_type = 'Lock'});
 	return $found ne '' && kill('STOP', $found) && $found;
 });
-is(stats($node, 'workers_not_started'), 0, 'no worker has been missing so far');
 
-my $log = -s $node->logfile;
+# The start of the server, where all databases are looked at, may have missed a
+# slot as well.
 verify($node, 'postgres', 'key');
 $node->safe_psql('postgres', "SELECT apikey_record_usage(${\id_of('key')}, 1, 1)");
 fail_to_start();
-is(count_in_log($node, $no_worker, $log), 1, 'no slot for a flush worker: the log says so, once');
-is(count_in_log($node, qr/HINT: .*max_worker_processes/, $log), 1, 'and what to do');
+is(count_in_log($node, $no_worker), 1, 'no slot for a flush worker: the log says so, once');
+is(count_in_log($node, qr/HINT: .*max_worker_processes/), 1, 'and what to do');
 is(stored_use($node, 'postgres', 'key'), '', 'nothing is persisted');
 is($node->safe_psql('postgres', q{SELECT total_requests, last_used_at IS NOT NULL FROM apikeys.info WHERE name = 'key'}),
 	'1|t', 'nothing is lost');
@@ -73,14 +73,14 @@ kill 'CONT', $pid;
 wait_for($node, 'postgres', "SELECT count(*) = 1 FROM apikeys_data.usage WHERE key_id = ${\id_of('later')}",
 	'a slot is free: it is persisted');
 wait_for($node, 'postgres', 'SELECT pending = 0 FROM apikeys.stats', 'so is all else');
-is(count_in_log($node, $no_worker, $log), 1, 'the log has said it once');
+is(count_in_log($node, $no_worker), 1, 'the log has said it once');
 $holder->quit;
 
 # Not even the launcher finds a slot.
 $node->append_conf('postgresql.conf', 'max_worker_processes = 1');
 $node->stop;
 with_clock($node, sub { $node->start });
-$log = -s $node->logfile;
+my $log = -s $node->logfile;
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'apikeys%'}), 0,
 	'control: there is no launcher');
 is(count_in_log($node, $no_launcher, $log), 0, 'with nothing pending, nothing is said');
