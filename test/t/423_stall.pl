@@ -71,7 +71,7 @@ sub state_of
 my $reader = $node->background_psql('postgres', extra_params => [ '-U', 'rita' ]);
 $reader->query_safe('BEGIN');
 $reader->query_safe("SELECT count(*) FROM $_")
-  foreach my @views = split /\n/, $node->safe_psql('postgres', sprintf $relations, 'c.oid::regclass', "has_schema_privilege('rita', relnamespace, 'USAGE')");
+  foreach my @views = split /\n/, $node->safe_psql('postgres', sprintf $relations, 'c.oid::regclass', "relkind = 'v' AND relnamespace = 'apikeys'::regnamespace");
 $reader->query_safe('SELECT * FROM ' . $_)
   foreach 'apikey_list()', 'apikey_count()', 'apikey_events()', sprintf('apikey_get((SELECT id FROM apikeys.info WHERE name = %s))', q('test'));
 
