@@ -16,7 +16,6 @@
 #include "access/htup_details.h"
 #include "access/transam.h"
 #include "catalog/pg_type.h"
-#include "storage/procarray.h"
 
 #include "store/families.h"
 #include "store/spi.h"
@@ -53,13 +52,15 @@ static Statement find_successors = {
 };
 
 /*
- * Is a row being changed, so that its key may be usable after all, or have a
- * successor?  A row that was merely locked may seem so a little longer.
+ * Was a row being changed when the snapshot was taken, so that its key may be
+ * usable after all, or have a successor?  Whether it is now does not matter:
+ * the change may have been committed since, unseen.  A row that was merely
+ * locked seems changed while a transaction runs that is older than the lock.
  */
 static bool
-is_being_changed(TransactionId xmax)
+was_being_changed(TransactionId xmax, const SavedSnapshot *snapshot)
 {
-	return TransactionIdIsValid(xmax) && TransactionIdIsInProgress(xmax);
+	return TransactionIdIsValid(xmax) && !TransactionIdPrecedes(xmax, snapshot->xmin);
 }
 
 /*
@@ -72,6 +73,7 @@ store_family_states(const pg_uuid_t *ids, int nids, TimestampTz now, FamilyState
 	StoreScope	scope;
 	Datum	   *elements = palloc(nids * sizeof(Datum));
 	ArrayType  *array;
+	SavedSnapshot snapshot;
 	uint64		nrows;
 
 	for (int i = 0; i < nids; i++)
@@ -84,7 +86,7 @@ store_family_states(const pg_uuid_t *ids, int nids, TimestampTz now, FamilyState
 	array = construct_array(elements, nids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
 	nrows = store_read_committed(&family_states,
 								 (Datum[]) {PointerGetDatum(array), TimestampTzGetDatum(now)},
-								 NULL);
+								 NULL, &snapshot);
 	for (uint64 r = 0; r < nrows; r++)
 	{
 		Datum		row[4];
@@ -93,7 +95,7 @@ store_family_states(const pg_uuid_t *ids, int nids, TimestampTz now, FamilyState
 
 		heap_deform_tuple(SPI_tuptable->vals[r], SPI_tuptable->tupdesc, row, nulls);
 		state = &states[DatumGetInt64(row[0]) - 1];
-		if (DatumGetBool(row[2]) || is_being_changed(DatumGetTransactionId(row[3])))
+		if (DatumGetBool(row[2]) || was_being_changed(DatumGetTransactionId(row[3]), &snapshot))
 			*state = FAMILY_LIVE;
 		else if (DatumGetBool(row[1]))
 			*state = Max(*state, FAMILY_DEAD);

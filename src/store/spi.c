@@ -308,12 +308,13 @@ store_read_latest_saved(Statement *statement, Datum *values, const bool *nulls,
 
 /*
  * Reads what is committed now without the changes of this transaction, which
- * may yet be rolled back.
+ * may yet be rolled back.  Saves the snapshot in the current memory context.
  */
 uint64
-store_read_committed(Statement *statement, Datum *values, const bool *nulls)
+store_read_committed(Statement *statement, Datum *values, const bool *nulls,
+					 SavedSnapshot *saved)
 {
-	return read_latest(statement, values, nulls, true, NULL, NULL);
+	return read_latest(statement, values, nulls, true, saved, CurrentMemoryContext);
 }
 
 /*
