@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * grants.c
- *	  Grants access: three levels, each including the one below, and statistics.
+ *	  Grants access: levels, each including those below it.
  *
  * SPDX-License-Identifier: PostgreSQL
  *

@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 
+use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -222,6 +223,42 @@ foreach my $source (sort keys %sources)
 		like($stderr, qr/ERROR:  42501/, "$test: and no more");
 	}
 }
+
+# Who may not read the tables may not dump them; doc/operations.md says what
+# it takes.
+$node->safe_psql('postgres', 'CREATE ROLE dumper LOGIN; CREATE DATABASE owned OWNER dumper');
+$node->safe_psql('owned', 'CREATE EXTENSION apikeys CASCADE; SELECT count(*) FROM apikey_generate($$owned$$)');
+my @dump = ('pg_dump', '--username=dumper', '--file', $node->basedir . '/owned.dump', 'owned');
+$node->command_fails_like([@dump], qr/permission denied for (?:schema|table)/, 'the owner of the database: no right on the tables');
+$node->safe_psql('owned', q{
+	GRANT USAGE ON SCHEMA apikeys, apikeys_data TO dumper;
+	GRANT SELECT ON ALL TABLES IN SCHEMA apikeys_data TO dumper});
+$node->command_fails_like([@dump], qr/permission denied for sequence/, 'with the tables alone: none on the sequences');
+$node->safe_psql('owned', 'GRANT SELECT ON ALL SEQUENCES IN SCHEMA apikeys_data TO dumper');
+$node->command_ok([@dump], 'with both');
+like(slurp_file($node->basedir . '/owned.dump'), qr/^COPY apikeys_data\.key .*\n.*\towned\t/m, 'the key is in the dump');
+$node->safe_psql('owned', q{
+	REVOKE ALL ON ALL SEQUENCES IN SCHEMA apikeys_data FROM dumper;
+	REVOKE ALL ON ALL TABLES IN SCHEMA apikeys_data FROM dumper;
+	REVOKE ALL ON SCHEMA apikeys, apikeys_data FROM dumper;
+	GRANT pg_read_all_data TO dumper});
+$node->command_ok([@dump], 'or as a member of pg_read_all_data');
+
+# Into a database where the extension stands in another schema come the rows,
+# and of the rights those on views alone.
+$node->safe_psql('postgres', 'CREATE DATABASE moved');
+$node->safe_psql('moved', 'CREATE SCHEMA ext; CREATE EXTENSION pgcrypto; CREATE EXTENSION apikeys SCHEMA ext');
+$node->command_ok([ 'pg_dump', '--file', $node->basedir . '/moved.dump', 'from_public' ], 'pg_dump');
+my $errors = '';
+IPC::Run::run([ 'psql', '-Xq', '-h', $node->host, '-p', $node->port, '-f', $node->basedir . '/moved.dump', 'moved' ],
+	'>', \my $ignored, '2>', \$errors);
+like($errors, qr/function public\.apikey_verify\(.*\) does not exist/, 'another schema: GRANT on a function fails');
+is($node->safe_psql('moved', 'SELECT count(*) FROM apikeys_data.key'),
+	$node->safe_psql('from_public', q{SELECT count(*) FROM apikeys_data.key}), 'another schema: the rows are there');
+my $rights = q{SELECT has_table_privilege('app', 'apikeys.info', 'SELECT'), has_function_privilege('app', 'ext.apikey_get(uuid)', 'EXECUTE')};
+is($node->safe_psql('moved', $rights), 't|f', 'another schema: the rights on functions are not');
+$node->safe_psql('moved', q{SET search_path = ext; SELECT apikey_grant('app', 'read')});
+is($node->safe_psql('moved', $rights), 't|t', 'another schema: they are to be granted again');
 
 $node->stop;
 done_testing();

@@ -524,9 +524,10 @@ in_vain('NOTIFY of his own makes no event', 'mallory', '', qq{NOTIFY "$channel",
 						SELECT c.relname, c.relacl, c.relowner FROM pg_class c WHERE c.relnamespace IN ('apikeys'::regnamespace, 'apikeys_data'::regnamespace)
 						UNION ALL
 						SELECT n.nspname, n.nspacl, n.nspowner FROM pg_namespace n WHERE n.nspname IN ('apikeys', 'apikeys_data'))
-		SELECT count(DISTINCT o.name) > 60, string_agg(o.name, ' ') FILTER (WHERE a.grantee NOT IN (o.owner, 'pg_monitor'::regrole))
+		SELECT count(DISTINCT o.name) > 60, string_agg(o.name, ' ') FILTER (WHERE a.grantee NOT IN (o.owner, 'pg_monitor'::regrole)),
+			   string_agg(o.name, ' ' ORDER BY o.name) FILTER (WHERE a.grantee = 'pg_monitor'::regrole)
 		FROM object o LEFT JOIN LATERAL aclexplode(o.acl) a ON true}),
-		't|', 'default privileges of the owner give no right on what apikeys makes');
+		't||apikeys apikeys.read_stats() stats', 'default privileges of the owner give no right on what apikeys makes');
 	$node->safe_psql('postgres', "DROP DATABASE $db");
 }
 
