@@ -107,10 +107,7 @@ StaticAssertDecl(sizeof(cut_mark) <= RAW_KEY_MAX_LEN,
 static char known[MAX_KNOWN_KEYS][KEY_REDACTED_LEN];
 static int	nknown = 0;
 
-/*
- * What is known about the statement of the client, until MessageContext is
- * reset.
- */
+/* About the statement of the client, until MessageContext is reset. */
 static struct
 {
 	const char *text;			/* NULL: nothing is known */
@@ -387,10 +384,7 @@ find_key(const char *text, Size len, Size from, KeyMatch *match)
 	}
 }
 
-/*
- * Returns a copy of a text in which keys are masked; match is the first of
- * them.
- */
+/* Returns a text with all keys masked; match is the first of them. */
 static char *
 copy_redacted(MemoryContext context, const char *text, Size len, KeyMatch match)
 {
