@@ -29,10 +29,13 @@ $node->safe_psql(
 	CREATE FUNCTION patterns(n int, bytes int) RETURNS jsonb IMMUTABLE
 	RETURN (SELECT jsonb_build_object('custom_permissions', jsonb_agg(rpad(i || '-', bytes, 'x')))
 	        FROM generate_series(1, n) i);
+	-- As many patterns as there may be; the last is x*.
+	CREATE FUNCTION long_list() RETURNS jsonb IMMUTABLE
+	RETURN jsonb_insert(patterns(999, 10), '{custom_permissions,999}', '"x*"');
 	CREATE FUNCTION names(n int, bytes int) RETURNS text[] IMMUTABLE
 	RETURN array_fill(repeat('x', bytes), ARRAY[n])});
 
-my $key = $node->safe_psql('postgres', q{SELECT raw_key FROM apikey_generate('k', permissions => '{"custom_permissions": ["x*"]}')});
+my $key = $node->safe_psql('postgres', q{SELECT raw_key FROM apikey_generate('k', permissions => long_list())});
 my $id = $node->safe_psql('postgres', q{SELECT id FROM apikey_list()});
 my $other = $node->safe_psql('postgres', q{SELECT (apikey_generate('to be changed')).id});
 my $budget = $node->safe_psql('postgres', q{SELECT apikey_budget_create('b', 1)});
