@@ -16,8 +16,8 @@
 
 #include "base/compat.h"
 #include "base/arguments.h"
-#include "base/json_document.h"
 #include "model/budget_config.h"
+#include "model/json_document.h"
 #include "store/budgets.h"
 
 PG_FUNCTION_INFO_V1(apikey_budget_create);

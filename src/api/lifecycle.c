@@ -23,9 +23,9 @@
 
 #include "base/arguments.h"
 #include "base/compat.h"
-#include "base/json_document.h"
 #include "base/secure_memory.h"
 #include "live/rate_limiter.h"
+#include "model/json_document.h"
 #include "model/key_config.h"
 #include "model/key_format.h"
 #include "model/period.h"

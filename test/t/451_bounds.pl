@@ -71,6 +71,7 @@ my %bounds = (
 		[ verify_with("required_permissions => names(101, 1)"), login_with("required_permissions => names(101, 1)"),
 		  verify_with("required_permissions => names(500000, 1)"), verify_with("required_permissions => names(100, 11000)"),
 		  verify_with("required_permissions => array_fill(NULL::text, ARRAY[101])") ] ],
+	'client_ip' => [ [ map { verify_with("client_ip => repeat('1', $_)") } 0, 39, 10_000_000 ], [] ],
 	'permission of apikey_current_has_permission' => [
 		[ "SELECT apikey_current_has_permission(repeat('x', $mb))" ],
 		[ "SELECT apikey_current_has_permission(repeat('x', $mb + 1))" ] ],
@@ -188,7 +189,7 @@ my $named = $node->safe_psql(
 	JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'apikeys'
 	CROSS JOIN LATERAL unnest(p.proargnames[1:p.pronargs], p.proargtypes::oid[]) a(name, type)
 	JOIN pg_type t ON t.oid = a.type
-	WHERE t.typlen = -1 AND t.oid <> 'inet'::regtype AND p.proname LIKE 'apikey\\_%'
+	WHERE t.typlen = -1 AND p.proname LIKE 'apikey\\_%'
 	ORDER BY 1});
 cmp_ok(scalar(split /\n/, $named), '>', 10, 'there are such arguments');
 like($arguments, qr/^\|[^|]*`$_`/m, "the page has $_") foreach split /\n/, $named;
