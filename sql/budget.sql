@@ -25,11 +25,11 @@ SELECT test.make_key('budget 1', :'pool') IS NOT NULL, test.make_key('budget 2',
        test.make_key('budget none', NULL) IS NOT NULL;
 SELECT * FROM test.verify('budget 1');
 SELECT test.spend('budget 1', 4);
-SELECT test.spend('budget 2', 5.999999999999999999999999);
+SELECT test.spend('budget 2', 5.999999999999999999);
 SELECT test.spend('budget none', 1000);
 SELECT * FROM test.verify('budget 1');
 SELECT spent, remaining FROM apikeys.budget_info;
-SELECT test.spend('budget 2', 0.000000000000000000000001);
+SELECT test.spend('budget 2', 0.000000000000000001);
 SELECT * FROM test.verify('budget 1');
 SELECT * FROM test.verify('budget 2');
 SELECT * FROM test.verify('budget none');

@@ -48,7 +48,7 @@ SELECT apikey_record_usage(:'id');
 SELECT * FROM test.usage('usage');
 SELECT apikey_record_usage(:'id', 100);
 SELECT apikey_record_usage(:'id', 23, 0.1), apikey_record_usage(:'id', 0, 0.2);
-SELECT apikey_record_usage(id => :'id', cost => 1.00000000000000000001);
+SELECT apikey_record_usage(id => :'id', cost => 1.000000000000000001);
 SELECT apikey_record_usage(cost => 0, tokens => 0, id => :'id');
 SELECT * FROM test.usage('usage');
 CALL test.roll_up();

@@ -1,14 +1,15 @@
 -- SPDX-License-Identifier: PostgreSQL
 
 -- What keys have used.  No foreign keys: their checks would lock the row of a
--- hot key.
+-- hot key.  Costs have at most 18 decimals: a sum has as many as the part that
+-- has most.
 
 CREATE TABLE apikeys_data.usage (
     key_id uuid PRIMARY KEY,
     last_used_at timestamptz,
     total_requests bigint NOT NULL DEFAULT 0 CHECK (total_requests >= 0),
     total_tokens bigint NOT NULL DEFAULT 0 CHECK (total_tokens >= 0),
-    total_cost numeric NOT NULL DEFAULT 0 CHECK (total_cost >= 0)
+    total_cost numeric NOT NULL DEFAULT 0 CHECK (total_cost >= 0 AND scale(total_cost) <= 18)
 );
 COMMENT ON TABLE apikeys_data.usage IS 'One row per key that has been used: its last use, and rolled-up totals.';
 
@@ -23,7 +24,7 @@ CREATE TABLE apikeys_data.usage_day (
     day date,
     requests bigint NOT NULL DEFAULT 0 CHECK (requests >= 0),
     tokens bigint NOT NULL DEFAULT 0 CHECK (tokens >= 0),
-    cost numeric NOT NULL DEFAULT 0 CHECK (cost >= 0),
+    cost numeric NOT NULL DEFAULT 0 CHECK (cost >= 0 AND scale(cost) <= 18),
     PRIMARY KEY (key_id, day)
 );
 COMMENT ON TABLE apikeys_data.usage_day IS 'One row per key and UTC day: rolled-up usage.';
@@ -33,7 +34,7 @@ CREATE TABLE apikeys_data.usage_entry (
     key_id uuid NOT NULL,
     recorded_at timestamptz NOT NULL,
     tokens bigint NOT NULL CHECK (tokens >= 0),
-    cost numeric NOT NULL CHECK (cost >= 0 AND cost < 1e18),
+    cost numeric NOT NULL CHECK (cost >= 0 AND cost < 1e18 AND scale(cost) <= 18),
     budget_id uuid,
     budget_period timestamptz,
     CHECK ((budget_id IS NULL) = (budget_period IS NULL))

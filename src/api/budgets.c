@@ -17,6 +17,7 @@
 #include "base/compat.h"
 #include "base/arguments.h"
 #include "model/budget_config.h"
+#include "model/json_document.h"
 #include "store/budgets.h"
 
 PG_FUNCTION_INFO_V1(apikey_budget_create);
@@ -73,6 +74,7 @@ apikey_budget_update(PG_FUNCTION_ARGS)
 	pg_uuid_t  *id;
 
 	require_not_null(fcinfo, 1, "changes");
+	json_document_check_size("changes", PG_GETARG_DATUM(1), JSON_CHANGES_MAX_BYTES);
 	id = lock_budget(fcinfo, &config);
 	budget_config_change(&config, PG_GETARG_JSONB_P(1));
 	store_update_budget(id, &config, GetCurrentTimestamp());

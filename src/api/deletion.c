@@ -19,7 +19,10 @@
 #include "base/arguments.h"
 #include "base/compat.h"
 #include "flush/flush.h"
+#include "model/period.h"
 #include "store/keys.h"
+
+#define OLDER_THAN_MAX_YEARS	1000
 
 PG_FUNCTION_INFO_V1(apikey_delete);
 PG_FUNCTION_INFO_V1(apikey_cleanup_expired);
@@ -53,6 +56,7 @@ apikey_cleanup_expired(PG_FUNCTION_ARGS)
 	ArrayType  *ids;
 
 	require_not_null(fcinfo, 0, "older_than");
+	period_check_span("older_than", PG_GETARG_INTERVAL_P(0), OLDER_THAN_MAX_YEARS);
 	until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
 													TimestampTzGetDatum(now),
 													PG_GETARG_DATUM(0)));

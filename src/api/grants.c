@@ -44,6 +44,9 @@ typedef enum Access
 	ACCESS_NLEVELS
 } Access;
 
+/* Of what is looked up among their names. */
+#define ACCESS_NAME_MAX_BYTES	63
+
 static const char *const access_names[] = {
 	[ACCESS_VERIFY] = "verify",
 	[ACCESS_STATS] = "stats",
@@ -138,6 +141,7 @@ access_argument(FunctionCallInfo fcinfo)
 	char	   *name;
 
 	require_not_null(fcinfo, 1, "access");
+	check_size("access", PG_GETARG_DATUM(1), ACCESS_NAME_MAX_BYTES);
 	name = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	for (int i = 0; i < ACCESS_NLEVELS; i++)
 		if (strcmp(name, access_names[i]) == 0)

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -24,8 +25,10 @@
 #include "base/compat.h"
 #include "base/secure_memory.h"
 #include "live/rate_limiter.h"
+#include "model/json_document.h"
 #include "model/key_config.h"
 #include "model/key_format.h"
+#include "model/period.h"
 #include "model/rate_limits.h"
 #include "model/status.h"
 #include "settings/guc.h"
@@ -35,6 +38,7 @@
 #include "verify/own_key.h"
 
 #define ROTATED_SUFFIX		" (rotated)"
+#define GRACE_MAX_YEARS		100000
 
 StaticAssertDecl(sizeof(ROTATED_SUFFIX) <= NAME_MAX_CHARS, "the suffix must fit into a name");
 
@@ -184,13 +188,14 @@ form_result(FunctionCallInfo fcinfo, const pg_uuid_t *id, text *raw_key)
 static char *
 prefix_argument(FunctionCallInfo fcinfo, int argno)
 {
-	char	   *prefix;
+	char	   *prefix = NULL;
 
 	if (PG_ARGISNULL(argno))
 		return guc_key_prefix;
 
-	prefix = text_to_cstring(PG_GETARG_TEXT_PP(argno));
-	if (!key_format_prefix_is_valid(prefix))
+	if (toast_raw_datum_size(PG_GETARG_DATUM(argno)) - VARHDRSZ <= KEY_PREFIX_MAX_LEN)
+		prefix = text_to_cstring(PG_GETARG_TEXT_PP(argno));
+	if (prefix == NULL || !key_format_prefix_is_valid(prefix))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid key prefix"),
@@ -301,8 +306,8 @@ apikey_import(PG_FUNCTION_ARGS)
 
 	require_not_null(fcinfo, 0, "key_hash");
 	require_not_null(fcinfo, 2, "key_prefix");
-	key_config_check_hash(PG_GETARG_BYTEA_PP(0));
-	key_config_check_masked(PG_GETARG_TEXT_PP(2));
+	key_config_check_hash(PG_GETARG_DATUM(0));
+	key_config_check_masked(PG_GETARG_DATUM(2));
 
 	key.id = new_id();
 	key.hash = PG_GETARG_BYTEA_PP(0);
@@ -352,13 +357,14 @@ rotated_name(const text *name)
 	return cstring_to_text(psprintf("%.*s" ROTATED_SUFFIX, clipped_len, data));
 }
 
-/* Returns now + grace.  Raises 22023 for a negative grace. */
+/* Returns now + grace.  Raises 22023 for one that is negative or too long. */
 static TimestampTz
 grace_end(FunctionCallInfo fcinfo, int argno, TimestampTz now)
 {
 	TimestampTz end;
 
 	require_not_null(fcinfo, argno, "grace");
+	period_check_span("grace", PG_GETARG_INTERVAL_P(argno), GRACE_MAX_YEARS);
 	end = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 												  TimestampTzGetDatum(now),
 												  PG_GETARG_DATUM(argno)));
@@ -462,6 +468,7 @@ apikey_update(PG_FUNCTION_ARGS)
 	pg_uuid_t  *id;
 
 	require_not_null(fcinfo, 1, "changes");
+	json_document_check_size("changes", PG_GETARG_DATUM(1), JSON_CHANGES_MAX_BYTES);
 	id = lock_key(fcinfo, &key);
 	if (!key.nulls[KEY_REVOKED_AT])
 		raise_wrong_state("cannot update a revoked key");

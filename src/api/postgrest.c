@@ -29,9 +29,12 @@
 
 #include "base/compat.h"
 #include "base/secure_memory.h"
+#include "model/permissions.h"
 #include "settings/guc.h"
 #include "verify/authorize.h"
 #include "verify/identity.h"
+
+#define HEADERS_MAX_BYTES	262144	/* web servers take much less */
 
 /* The headers that may contain a key, in order of precedence. */
 enum
@@ -119,6 +122,11 @@ read_headers(Headers *headers)
 	headers->field = -1;
 	if (json == NULL || json[0] == '\0')
 		return;
+	if (strnlen(json, HEADERS_MAX_BYTES + 1) > HEADERS_MAX_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("request.headers is too large"),
+				 errdetail("It may have %d bytes.", HEADERS_MAX_BYTES)));
 
 	headers->lex = json_lexer((char *) json, strlen(json), GetDatabaseEncoding());
 	actions.semstate = headers;
@@ -214,7 +222,11 @@ request_path(void)
 {
 	const char *path = GetConfigOption("request.path", true, false);
 
-	return cstring_to_text(path != NULL ? path : "");
+	if (path == NULL)
+		path = "";
+
+	/* If that cuts it, it is still too long for an endpoint. */
+	return cstring_to_text_with_len(path, strnlen(path, PERMISSION_SUBJECT_MAX_BYTES + 1));
 }
 
 /*

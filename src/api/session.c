@@ -14,7 +14,9 @@
 #include "utils/builtins.h"
 #include "utils/uuid.h"
 
+#include "base/arguments.h"
 #include "base/compat.h"
+#include "model/permissions.h"
 #include "verify/identity.h"
 #include "verify/verify.h"
 
@@ -137,5 +139,9 @@ apikey_current_external_id(PG_FUNCTION_ARGS)
 Datum
 apikey_current_has_permission(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(!PG_ARGISNULL(0) && identity_has_permission(PG_GETARG_TEXT_PP(0)));
+	if (PG_ARGISNULL(0))
+		PG_RETURN_BOOL(false);
+
+	check_size("permission", PG_GETARG_DATUM(0), PERMISSION_SUBJECT_MAX_BYTES);
+	PG_RETURN_BOOL(identity_has_permission(PG_GETARG_TEXT_PP(0)));
 }

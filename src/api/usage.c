@@ -68,7 +68,7 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 	require_not_null(fcinfo, 2, "cost");
 	id = PG_GETARG_UUID_P(0);
 	tokens = PG_GETARG_INT64(1);
-	cost = PG_GETARG_NUMERIC(2);
+	cost = round_amount(PG_GETARG_NUMERIC(2));
 
 	if (tokens < 0)
 		ereport(ERROR,

@@ -9,11 +9,13 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "utils/builtins.h"
 
 #include "base/arguments.h"
 
 #define AMOUNT_LIMIT	INT64CONST(1000000000000000000) /* 10^18; also in the CHECKs */
+#define AMOUNT_MAX_DECIMALS	18	/* also in the CHECKs */
 
 /* Raises 22023 for a null argument. */
 void
@@ -25,6 +27,22 @@ require_not_null(FunctionCallInfo fcinfo, int argno, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must not be null", name)));
+}
+
+/*
+ * Raises 22023 for a value of variable length that is too large.  It is not
+ * detoasted for that.
+ */
+void
+check_size(const char *what, Datum value, Size max_bytes)
+{
+	if (toast_raw_datum_size(value) - VARHDRSZ <= max_bytes)
+		return;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s is too large", what),
+			 errdetail("It may have %zu bytes.", max_bytes)));
 }
 
 /* The hint, within ereport(), of errors for want of shared memory. */
@@ -46,9 +64,32 @@ raise_key_not_found(const pg_uuid_t *id)
 														   UUIDPGetDatum(id))))));
 }
 
+/* Has an amount no more decimals than are stored? */
+static bool
+has_few_decimals(Numeric amount)
+{
+	return numeric_is_nan(amount) || numeric_is_inf(amount) ||
+		   DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(amount))) <= AMOUNT_MAX_DECIMALS;
+}
+
 /*
- * Raises 22023 unless an amount is finite, not negative and below AMOUNT_LIMIT.
- * A numeric may have 131,072 digits, and the sum of two such overflows.
+ * Rounds an amount to the decimals that are stored.  Sums have as many decimals
+ * as the one among their parts that has most.
+ */
+Numeric
+round_amount(Numeric amount)
+{
+	if (has_few_decimals(amount))
+		return amount;
+
+	return DatumGetNumeric(DirectFunctionCall2(numeric_round, NumericGetDatum(amount),
+											   Int32GetDatum(AMOUNT_MAX_DECIMALS)));
+}
+
+/*
+ * Raises 22023 unless an amount is finite, not negative, below AMOUNT_LIMIT,
+ * and rounded.  A numeric may have 131,072 digits, and the sum of two such
+ * overflows.
  */
 void
 check_nonnegative_amount(const char *what, Numeric amount)
@@ -67,4 +108,8 @@ check_nonnegative_amount(const char *what, Numeric amount)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be less than " INT64_FORMAT, what, AMOUNT_LIMIT)));
+	if (!has_few_decimals(amount))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must have at most %d decimals", what, AMOUNT_MAX_DECIMALS)));
 }

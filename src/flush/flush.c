@@ -225,8 +225,11 @@ flush_remove_keys(ArrayType *ids)
 	store_find_successors(ids, have_successors);
 	enlarge_outcomes(n);
 	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		add_outcome(&(KeyUse){*DatumGetUUIDP(elements[i]), 0},
 					have_successors[i] ? OUTCOME_KEY_GONE : OUTCOME_FAMILY_GONE);
+	}
 }
 
 /* Persists up to FLUSH_BATCH uses; returns how many rows were written. */

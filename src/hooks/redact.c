@@ -10,8 +10,11 @@
  * out of memory, during exit, or in a critical section.  So keys are masked in
  * place, with an asterisk per character: that allocates nothing, cannot fail,
  * takes no lock, reads no catalog and raises no message that would call the
- * hook again; and positions in the text stay right.  It takes time linear in
- * the length of the message: see key_scan.c.
+ * hook again; and positions in the text stay right.
+ *
+ * No more than the first REDACT_MAX_LEN bytes of a field or of the statement
+ * are searched and logged, since the hook cannot be interrupted; the rest is
+ * cut off.
  *
  * The server allows the hook no change of an ErrorData but to turn its output
  * off.  Ours is safe on 15, 17 and 18, because it only overwrites bytes of
@@ -29,9 +32,9 @@
  * MessageContext, as the text of a query does: until the next message from
  * the client, before which the server resets debug_query_string
  * (PostgresMain, also after an error).  Code that has measured the text and
- * then copies it, as parallel CREATE INDEX and VACUUM do, finds its length
- * unchanged.  There is at most one copy per message from the client.  Where
- * none can be made (no memory, a critical section, a process without
+ * then copies it, as parallel CREATE INDEX and VACUUM do, may read as many
+ * bytes of the copy.  There is at most one copy per message from the client.
+ * Where none can be made (no memory, a critical section, a process without
  * clients), hide_stmt omits the statement.
  *
  * Fragments.  The server cuts keys: its scanner takes gw-7Ab... without
@@ -39,10 +42,7 @@
  * case, contexts are truncated.  No checksum finds these, but the statement
  * has the whole key.  So the redacted parts of the first few keys of the
  * statement, and of the message itself, which has the text of dynamic SQL,
- * are searched for in the message as well, if that is short.  Those of the
- * statement are remembered while its masked copy is in place; if that were
- * too long, the worst case is that a fragment of another statement's key is
- * masked.
+ * are searched for in the message as well, if that is short.
  *
  * pg_stat_activity, from which the postmaster also takes "Failed process was
  * running".  Only the backend itself writes its entry, so keys are masked in
@@ -54,13 +54,20 @@
  *
  * Other libraries.  Hooks that are called after ours get a masked text of what
  * is analyzed and of utility statements, which pg_stat_statements stores as it
- * is.  The parse tree has been made from the original.
+ * is.  The parse tree has been made from the original.  They find statements
+ * by their position in that text and some parse it again, so it is neither cut
+ * nor searched in part only, but in steps between which interrupts are served.
+ *
+ * A text of many statements is passed with each of them.  Searching it each
+ * time would take time quadratic in its length, so what was found out about the
+ * statement of the client is remembered until the next message.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "executor/executor.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "parser/analyze.h"
 #include "tcop/tcopprot.h"
@@ -81,13 +88,32 @@
 #define MAX_KNOWN_KEYS	8
 #define FRAGMENTS_MAX_TEXT	8192
 
+/* How much of a field, and of the statement, is logged. */
+#define REDACT_MAX_LEN	(1024 * 1024)
+
+/* How much is searched: a key that starts in what is logged ends in it. */
+#define REDACT_SEARCH_LEN	(REDACT_MAX_LEN + RAW_KEY_MAX_LEN)
+
+/* How much is searched between two looks at interrupts; a few ms at worst. */
+#define REDACT_STEP_LEN	(64 * 1024)
+
+/* Is put where a text is cut. */
+static const char cut_mark[] = "... (cut)";
+
+StaticAssertDecl(sizeof(cut_mark) <= RAW_KEY_MAX_LEN,
+				 "the mark must fit in place of what is cut off");
+
 /* The redacted parts of the keys of the statement. */
 static char known[MAX_KNOWN_KEYS][KEY_REDACTED_LEN];
 static int	nknown = 0;
-static const char *masked_statement = NULL;
 
-/* debug_query_string, if it has been searched and contains no key. */
-static const char *clean_query = NULL;
+/* About the statement of the client, until MessageContext is reset. */
+static struct
+{
+	const char *text;			/* NULL: nothing is known */
+	const char *redacted;		/* for other hooks: text if there is no key in it */
+	const char *logged;			/* the copy that has replaced debug_query_string */
+} statement;
 
 static emit_log_hook_type prev_emit_log_hook = NULL;
 static post_parse_analyze_hook_type prev_post_parse_analyze_hook = NULL;
@@ -144,15 +170,14 @@ remember_key(const char *text, const KeyMatch *match)
 		memcpy(known[nknown++], text + match->redact_from, KEY_REDACTED_LEN);
 }
 
-/* Remembers the keys of a statement; match is the first of them. */
+/* Remembers the first keys of a text. */
 static void
-remember_keys(const char *query, Size len, KeyMatch match)
+remember_keys(const char *text, Size len)
 {
-	nknown = 0;
-	do
-		remember_key(query, &match);
-	while (nknown < MAX_KNOWN_KEYS &&
-		   key_scan_find(query, len, match.end, &match));
+	KeyMatch	match = {0};
+
+	while (nknown < MAX_KNOWN_KEYS && key_scan_find(text, len, match.end, &match))
+		remember_key(text, &match);
 }
 
 static void
@@ -160,57 +185,131 @@ clear_known_keys(void)
 {
 	explicit_bzero(known, sizeof(known));
 	nknown = 0;
-	masked_statement = NULL;
+}
+
+/* Callback of MessageContext: the text and its copies have been freed. */
+static void
+clear_statement(void *arg)
+{
+	memset(&statement, 0, sizeof(statement));
+	clear_known_keys();
+}
+
+/*
+ * Starts to remember what is found out about a text, if it is the statement of
+ * the client.  Returns whether it is.
+ */
+static bool
+begin_statement(const char *text)
+{
+	static MemoryContextCallback callback = {.func = clear_statement};
+
+	if (MessageContext == NULL)
+		return false;
+	if (text == statement.text)
+		return true;
+	if (text != debug_query_string)
+		return false;
+
+	if (statement.text == NULL)
+		MemoryContextRegisterResetCallback(MessageContext, &callback);
+	memset(&statement, 0, sizeof(statement));
+	statement.text = text;
+	return true;
+}
+
+/* Masks the keys in a text, and remembers them. */
+static void
+mask_keys(char *text, Size len)
+{
+	KeyMatch	match = {0};
+
+	while (key_scan_find(text, len, match.end, &match))
+	{
+		remember_key(text, &match);
+		key_scan_redact(text, &match);
+	}
+}
+
+/*
+ * Masks the keys in a text, and remembers them; cuts a text that is too long,
+ * and returns whether it did.
+ */
+static bool
+mask_and_cut(char *text, Size len)
+{
+	Size		searched = Min(len, REDACT_SEARCH_LEN);
+
+	mask_keys(text, searched);
+	if (len <= REDACT_SEARCH_LEN)
+		return false;
+
+	strcpy(text + pg_mbcliplen(text, searched, REDACT_MAX_LEN), cut_mark);
+	return true;
+}
+
+/*
+ * Returns a copy of the statement for the log, or NULL.  Beyond the cut it is
+ * as long as the original, but not initialized.
+ */
+static const char *
+copy_for_log(const char *query, Size len)
+{
+	char	   *copy = NULL;
+
+	if (MessageContext != NULL && CritSectionCount == 0)
+		copy = MemoryContextAllocExtended(MessageContext, len + 1,
+										  MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
+	if (copy == NULL)
+		return NULL;
+
+	memcpy(copy, query, Min(len, REDACT_SEARCH_LEN));
+	copy[Min(len, REDACT_SEARCH_LEN)] = '\0';
+	mask_and_cut(copy, len);
+	return copy;
 }
 
 /*
  * Replaces the statement to be logged with a masked copy, if there is a key in
- * it.  Raises no error.
+ * it or if it is too long.  Raises no error.
  */
 static void
 redact_statement(ErrorData *edata)
 {
 	const char *query = debug_query_string;
-	char	   *masked = NULL;
+	const char *copy;
 	KeyMatch	match;
-	Size		len = query != NULL ? strlen(query) : 0;
+	Size		len;
+	Size		searched;
 
-	if (!key_scan_find(query, len, 0, &match))
+	if (query != NULL && query == statement.logged)
+		return;
+	if (nknown > 0)
+		clear_known_keys();
+	if (query == NULL)
+		return;
+
+	len = strlen(query);
+	searched = Min(len, REDACT_SEARCH_LEN);
+	if (len == searched &&
+		(query == statement.redacted || !key_scan_find(query, len, 0, &match)))
 	{
-		if (nknown > 0 && (query == NULL || query != masked_statement))
-			clear_known_keys();
+		if (begin_statement(query))
+			statement.redacted = query;
 		return;
 	}
 
-	remember_keys(query, len, match);
 	redact_activity(query);
-
-	if (MessageContext != NULL && CritSectionCount == 0)
-		masked = MemoryContextAllocExtended(MessageContext, len + 1,
-											MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
-	if (masked == NULL)
+	copy = copy_for_log(query, len);
+	if (copy == NULL)
 	{
+		remember_keys(query, searched);
 		edata->hide_stmt = true;
 		return;
 	}
 
-	memcpy(masked, query, len + 1);
-	key_scan_mask(masked, len);
-	debug_query_string = masked_statement = masked;
-}
-
-/* Masks the keys in a field, and remembers them. */
-static void
-mask_keys(char *field)
-{
-	Size		len = strlen(field);
-	KeyMatch	match = {0};
-
-	while (key_scan_find(field, len, match.end, &match))
-	{
-		remember_key(field, &match);
-		key_scan_redact(field, &match);
-	}
+	(void) begin_statement(query);
+	debug_query_string = statement.logged = copy;
 }
 
 /* Masks the fragments of known keys in a field. */
@@ -235,8 +334,9 @@ redact_fields(ErrorData *edata)
 
 	for (size_t i = 0; i < lengthof(fields); i++)
 	{
-		if (fields[i] != NULL)
-			mask_keys(fields[i]);
+		if (fields[i] != NULL && mask_and_cut(fields[i], strlen(fields[i])) &&
+			fields[i] == edata->internalquery)
+			edata->internalpos = 0; /* it may be where there is no text now */
 	}
 	for (size_t i = 0; i < lengthof(fields); i++)
 	{
@@ -264,28 +364,38 @@ redact_log(ErrorData *edata)
 		prev_emit_log_hook(edata);
 }
 
-/* Callback of MessageContext: the text has been freed. */
-static void
-clear_clean_query(void *arg)
+/*
+ * As key_scan_find(), in a text of any length: in steps, between which
+ * interrupts are served.
+ */
+static bool
+find_key(const char *text, Size len, Size from, KeyMatch *match)
 {
-	clean_query = NULL;
+	for (;;)
+	{
+		Size		end = Min(len, from + REDACT_STEP_LEN);
+
+		CHECK_FOR_INTERRUPTS();
+		if (key_scan_find(text, end, from, match))
+			return true;
+		if (end == len)
+			return false;
+		from = end - RAW_KEY_MAX_LEN; /* a key may start before the end */
+	}
 }
 
-/*
- * Remembers a text without keys.  A text of many statements is passed with
- * each of them; searching it each time would take time quadratic in its
- * length.
- */
-static void
-set_clean_query(const char *query)
+/* Returns a text with all keys masked; match is the first of them. */
+static char *
+copy_redacted(MemoryContext context, const char *text, Size len, KeyMatch match)
 {
-	static MemoryContextCallback callback = {.func = clear_clean_query};
+	char	   *copy = MemoryContextAllocHuge(context, len + 1);
 
-	if (query != debug_query_string || MessageContext == NULL || clean_query != NULL)
-		return;
+	memcpy(copy, text, len + 1);
+	do
+		key_scan_redact(copy, &match);
+	while (find_key(copy, len, match.end, &match));
 
-	MemoryContextRegisterResetCallback(MessageContext, &callback);
-	clean_query = query;
+	return copy;
 }
 
 /*
@@ -295,25 +405,28 @@ set_clean_query(const char *query)
 static const char *
 redact_query(const char *query)
 {
+	const char *redacted = query;
+	bool		is_statement;
 	KeyMatch	match;
-	char	   *masked;
 	Size		len;
 
-	if (!guc_redact_log || query == NULL || query == clean_query)
+	if (!guc_redact_log || query == NULL || query == statement.logged)
 		return query;
+	if (query == statement.text && statement.redacted != NULL)
+		return statement.redacted;
+
+	is_statement = begin_statement(query);
 	len = strlen(query);
-	if (!key_scan_find(query, len, 0, &match))
+	if (find_key(query, len, 0, &match))
 	{
-		set_clean_query(query);
-		return query;
+		redact_activity(query);
+		redacted = copy_redacted(is_statement ? MessageContext : CurrentMemoryContext,
+								 query, len, match);
 	}
+	if (is_statement)
+		statement.redacted = redacted;
 
-	redact_activity(query);
-
-	masked = MemoryContextAllocHuge(CurrentMemoryContext, len + 1);
-	memcpy(masked, query, len + 1);
-	key_scan_mask(masked, len);
-	return masked;
+	return redacted;
 }
 
 /* post_parse_analyze_hook */

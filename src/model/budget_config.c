@@ -42,9 +42,9 @@ static const JsonDocument changes_document = {
 	.nmembers = BUDGET_NMEMBERS,
 };
 
-/* Raises 22023 unless the configuration is valid. */
+/* Rounds max_cost.  Raises 22023 unless the configuration is valid. */
 static void
-check(const BudgetConfig *config)
+check(BudgetConfig *config)
 {
 	key_config_check_text("name", config->values[BUDGET_NAME],
 						  config->nulls[BUDGET_NAME], NAME_MAX_CHARS);
@@ -55,6 +55,8 @@ check(const BudgetConfig *config)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_cost must not be null")));
+	config->values[BUDGET_MAX_COST] =
+		NumericGetDatum(round_amount(DatumGetNumeric(config->values[BUDGET_MAX_COST])));
 	check_nonnegative_amount("max_cost", DatumGetNumeric(config->values[BUDGET_MAX_COST]));
 
 	if (!config->nulls[BUDGET_RESET_EVERY])
@@ -123,6 +125,7 @@ apikeys_check_budget(PG_FUNCTION_ARGS)
 	BudgetConfig config;
 
 	budget_config_from_arguments(&config, fcinfo);
+	check_nonnegative_amount("max_cost", PG_GETARG_NUMERIC(BUDGET_MAX_COST));
 
 	if (!PG_ARGISNULL(BUDGET_NMEMBERS) &&
 		TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(BUDGET_NMEMBERS)))

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -22,7 +23,19 @@
 
 /* 2^53 - 1: the largest integer that every reader of JSON represents exactly */
 #define INTEGER_MAX			INT64CONST(9007199254740991)
-#define INTEGER_MAX_DIGITS	16
+
+/* Raises 22023 for a document that is too large.  It is not detoasted for that. */
+void
+json_document_check_size(const char *name, Datum document, Size max_bytes)
+{
+	if (toast_raw_datum_size(document) <= max_bytes)
+		return;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s is too large", name),
+			 errdetail("It may have %zu bytes as jsonb.", max_bytes)));
+}
 
 /* Raises 22023 for a member that the document does not have. */
 pg_noreturn static void
@@ -100,24 +113,27 @@ json_document_raise_bad_value(const JsonDocument *document, const JsonDocumentMe
 			 errdetail("The value must be %s.", expected)));
 }
 
+/* Is a number whole, and from 0 to INTEGER_MAX? */
+static bool
+is_integer(Numeric number)
+{
+	Datum		value = NumericGetDatum(number);
+	Datum		whole = DirectFunctionCall2(numeric_trunc, value, Int32GetDatum(0));
+
+	return DatumGetBool(DirectFunctionCall2(numeric_eq, value, whole)) &&
+		   DatumGetBool(DirectFunctionCall2(numeric_ge, value, NumericGetDatum(int64_to_numeric(0)))) &&
+		   DatumGetBool(DirectFunctionCall2(numeric_le, value, NumericGetDatum(int64_to_numeric(INTEGER_MAX))));
+}
+
 /* Returns an integer that is not negative.  Raises 22023 for another value. */
 int64
 json_document_parse_integer(const JsonDocument *document, const JsonDocumentMember *member,
 							const JsonbValue *json)
 {
-	char	   *digits = "";
-	int64		result = 0;
-
-	if (json->type == jbvNumeric)
-		digits = DatumGetCString(DirectFunctionCall1(numeric_out,
-													 NumericGetDatum(json->val.numeric)));
-
-	if (strlen(digits) < 1 || strlen(digits) > INTEGER_MAX_DIGITS ||
-		strspn(digits, "0123456789") != strlen(digits) ||
-		(result = strtoll(digits, NULL, 10)) > INTEGER_MAX)
+	if (json->type != jbvNumeric || !is_integer(json->val.numeric))
 		json_document_raise_bad_value(document, member, "a whole number from 0 to 9007199254740991");
 
-	return result;
+	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(json->val.numeric)));
 }
 
 /*

@@ -32,6 +32,10 @@ typedef struct JsonDocument
 typedef void (*JsonDocumentVisitor)(const JsonDocument *document, const JsonDocumentMember *member,
 									JsonbValue *value, void *arg);
 
+#define JSON_DOCUMENT_MAX_BYTES		65536	/* of one that is stored, as jsonb */
+#define JSON_CHANGES_MAX_BYTES		262144	/* of changes to several of them */
+
+extern void json_document_check_size(const char *name, Datum document, Size max_bytes);
 extern void json_document_visit(const JsonDocument *document, Jsonb *jsonb,
 								JsonDocumentVisitor visit, void *arg);
 pg_noreturn extern void json_document_raise_bad_value(const JsonDocument *document, const JsonDocumentMember *member,

@@ -21,8 +21,10 @@
 #include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/inet.h"
 #include "utils/timestamp.h"
 
+#include "base/arguments.h"
 #include "base/compat.h"
 #include "model/json_document.h"
 #include "model/key_config.h"
@@ -33,8 +35,14 @@
 #include "model/raw_key_filter.h"
 
 #define DESCRIPTION_MAX_CHARS	1000
-#define DOCUMENT_MAX_BYTES		65536
 #define EXTERNAL_ID_MAX_CHARS	255
+#define METADATA_MAX_DEPTH		100		/* many a client's parser takes no more */
+#define ALLOWED_IPS_MAX			1000
+
+/* The size of an array of so many addresses, nulls perhaps among them. */
+#define ALLOWED_IPS_MAX_BYTES \
+	(ARR_OVERHEAD_WITHNULLS(MAXDIM, ALLOWED_IPS_MAX) + \
+	 ALLOWED_IPS_MAX * INTALIGN(VARHDRSZ + sizeof(inet_struct)))
 
 PG_FUNCTION_INFO_V1(apikeys_check_key);
 
@@ -76,6 +84,19 @@ key_config_member_type(ConfigMember member)
 	return members[member].type;
 }
 
+/* Returns how many characters a text has; if more than max_chars, any number above. */
+static int
+count_chars(Datum value, int max_chars)
+{
+	text	   *txt;
+
+	if (toast_raw_datum_size(value) - VARHDRSZ > (Size) max_chars * MAX_MULTIBYTE_CHAR_LEN)
+		return max_chars + 1;	/* without detoasting it */
+
+	txt = DatumGetTextPP(value);
+	return pg_mbstrlen_with_len(VARDATA_ANY(txt), VARSIZE_ANY_EXHDR(txt));
+}
+
 /* Raises 22023 unless value is a text of 1 to max_chars characters. */
 void
 key_config_check_text(const char *what, Datum value, bool isnull, int max_chars)
@@ -85,8 +106,7 @@ key_config_check_text(const char *what, Datum value, bool isnull, int max_chars)
 	Assert(max_chars >= 1);
 	if (!isnull)
 	{
-		text	   *txt = DatumGetTextPP(value);
-		int			nchars = pg_mbstrlen_with_len(VARDATA_ANY(txt), VARSIZE_ANY_EXHDR(txt));
+		int			nchars = count_chars(value, max_chars);
 
 		if (nchars >= 1 && nchars <= max_chars)
 			return;
@@ -132,15 +152,17 @@ is_readable(const bytea *hash)
  * that length.
  */
 void
-key_config_check_hash(const bytea *hash)
+key_config_check_hash(Datum hash)
 {
-	if (VARSIZE_ANY_EXHDR(hash) != KEY_HASH_LEN)
+	Size		len = toast_raw_datum_size(hash) - VARHDRSZ;
+
+	if (len != KEY_HASH_LEN)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("key_hash must have %d bytes", KEY_HASH_LEN),
-				 errdetail("It has %d.", (int) VARSIZE_ANY_EXHDR(hash)),
+				 errdetail("It has %zu.", len),
 				 errhint("A hash in hexadecimal is converted with decode(hash, 'hex').")));
-	if (is_readable(hash))
+	if (is_readable(DatumGetByteaPP(hash)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("key_hash must be the hash of the key, not a text")));
@@ -150,9 +172,10 @@ key_config_check_hash(const bytea *hash)
 void
 key_config_check_hash_secret(Datum name)
 {
-	text	   *txt = DatumGetTextPP(name);
+	text	   *txt;
 
 	key_config_check_text("hash_secret", name, false, HMAC_SECRET_NAME_MAX_LEN);
+	txt = DatumGetTextPP(name);
 	raw_key_filter_check_text("hash_secret", txt);
 	if (!key_hash_is_secret_name(VARDATA_ANY(txt), VARSIZE_ANY_EXHDR(txt)))
 		ereport(ERROR,
@@ -163,15 +186,19 @@ key_config_check_hash_secret(Datum name)
 
 /* Raises 22023 for a text that cannot be shown as the masked form of a key. */
 void
-key_config_check_masked(const text *masked)
+key_config_check_masked(Datum masked)
 {
-	int			len = VARSIZE_ANY_EXHDR(masked);
-	bool		printable = true;
+	Size		len = toast_raw_datum_size(masked) - VARHDRSZ;
+	bool		valid = (len >= 1 && len <= MASKED_KEY_MAX_LEN);
 
-	for (int i = 0; i < len; i++)
-		printable &= (VARDATA_ANY(masked)[i] >= ' ' && VARDATA_ANY(masked)[i] <= '~');
+	for (Size i = 0; valid && i < len; i++)
+	{
+		char		c = VARDATA_ANY(DatumGetTextPP(masked))[i]; /* too short to be toasted */
 
-	if (len < 1 || len > MASKED_KEY_MAX_LEN || !printable)
+		valid = (c >= ' ' && c <= '~');
+	}
+
+	if (!valid)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid key_prefix"),
@@ -180,13 +207,26 @@ key_config_check_masked(const text *masked)
 				 errhint("It is shown to people: give the masked form of the key, such as \"gw-a...wxyz\", not the key.")));
 }
 
+pg_noreturn static void
+raise_too_many_ips(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("allowed_ips has too many elements"),
+			 errdetail("It may have %d.", ALLOWED_IPS_MAX),
+			 errhint("Networks, such as 10.0.0.0/8, stand for many addresses.")));
+}
+
 /*
- * Raises 22023 unless the list has one dimension and elements, none of them
- * null.  An empty one must not be taken for none, which allows any address.
+ * Raises 22023 unless the list has one dimension and elements, not too many,
+ * none of them null.  An empty one must not be taken for none, which allows any
+ * address.
  */
 static void
 check_allowed_ips(ArrayType *ips)
 {
+	if (ArrayGetNItems(ARR_NDIM(ips), ARR_DIMS(ips)) > ALLOWED_IPS_MAX)
+		raise_too_many_ips();
 	if (ARR_NDIM(ips) > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -216,17 +256,45 @@ normalize(KeyConfig *config, ConfigMember member)
 	}
 }
 
-/* Raises 22023 for a document that is too large: apikey_verify returns it. */
+/*
+ * Raises 22023 for a document or a list that is too large: apikey_verify returns
+ * and reads them.
+ */
 static void
-check_document_size(ConfigMember member, Datum document)
+check_member_size(ConfigMember member, Datum value)
 {
-	if (toast_raw_datum_size(document) <= DOCUMENT_MAX_BYTES)
-		return;
+	if (members[member].type == JSONBOID)
+		json_document_check_size(members[member].name, value, JSON_DOCUMENT_MAX_BYTES);
+	if (member == CONFIG_ALLOWED_IPS && toast_raw_datum_size(value) > ALLOWED_IPS_MAX_BYTES)
+		raise_too_many_ips();
+}
 
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("%s is too large", members[member].name),
-			 errdetail("It may have %d bytes as jsonb.", DOCUMENT_MAX_BYTES)));
+/* Raises 22023 unless metadata is an object, and not nested too deeply. */
+static void
+check_metadata(Jsonb *metadata)
+{
+	JsonbIterator *it = JsonbIteratorInit(&metadata->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	int			depth = 0;
+
+	if (!JB_ROOT_IS_OBJECT(metadata))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("metadata must be a JSON object")));
+
+	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
+	{
+		if (token == WJB_BEGIN_OBJECT || token == WJB_BEGIN_ARRAY)
+			depth++;
+		else if (token == WJB_END_OBJECT || token == WJB_END_ARRAY)
+			depth--;
+		if (depth > METADATA_MAX_DEPTH)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("metadata is nested too deeply"),
+					 errdetail("It may have %d levels.", METADATA_MAX_DEPTH)));
+	}
 }
 
 /* Checks a value in its stored form.  Raises 22023. */
@@ -238,22 +306,18 @@ check_value(ConfigMember member, Datum value, bool isnull)
 	if (isnull)
 		return;
 
+	check_member_size(member, value);
+	if (member == CONFIG_DESCRIPTION)
+		key_config_check_text("description", value, false, DESCRIPTION_MAX_CHARS);
+	if (member == CONFIG_EXTERNAL_ID)
+		key_config_check_text("external_id", value, false, EXTERNAL_ID_MAX_CHARS);
 	if (members[member].type == TEXTOID)
 		raw_key_filter_check_text(members[member].name, DatumGetTextPP(value));
 	if (members[member].type == JSONBOID)
-	{
-		check_document_size(member, value);
 		raw_key_filter_check_jsonb(members[member].name, DatumGetJsonbP(value));
-	}
 
 	switch (member)
 	{
-		case CONFIG_DESCRIPTION:
-			key_config_check_text("description", value, false, DESCRIPTION_MAX_CHARS);
-			break;
-		case CONFIG_EXTERNAL_ID:
-			key_config_check_text("external_id", value, false, EXTERNAL_ID_MAX_CHARS);
-			break;
 		case CONFIG_PERMISSIONS:
 			{
 				Permissions permissions;
@@ -269,10 +333,7 @@ check_value(ConfigMember member, Datum value, bool isnull)
 				break;
 			}
 		case CONFIG_METADATA:
-			if (!JB_ROOT_IS_OBJECT(DatumGetJsonbP(value)))
-				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("metadata must be a JSON object")));
+			check_metadata(DatumGetJsonbP(value));
 			break;
 		case CONFIG_ALLOWED_IPS:
 			check_allowed_ips(DatumGetArrayTypeP(value));
@@ -292,6 +353,8 @@ check_value(ConfigMember member, Datum value, bool isnull)
 static void
 check_member(KeyConfig *config, ConfigMember member, TimestampTz now)
 {
+	if (!config->nulls[member])
+		check_member_size(member, config->values[member]);
 	normalize(config, member);
 	if (member == CONFIG_EXPIRES_AT && !config->nulls[member])
 		key_config_check_expires_at(DatumGetTimestampTz(config->values[member]), now);
@@ -320,6 +383,8 @@ array_to_inets(const JsonDocument *document, const JsonDocumentMember *member,
 
 	if (json->type != jbvBinary || !JsonContainerIsArray(json->val.binary.data))
 		json_document_raise_bad_value(document, member, expected);
+	if (JsonContainerSize(json->val.binary.data) > ALLOWED_IPS_MAX)
+		raise_too_many_ips();
 
 	inets = palloc(sizeof(Datum) * Max(1, JsonContainerSize(json->val.binary.data)));
 	it = JsonbIteratorInit(json->val.binary.data);
@@ -414,11 +479,11 @@ apikeys_check_key(PG_FUNCTION_ARGS)
 		check_value(checked[i], PG_GETARG_DATUM(i), PG_ARGISNULL(i));
 
 	if (!PG_ARGISNULL(n))
-		key_config_check_hash(PG_GETARG_BYTEA_PP(n));
+		key_config_check_hash(PG_GETARG_DATUM(n));
 	if (!PG_ARGISNULL(n + 1))
 		key_config_check_hash_secret(PG_GETARG_DATUM(n + 1));
 	if (!PG_ARGISNULL(n + 2))
-		key_config_check_masked(PG_GETARG_TEXT_PP(n + 2));
+		key_config_check_masked(PG_GETARG_DATUM(n + 2));
 	if (!PG_ARGISNULL(n + 3) && TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(n + 3)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -43,9 +43,9 @@ extern const char *key_config_member_name(ConfigMember member);
 extern Oid	key_config_member_type(ConfigMember member);
 extern void key_config_check(KeyConfig *config, TimestampTz now);
 extern void key_config_change(KeyConfig *config, Jsonb *changes, TimestampTz now);
-extern void key_config_check_hash(const bytea *hash);
+extern void key_config_check_hash(Datum hash);
 extern void key_config_check_hash_secret(Datum name);
-extern void key_config_check_masked(const text *masked);
+extern void key_config_check_masked(Datum masked);
 extern void key_config_check_expires_at(TimestampTz expires_at, TimestampTz now);
 extern void key_config_check_text(const char *what, Datum value, bool isnull, int max_chars);
 

@@ -14,7 +14,10 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/htup_details.h"
+#include "common/int.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
@@ -53,6 +56,25 @@ period_check_length(const Interval *every)
 			 errmsg("reset_every must be between 1 second and %d years", MAX_YEARS),
 			 errdetail("None of its parts may be negative."),
 			 errhint("Null stands for a budget that is never reset.")));
+}
+
+/*
+ * Raises 22023 for a span of more than max_years, in either direction: added to
+ * a time, it may not give one.
+ */
+void
+period_check_span(const char *what, const Interval *span, int max_years)
+{
+	double		years = fabs((double) span->month) / MONTHS_PER_YEAR +
+				   (fabs((double) span->day) + fabs((double) span->time) / USECS_PER_DAY) / DAYS_PER_YEAR;
+
+	if (years <= max_years)
+		return;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s is out of range", what),
+			 errdetail("It may be at most %d years.", max_years)));
 }
 
 /* Returns origin + n * every, in UTC. */
@@ -118,13 +140,15 @@ apikeys_period_at(PG_FUNCTION_ARGS)
 {
 	TupleDesc	tupdesc;
 	Period		period;
+	int64		distance;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
 		PG_RETURN_NULL();
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	if (TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(0)) ||
-		TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(2)))
+		TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(2)) ||
+		pg_sub_s64_overflow(PG_GETARG_TIMESTAMPTZ(2), PG_GETARG_TIMESTAMPTZ(0), &distance))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("timestamp out of range")));

@@ -19,6 +19,7 @@ typedef struct Period
 } Period;
 
 extern void period_check_length(const Interval *every);
+extern void period_check_span(const char *what, const Interval *span, int max_years);
 extern Period period_at(TimestampTz origin, const Interval *every, TimestampTz at);
 
 #endif							/* APIKEYS_MODEL_PERIOD_H */

@@ -16,6 +16,7 @@
 #include "access/tupmacs.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "base/compat.h"
@@ -103,6 +104,19 @@ parse_client_ip(struct varlena *value, inet_struct *address)
 	return ip_address_parse(VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain), address);
 }
 
+/* Raises 22023 for more required permissions than are looked up. */
+void
+permission_check_required(const ArrayType *required)
+{
+	if (ArrayGetNItems(ARR_NDIM(required), ARR_DIMS(required)) <= REQUIRED_PERMISSIONS_MAX)
+		return;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("required_permissions has too many elements"),
+			 errdetail("It may have %d.", REQUIRED_PERMISSIONS_MAX)));
+}
+
 /*
  * Checks the client's address; a key without a list allows any.  A text that
  * is no address is not repeated, as it may be anything.
@@ -147,6 +161,7 @@ missing_permission(const Permissions *permissions, ArrayType *required)
 
 	for (int i = 0; i < n; i++, name = next_element(name))
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (!patterns_match(permissions->custom_permissions, (const text *) name))
 			return format_reason("permission \"%s\" is missing", (const text *) name);
 	}

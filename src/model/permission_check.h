@@ -35,7 +35,10 @@ typedef struct Request
 
 #define NO_TOKENS	(-1)
 
+#define REQUIRED_PERMISSIONS_MAX	100
+
 extern PermissionCheck *permission_check_create(Jsonb *document, ArrayType *allowed_ips, MemoryContext memory);
+extern void permission_check_required(const ArrayType *required);
 extern char *permission_check_client(const PermissionCheck *check, const Request *request);
 extern char *permission_check_request(const PermissionCheck *check, const Request *request);
 

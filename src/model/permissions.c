@@ -15,12 +15,14 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 
+#include "base/arguments.h"
 #include "base/compat.h"
 #include "model/json_document.h"
 #include "model/permissions.h"
 #include "model/preset.h"
 
 #define PATTERN_MAX_LEN		255		/* fits a byte */
+#define PATTERNS_MAX		1000	/* in a list */
 #define PATTERN_WHOLE		'='
 #define PATTERN_PREFIX		'*'
 
@@ -83,6 +85,9 @@ parse_patterns(const JsonDocument *document, const JsonDocumentMember *member, c
 
 	if (value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data))
 		json_document_raise_bad_value(document, member, expected);
+	if (JsonContainerSize(value->val.binary.data) > PATTERNS_MAX)
+		json_document_raise_bad_value(document, member,
+									  psprintf("an array of at most %d strings", PATTERNS_MAX));
 
 	initStringInfo(&list);
 	it = JsonbIteratorInit(value->val.binary.data);
@@ -178,7 +183,19 @@ Datum
 apikey_permissions_preset(PG_FUNCTION_ARGS)
 {
 	return preset_find(permissions_presets, lengthof(permissions_presets),
-					   PG_GETARG_TEXT_PP(0));
+					   PG_GETARG_DATUM(0));
+}
+
+/*
+ * Parses the document in argument 0, and checks the name in argument 1.  Raises
+ * 22023.
+ */
+static void
+get_arguments(FunctionCallInfo fcinfo, const char *what, Permissions *permissions)
+{
+	json_document_check_size("permissions", PG_GETARG_DATUM(0), JSON_DOCUMENT_MAX_BYTES);
+	check_size(what, PG_GETARG_DATUM(1), PERMISSION_SUBJECT_MAX_BYTES);
+	permissions_parse(PG_GETARG_JSONB_P(0), permissions);
 }
 
 /* apikey_model_allowed(permissions jsonb, model text): boolean */
@@ -187,7 +204,7 @@ apikey_model_allowed(PG_FUNCTION_ARGS)
 {
 	Permissions permissions;
 
-	permissions_parse(PG_GETARG_JSONB_P(0), &permissions);
+	get_arguments(fcinfo, "model", &permissions);
 	PG_RETURN_BOOL(patterns_allow(permissions.allowed_models, PG_GETARG_TEXT_PP(1)));
 }
 
@@ -197,6 +214,6 @@ apikey_endpoint_allowed(PG_FUNCTION_ARGS)
 {
 	Permissions permissions;
 
-	permissions_parse(PG_GETARG_JSONB_P(0), &permissions);
+	get_arguments(fcinfo, "endpoint", &permissions);
 	PG_RETURN_BOOL(patterns_allow(permissions.allowed_endpoints, PG_GETARG_TEXT_PP(1)));
 }

@@ -28,6 +28,12 @@ typedef struct Permissions
 	bool		is_admin;
 } Permissions;
 
+/*
+ * The longest model or endpoint of a request, and the largest list of required
+ * permissions.  No more than PATTERN_MAX_LEN bytes of each are compared.
+ */
+#define PERMISSION_SUBJECT_MAX_BYTES	1048576
+
 extern void permissions_parse(Jsonb *document, Permissions *permissions);
 extern bool patterns_match(const Patterns *patterns, const text *subject);
 extern bool patterns_allow(const Patterns *patterns, const text *subject);

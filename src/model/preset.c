@@ -14,17 +14,24 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
+#include "base/arguments.h"
 #include "base/compat.h"
 #include "model/preset.h"
 #include "model/raw_key_filter.h"
 
+#define PRESET_NAME_MAX_BYTES	63
+
 /* Returns the document of the preset with this name, as jsonb.  Raises 22023. */
 Datum
-preset_find(const Preset *presets, int npresets, const text *name)
+preset_find(const Preset *presets, int npresets, Datum preset_name)
 {
 	StringInfoData known;
+	text	   *name;
 
 	Assert(npresets > 0);
+	check_size("preset", preset_name, PRESET_NAME_MAX_BYTES);
+	name = DatumGetTextPP(preset_name);
+
 	initStringInfo(&known);
 	for (int i = 0; i < npresets; i++)
 	{

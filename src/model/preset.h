@@ -17,6 +17,6 @@ typedef struct Preset
 	const char *document;		/* JSON */
 } Preset;
 
-extern Datum preset_find(const Preset *presets, int npresets, const text *name);
+extern Datum preset_find(const Preset *presets, int npresets, Datum preset_name);
 
 #endif							/* APIKEYS_MODEL_PRESET_H */

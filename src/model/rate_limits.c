@@ -103,5 +103,5 @@ Datum
 apikey_rate_limits_preset(PG_FUNCTION_ARGS)
 {
 	return preset_find(rate_limits_presets, lengthof(rate_limits_presets),
-					   PG_GETARG_TEXT_PP(0));
+					   PG_GETARG_DATUM(0));
 }

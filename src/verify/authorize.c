@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "base/arguments.h"
 #include "base/compat.h"
 #include "cache/budget_cache.h"
 #include "flush/flush_queue.h"
@@ -78,9 +79,29 @@ check_status(const KeyRow *row, TimestampTz now)
 								DatumGetBool(row->values[KEY_ENABLED]))];
 }
 
+/* Returns a model or an endpoint.  Raises 22023. */
+static text *
+get_subject(const char *what, Datum value)
+{
+	check_size(what, value, PERMISSION_SUBJECT_MAX_BYTES);
+	return DatumGetTextPP(value);
+}
+
+/* Returns the required permissions.  Raises 22023. */
+static ArrayType *
+get_required_permissions(Datum value)
+{
+	ArrayType  *required;
+
+	check_size("required_permissions", value, PERMISSION_SUBJECT_MAX_BYTES);
+	required = DatumGetArrayTypeP(value);
+	permission_check_required(required);
+	return required;
+}
+
 /*
  * Collects the arguments that describe the request; false if all are null.
- * Raises 22023 for a negative number of tokens.
+ * Raises 22023 for one that is too large, and for a negative number of tokens.
  */
 static bool
 get_request(const NullableDatum *args, Request *request)
@@ -96,11 +117,11 @@ get_request(const NullableDatum *args, Request *request)
 		return false;
 
 	if (!args[AUTHORIZE_MODEL].isnull)
-		request->model = DatumGetTextPP(args[AUTHORIZE_MODEL].value);
+		request->model = get_subject("model", args[AUTHORIZE_MODEL].value);
 	if (!args[AUTHORIZE_ENDPOINT].isnull)
-		request->endpoint = DatumGetTextPP(args[AUTHORIZE_ENDPOINT].value);
+		request->endpoint = get_subject("endpoint", args[AUTHORIZE_ENDPOINT].value);
 	if (!args[AUTHORIZE_REQUIRED_PERMISSIONS].isnull)
-		request->required_permissions = DatumGetArrayTypeP(args[AUTHORIZE_REQUIRED_PERMISSIONS].value);
+		request->required_permissions = get_required_permissions(args[AUTHORIZE_REQUIRED_PERMISSIONS].value);
 	if (!args[AUTHORIZE_CLIENT_IP].isnull)
 		request->client_ip = (struct varlena *) DatumGetPointer(args[AUTHORIZE_CLIENT_IP].value);
 	if (!args[AUTHORIZE_TOKENS].isnull)

@@ -281,15 +281,24 @@ run_file(sprintf $long, 1000);
 $new = log_has('enough memory', qr/WARNING:  report: \Q$masked\E/);
 like($new, qr/STATEMENT:  SELECT test_report_without_memory\(1000, '\Q$masked\E'\), '(?:many words ){20}/, 'enough memory: the statement is there');
 
-# 50 MB, of words and of letters without a break.
-foreach my $text ('many words ', 'Letters0')
+# 50 MB, of words, of letters without a break, of keys and of euro signs, each
+# of three bytes: of both the statement and the message the first megabyte is
+# logged, whatever stands where it is cut.
+foreach my $text ('many words ', 'Letters0', "$key ", "\xe2\x82\xac")
 {
 	my $times = int(50 * 1024 * 1024 / length $text);
+	my $shown = $text eq "$key " ? "$masked " : $text;
+	my $part = substr $shown, 0, 20;
 
 	run_file("SET log_statement = 'all'; SELECT '$key', '" . $text x $times . "$key' IS NULL");
-	$new = log_has("50 MB of $text", qr/LOG:  statement: SELECT '\Q$masked\E', '$text/);
-	cmp_ok(length $new, '>', 50 * 1024 * 1024, '... all of it');
-	like(substr($new, -500), qr/\Q$masked\E' IS NULL/, '... to the end');
+	$new = log_has("50 MB of $part", qr/LOG:  statement: SELECT '\Q$masked\E', '\Q$shown\E/, qr/\.\.\. \(cut\)$/m);
+	cmp_ok(length $new, '>', 1024 * 1024, '... the first of it');
+	cmp_ok(length $new, '<', 1024 * 1024 + 1000, '... and no more');
+	ok(utf8::decode(my $copy = $new), '... cut between characters');
+
+	run_file(qq{DO \$\$BEGIN RAISE WARNING '%', repeat('$text', $times); END\$\$; -- '} . $text x $times);
+	$new = log_has("a message of 50 MB of $part", qr/WARNING:  \Q$shown\E/, qr/\.\.\. \(cut\)$/m);
+	cmp_ok(length $new, '<', 2 * 1024 * 1024 + 2000, '... and no more');
 }
 
 # The postmaster's word on a session that was killed.

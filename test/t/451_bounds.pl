@@ -1,0 +1,287 @@
+
+# Every bound of doc/bounds.md: what is at it passes, what is beyond is refused
+# with 22023 and leaves nothing behind; and whatever is given, a call ends soon
+# after it has been cancelled.  What the catalog has and the page has not fails
+# as well.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use ApikeysTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = start_node('main');
+
+$node->safe_psql(
+	'postgres', q{
+	-- A document of so many bytes.
+	CREATE FUNCTION doc(bytes int) RETURNS jsonb IMMUTABLE
+	RETURN jsonb_build_object('k', repeat('x', bytes - 17));
+	-- An object that is nested so deeply.
+	CREATE FUNCTION nested(levels int) RETURNS jsonb IMMUTABLE
+	RETURN (repeat('{"k":', levels) || '1' || repeat('}', levels))::jsonb;
+	CREATE FUNCTION addresses(n int) RETURNS inet[] IMMUTABLE
+	RETURN (SELECT array_agg('2001:db8::'::inet + i) FROM generate_series(1, n) i);
+	CREATE FUNCTION patterns(n int, bytes int) RETURNS jsonb IMMUTABLE
+	RETURN (SELECT jsonb_build_object('custom_permissions', jsonb_agg(rpad(i || '-', bytes, 'x')))
+	        FROM generate_series(1, n) i);
+	-- As many patterns as there may be; the last is x*.
+	CREATE FUNCTION long_list() RETURNS jsonb IMMUTABLE
+	RETURN jsonb_insert(patterns(999, 10), '{custom_permissions,999}', '"x*"');
+	CREATE FUNCTION names(n int, bytes int) RETURNS text[] IMMUTABLE
+	RETURN array_fill(repeat('x', bytes), ARRAY[n])});
+
+my $key = $node->safe_psql('postgres', q{SELECT raw_key FROM apikey_generate('k', permissions => long_list())});
+my $id = $node->safe_psql('postgres', q{SELECT id FROM apikey_list()});
+my $other = $node->safe_psql('postgres', q{SELECT (apikey_generate('to be changed')).id});
+my $budget = $node->safe_psql('postgres', q{SELECT apikey_budget_create('b', 1)});
+
+# The SQLSTATE that a statement ends with, or 'ok'.
+sub state_of
+{
+	my ($sql) = @_;
+	my ($ret, $out, $err) = $node->psql('postgres', "\\set VERBOSITY sqlstate\n$sql");
+
+	return $ret == 0 ? 'ok' : ($err =~ /(?:ERROR|FATAL): +(\w{5})$/m)[0] // $err;
+}
+
+sub generate { return "SELECT apikey_generate(" . ($_[0] =~ /name/ ? '' : "'n', ") . "$_[0])" }
+sub import_with { return "SELECT apikey_import(sha256(random()::text::bytea), 'n', $_[0])" }
+sub update { return "SELECT apikey_update('$other', $_[0])" }
+sub verify_with { return "SELECT code FROM apikey_verify('$key', $_[0])" }
+sub login_with { return "SELECT code FROM apikey_login('$key', $_[0])" }
+sub request { return "BEGIN; SELECT set_config('request.headers', $_[0], true); SELECT apikey_pre_request(); COMMIT" }
+sub path { return request("'{\"x-api-key\": \"$key\"}'") =~ s/;/; SELECT set_config('request.path', $_[0], true);/r }
+
+my $mb = 1024 * 1024;
+
+# For each row of the table of arguments: calls at the bound, calls beyond.
+my %bounds = (
+	'raw_key' => [
+		[ map { "SELECT * FROM apikey_verify(repeat('x', $_))" } 0, 256, 257, 10_000_000 ],
+		[] ],
+	'model, endpoint' => [ [], [] ],
+	'required_permissions' => [
+		[ verify_with("required_permissions => names(100, 10000)"), login_with("required_permissions => names(100, 10)"),
+		  verify_with("required_permissions => '{}'") ],
+		[ verify_with("required_permissions => names(101, 1)"), login_with("required_permissions => names(101, 1)"),
+		  verify_with("required_permissions => names(500000, 1)"), verify_with("required_permissions => names(100, 11000)"),
+		  verify_with("required_permissions => array_fill(NULL::text, ARRAY[101])") ] ],
+	'client_ip' => [ [ map { verify_with("client_ip => repeat('1', $_)") } 0, 39, 10_000_000 ], [] ],
+	'permission of apikey_current_has_permission' => [
+		[ "SELECT apikey_current_has_permission(repeat('x', $mb))" ],
+		[ "SELECT apikey_current_has_permission(repeat('x', $mb + 1))" ] ],
+	'tokens' => [
+		[ "SELECT apikey_record_usage('$id', 9223372036854775807)", verify_with('tokens => 0') ],
+		[ "SELECT apikey_record_usage('$id', -1)", verify_with('tokens => -1') ] ],
+	'cost, max_cost' => [
+		[ "SELECT apikey_record_usage('$id', cost => 0)", "SELECT apikey_record_usage('$id', cost => 1e18 - 1e-18)",
+		  "SELECT apikey_budget_create('b', 1e18 - 1e-18)", "SELECT apikey_budget_update('$budget', '{\"max_cost\": 999999999999999999}')" ],
+		[ "SELECT apikey_record_usage('$id', cost => -1)", "SELECT apikey_record_usage('$id', cost => 1e18)",
+		  "SELECT apikey_record_usage('$id', cost => 1e18 - 1e-19)",
+		  "SELECT apikey_record_usage('$id', cost => 'NaN')", "SELECT apikey_budget_create('b', 'Infinity')",
+		  "SELECT apikey_budget_create('b', 1e18)", "SELECT apikey_budget_update('$budget', '{\"max_cost\": 1e18}')",
+		  "SELECT apikey_record_usage('$id', cost => 1e131000)" ] ],
+	'name, external_id' => [
+		[ generate("name => repeat(chr(8364), 255)"), generate("external_id => repeat('x', 255)"),
+		  "SELECT apikey_budget_create(repeat('x', 255), 1)", update("jsonb_build_object('name', repeat('x', 255))") ],
+		[ generate("name => repeat(chr(8364), 256)"), generate("external_id => repeat('x', 256)"), generate("name => repeat('x', 10000000)"),
+		  "SELECT apikey_budget_create(repeat('x', 256), 1)", update("jsonb_build_object('name', repeat('x', 256))"), generate("name => ''") ] ],
+	'description' => [
+		[ generate("description => repeat('x', 1000)") ],
+		[ generate("description => repeat('x', 1001)"), generate("description => repeat('x', 50000000)") ] ],
+	'prefix' => [
+		[ generate("prefix => repeat('x', 24)") ],
+		[ generate("prefix => repeat('x', 25)"), generate("prefix => ''"), generate("prefix => repeat('x', 50000000)") ] ],
+	'key_hash' => [
+		[ "SELECT apikey_import(sha256('another'), 'n', 'x')" ],
+		[ map { "SELECT apikey_import(decode(repeat('00', $_), 'hex'), 'n', 'x')" } 0, 31, 33, 10_000_000 ] ],
+	'key_prefix of apikey_import' => [
+		[ import_with("repeat('x', 32)") ],
+		[ map { import_with("repeat('x', $_)") } 0, 33, 50_000_000 ] ],
+	'hash_secret' => [
+		[ import_with("'x', hash_secret => repeat('x', 63)") ],
+		[ map { import_with("'x', hash_secret => repeat('x', $_)") } 0, 64, 50_000_000 ] ],
+	'allowed_ips' => [
+		[ generate('allowed_ips => addresses(1000)'), import_with("'x', allowed_ips => addresses(1000)"),
+		  update("jsonb_build_object('allowed_ips', to_jsonb(addresses(1000)))") ],
+		[ generate('allowed_ips => addresses(1001)'), import_with("'x', allowed_ips => addresses(1001)"),
+		  update("jsonb_build_object('allowed_ips', to_jsonb(addresses(1001)))"), generate('allowed_ips => addresses(1000000)'),
+		  generate("allowed_ips => array_fill(inet '::1', ARRAY[1000000])"), generate("allowed_ips => '{NULL}'"),
+		  generate("allowed_ips => '{{::1},{::2}}'") ] ],
+	'permissions' => [
+		[ generate('permissions => patterns(1000, 50)'), generate('permissions => patterns(250, 255)'),
+		  "SELECT apikey_model_allowed(patterns(1000, 50), 'x')", update("jsonb_build_object('permissions', patterns(1000, 50))") ],
+		[ generate('permissions => patterns(1001, 10)'), generate('permissions => patterns(260, 255)'), generate('permissions => patterns(1, 256)'),
+		  generate('permissions => patterns(100000, 10)'), "SELECT apikey_model_allowed(patterns(1001, 50), 'x')",
+		  "SELECT apikey_endpoint_allowed(patterns(260, 255), 'x')", update("jsonb_build_object('permissions', patterns(1001, 50))"),
+		  generate("permissions => '{\"custom_permissions\": [\"\"]}'"), generate("permissions => '{\"other\": 1}'") ] ],
+	'rate_limits' => [
+		[ map { generate("rate_limits => '{\"requests_per_minute\": $_}'") } 0, 60, '60.0', '6e1', '60.000', '0.6e2', 9007199254740991, '9007199254740991.0' ],
+		[ map { generate("rate_limits => '{\"requests_per_minute\": $_}'") } -1, '60.5', 9007199254740992, '1e100000', '1e-5', '"60"' ] ],
+	'metadata' => [
+		[ generate('metadata => doc(65536)'), generate('metadata => nested(100)'), update("jsonb_build_object('metadata', nested(100))") ],
+		[ generate('metadata => doc(65537)'), generate('metadata => doc(50000000)'), generate('metadata => nested(101)'),
+		  generate('metadata => nested(2000)'), update("jsonb_build_object('metadata', nested(101))"), generate(q(metadata => '[]')) ] ],
+	'changes' => [
+		[ update("jsonb_build_object('metadata', doc(65536), 'permissions', patterns(250, 255), 'allowed_ips', to_jsonb(addresses(1000)))") ],
+		[ 'SELECT apikey_update(gen_random_uuid(), doc(262145))', 'SELECT apikey_budget_update(gen_random_uuid(), doc(262145))',
+		  update("jsonb_build_object('allowed_ips', to_jsonb(addresses(200000)))") ] ],
+	'preset, access' => [
+		[ q{SELECT apikey_permissions_preset('admin')}, q{SELECT apikey_grant('pg_monitor', 'verify')} ],
+		[ map { my $n = $_; map { "SELECT $_ repeat('x', $n))" } 'apikey_permissions_preset(', 'apikey_rate_limits_preset(',
+			"apikey_grant('pg_monitor',", "apikey_revoke_grant('pg_monitor'," } 63, 64, 50_000_000 ] ],
+	'expires_at' => [
+		[ generate("expires_at => 'infinity'") ],
+		[ generate("expires_at => '-infinity'"), generate("expires_at => now()"), "SELECT apikey_rotate('$id', expires_at => '-infinity')" ] ],
+	'created_at' => [
+		[ import_with("'x', created_at => '4713-01-01 BC'") ],
+		[ import_with("'x', created_at => 'infinity'"), import_with("'x', created_at => '-infinity'"), import_with("'x', created_at => '294276-01-01'") ] ],
+	'grace' => [
+		[ "SELECT apikey_rotate((apikey_generate('g')).id, '0')", "SELECT apikey_rotate((apikey_generate('g')).id, '100000 years')" ],
+		[ map { "SELECT apikey_rotate('$id', '$_')" } '-1 second', '100001 years', '178000000 years', '-178000000 years', '2147483647 days', '1000000 years -1 day' ] ],
+	'older_than' => [
+		[ map { "SELECT apikey_cleanup_expired('$_')" } '0', '1000 years' ],
+		[ map { "SELECT apikey_cleanup_expired('$_')" } '-1 second', '1001 years', '178000000 years', '-178000000 years', '2147483647 days' ] ],
+	'reset_every' => [
+		[ map { "SELECT apikey_budget_create('b', 1, '$_')" } '1 second', '1000 years' ],
+		[ map { "SELECT apikey_budget_create('b', 1, '$_')" } '0.9 seconds', '-1 day', '1001 years', '178000000 years', '2147483647 days' ] ],
+	'row_limit, row_offset' => [
+		[ map { "SELECT apikey_list(row_limit => $_, row_offset => $_); SELECT apikey_events(row_limit => $_)" } 0, 2147483647 ],
+		[ 'SELECT apikey_list(row_limit => -1)', 'SELECT apikey_list(row_offset => -1)', 'SELECT apikey_events(row_limit => -1)' ] ],
+	'external_id of apikey_list' => [ [ "SELECT apikey_list(external_id => repeat('x', 10000000))" ], [] ],
+	'since, from_day, to_day' => [
+		[ map { "SELECT apikey_events(since => '$_'); SELECT apikey_usage_history('$id', '$_', '$_')" } 'infinity', '-infinity', '4713-01-01 BC' ],
+		[] ],
+	'request.headers of PostgREST' => [
+		[ request(q('{"a": "' || repeat('x', 262144 - 9) || '"}')) ],
+		[ request(q('{"a": "' || repeat('x', 262144 - 8) || '"}')), request(q(repeat('[', 50000000))) ] ],
+	'request.path of PostgREST' => [
+		[ path("repeat('x', $mb)") ],
+		[ path("repeat('x', $mb + 1)"), path("repeat('x', 50000000)") ] ]);
+
+foreach my $arg ('model', 'endpoint')
+{
+	push @{ $bounds{'model, endpoint'}[0] }, verify_with("$arg => repeat('x', $mb)"), login_with("$arg => repeat('x', $mb)"),
+	  "SELECT apikey_${arg}_allowed('{}', repeat('x', $mb))";
+	push @{ $bounds{'model, endpoint'}[1] }, map { verify_with("$arg => repeat('x', $_)"), login_with("$arg => repeat('x', $_)"),
+		  "SELECT apikey_${arg}_allowed('{}', repeat('x', $_))" } $mb + 1, 50_000_000;
+}
+
+# --------------------------------------------------------------- the page
+
+my $page = slurp_file("$FindBin::RealBin/../../doc/bounds.md");
+my ($arguments) = $page =~ /^## Arguments\n(.*?)^## /ms;
+my @rows = map { s/`//gr } $arguments =~ /^\| (`.*?) \|/mg;
+
+is_deeply([ sort @rows ], [ sort keys %bounds ], 'each row of the page is tried here');
+
+# Arguments of variable size, of functions for others than the owner.
+my $named = $node->safe_psql(
+	'postgres', q{
+	SELECT DISTINCT a.name
+	FROM pg_proc p
+	JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+	JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'apikeys'
+	CROSS JOIN LATERAL unnest(p.proargnames[1:p.pronargs], p.proargtypes::oid[]) a(name, type)
+	JOIN pg_type t ON t.oid = a.type
+	WHERE t.typlen = -1 AND p.proname LIKE 'apikey\\_%'
+	ORDER BY 1});
+cmp_ok(scalar(split /\n/, $named), '>', 10, 'there are such arguments');
+like($arguments, qr/^\|[^|]*`$_`/m, "the page has $_") foreach split /\n/, $named;
+
+like($page, qr/^\| `$_` \|/m, "the page has the table $_")
+  foreach split /\n/, $node->safe_psql('postgres', q{SELECT tablename FROM pg_tables WHERE schemaname = 'apikeys_data'});
+like($page, qr/^\| `$_`/m, "the page has the shared memory $_")
+  foreach split /\n/, $node->safe_psql('postgres', q{SELECT name FROM pg_shmem_allocations WHERE name LIKE 'apikeys %'});
+
+# -------------------------------------------------------------- the bounds
+
+foreach my $row (@rows)
+{
+	my ($at, $beyond) = @{ $bounds{$row} // next };
+	my %short = map { $_ => length > 150 ? substr($_, 0, 150) . '...' : $_ } @$at, @$beyond;
+
+	is(state_of($_), 'ok', "$row: $short{$_}") foreach @$at;
+	is(state_of($_), '22023', "$row: $short{$_}") foreach @$beyond;
+}
+
+# For a bad key nothing else is looked at.
+is($node->safe_psql('postgres', qq{SELECT code FROM apikey_verify('no key', model => repeat('x', 10000000), required_permissions => names(1000, 10), tokens => -1)}),
+	'NOT_FOUND', 'a bad key, with anything');
+
+# What is stored keeps to 18 decimals, and so does what it adds up to.
+my $usage = "SELECT scale(total_cost), scale(cost_today) FROM apikey_usage('$id')";
+$node->safe_psql('postgres', "SELECT apikey_record_usage('$id', cost => 1 / 3::numeric + ('1e-' || n)::numeric) FROM unnest(ARRAY[19, 100, 16000]) n");
+is($node->safe_psql('postgres', $usage), '18|18', 'usage has 18 decimals');
+$node->safe_psql('postgres', 'SELECT apikey_flush()');
+is($node->safe_psql('postgres', $usage), '18|18', '... also when it is rolled up');
+is($node->safe_psql('postgres', q{SELECT max(scale(total_cost)) FROM apikeys_data.usage}), '18', '... and in the table');
+is($node->safe_psql('postgres', q{SELECT max_cost FROM apikey_budget_update(apikey_budget_create('thirds', 0.66666666666666666666), '{}')}),
+	'0.666666666666666667', 'a budget has 18 decimals');
+is($node->safe_psql('postgres', q{SELECT max_cost FROM apikey_budget_update(apikey_budget_create('thirds', 1), '{"max_cost": 0.33333333333333333333}')}),
+	'0.333333333333333333', '... also after a change');
+
+# What comes by DML.
+is(state_of($_->[1]), $_->[0], $_->[1]) foreach
+  [ '22023', 'UPDATE apikeys_data.key SET allowed_ips = addresses(1001)' ],
+  [ '22023', 'UPDATE apikeys_data.key SET metadata = nested(101)' ],
+  [ '22023', 'UPDATE apikeys_data.key SET permissions = patterns(1001, 1)' ],
+  [ '22023', 'UPDATE apikeys_data.budget SET max_cost = 1e-19' ],
+  [ '23514', "INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost) VALUES ('$id', now(), 1, 1e-19)" ],
+  [ '23514', 'UPDATE apikeys_data.usage SET total_cost = 1e-19' ],
+  [ '23514', 'UPDATE apikeys_data.usage_day SET cost = 1e-19' ],
+  [ '23514', "INSERT INTO apikeys_data.budget_period VALUES ('$budget', now(), 1e-19)" ];
+
+# ------------------------------------------------------------------ cancel
+
+# What is huge is ready before the clock runs.
+$node->safe_psql(
+	'postgres', q{
+	CREATE TABLE huge AS
+	SELECT repeat('some words ', 5000000) AS t, array_fill(inet '::1', ARRAY[2000000]) AS ips,
+	       array_fill('x'::text, ARRAY[500000]) AS names, jsonb_build_object('allowed_ips', jsonb_agg('10.0.0.' || i % 256)) AS changes,
+	       jsonb_build_object('metadata', jsonb_object_agg(i, '[[[1]]]'::jsonb), 'custom_permissions', jsonb_agg('x' || i)) AS j
+	FROM generate_series(1, 300000) i;
+	ALTER TABLE huge ALTER t SET STORAGE EXTERNAL});
+
+my @huge = (
+	verify_with('t'), verify_with('endpoint => t'), verify_with('required_permissions => names'), 'SELECT apikey_verify(t)',
+	login_with('required_permissions => names'), generate('name => t'), generate('description => t'), generate('external_id => t'), generate('prefix => t'),
+	generate('permissions => j'), generate('rate_limits => j'), generate('metadata => j'), generate('allowed_ips => ips'),
+	import_with('t'), import_with("'x', hash_secret => t"), import_with("'x', allowed_ips => ips"), "SELECT apikey_import(t::bytea, 'n', 'x')",
+	update('changes'), update('j'), "SELECT apikey_budget_update('$budget', j)", 'SELECT apikey_budget_create(t, 1)',
+	"SELECT apikey_model_allowed(j, 'x')", "SELECT apikey_endpoint_allowed('{}', t)", 'SELECT apikey_permissions_preset(t)',
+	"SELECT apikey_grant('pg_monitor', t)", 'SELECT apikey_current_has_permission(t)');
+s/;?$/ FROM huge/ foreach grep { !/ FROM / } @huge;
+s/ FROM (apikey_\w+)/ FROM huge, $1/ foreach @huge;
+
+foreach my $sql (@huge)
+{
+	within_5_seconds("$sql ends", sub { state_of("SET statement_timeout = '100ms'; $sql") =~ /^(?:ok|22023|57014)$/ });
+}
+
+# ----------------------------------------------------------------- the log
+
+# A text of many statements takes time that is linear in its length, whether
+# there is a key in it or not, and also when each is logged.
+foreach my $setting ('log_statement = none', 'log_statement = all')
+{
+	my $file = $node->basedir . '/many.sql';
+
+	$node->append_conf('postgresql.conf', $setting);
+	$node->reload;
+	open my $handle, '>', $file or die "$file: $!";
+	print $handle "SET application_name = '$key'\\;", map { "SET work_mem = '1 MB' /* number $_ */\\;" } 1 .. 60_000;
+	print $handle ";\n";
+	close $handle;
+	within_5_seconds("60,000 statements with a key, $setting",
+		sub { $node->command_ok([ 'psql', '--no-psqlrc', '--quiet', '--file', $file, 'postgres' ], 'they run'); 1 });
+}
+
+$node->stop;
+done_testing();
