@@ -35,6 +35,9 @@
 #define DESCRIPTION_MAX_CHARS	1000
 #define DOCUMENT_MAX_BYTES		65536
 #define EXTERNAL_ID_MAX_CHARS	255
+#define ROTATED_SUFFIX			" (rotated)"
+
+StaticAssertDecl(sizeof(ROTATED_SUFFIX) <= NAME_MAX_CHARS, "the suffix must fit into a name");
 
 PG_FUNCTION_INFO_V1(apikeys_check_key);
 
@@ -394,6 +397,30 @@ key_config_change(KeyConfig *config, Jsonb *changes, TimestampTz now)
 	ChangeTarget target = {config, now};
 
 	json_document_visit(&changes_document, changes, change_member, &target);
+}
+
+/* Are two configurations the same? */
+bool
+key_config_equal(const KeyConfig *a, const KeyConfig *b)
+{
+	return json_document_same_values(&changes_document, a->values, a->nulls,
+									 b->values, b->nulls);
+}
+
+/* Returns "NAME (rotated)", truncated; a name with the suffix is unchanged. */
+text *
+key_config_rotated_name(const text *name)
+{
+	const char *data = VARDATA_ANY(name);
+	int			len = VARSIZE_ANY_EXHDR(name);
+	int			suffix_len = strlen(ROTATED_SUFFIX);
+	int			clipped_len = pg_mbcharcliplen(data, len, NAME_MAX_CHARS - suffix_len);
+
+	if (len >= suffix_len &&
+		memcmp(data + len - suffix_len, ROTATED_SUFFIX, suffix_len) == 0)
+		return cstring_to_text_with_len(data, len);
+
+	return cstring_to_text(psprintf("%.*s" ROTATED_SUFFIX, clipped_len, data));
 }
 
 /*
