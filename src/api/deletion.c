@@ -33,11 +33,13 @@ apikey_delete(PG_FUNCTION_ARGS)
 {
 	Datum		id;
 	ArrayType  *ids;
+	KeyRow		key;
 
 	require_not_null(fcinfo, 0, "id");
 	id = PG_GETARG_DATUM(0);
 	ids = construct_array(&id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
-	if (!store_delete_key(ids, GetCurrentTimestamp()))
+	if (!store_read_key(DatumGetUUIDP(id), true, &key) ||
+		!store_delete_key(ids, GetCurrentTimestamp()))
 		raise_key_not_found(DatumGetUUIDP(id));
 	flush_remove_keys(ids);
 

@@ -17,7 +17,6 @@
 #include "access/htup_details.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -33,14 +32,12 @@
 #include "model/status.h"
 #include "settings/guc.h"
 #include "store/budgets.h"
+#include "store/events.h"
 #include "store/keys.h"
 #include "verify/hash_new_key.h"
 #include "verify/own_key.h"
 
-#define ROTATED_SUFFIX		" (rotated)"
 #define GRACE_MAX_YEARS		100000
-
-StaticAssertDecl(sizeof(ROTATED_SUFFIX) <= NAME_MAX_CHARS, "the suffix must fit into a name");
 
 PG_FUNCTION_INFO_V1(apikey_generate);
 PG_FUNCTION_INFO_V1(apikey_import);
@@ -58,17 +55,17 @@ raise_wrong_state(const char *message)
 }
 
 /*
- * Locks the key whose id is argument 0; returns the id, and its row.  Raises
- * P0002, 22023.
+ * Reads, and with lock, locks the key whose id is argument 0; returns the id,
+ * and its row.  Raises P0002, 22023.
  */
 static pg_uuid_t *
-lock_key(FunctionCallInfo fcinfo, KeyRow *key)
+read_key(FunctionCallInfo fcinfo, bool lock, KeyRow *key)
 {
 	pg_uuid_t  *id;
 
 	require_not_null(fcinfo, 0, "id");
 	id = PG_GETARG_UUID_P(0);
-	if (!store_lock_key(id, key))
+	if (!store_read_key(id, lock, key))
 		raise_key_not_found(id);
 
 	return id;
@@ -341,22 +338,6 @@ apikey_import(PG_FUNCTION_ARGS)
 	PG_RETURN_UUID_P(key.id);
 }
 
-/* Returns "NAME (rotated)", truncated; a name with the suffix is unchanged. */
-static text *
-rotated_name(const text *name)
-{
-	const char *data = VARDATA_ANY(name);
-	int			len = VARSIZE_ANY_EXHDR(name);
-	int			suffix_len = strlen(ROTATED_SUFFIX);
-	int			clipped_len = pg_mbcharcliplen(data, len, NAME_MAX_CHARS - suffix_len);
-
-	if (len >= suffix_len &&
-		memcmp(data + len - suffix_len, ROTATED_SUFFIX, suffix_len) == 0)
-		return cstring_to_text_with_len(data, len);
-
-	return cstring_to_text(psprintf("%.*s" ROTATED_SUFFIX, clipped_len, data));
-}
-
 /* Returns now + grace.  Raises 22023 for one that is negative or too long. */
 static TimestampTz
 grace_end(FunctionCallInfo fcinfo, int argno, TimestampTz now)
@@ -422,7 +403,7 @@ apikey_rotate(PG_FUNCTION_ARGS)
 	pg_uuid_t  *id;
 	text	   *raw_key;
 
-	id = lock_key(fcinfo, &old);
+	id = read_key(fcinfo, true, &old);
 	now = GetCurrentTimestamp();
 	end = grace_end(fcinfo, 1, now);
 	check_rotatable(&old, now);
@@ -438,7 +419,7 @@ apikey_rotate(PG_FUNCTION_ARGS)
 
 	raw_key = make_key(successor_prefix(&old), now, &successor);
 	store_rotate_key(id, &predecessor, &successor,
-					 rotated_name(DatumGetTextPP(old.values[KEY_NAME])),
+					 key_config_rotated_name(DatumGetTextPP(old.values[KEY_NAME])),
 					 expires_at);
 
 	return form_result(fcinfo, successor.id, raw_key);
@@ -449,7 +430,7 @@ Datum
 apikey_revoke(PG_FUNCTION_ARGS)
 {
 	KeyRow		key;
-	pg_uuid_t  *id = lock_key(fcinfo, &key);
+	pg_uuid_t  *id = read_key(fcinfo, true, &key);
 
 	if (!key.nulls[KEY_REVOKED_AT])
 		raise_wrong_state("API key is already revoked");
@@ -458,30 +439,60 @@ apikey_revoke(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* apikey_update(id uuid, changes jsonb): a row as of apikeys.info */
+/*
+ * Makes the configuration of a key after the changes of argument 1; returns
+ * whether it is another one.  Raises 55000, 22023.
+ */
+static bool
+change_config(FunctionCallInfo fcinfo, const KeyRow *key, TimestampTz now, KeyConfig *config)
+{
+	KeyConfig	present;
+
+	if (!key->nulls[KEY_REVOKED_AT])
+		raise_wrong_state("cannot update a revoked key");
+
+	config_from_row(&present, key);
+	*config = present;
+	key_config_change(config, PG_GETARG_JSONB_P(1), now);
+	if (!key->nulls[KEY_ROTATED_AT] && config_expires_at(config) > key_expires_at(key))
+		raise_wrong_state("cannot extend the life of a key that has been rotated");
+
+	return !key_config_equal(config, &present);
+}
+
+/*
+ * apikey_update(id uuid, changes jsonb): a row as of apikeys.info.  What changes
+ * nothing locks nothing: nobody who revokes the key has to wait for it.
+ */
 Datum
 apikey_update(PG_FUNCTION_ARGS)
 {
 	KeyRow		key;
 	KeyConfig	config;
-	TimestampTz now;
+	TimestampTz now = GetCurrentTimestamp();
 	pg_uuid_t  *id;
+	bool		changes;
 
 	require_not_null(fcinfo, 1, "changes");
 	json_document_check_size("changes", PG_GETARG_DATUM(1), JSON_CHANGES_MAX_BYTES);
-	id = lock_key(fcinfo, &key);
-	if (!key.nulls[KEY_REVOKED_AT])
-		raise_wrong_state("cannot update a revoked key");
+	id = read_key(fcinfo, false, &key);
+	changes = change_config(fcinfo, &key, now, &config);
+	if (changes)
+	{
+		read_key(fcinfo, true, &key);
+		now = GetCurrentTimestamp();
+		changes = change_config(fcinfo, &key, now, &config);
+	}
 
-	now = GetCurrentTimestamp();
-	config_from_row(&config, &key);
-	key_config_change(&config, PG_GETARG_JSONB_P(1), now);
-	if (!key.nulls[KEY_ROTATED_AT] && config_expires_at(&config) > key_expires_at(&key))
-		raise_wrong_state("cannot extend the life of a key that has been rotated");
-	own_key_check_config(store_key_hash(id), &config);
-	if (!has_same_budget(&config, &key))
-		lock_budget_for_share(&config);
-	store_update_key(id, &config, now);
+	if (changes)
+	{
+		own_key_check_config(store_key_hash(id), &config);
+		if (!has_same_budget(&config, &key))
+			lock_budget_for_share(&config);
+		store_update_key(id, &config, now);
+	}
+	else
+		store_add_key_unchanged(id, now);
 	warn_of_rate_limits(&config);
 
 	PG_RETURN_DATUM(store_key_info(id));

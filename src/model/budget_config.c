@@ -115,6 +115,14 @@ budget_config_change(BudgetConfig *config, Jsonb *changes)
 	check(config);
 }
 
+/* Are two configurations the same? */
+bool
+budget_config_equal(const BudgetConfig *a, const BudgetConfig *b)
+{
+	return json_document_same_values(&changes_document, a->values, a->nulls,
+									 b->values, b->nulls);
+}
+
 /*
  * apikeys.check_budget(...): for the CHECK on apikeys_data.budget.  Returns
  * true or raises 22023.

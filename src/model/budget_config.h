@@ -30,5 +30,6 @@ typedef struct BudgetConfig
 
 extern void budget_config_from_arguments(BudgetConfig *config, FunctionCallInfo fcinfo);
 extern void budget_config_change(BudgetConfig *config, Jsonb *changes);
+extern bool budget_config_equal(const BudgetConfig *a, const BudgetConfig *b);
 
 #endif							/* APIKEYS_MODEL_BUDGET_CONFIG_H */

@@ -15,6 +15,7 @@
 #include "access/detoast.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 
@@ -177,4 +178,26 @@ json_document_parse_string(const JsonDocument *document, const JsonDocumentMembe
 	PG_END_TRY();
 
 	return result;
+}
+
+/*
+ * Are the values of all members the same, in an object whose members' types are
+ * SQL types?  Compares their bytes: 1 and 1.0 are two numbers.
+ */
+bool
+json_document_same_values(const JsonDocument *document, const Datum *a, const bool *a_nulls,
+						  const Datum *b, const bool *b_nulls)
+{
+	for (int i = 0; i < document->nmembers; i++)
+	{
+		int16		typlen;
+		bool		typbyval;
+
+		if (a_nulls[i] != b_nulls[i])
+			return false;
+		get_typlenbyval(document->members[i].type, &typlen, &typbyval);
+		if (!a_nulls[i] && !datum_image_eq(a[i], b[i], typbyval, typlen))
+			return false;
+	}
+	return true;
 }

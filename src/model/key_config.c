@@ -21,11 +21,11 @@
 #include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/inet.h"
 #include "utils/timestamp.h"
 
 #include "base/arguments.h"
 #include "base/compat.h"
+#include "model/allowed_ips.h"
 #include "model/json_document.h"
 #include "model/key_config.h"
 #include "model/key_format.h"
@@ -37,12 +37,9 @@
 #define DESCRIPTION_MAX_CHARS	1000
 #define EXTERNAL_ID_MAX_CHARS	255
 #define METADATA_MAX_DEPTH		100		/* many a client's parser takes no more */
-#define ALLOWED_IPS_MAX			1000
+#define ROTATED_SUFFIX			" (rotated)"
 
-/* The size of an array of so many addresses, nulls perhaps among them. */
-#define ALLOWED_IPS_MAX_BYTES \
-	(ARR_OVERHEAD_WITHNULLS(MAXDIM, ALLOWED_IPS_MAX) + \
-	 ALLOWED_IPS_MAX * INTALIGN(VARHDRSZ + sizeof(inet_struct)))
+StaticAssertDecl(sizeof(ROTATED_SUFFIX) <= NAME_MAX_CHARS, "the suffix must fit into a name");
 
 PG_FUNCTION_INFO_V1(apikeys_check_key);
 
@@ -207,41 +204,6 @@ key_config_check_masked(Datum masked)
 				 errhint("It is shown to people: give the masked form of the key, such as \"gw-a...wxyz\", not the key.")));
 }
 
-pg_noreturn static void
-raise_too_many_ips(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("allowed_ips has too many elements"),
-			 errdetail("It may have %d.", ALLOWED_IPS_MAX),
-			 errhint("Networks, such as 10.0.0.0/8, stand for many addresses.")));
-}
-
-/*
- * Raises 22023 unless the list has one dimension and elements, not too many,
- * none of them null.  An empty one must not be taken for none, which allows any
- * address.
- */
-static void
-check_allowed_ips(ArrayType *ips)
-{
-	if (ArrayGetNItems(ARR_NDIM(ips), ARR_DIMS(ips)) > ALLOWED_IPS_MAX)
-		raise_too_many_ips();
-	if (ARR_NDIM(ips) > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("allowed_ips must have one dimension")));
-	if (ArrayGetNItems(ARR_NDIM(ips), ARR_DIMS(ips)) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("allowed_ips must not be empty"),
-				 errhint("Null stands for no restriction.")));
-	if (array_contains_nulls(ips))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("allowed_ips must not contain nulls")));
-}
-
 /* Puts a member into its stored form: a null document becomes an empty one. */
 static void
 normalize(KeyConfig *config, ConfigMember member)
@@ -265,8 +227,8 @@ check_member_size(ConfigMember member, Datum value)
 {
 	if (members[member].type == JSONBOID)
 		json_document_check_size(members[member].name, value, JSON_DOCUMENT_MAX_BYTES);
-	if (member == CONFIG_ALLOWED_IPS && toast_raw_datum_size(value) > ALLOWED_IPS_MAX_BYTES)
-		raise_too_many_ips();
+	if (member == CONFIG_ALLOWED_IPS)
+		allowed_ips_check_size(value);
 }
 
 /* Raises 22023 unless metadata is an object, and not nested too deeply. */
@@ -336,7 +298,7 @@ check_value(ConfigMember member, Datum value, bool isnull)
 			check_metadata(DatumGetJsonbP(value));
 			break;
 		case CONFIG_ALLOWED_IPS:
-			check_allowed_ips(DatumGetArrayTypeP(value));
+			allowed_ips_check(DatumGetArrayTypeP(value));
 			break;
 		case CONFIG_EXPIRES_AT:
 			if (TIMESTAMP_IS_NOBEGIN(DatumGetTimestampTz(value)))
@@ -369,38 +331,6 @@ key_config_check(KeyConfig *config, TimestampTz now)
 		check_member(config, member, now);
 }
 
-/* Converts a JSON array of strings into an inet[]. */
-static Datum
-array_to_inets(const JsonDocument *document, const JsonDocumentMember *member,
-			   const JsonbValue *json)
-{
-	const char *expected = "null or an array of strings";
-	JsonbIterator *it;
-	JsonbIteratorToken token;
-	JsonbValue	element;
-	Datum	   *inets;
-	int			ninets = 0;
-
-	if (json->type != jbvBinary || !JsonContainerIsArray(json->val.binary.data))
-		json_document_raise_bad_value(document, member, expected);
-	if (JsonContainerSize(json->val.binary.data) > ALLOWED_IPS_MAX)
-		raise_too_many_ips();
-
-	inets = palloc(sizeof(Datum) * Max(1, JsonContainerSize(json->val.binary.data)));
-	it = JsonbIteratorInit(json->val.binary.data);
-	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
-	{
-		if (token != WJB_ELEM)
-			continue;
-		if (element.type != jbvString)
-			json_document_raise_bad_value(document, member, expected);
-		inets[ninets++] = json_document_parse_string(document, member, INETOID, &element);
-	}
-
-	return PointerGetDatum(construct_array(inets, ninets, INETOID,
-										   -1, false, TYPALIGN_INT));
-}
-
 /* Converts the JSON value of a member, which is not null. */
 static Datum
 json_to_datum(const JsonDocument *document, const JsonDocumentMember *member, JsonbValue *json)
@@ -410,7 +340,7 @@ json_to_datum(const JsonDocument *document, const JsonDocumentMember *member, Js
 		case JSONBOID:
 			return JsonbPGetDatum(JsonbValueToJsonb(json));
 		case INETARRAYOID:
-			return array_to_inets(document, member, json);
+			return allowed_ips_from_json(document, member, json);
 		case BOOLOID:
 			if (json->type != jbvBool)
 				json_document_raise_bad_value(document, member, "true or false");
@@ -459,6 +389,30 @@ key_config_change(KeyConfig *config, Jsonb *changes, TimestampTz now)
 	ChangeTarget target = {config, now};
 
 	json_document_visit(&changes_document, changes, change_member, &target);
+}
+
+/* Are two configurations the same? */
+bool
+key_config_equal(const KeyConfig *a, const KeyConfig *b)
+{
+	return json_document_same_values(&changes_document, a->values, a->nulls,
+									 b->values, b->nulls);
+}
+
+/* Returns "NAME (rotated)", truncated; a name with the suffix is unchanged. */
+text *
+key_config_rotated_name(const text *name)
+{
+	const char *data = VARDATA_ANY(name);
+	int			len = VARSIZE_ANY_EXHDR(name);
+	int			suffix_len = strlen(ROTATED_SUFFIX);
+	int			clipped_len = pg_mbcharcliplen(data, len, NAME_MAX_CHARS - suffix_len);
+
+	if (len >= suffix_len &&
+		memcmp(data + len - suffix_len, ROTATED_SUFFIX, suffix_len) == 0)
+		return cstring_to_text_with_len(data, len);
+
+	return cstring_to_text(psprintf("%.*s" ROTATED_SUFFIX, clipped_len, data));
 }
 
 /*

@@ -44,6 +44,8 @@ extern Oid	key_config_member_type(ConfigMember member);
 extern void key_config_check(KeyConfig *config, TimestampTz now);
 extern void key_config_change(KeyConfig *config, Jsonb *changes, TimestampTz now);
 extern void key_config_check_hash(Datum hash);
+extern text *key_config_rotated_name(const text *name);
+extern bool key_config_equal(const KeyConfig *a, const KeyConfig *b);
 extern void key_config_check_hash_secret(Datum name);
 extern void key_config_check_masked(Datum masked);
 extern void key_config_check_expires_at(TimestampTz expires_at, TimestampTz now);

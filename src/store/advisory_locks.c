@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -18,8 +19,18 @@
 
 #include "base/compat.h"
 #include "store/advisory_locks.h"
+#include "store/lock_wait.h"
 
 #define LOCK_CLASS	0xA9		/* SQL functions use 1 and 2 */
+
+/* Who holds the lock of the flush; null for a prepared transaction. */
+static Statement flush_holder = {
+	.sql = "SELECT l.pid FROM pg_catalog.pg_locks l"
+	" WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted"
+	" AND l.database OPERATOR(pg_catalog.=) $1"
+	" AND l.classid OPERATOR(pg_catalog.=) 0 AND l.objsubid OPERATOR(pg_catalog.=) $2",
+	STATEMENT_ARGS(OIDOID, INT2OID)
+};
 
 PG_FUNCTION_INFO_V1(apikeys_try_lock_use);
 
@@ -39,14 +50,52 @@ lock(const pg_uuid_t *id, bool wait)
 	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
+static void
+wait_for_flush(void *arg)
+{
+	lock(NULL, true);
+}
+
+static List *
+flush_holders(void *arg)
+{
+	StoreScope	scope;
+	MemoryContext caller = CurrentMemoryContext;
+	List	   *pids = NIL;
+	uint64		n;
+
+	store_open(&scope);
+	n = store_read_latest(&flush_holder,
+						  (Datum[]) {ObjectIdGetDatum(MyDatabaseId), Int16GetDatum(LOCK_CLASS)},
+						  NULL);
+	for (uint64 i = 0; i < n; i++)
+	{
+		bool		isnull;
+		Datum		pid = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+		MemoryContext old = MemoryContextSwitchTo(caller);
+
+		pids = lappend_int(pids, isnull ? 0 : DatumGetInt32(pid));
+		MemoryContextSwitchTo(old);
+	}
+	store_close(&scope);
+	return pids;
+}
+
 /*
- * Takes the lock that serializes flushes of this database.  Returns false if
- * another transaction holds it and wait is false.
+ * Takes the lock that serializes flushes of this database.  If another
+ * transaction holds it, returns false unless wait is true; then the client is
+ * told who it is if that takes long.
  */
 bool
 store_lock_flush(bool wait)
 {
-	return lock(NULL, wait);
+	static const LockKind kind = {"the flush of this database", wait_for_flush, flush_holders};
+
+	if (lock(NULL, false))
+		return true;
+	if (wait)
+		lock_and_tell(&kind, NULL);
+	return wait;
 }
 
 /* apikeys.try_lock_use(id uuid): boolean, for statements of the store. */

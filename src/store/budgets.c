@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 
 #include "store/budgets.h"
+#include "store/lock_wait.h"
 #include "store/spi.h"
 
 static Statement find_budget = {
@@ -26,20 +27,22 @@ static Statement find_budget = {
 	STATEMENT_ARGS(UUIDOID)
 };
 
-static Statement lock_budget = {
-	.sql = "SELECT b.name, b.max_cost, b.reset_every FROM apikeys_data.budget b"
-	" WHERE b.id OPERATOR(pg_catalog.=) $1"
-	" FOR UPDATE",
+#define BUDGET_CONFIG_COLUMNS "b.name, b.max_cost, b.reset_every"
+
+static Statement read_budget = {
+	.sql = SELECT_BY_ID(BUDGET_CONFIG_COLUMNS, "budget", "b"),
 	STATEMENT_ARGS(UUIDOID)
 };
 
-/* Prevents its deletion, but not a change. */
-static Statement lock_budget_for_share = {
-	.sql = "SELECT FROM apikeys_data.budget b"
-	" WHERE b.id OPERATOR(pg_catalog.=) $1"
-	" FOR KEY SHARE",
-	STATEMENT_ARGS(UUIDOID)
-};
+/* Against changes; keys can still be assigned to it. */
+static RowLock change_lock = ROW_LOCK("this budget", "budget", "b", BUDGET_CONFIG_COLUMNS,
+									  "NO KEY UPDATE");
+
+static RowLock deletion_lock = ROW_LOCK("this budget", "budget", "b", BUDGET_CONFIG_COLUMNS,
+										"UPDATE");
+
+/* Against its deletion, but not against a change. */
+static RowLock share_lock = ROW_LOCK("this budget", "budget", "b", "", "KEY SHARE");
 
 static Statement budget_info = {
 	.sql = "SELECT i FROM apikeys_data.budget_info i WHERE i.id OPERATOR(pg_catalog.=) $1",
@@ -146,24 +149,46 @@ store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved)
 	return found;
 }
 
-/*
- * Locks a budget against every change until the transaction ends, and reads its
- * configuration; returns false if it does not exist.
- */
+/* Copies the configuration of the budget that is the result, if there is one. */
+static void
+copy_config(bool found, BudgetConfig *config)
+{
+	if (!found)
+		return;
+	Assert(SPI_tuptable->tupdesc->natts == BUDGET_NMEMBERS);
+	heap_deform_tuple(store_copy_row(), SPI_tuptable->tupdesc,
+					  config->values, config->nulls);
+}
+
+/* Reads the configuration of a budget; returns false if it does not exist. */
 bool
-store_lock_budget(const pg_uuid_t *id, BudgetConfig *config)
+store_read_budget(const pg_uuid_t *id, BudgetConfig *config)
 {
 	StoreScope	scope;
 	bool		found;
 
 	store_open(&scope);
-	found = store_write(&lock_budget, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
-	if (found)
-	{
-		Assert(SPI_tuptable->tupdesc->natts == BUDGET_NMEMBERS);
-		heap_deform_tuple(store_copy_row(), SPI_tuptable->tupdesc,
-						  config->values, config->nulls);
-	}
+	found = store_read(&read_budget, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
+	copy_config(found, config);
+	store_close(&scope);
+
+	return found;
+}
+
+/*
+ * Locks a budget against every change until the transaction ends, and against
+ * keys that are assigned to it if it is to be deleted.  Reads its configuration;
+ * returns false if it does not exist.
+ */
+bool
+store_lock_budget(const pg_uuid_t *id, bool for_deletion, BudgetConfig *config)
+{
+	StoreScope	scope;
+	bool		found;
+
+	store_open(&scope);
+	found = store_lock_row(for_deletion ? &deletion_lock : &change_lock, id);
+	copy_config(found, config);
 	store_close(&scope);
 
 	return found;
@@ -181,7 +206,7 @@ store_lock_budget_for_share(const pg_uuid_t *id)
 	bool		found;
 
 	store_open(&scope);
-	found = store_write(&lock_budget_for_share, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
+	found = store_lock_row(&share_lock, id);
 	store_close(&scope);
 
 	return found;

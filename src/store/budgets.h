@@ -31,7 +31,8 @@ typedef struct BudgetRow
 } BudgetRow;
 
 extern bool store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved);
-extern bool store_lock_budget(const pg_uuid_t *id, BudgetConfig *config);
+extern bool store_read_budget(const pg_uuid_t *id, BudgetConfig *config);
+extern bool store_lock_budget(const pg_uuid_t *id, bool for_deletion, BudgetConfig *config);
 extern bool store_lock_budget_for_share(const pg_uuid_t *id);
 extern Datum store_budget_info(const pg_uuid_t *id);
 extern bool store_budget_has_live_keys(const pg_uuid_t *id, TimestampTz now);

@@ -17,6 +17,7 @@
 
 #include "model/key_hash.h"
 #include "store/keys.h"
+#include "store/lock_wait.h"
 #include "store/spi.h"
 #include "store/usage.h"
 
@@ -49,13 +50,12 @@ static Statement key_info = {
 	STATEMENT_ARGS(UUIDOID)
 };
 
-static Statement lock_key = {
-	.sql = "SELECT " KEY_ROW_COLUMNS
-	" FROM ONLY apikeys_data.key k"
-	" WHERE k.id OPERATOR(pg_catalog.=) $1"
-	" FOR UPDATE",
+static Statement read_key = {
+	.sql = SELECT_BY_ID(KEY_ROW_COLUMNS, "key", "k"),
 	STATEMENT_ARGS(UUIDOID)
 };
+
+static RowLock key_lock = ROW_LOCK("this API key", "key", "k", KEY_ROW_COLUMNS, "UPDATE");
 
 static Statement key_hash = {
 	.sql = "SELECT k.key_hash FROM ONLY apikeys_data.key k"
@@ -280,17 +280,18 @@ store_key_info(const pg_uuid_t *id)
 }
 
 /*
- * Locks a key against every change until the transaction ends, and reads it;
- * returns false if it does not exist.
+ * Reads a key, and with lock, locks it against every change until the
+ * transaction ends; returns false if it does not exist.
  */
 bool
-store_lock_key(const pg_uuid_t *id, KeyRow *row)
+store_read_key(const pg_uuid_t *id, bool lock, KeyRow *row)
 {
 	StoreScope	scope;
 	bool		found;
 
 	store_open(&scope);
-	found = store_write(&lock_key, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
+	found = lock ? store_lock_row(&key_lock, id)
+				 : store_read(&read_key, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
 	if (found)
 		copy_key_row(row);
 	store_close(&scope);
@@ -445,7 +446,7 @@ delete_keys_in_scope(const StoreScope *scope, Datum ids, const char *action,
 	return deleted;
 }
 
-/* Deletes a key, given as a uuid[]; returns false if it does not exist. */
+/* Deletes a locked key, given as a uuid[]; returns false if that was prevented. */
 bool
 store_delete_key(ArrayType *id, TimestampTz now)
 {

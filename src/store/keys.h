@@ -82,7 +82,7 @@ typedef struct PredecessorExpiry
 extern bool store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row,
 						   int *candidate);
 extern Datum store_key_info(const pg_uuid_t *id);
-extern bool store_lock_key(const pg_uuid_t *id, KeyRow *row);
+extern bool store_read_key(const pg_uuid_t *id, bool lock, KeyRow *row);
 extern bytea *store_key_hash(const pg_uuid_t *id);
 extern bool store_insert_key(const NewKey *key, bool imported,
 							 const KeyConfig *config, TimestampTz now);

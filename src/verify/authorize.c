@@ -166,10 +166,12 @@ check_permissions(const NullableDatum *args, AuthDecision *decision)
 
 /*
  * Checks limits and spends them.  If there is no space to count the request,
- * reclaims some, which takes time.  Raises 53400 if there is none.
+ * reclaims some, which takes time.  Raises 53400 if there is none.  Unless this
+ * is the last attempt, leaves no_space set if keys have changed meanwhile.
  */
 static void
-check_and_spend(const RateLimitRequest *request, AuthDecision *decision, RateLimitResult *result)
+check_and_spend(const RateLimitRequest *request, AuthDecision *decision, bool last,
+				RateLimitResult *result)
 {
 	bool		retry = true;
 
@@ -179,6 +181,8 @@ check_and_spend(const RateLimitRequest *request, AuthDecision *decision, RateLim
 		if (!retry)
 			rate_limiter_report_no_space(ERROR);
 		retry = reclaim_for(request->root_id);
+		if (!last && !key_cache_is_current())
+			return;
 		decision->now = GetCurrentTimestamp();
 		rate_limiter_check_and_spend(request, decision->now, result);
 	}
@@ -186,10 +190,11 @@ check_and_spend(const RateLimitRequest *request, AuthDecision *decision, RateLim
 
 /*
  * Checks whether the request is within the limits of the key's family.  With
- * spend, it is counted if so, and its slot acquired.
+ * spend, it is counted if so, and its slot acquired.  If not, the request is
+ * decided, unless it has to be checked again: see check_and_spend().
  */
 static bool
-check_limits(const NullableDatum *args, AuthDecision *decision, bool spend)
+check_limits(const NullableDatum *args, AuthDecision *decision, bool spend, bool last)
 {
 	CachedKey  *key = decision->key;
 	RateLimitRequest limits_request;
@@ -205,7 +210,9 @@ check_limits(const NullableDatum *args, AuthDecision *decision, bool spend)
 	limits_request.tokens = args[AUTHORIZE_TOKENS].isnull ? 0 : DatumGetInt64(args[AUTHORIZE_TOKENS].value);
 	limits_request.slot = !args[AUTHORIZE_ACQUIRE_SLOT].isnull && DatumGetBool(args[AUTHORIZE_ACQUIRE_SLOT].value);
 	limits_request.spend = spend;
-	check_and_spend(&limits_request, decision, &result);
+	check_and_spend(&limits_request, decision, last, &result);
+	if (result.no_space)
+		return false;
 	decision->slot = result.slot;
 	decision->use_recorded = result.use_recorded;
 	decision->use_newly_pending = result.use_newly_pending;
@@ -246,10 +253,10 @@ check_key(const NullableDatum *args, AuthDecision *decision)
  * neither does.  budget_reason is NULL if the budget is not exhausted.
  */
 static void
-check_limits_and_budget(const NullableDatum *args, AuthDecision *decision,
+check_limits_and_budget(const NullableDatum *args, AuthDecision *decision, bool last,
 						const char *budget_reason, TimestampTz budget_retry_at)
 {
-	bool		within_limits = check_limits(args, decision, budget_reason == NULL);
+	bool		within_limits = check_limits(args, decision, budget_reason == NULL, last);
 
 	if (budget_reason != NULL)
 		decision->retry_at = Max(decision->retry_at, budget_retry_at);
@@ -260,32 +267,39 @@ check_limits_and_budget(const NullableDatum *args, AuthDecision *decision,
 }
 
 /*
+ * Makes all checks.  To read the budget, or to reclaim space, may have to wait
+ * for a lock; it updates the time, since with an outdated one, limits would
+ * age what others have spent (rate_limiter.c).  If keys have changed meanwhile,
+ * nothing is decided, unless this is the last attempt.
+ */
+static bool
+try_to_decide(const NullableDatum *args, AuthDecision *decision, bool last)
+{
+	TimestampTz retry_at = 0;
+	char	   *reason = NULL;
+
+	if (check_key(args, decision))
+	{
+		budget_is_exhausted(decision->key, &decision->now, &reason, &retry_at);
+		if (last || key_cache_is_current())
+			check_limits_and_budget(args, decision, last, reason, retry_at);
+	}
+	return decision->code != NULL;
+}
+
+/*
  * Decides on a request with the arguments of apikey_verify, counts the
- * outcome, and spends limits if the result is valid.
- *
- * To read the budget may have to wait for a lock.  If keys have changed
- * meanwhile, all is checked again.  That need not be repeated for ever: most
- * often it is another key that has changed.  It updates the time as well,
- * since with an outdated one, limits would age what others have spent
- * (rate_limiter.c).
+ * outcome, and spends limits if the result is valid.  It is checked again if
+ * keys have changed while it waited, but not for ever: most often it is another
+ * key that has.
  */
 void
 authorize(const NullableDatum *args, AuthDecision *decision)
 {
 	int			attempts = 5;
-	TimestampTz retry_at;
-	char	   *reason;
 
-	do
-	{
-		if (!check_key(args, decision))
-			return;
-		reason = NULL;
-		retry_at = 0;
-		budget_is_exhausted(decision->key, &decision->now, &reason, &retry_at);
-	} while (!key_cache_is_current() && --attempts > 0);
-
-	check_limits_and_budget(args, decision, reason, retry_at);
+	while (!try_to_decide(args, decision, attempts == 1))
+		attempts--;
 }
 
 /*

@@ -1,0 +1,115 @@
+
+# Who has to wait for a lock that somebody has left behind is told who that is,
+# after deadlock_timeout, and gets the lock when it is free.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use ApikeysTest;
+use IPC::Run;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = start_node('main', 'max_prepared_transactions = 2');
+my $rename = q{SELECT apikey_update(id, '{"name": "left"}') FROM apikeys_data.key WHERE name = '%s'};
+my @names = map "key$_", 1 .. 8;
+add_keys($node, 'postgres', @names);
+my $budget = $node->safe_psql('postgres', q{SELECT apikey_budget_create('pool', 10)});
+my $holder = $node->background_psql('postgres');
+my $pid = $holder->query_safe('SELECT pg_backend_pid()');
+
+# What the waiting one is told, from its first word on
+sub starts_to_wait
+{
+	my ($sql) = @_;
+	my %waiter = (out => '', err => '');
+
+	$waiter{run} = IPC::Run::start(
+		[
+			$node->installed_command('psql'), '-XAtq', '--host', $node->host, '--port', $node->port,
+			'-c', "SET deadlock_timeout = '10ms'", '-c', $sql, '-c', 'SHOW lock_timeout', 'postgres'
+		],
+		'<', \undef, '>', \$waiter{out}, '2>', \$waiter{err},
+		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	$waiter{run}->pump until $waiter{err} =~ /HINT: .*\n/ || !$waiter{run}->pumpable;
+	return \%waiter;
+}
+
+sub waits_for
+{
+	my ($name, $sql, $what, $hint, $end) = @_;
+	my $waiter = starts_to_wait($sql);
+
+	like($waiter->{err}, qr/^WARNING:  waiting for a lock on $what\nHINT:  $hint/, "$name: told");
+	$end->();
+	ok($waiter->{run}->finish, "$name: done") or diag $waiter->{err};
+	like($waiter->{out}, qr/^0$/m, "$name: lock_timeout is as it was");
+}
+
+sub open_transaction
+{
+	my @sql = @_;
+
+	$holder->query_safe('BEGIN');
+	$holder->query_safe($_) foreach @sql;
+}
+
+my $rollback = sub { $holder->query_safe('ROLLBACK') };
+my $process = "Process $pid holds it";
+my %change = (
+	revoke => 'SELECT apikey_revoke(%s)',
+	rotate => 'SELECT id FROM apikey_rotate(%s)',
+	delete => 'SELECT apikey_delete(%s)',
+	update => q{SELECT name FROM apikey_update(%s, '{"enabled": false}')});
+
+foreach my $what (sort keys %change)
+{
+	my $name = shift @names;
+
+	open_transaction(sprintf $rename, $name);
+	waits_for($what, sprintf($change{$what}, id_of($name)), 'this API key', $process, $rollback);
+}
+
+# Locked in a savepoint, and twice, which makes a multixact
+open_transaction('SAVEPOINT a', sprintf($rename, $names[0]));
+waits_for('savepoint', sprintf($change{revoke}, id_of($names[0])), 'this API key', $process, $rollback);
+open_transaction(
+	"SELECT FROM apikeys_data.key WHERE name = '$names[1]' FOR KEY SHARE",
+	'SAVEPOINT a', sprintf($rename, $names[1]));
+waits_for('multixact', sprintf($change{revoke}, id_of($names[1])), 'this API key', $process, $rollback);
+
+# A prepared transaction
+$node->safe_psql('postgres', 'BEGIN; ' . sprintf($rename, $names[2]) . "; PREPARE TRANSACTION 'left'");
+waits_for('prepared', sprintf($change{revoke}, id_of($names[2])), 'this API key',
+	'A prepared transaction holds it',
+	sub { $node->safe_psql('postgres', q{ROLLBACK PREPARED 'left'}) });
+
+# Budgets
+open_transaction(qq{SELECT apikey_budget_update('$budget', '{"name": "sea"}')});
+waits_for('budget', qq{SELECT name FROM apikey_budget_update('$budget', '{"max_cost": 5}')},
+	'this budget', $process, $rollback);
+open_transaction("SELECT apikey_budget_delete('$budget')");
+waits_for('budget of a new key', "SELECT id FROM apikey_generate('new', budget_id => '$budget')",
+	'this budget', $process, $rollback);
+
+# A flush
+open_transaction('SELECT apikey_flush()');
+waits_for('flush', 'SELECT apikey_flush() >= 0', 'the flush of this database', $process, $rollback);
+
+# A transaction that waits goes on with what it has done before; a deadlock is
+# still found.
+open_transaction(sprintf($rename, $names[3]));
+my $waiter = starts_to_wait("BEGIN; SELECT id FROM apikey_generate('before');"
+	  . sprintf($change{revoke}, id_of($names[3])) . '; COMMIT');
+$rollback->();
+$waiter->{run}->finish;
+is($node->safe_psql('postgres', q{SELECT count(*) FROM apikeys_data.key WHERE name = 'before'}),
+	1, 'what was done before the wait stays');
+is(verify($node, 'postgres', $names[3]), 'REVOKED', 'and so does the change');
+
+$holder->quit;
+$node->stop;
+done_testing();
