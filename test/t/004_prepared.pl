@@ -89,7 +89,7 @@ $node->safe_psql('postgres', q{COMMIT PREPARED 'verify'});
 sub prepare
 {
 	my ($sql) = @_;
-	my ($ret, $stdout, $stderr) = $node->psql('postgres', "BEGIN; $sql; PREPARE TRANSACTION 'flush'",
+	my ($ret, $stdout, $stderr) = $node->psql('postgres', "SET lock_timeout = '1s'; BEGIN; $sql; PREPARE TRANSACTION 'flush'",
 		extra_params => [ '-v', 'VERBOSITY=verbose' ]);
 
 	return $stderr;
