@@ -20,6 +20,7 @@
 #include "catalog/pg_class.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -329,13 +330,20 @@ store_read(Statement *statement, Datum *values, const bool *nulls)
 	return store_read_latest(statement, values, nulls);
 }
 
-/* Writes, and makes it visible to later commands of this transaction. */
+/*
+ * Writes, and makes it visible to later commands of this transaction.
+ *
+ * The table of keys is locked first, until the transaction ends, as it is by
+ * DROP EXTENSION: holding another table, a later statement would wait for it in
+ * a deadlock.
+ */
 uint64
 store_write(Statement *statement, Datum *values, const bool *nulls)
 {
-	uint64		processed = execute(statement, values, nulls,
-									InvalidSnapshot, false);
+	uint64		processed;
 
+	LockRelationOid(store_relation_oid("key"), AccessShareLock);
+	processed = execute(statement, values, nulls, InvalidSnapshot, false);
 	CommandCounterIncrement();
 	return processed;
 }
