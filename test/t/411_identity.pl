@@ -164,7 +164,7 @@ is($node->safe_psql('page', join "\n", @blocks),
 my ($wrapper) = $page =~ /^(CREATE FUNCTION pre_request.*?)```/ms;
 $node->safe_psql('postgres', $wrapper);
 $error = $refused->(q(BEGIN; SET LOCAL "request.headers" = '{"x-api-key": "limited-key"}'; SELECT pre_request()));
-like($error, qr/ERROR:  PGRST: \{"code" : "RATE_LIMITED", .*\nDETAIL:  \{"status" : 429, "headers" : \{"Retry-After":"\d+"\}\}\n/,
+like($error, qr/ERROR:  PGRST: \{"code" : "PT429", .*"details" : "RATE_LIMITED", .*\nDETAIL:  \{"status" : 429, "headers" : \{"Retry-After":"\d+"\}\}\n/,
 	'its wrapper for PostgREST');
 
 # ----------------------------------------------------------------- standby
