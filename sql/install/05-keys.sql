@@ -4,7 +4,7 @@
 -- and store_write() this one first: so this one comes first.
 
 CREATE TYPE apikeys.key_status AS ENUM ('active', 'disabled', 'expired', 'revoked');
-COMMENT ON TYPE apikeys.key_status IS 'Effective status of a key.';
+COMMENT ON TYPE apikeys.key_status IS 'Effective status of a key: the first of revoked, expired, disabled that applies, else active.';
 
 CREATE FUNCTION apikeys.check_key(
     name text, description text, external_id text, permissions jsonb,
@@ -64,4 +64,4 @@ CREATE FUNCTION apikeys.effective_status(revoked_at timestamptz, expires_at time
 LANGUAGE C STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'apikeys_effective_status';
 COMMENT ON FUNCTION apikeys.effective_status(timestamptz, timestamptz, boolean)
-IS 'Status of a key by the wall clock, by the rule that verify uses.';
+IS 'Effective status of a key now, as apikey_verify sees it: active, disabled, expired or revoked.';
