@@ -67,7 +67,7 @@ CROSS JOIN LATERAL (
 ) s;
 COMMENT ON VIEW apikeys_data.budget_info IS 'What apikeys.budget_info shows; read by the functions of the extension.';
 
--- As apikeys.info: for people alone.
+-- As apikeys.info: for people only.
 CREATE VIEW apikeys.budget_info AS SELECT i.* FROM apikeys_data.budget_info i;
 COMMENT ON VIEW apikeys.budget_info IS 'Budgets for administrators, one row per budget: limit, what is spent and remaining, and the current period.';
 

@@ -19,7 +19,7 @@ CREATE TRIGGER invalidate_truncate BEFORE TRUNCATE ON apikeys_data.key
 FOR EACH STATEMENT EXECUTE FUNCTION apikeys.invalidate_caches();
 COMMENT ON TRIGGER invalidate_truncate ON apikeys_data.key IS 'TRUNCATE empties the caches in all backends.';
 
--- ALWAYS: also where rows come by logical replication.
+-- ALWAYS: also for rows that logical replication applies.
 ALTER TABLE apikeys_data.key ENABLE ALWAYS TRIGGER invalidate_row;
 ALTER TABLE apikeys_data.key ENABLE ALWAYS TRIGGER invalidate_truncate;
 
