@@ -43,6 +43,12 @@ SELECT object FROM member WHERE obj_description(objid, classid::regclass::name) 
   AND NOT (classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_class c WHERE c.oid = objid AND c.relkind = 'S'))
 ORDER BY object COLLATE "C";
 
+-- Columns without a comment, of the views that levels may read: none.
+SELECT object, attname FROM member JOIN pg_class c ON classid = 'pg_class'::regclass AND c.oid = objid
+  JOIN pg_attribute a ON a.attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+WHERE relkind = 'v' AND relnamespace <> 'apikeys_data'::regnamespace AND col_description(objid, attnum) IS NULL
+ORDER BY object COLLATE "C", attnum;
+
 -- Every function of the interface, each once as somebody.
 CREATE TABLE test.call (number integer GENERATED ALWAYS AS IDENTITY, function text, call text);
 INSERT INTO test.call (function, call) VALUES

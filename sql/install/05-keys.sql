@@ -4,7 +4,7 @@
 -- and store_write() this one first: so this one comes first.
 
 CREATE TYPE apikeys.key_status AS ENUM ('active', 'disabled', 'expired', 'revoked');
-COMMENT ON TYPE apikeys.key_status IS 'Effective status of a key.';
+COMMENT ON TYPE apikeys.key_status IS 'Effective status of a key: the first of revoked, expired, disabled that applies, else active.';
 
 CREATE FUNCTION apikeys.check_key(
     name text, description text, external_id text, permissions jsonb,
@@ -38,7 +38,7 @@ CREATE TABLE apikeys_data.key (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     revoked_at timestamptz,
-    -- One constraint for all: the server parses each anew in each statement.
+    -- One constraint for all: the server parses each of them in each statement.
     CONSTRAINT key_is_valid CHECK (apikeys.check_key(
         name, description, external_id, permissions, rate_limits, metadata,
         allowed_ips, expires_at, key_hash, hash_secret, key_prefix, created_at))
@@ -51,7 +51,7 @@ CREATE INDEX key_team_id_idx ON apikeys_data.key (team_id, created_at, id) WHERE
 CREATE INDEX key_external_id_idx ON apikeys_data.key (external_id, created_at, id) WHERE external_id IS NOT NULL;
 CREATE INDEX key_budget_id_idx ON apikeys_data.key (budget_id) WHERE budget_id IS NOT NULL;
 CREATE INDEX key_expires_at_idx ON apikeys_data.key (expires_at) WHERE expires_at IS NOT NULL;
--- Successors by rotation alone: others are found by id.
+-- Only successors by rotation: others are found by id.
 CREATE INDEX key_root_id_idx ON apikeys_data.key (root_id) WHERE root_id <> id;
 CREATE INDEX key_hash_secret_idx ON apikeys_data.key (hash_secret, expires_at)
     WHERE hash_secret IS NOT NULL AND revoked_at IS NULL;
@@ -64,4 +64,4 @@ CREATE FUNCTION apikeys.effective_status(revoked_at timestamptz, expires_at time
 LANGUAGE C STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'apikeys_effective_status';
 COMMENT ON FUNCTION apikeys.effective_status(timestamptz, timestamptz, boolean)
-IS 'Status of a key by the wall clock, by the rule that verify uses.';
+IS 'Effective status of a key now, as apikey_verify sees it: active, disabled, expired or revoked.';

@@ -56,10 +56,10 @@ CREATE FUNCTION apikeys.last_use(id uuid) RETURNS timestamptz
 LANGUAGE C STABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'apikeys_last_use';
 COMMENT ON FUNCTION apikeys.last_use(uuid)
-IS 'Last use of a key that shared memory knows.';
+IS 'Latest use of a key that is in shared memory; null if it has none there.';
 
 CREATE FUNCTION apikeys.utc_today() RETURNS date
 LANGUAGE C STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'apikeys_utc_today';
 COMMENT ON FUNCTION apikeys.utc_today()
-IS 'Day in UTC, by the wall clock.';
+IS 'The current day in UTC, by the wall clock.';

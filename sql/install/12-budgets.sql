@@ -38,7 +38,7 @@ CREATE FUNCTION apikeys.period_at(
 LANGUAGE C IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'apikeys_period_at';
 COMMENT ON FUNCTION apikeys.period_at(timestamptz, interval, timestamptz)
-IS 'Period in which a time lies, when they start at multiples of an interval from an origin, in UTC.';
+IS 'The period that a time falls into. Periods start at multiples of an interval from an origin, in UTC; a null interval gives one period without end.';
 
 -- What was spent in a period counts where that period started, so that this
 -- also holds after a change of reset_every.
@@ -67,6 +67,15 @@ CROSS JOIN LATERAL (
 ) s;
 COMMENT ON VIEW apikeys_data.budget_info IS 'What apikeys.budget_info shows; read by the functions of the extension.';
 
--- As apikeys.info: for people alone.
+-- As apikeys.info: for people only.
 CREATE VIEW apikeys.budget_info AS SELECT i.* FROM apikeys_data.budget_info i;
-COMMENT ON VIEW apikeys.budget_info IS 'Budgets for administrators: limit, what is spent and remaining, and the current period.';
+COMMENT ON VIEW apikeys.budget_info IS 'Budgets for administrators, one row per budget: limit, what is spent and remaining, and the current period.';
+
+COMMENT ON COLUMN apikeys.budget_info.id IS 'Id of the budget: the budget_id of its keys.';
+COMMENT ON COLUMN apikeys.budget_info.name IS 'Name of the budget; need not be unique.';
+COMMENT ON COLUMN apikeys.budget_info.max_cost IS 'How much may be spent in a period, in the unit that the application uses.';
+COMMENT ON COLUMN apikeys.budget_info.spent IS 'What was spent in the current period, exact to the last committed entry.';
+COMMENT ON COLUMN apikeys.budget_info.remaining IS 'max_cost less spent; never negative.';
+COMMENT ON COLUMN apikeys.budget_info.reset_every IS 'Length of a period; null for a budget that is never reset.';
+COMMENT ON COLUMN apikeys.budget_info.period_started_at IS 'Start of the current period.';
+COMMENT ON COLUMN apikeys.budget_info.period_ends_at IS 'End of the current period; null for a budget that is never reset.';

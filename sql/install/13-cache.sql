@@ -13,24 +13,24 @@ COMMENT ON FUNCTION apikeys.invalidate_caches() IS 'Trigger: empties the caches 
 
 CREATE TRIGGER invalidate_row BEFORE UPDATE OR DELETE ON apikeys_data.key
 FOR EACH ROW EXECUTE FUNCTION apikeys.invalidate_caches();
-COMMENT ON TRIGGER invalidate_row ON apikeys_data.key IS 'A changed key empties the caches.';
+COMMENT ON TRIGGER invalidate_row ON apikeys_data.key IS 'A change of a key empties the caches in all backends.';
 
 CREATE TRIGGER invalidate_truncate BEFORE TRUNCATE ON apikeys_data.key
 FOR EACH STATEMENT EXECUTE FUNCTION apikeys.invalidate_caches();
-COMMENT ON TRIGGER invalidate_truncate ON apikeys_data.key IS 'Changed keys empty the caches.';
+COMMENT ON TRIGGER invalidate_truncate ON apikeys_data.key IS 'TRUNCATE empties the caches in all backends.';
 
--- ALWAYS: also where rows come by logical replication.
+-- ALWAYS: also for rows that logical replication applies.
 ALTER TABLE apikeys_data.key ENABLE ALWAYS TRIGGER invalidate_row;
 ALTER TABLE apikeys_data.key ENABLE ALWAYS TRIGGER invalidate_truncate;
 
 -- INSERT, too: a missing budget is cached as well.
 CREATE TRIGGER invalidate_row BEFORE INSERT OR UPDATE OR DELETE ON apikeys_data.budget
 FOR EACH ROW EXECUTE FUNCTION apikeys.invalidate_caches();
-COMMENT ON TRIGGER invalidate_row ON apikeys_data.budget IS 'A changed budget empties the caches.';
+COMMENT ON TRIGGER invalidate_row ON apikeys_data.budget IS 'A new or changed budget empties the caches in all backends.';
 
 CREATE TRIGGER invalidate_truncate BEFORE TRUNCATE ON apikeys_data.budget
 FOR EACH STATEMENT EXECUTE FUNCTION apikeys.invalidate_caches();
-COMMENT ON TRIGGER invalidate_truncate ON apikeys_data.budget IS 'Changed budgets empty the caches.';
+COMMENT ON TRIGGER invalidate_truncate ON apikeys_data.budget IS 'TRUNCATE empties the caches in all backends.';
 
 ALTER TABLE apikeys_data.budget ENABLE ALWAYS TRIGGER invalidate_row;
 ALTER TABLE apikeys_data.budget ENABLE ALWAYS TRIGGER invalidate_truncate;

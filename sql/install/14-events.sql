@@ -7,7 +7,7 @@ CREATE FUNCTION apikeys.mask_raw_keys(value text) RETURNS text
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'apikeys_mask_raw_keys';
 COMMENT ON FUNCTION apikeys.mask_raw_keys(text)
-IS 'The text, with raw keys masked.';
+IS 'Returns the text with the raw keys in it masked.';
 
 CREATE TABLE apikeys_data.event (
     id bigint GENERATED ALWAYS AS IDENTITY,
@@ -21,7 +21,16 @@ CREATE TABLE apikeys_data.event (
     details jsonb NOT NULL DEFAULT '{}',
     PRIMARY KEY (at, id)
 );
-COMMENT ON TABLE apikeys_data.event IS 'Append-only audit log: every change of a key, written in the same transaction.';
+COMMENT ON TABLE apikeys_data.event IS 'Append-only audit log: each change of a key, budget or grant, written in the same transaction.';
+
+COMMENT ON COLUMN apikeys_data.event.at IS 'When the change was made.';
+COMMENT ON COLUMN apikeys_data.event.action IS 'What was done, such as generate, update or revoke.';
+COMMENT ON COLUMN apikeys_data.event.key_id IS 'Id of the key; null for budgets and grants.';
+COMMENT ON COLUMN apikeys_data.event.session_role IS 'Role that had logged in to the server.';
+COMMENT ON COLUMN apikeys_data.event.acting_role IS 'Role in effect when the function was called.';
+COMMENT ON COLUMN apikeys_data.event.client_addr IS 'Address of the client; null for a Unix socket.';
+COMMENT ON COLUMN apikeys_data.event.application_name IS 'What the client calls itself, with raw keys masked.';
+COMMENT ON COLUMN apikeys_data.event.details IS 'A JSON object; its members depend on the action.';
 
 CREATE INDEX event_key_id_idx ON apikeys_data.event (key_id);
 
@@ -32,11 +41,11 @@ SELECT pg_extension_config_dump('apikeys_data.event_id_seq', '');
 CREATE FUNCTION apikeys.notify_event() RETURNS trigger
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'apikeys_notify_event';
-COMMENT ON FUNCTION apikeys.notify_event() IS 'Sends a new event to apikeys.notify_channel, where that is set.';
+COMMENT ON FUNCTION apikeys.notify_event() IS 'Trigger: sends a new event to apikeys.notify_channel, if that is set.';
 
 CREATE TRIGGER notify AFTER INSERT ON apikeys_data.event
 FOR EACH ROW EXECUTE FUNCTION apikeys.notify_event();
-COMMENT ON TRIGGER notify ON apikeys_data.event IS 'Listeners hear of an event at its commit.';
+COMMENT ON TRIGGER notify ON apikeys_data.event IS 'Listeners are notified of an event when it is committed.';
 
 -- ALWAYS: also what a flush writes.
 ALTER TABLE apikeys_data.event ENABLE ALWAYS TRIGGER notify;

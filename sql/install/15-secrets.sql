@@ -6,7 +6,7 @@ CREATE FUNCTION apikeys.loaded_secrets(OUT secret text, OUT is_current boolean) 
 LANGUAGE C VOLATILE ROWS 3
 AS 'MODULE_PATHNAME', 'apikeys_loaded_secrets';
 COMMENT ON FUNCTION apikeys.loaded_secrets()
-IS 'Names of the HMAC secrets that this session has loaded, and null for plain SHA-256.';
+IS 'One row per HMAC secret that this session has loaded, by name, and one for plain SHA-256 (null); is_current marks the one that new keys get.';
 
 CREATE VIEW apikeys.secret_usage AS
 SELECT u.secret,
@@ -22,3 +22,8 @@ FROM (SELECT l.secret, 0 AS live_keys, true AS loaded, l.is_current
       GROUP BY k.hash_secret) u
 GROUP BY u.secret;
 COMMENT ON VIEW apikeys.secret_usage IS 'How many keys that are neither revoked nor expired are hashed under each HMAC secret; null is plain SHA-256.';
+
+COMMENT ON COLUMN apikeys.secret_usage.secret IS 'Name of the secret; null for plain SHA-256.';
+COMMENT ON COLUMN apikeys.secret_usage.live_keys IS 'Keys hashed under it that are neither revoked nor expired.';
+COMMENT ON COLUMN apikeys.secret_usage.loaded IS 'True if this session has the secret: keys under it can be verified.';
+COMMENT ON COLUMN apikeys.secret_usage.is_current IS 'True for the one under which new keys are hashed.';

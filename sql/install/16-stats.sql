@@ -16,7 +16,7 @@ CREATE FUNCTION apikeys.read_stats(
     OUT last_flush_error text, OUT last_flush_error_at timestamptz) RETURNS record
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME', 'apikeys_read_stats';
-COMMENT ON FUNCTION apikeys.read_stats() IS 'Figures of the view apikeys.stats.';
+COMMENT ON FUNCTION apikeys.read_stats() IS 'One row, that of the view apikeys.stats; null where there is no shared memory.';
 
 CREATE VIEW apikeys.stats AS
 SELECT s.since,
@@ -51,28 +51,36 @@ SELECT s.since,
        s.last_flush_error,
        s.last_flush_error_at
 FROM apikeys.read_stats() s;
-COMMENT ON VIEW apikeys.stats IS 'What operators read: verifies by outcome, table fill, flushes, of the whole server.';
+COMMENT ON VIEW apikeys.stats IS 'One row of statistics for the whole server since its start: verifies by outcome, use of caches and of the table of tracked keys, flushes.';
 
 COMMENT ON COLUMN apikeys.stats.since IS 'When counting started: at the start of the server.';
-COMMENT ON COLUMN apikeys.stats.shared_memory IS 'False: there is none, and the other columns are null.';
-COMMENT ON COLUMN apikeys.stats.valid IS 'Verifies with this outcome; the next eight columns likewise.';
-COMMENT ON COLUMN apikeys.stats.cache_hits IS 'Keys found in the cache of a backend.';
-COMMENT ON COLUMN apikeys.stats.cache_misses IS 'Keys that were looked up in the table.';
-COMMENT ON COLUMN apikeys.stats.cache_invalidations IS 'Invalidations of the cache of a backend.';
-COMMENT ON COLUMN apikeys.stats.entries_used IS 'Entries of the shared table that belong to a key.';
+COMMENT ON COLUMN apikeys.stats.shared_memory IS 'False where there is no shared memory; all other columns are then null.';
+COMMENT ON COLUMN apikeys.stats.valid IS 'Verifies that ended with VALID.';
+COMMENT ON COLUMN apikeys.stats.not_found IS 'Verifies that ended with NOT_FOUND.';
+COMMENT ON COLUMN apikeys.stats.revoked IS 'Verifies that ended with REVOKED.';
+COMMENT ON COLUMN apikeys.stats.expired IS 'Verifies that ended with EXPIRED.';
+COMMENT ON COLUMN apikeys.stats.disabled IS 'Verifies that ended with DISABLED.';
+COMMENT ON COLUMN apikeys.stats.forbidden IS 'Verifies that ended with FORBIDDEN.';
+COMMENT ON COLUMN apikeys.stats.insufficient_permissions IS 'Verifies that ended with INSUFFICIENT_PERMISSIONS.';
+COMMENT ON COLUMN apikeys.stats.rate_limited IS 'Verifies that ended with RATE_LIMITED.';
+COMMENT ON COLUMN apikeys.stats.budget_exceeded IS 'Verifies that ended with BUDGET_EXCEEDED.';
+COMMENT ON COLUMN apikeys.stats.cache_hits IS 'Look-ups of keys that the cache of a backend answered.';
+COMMENT ON COLUMN apikeys.stats.cache_misses IS 'Look-ups of keys that had to read the table.';
+COMMENT ON COLUMN apikeys.stats.cache_invalidations IS 'How often the cache of a backend was emptied because a key or budget had changed.';
+COMMENT ON COLUMN apikeys.stats.entries_used IS 'Entries of the shared table (apikeys.max_tracked_keys) that belong to a key.';
 COMMENT ON COLUMN apikeys.stats.entries_free IS 'Entries of the shared table that are free.';
 COMMENT ON COLUMN apikeys.stats.entries_limited IS 'Used entries with a rate-limit window that still counts or with a slot: not evicted while their keys can be used.';
 COMMENT ON COLUMN apikeys.stats.entries_other_databases IS 'Used entries of other databases than this one.';
 COMMENT ON COLUMN apikeys.stats.pending IS 'Used entries whose last use is yet to be written: not evicted.';
 COMMENT ON COLUMN apikeys.stats.evictions IS 'Entries that were given to another key; nothing was lost.';
-COMMENT ON COLUMN apikeys.stats.dropped IS 'Last uses, and tokens to be spent, that found no space and were lost.';
-COMMENT ON COLUMN apikeys.stats.refused IS 'Requests that raised 53400, because there was no space to count them.';
-COMMENT ON COLUMN apikeys.stats.reclaimed IS 'Entries that were freed, since no key of their family can be used any more.';
-COMMENT ON COLUMN apikeys.stats.flushes IS 'Transactions that have written what was pending.';
-COMMENT ON COLUMN apikeys.stats.rows_flushed IS 'Rows that these have written.';
-COMMENT ON COLUMN apikeys.stats.flush_errors IS 'Flush workers that had an error.';
-COMMENT ON COLUMN apikeys.stats.last_flush_at IS 'When the last flush committed.';
+COMMENT ON COLUMN apikeys.stats.dropped IS 'Last uses, and tokens that should count against a limit, that were lost because the table was full.';
+COMMENT ON COLUMN apikeys.stats.refused IS 'Requests that raised 53400 because the table was full.';
+COMMENT ON COLUMN apikeys.stats.reclaimed IS 'Entries that were freed because no key of their family can be used any more.';
+COMMENT ON COLUMN apikeys.stats.flushes IS 'Committed transactions that have written what was pending.';
+COMMENT ON COLUMN apikeys.stats.rows_flushed IS 'Rows that flushes have written.';
+COMMENT ON COLUMN apikeys.stats.flush_errors IS 'Errors of flush workers.';
+COMMENT ON COLUMN apikeys.stats.last_flush_at IS 'When the latest flush was committed.';
 COMMENT ON COLUMN apikeys.stats.workers_started IS 'Flush workers that were started.';
-COMMENT ON COLUMN apikeys.stats.workers_not_started IS 'Flush workers for which there was no slot.';
-COMMENT ON COLUMN apikeys.stats.last_flush_error IS 'Last error of a flush worker.';
-COMMENT ON COLUMN apikeys.stats.last_flush_error_at IS 'When that was.';
+COMMENT ON COLUMN apikeys.stats.workers_not_started IS 'Times that the launcher or a flush worker could not be started because max_worker_processes was used up.';
+COMMENT ON COLUMN apikeys.stats.last_flush_error IS 'Latest error of a flush worker, with raw keys masked; null if there was none.';
+COMMENT ON COLUMN apikeys.stats.last_flush_error_at IS 'When last_flush_error happened.';

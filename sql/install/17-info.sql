@@ -52,4 +52,31 @@ COMMENT ON VIEW apikeys_data.key_info IS 'What apikeys.info shows; read by the f
 -- view can keep its readers waiting, with CREATE RULE beside an open
 -- transaction that has read it.
 CREATE VIEW apikeys.info AS SELECT i.* FROM apikeys_data.key_info i;
-COMMENT ON VIEW apikeys.info IS 'Keys for administrators: no hashes; effective status, latest use and usage.';
+COMMENT ON VIEW apikeys.info IS 'Keys for administrators, one row per key: no hashes; effective status, latest use and usage.';
+
+COMMENT ON COLUMN apikeys.info.id IS 'Id of the key.';
+COMMENT ON COLUMN apikeys.info.root_id IS 'Id of the first key of its family: the same after each rotation.';
+COMMENT ON COLUMN apikeys.info.rotated_from IS 'Id of the key that it replaced by rotation, or null.';
+COMMENT ON COLUMN apikeys.info.key_prefix IS 'Masked form of the raw key, to recognize it by.';
+COMMENT ON COLUMN apikeys.info.name IS 'Name of the key; need not be unique.';
+COMMENT ON COLUMN apikeys.info.description IS 'Free text, or null.';
+COMMENT ON COLUMN apikeys.info.user_id IS 'Id of the user it belongs to, by your own reckoning, or null.';
+COMMENT ON COLUMN apikeys.info.team_id IS 'Id of the team it belongs to, by your own reckoning, or null.';
+COMMENT ON COLUMN apikeys.info.budget_id IS 'Id of the budget it spends from, or null.';
+COMMENT ON COLUMN apikeys.info.external_id IS 'Its id in another system, or null.';
+COMMENT ON COLUMN apikeys.info.status IS 'Effective status now.';
+COMMENT ON COLUMN apikeys.info.permissions IS 'What the key may do: allowed_models, allowed_endpoints, max_tokens_per_request, is_admin, custom_permissions; {} limits nothing.';
+COMMENT ON COLUMN apikeys.info.rate_limits IS 'Its limits: requests_per_minute, tokens_per_minute, requests_per_day, tokens_per_day, max_concurrent_requests; {} means none.';
+COMMENT ON COLUMN apikeys.info.metadata IS 'A JSON object for your own use.';
+COMMENT ON COLUMN apikeys.info.allowed_ips IS 'Addresses and networks it may be used from; null means everywhere.';
+COMMENT ON COLUMN apikeys.info.expires_at IS 'From when on it is expired; null or infinity: never.';
+COMMENT ON COLUMN apikeys.info.created_at IS 'When it was made, here or in the system it was imported from.';
+COMMENT ON COLUMN apikeys.info.updated_at IS 'When its row was last changed.';
+COMMENT ON COLUMN apikeys.info.revoked_at IS 'When it was revoked, or null.';
+COMMENT ON COLUMN apikeys.info.last_used_at IS 'Its latest use, including one that is not yet written to disk; null if it was never used.';
+COMMENT ON COLUMN apikeys.info.total_requests IS 'Requests recorded by apikey_record_usage.';
+COMMENT ON COLUMN apikeys.info.total_tokens IS 'Tokens recorded; at most 9223372036854775807.';
+COMMENT ON COLUMN apikeys.info.total_cost IS 'Cost recorded, in the unit that the application uses.';
+COMMENT ON COLUMN apikeys.info.requests_today IS 'Requests recorded today (UTC).';
+COMMENT ON COLUMN apikeys.info.tokens_today IS 'Tokens recorded today (UTC).';
+COMMENT ON COLUMN apikeys.info.cost_today IS 'Cost recorded today (UTC).';

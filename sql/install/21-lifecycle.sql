@@ -11,7 +11,7 @@ CREATE FUNCTION apikey_generate(
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_generate(text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text)
-IS 'Makes a key. The raw key is shown here and never again.';
+IS 'Makes a key and returns its id and the raw key, which is never shown again. Raises 22023 for an invalid argument, 23503 for an unknown budget_id, 55000 if the HMAC secrets are not loaded.';
 
 CREATE FUNCTION apikey_rotate(
     id uuid, grace interval = '0', expires_at timestamptz = NULL,
@@ -19,31 +19,31 @@ CREATE FUNCTION apikey_rotate(
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_rotate(uuid, interval, timestamptz)
-IS 'Replaces a key by a new one with the same configuration; the old one ends now or after the grace period.';
+IS 'Replaces a key by a new one with the same configuration, and returns the new id and raw key. The old key ends now or after the grace period. Raises P0002 for an unknown id, 55000 for a key that is revoked, expired or already rotated.';
 
 CREATE FUNCTION apikey_revoke(id uuid) RETURNS void
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_revoke(uuid)
-IS 'Ends a key for good.';
+IS 'Revokes a key for good. Raises P0002 for an unknown id, 55000 for a key that is revoked already.';
 
 CREATE FUNCTION apikey_update(id uuid, changes jsonb) RETURNS apikeys_data.key_info
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_update(uuid, jsonb)
-IS 'Changes the members of a key that the document names; null clears a member.';
+IS 'Sets the members of a key that the JSON object names, and returns its row of apikeys.info; null clears a member. Raises P0002 for an unknown id, 22023 for an unknown or invalid member, 23503 for an unknown budget_id, 55000 for a revoked key.';
 
 CREATE FUNCTION apikey_delete(id uuid) RETURNS void
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_delete(uuid)
-IS 'Deletes a key and what is known of its use. Its events stay.';
+IS 'Deletes a key and its usage; its events stay. Raises P0002 for an unknown id.';
 
 CREATE FUNCTION apikey_cleanup_expired(older_than interval = '0') RETURNS bigint
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_cleanup_expired(interval)
-IS 'Deletes the keys that expired at least this long ago, and returns how many.';
+IS 'Deletes the keys that expired at least this long ago, and returns how many. Keys that somebody is changing are left for the next call.';
 
 CREATE FUNCTION apikey_import(
     key_hash bytea, name text, key_prefix text, description text = NULL,
@@ -54,4 +54,4 @@ CREATE FUNCTION apikey_import(
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_import(bytea, text, text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text, timestamptz)
-IS 'Takes over a key that was made elsewhere, by its hash.';
+IS 'Takes over a key from another system by its 32-byte hash (SHA-256, or HMAC-SHA-256 under hash_secret), and returns its id. key_prefix is its masked form. Raises 22023 for an invalid argument, 23503 for an unknown budget_id, 23505 for a hash that exists.';

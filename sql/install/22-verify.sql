@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: PostgreSQL
 
--- Is a key good now?
+-- Is a key valid now?
 
 CREATE FUNCTION apikey_verify(
     raw_key text, model text = NULL, endpoint text = NULL,
@@ -14,10 +14,10 @@ CREATE FUNCTION apikey_verify(
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_verify(text, text, text, text[], bigint, text, boolean)
-IS 'Says whether a key is good now, and good for what the other arguments say; what is not given is not checked. Always one row; call it in FROM.';
+IS 'Checks whether a key is valid now, and valid for the request that the other arguments describe; what is null is not checked, except client_ip. Always returns one row, for a text that is no key too; call it in FROM. Raises 22023 for an argument beyond its bounds, 53400 or 55000 if the limits of the key cannot be counted.';
 
 CREATE FUNCTION apikey_release(slot bigint) RETURNS boolean
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_release(bigint)
-IS 'Gives a slot of apikey_verify back. True if it was held.';
+IS 'Releases a slot of apikey_verify; true if it was held.';

@@ -6,7 +6,7 @@ CREATE FUNCTION apikey_rate_limits_preset(preset text) RETURNS jsonb
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_rate_limits_preset(text)
-IS 'Rate-limit document by name: unlimited, standard, premium.';
+IS 'A rate-limit document by name: unlimited, standard, premium. Raises 22023 for another name.';
 
 CREATE FUNCTION apikey_limits(
     id uuid, OUT name text, OUT max numeric, OUT used numeric, OUT remaining numeric,
@@ -14,4 +14,4 @@ CREATE FUNCTION apikey_limits(
 LANGUAGE C VOLATILE ROWS 6
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_limits(uuid)
-IS 'Gives the limits of a key and how much of each is used now.';
+IS 'One row per limit of a key, its budget included: how much of it is used now. Raises P0002 for an unknown id.';

@@ -10,7 +10,7 @@ BEGIN ATOMIC
     SELECT i.* FROM apikeys_data.key_info i WHERE i.id OPERATOR(pg_catalog.=) $1;
 END;
 COMMENT ON FUNCTION apikey_get(uuid)
-IS 'Gives the row of apikeys.info of a key, or none.';
+IS 'The row of apikeys.info of a key; no row for an unknown id.';
 
 -- apikey_list and apikey_events are planned for each call, which a SQL function
 -- is not: their filters decide which index is right.
@@ -58,7 +58,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION apikey_list(apikeys.key_status, uuid, uuid, text, integer, integer, uuid, timestamptz)
-IS 'Gives rows of apikeys.info, newest first. For the next page pass the id and the created_at of the last row as after and after_created_at. Raises P0002 for an id that is unknown without after_created_at.';
+IS 'Rows of apikeys.info, newest first. For the next page pass the id and the created_at of the last row as after and after_created_at. Raises P0002 for an unknown after without after_created_at, 22023 for a negative number.';
 
 CREATE FUNCTION apikey_count(status apikeys.key_status = NULL) RETURNS bigint
 LANGUAGE SQL STABLE SECURITY DEFINER
@@ -70,7 +70,7 @@ BEGIN ATOMIC
           OPERATOR(pg_catalog.=) $1::pg_catalog.text;
 END;
 COMMENT ON FUNCTION apikey_count(apikeys.key_status)
-IS 'Counts keys, all or those of a status.';
+IS 'Counts keys: all, or those with a status.';
 
 CREATE FUNCTION apikey_events(
     id uuid = NULL, since timestamptz = NULL, row_limit integer = 100,
@@ -96,4 +96,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION apikey_events(uuid, timestamptz, integer)
-IS 'Gives events, of all keys or of one, newest first.';
+IS 'Events, newest first: all of them, or those of one key; from since on; row_limit at most (null: no limit). Raises 22023 for a negative row_limit.';

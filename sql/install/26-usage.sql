@@ -15,7 +15,7 @@ CREATE FUNCTION apikey_usage(
 LANGUAGE C STABLE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_usage(uuid)
-IS 'Gives what a key has used, exact to the last committed entry. Days are UTC.';
+IS 'What a key has used in total and today (UTC), exact to the last committed entry. Raises P0002 for an unknown id.';
 
 CREATE FUNCTION apikey_usage_history(
     id uuid, from_day date = NULL, to_day date = NULL,
@@ -40,10 +40,10 @@ BEGIN ATOMIC
     ORDER BY h.day;
 END;
 COMMENT ON FUNCTION apikey_usage_history(uuid, date, date)
-IS 'Gives what a key has used day by day (UTC).';
+IS 'What a key has used, one row per day (UTC) with usage, from from_day to to_day inclusive; no row for an unknown id.';
 
 CREATE FUNCTION apikey_flush() RETURNS bigint
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_flush()
-IS 'Persists what is pending now and returns how many rows it wrote.';
+IS 'Writes pending usage, last uses and new hashes of this database to the tables, in the caller''s transaction, and returns how many rows it wrote.';

@@ -6,16 +6,16 @@ CREATE FUNCTION apikey_budget_create(name text, max_cost numeric, reset_every in
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_budget_create(text, numeric, interval)
-IS 'Makes a budget, a pool of any unit that keys share.';
+IS 'Makes a budget, a pool that keys share, and returns its id. max_cost is in any unit; without reset_every it is never reset. Raises 22023 for an invalid argument.';
 
 CREATE FUNCTION apikey_budget_update(id uuid, changes jsonb) RETURNS apikeys_data.budget_info
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_budget_update(uuid, jsonb)
-IS 'Changes the members of a budget that the document names.';
+IS 'Sets the members of a budget that the JSON object names (name, max_cost, reset_every), and returns its row of apikeys.budget_info. Raises P0002 for an unknown id, 22023 for an unknown or invalid member.';
 
 CREATE FUNCTION apikey_budget_delete(id uuid) RETURNS void
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_budget_delete(uuid)
-IS 'Deletes a budget that no key points to.';
+IS 'Deletes a budget. Revoked and expired keys lose their budget_id; raises 55000 if other keys have it, P0002 for an unknown id.';

@@ -15,13 +15,13 @@ CREATE FUNCTION apikey_login(
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_login(text, text, text, text[], bigint, text, boolean)
-IS 'Makes a key the identity of the running transaction, and answers as apikey_verify does. Raises 28000 unless the key is good.';
+IS 'Makes a key the identity of the running transaction, and returns the row of apikey_verify, whose arguments it takes. Raises 28000, with the code in DETAIL, unless the key is valid for the request.';
 
 CREATE FUNCTION apikey_logout() RETURNS void
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_logout()
-IS 'Leaves the running transaction without an identity.';
+IS 'Ends the login of the running transaction.';
 
 CREATE FUNCTION apikey_current_id() RETURNS uuid
 LANGUAGE C STABLE PARALLEL RESTRICTED
@@ -33,7 +33,7 @@ CREATE FUNCTION apikey_current_root_id() RETURNS uuid
 LANGUAGE C STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_current_root_id()
-IS 'Id of the first key of its line, the same after rotation, or null.';
+IS 'root_id of the key that the running transaction has logged in with, the same after each rotation, or null.';
 
 CREATE FUNCTION apikey_current_user_id() RETURNS uuid
 LANGUAGE C STABLE PARALLEL RESTRICTED
@@ -57,4 +57,4 @@ CREATE FUNCTION apikey_current_has_permission(permission text) RETURNS boolean
 LANGUAGE C STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_current_has_permission(text)
-IS 'True when the key that the running transaction has logged in with has a permission.';
+IS 'True if the key that the running transaction has logged in with has a permission or is an admin''s; false without a login.';

@@ -6,10 +6,10 @@ CREATE FUNCTION apikey_grant(role regrole, access text) RETURNS void
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_grant(regrole, text)
-IS 'Gives a role a level of access and those below it: verify, read, manage; or stats, which read includes.';
+IS 'Gives a role a level of access and those below it: verify, read, manage; or stats, which read includes. Raises 22023 for another level, for PUBLIC and for the owner.';
 
 CREATE FUNCTION apikey_revoke_grant(role regrole, access text) RETURNS void
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_revoke_grant(regrole, text)
-IS 'Takes a level of access and those above it from a role.';
+IS 'Takes a level of access and those above it from a role. Raises 22023 as apikey_grant does.';

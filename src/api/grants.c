@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * The level stats stands beside the others: read includes it, verify does not.
+ * The level stats is separate: read includes it, verify does not.
  *
  * Functions and views that are not listed here are for the owner only.  No
  * level includes a privilege on a table: with one, a role could create a

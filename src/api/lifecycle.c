@@ -461,8 +461,8 @@ change_config(FunctionCallInfo fcinfo, const KeyRow *key, TimestampTz now, KeyCo
 }
 
 /*
- * apikey_update(id uuid, changes jsonb): a row as of apikeys.info.  What changes
- * nothing locks nothing: nobody who revokes the key has to wait for it.
+ * apikey_update(id uuid, changes jsonb): a row as of apikeys.info.  A call
+ * that changes nothing locks nothing, so no revocation has to wait for it.
  */
 Datum
 apikey_update(PG_FUNCTION_ARGS)

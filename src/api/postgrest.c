@@ -10,8 +10,8 @@
  * in the same transaction.  An error with SQLSTATE PTnnn ends the request with
  * HTTP status nnn.
  *
- * Any session that can run SQL can set request.headers, but that takes a key,
- * as apikey_login does.  So nothing here depends on who has set it.
+ * Any session that can run SQL can set request.headers, but it needs a key for
+ * that, as for apikey_login.  So nothing here depends on who has set it.
  *
  * The message of a PTnnn error becomes part of the HTTP status line, so it is
  * constant.  No error message contains any part of the headers, and copies of

@@ -45,7 +45,7 @@ check_size(const char *what, Datum value, Size max_bytes)
 			 errdetail("It may have %zu bytes.", max_bytes)));
 }
 
-/* The hint, within ereport(), of errors for want of shared memory. */
+/* The hint, within ereport(), of errors raised because there is no shared memory. */
 int
 hint_preload(void)
 {

@@ -9,8 +9,8 @@
  * its keys have been deleted or revoked or have expired meanwhile, it takes
  * space that others need, and shared memory does not know it: keys expire by
  * themselves, and are changed by COMMIT PREPARED, by hand, or on the primary.
- * So the tables are asked, by whoever finds no space, by flush workers in the
- * minute after, and by apikey_flush().
+ * So the tables are asked: by a backend that finds no space, by flush workers
+ * in the minute after, and by apikey_flush().
  *
  * A batch of entries is copied under the lock of their partition.  Without a
  * lock, one query finds which of their families have no live key.  Then the
@@ -47,7 +47,7 @@
 #include "store/families.h"
 
 #define RECLAIM_BATCH		1024	/* entries of which a lock is held, and of one query */
-#define RECLAIM_PAUSE_MS	1000	/* after a search in vain */
+#define RECLAIM_PAUSE_MS	1000	/* after a search that freed nothing */
 #define RECLAIM_WANTED_MS	60000	/* that long flush workers look for space */
 
 /* An entry as it was before its family was looked up. */
@@ -181,7 +181,7 @@ remove_candidate(const TrackedKeyRef *ref, const Candidate *candidate, FamilySta
 	return true;
 }
 
-/* Removes the entries of dead families of a partition. */
+/* Removes the entries of a partition whose families have no live key. */
 static void
 remove_dead(TrackedKeys *table, const TrackedKeyRef *ref, const Candidate *candidates,
 			const FamilyState *states, int ndead, bool needed)
@@ -231,7 +231,7 @@ reclaim_from_others(const OtherDatabases *others, bool needed)
 }
 
 /*
- * Records that a search was in vain, unless there is space now: then another
+ * Records that a search freed nothing, unless there is space now: then another
  * process was faster.
  */
 static void
@@ -318,7 +318,7 @@ reclaim_for(const pg_uuid_t *root_id)
 		   reclaim_partition(table, &ref, true);
 }
 
-/* Has space been asked for in vain lately? */
+/* Was there lately no space for an entry? */
 bool
 reclaim_is_wanted(void)
 {

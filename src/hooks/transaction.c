@@ -94,7 +94,7 @@ xact_callback(XactEvent event, void *arg)
 /*
  * The order is that of at_eoxact(), though none depends on another here.
  * pending_usage has no handler: if the usage entries of a savepoint are rolled
- * back, a flush worker is started in vain.
+ * back, a flush worker is started and finds nothing to do.
  */
 static void
 subxact_callback(SubXactEvent event, SubTransactionId subid, SubTransactionId parent,

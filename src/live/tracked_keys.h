@@ -47,7 +47,7 @@ typedef struct Partition
 	int			next_victim;	/* where the next eviction starts to search; lock */
 	SlotOrder	slot_order;		/* exclusive lock */
 	TimestampTz refused_at;		/* when there was no space; exclusive lock */
-	TimestampTz searched_at;	/* in vain, by flush/reclaim.c; exclusive lock */
+	TimestampTz searched_at;	/* and nothing found, by flush/reclaim.c; exclusive lock */
 } Partition;
 
 typedef struct TrackedKeys

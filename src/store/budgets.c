@@ -90,9 +90,9 @@ static Statement update_budget = {
 };
 
 /*
- * Keys that are revoked or expired are detached: their number is in the event,
- * which stands for all of them.  Rows of budget_period are left to apikey_cleanup, so that no flush has to
- * wait.  Entries in the ledger are discarded when they are rolled up.
+ * Keys that are revoked or expired are detached: the event has their number, and
+ * they get no events of their own.  Rows of budget_period are left to
+ * apikey_cleanup_expired, so that no flush has to wait.  Entries in the ledger are discarded when they are rolled up.
  */
 static Statement delete_budget = {
 	.sql = "WITH detached AS (UPDATE ONLY apikeys_data.key"

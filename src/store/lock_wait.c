@@ -104,9 +104,9 @@ tell(const char *what, List *holders)
 }
 
 /*
- * Takes a lock that somebody holds.  If he still does after deadlock_timeout,
- * the client gets a warning that says who it is, unless the caller's
- * lock_timeout ends the wait before.
+ * Takes a lock that another session holds.  If that still holds it after
+ * deadlock_timeout, the client gets a warning that names the session, unless
+ * the caller's lock_timeout ends the wait earlier.
  */
 void
 lock_and_tell(const LockKind *kind, void *arg)

@@ -156,7 +156,7 @@ look_up_relations(Statement *statement)
 
 /*
  * Locks what a statement is going to read.  A plan that has become invalid
- * while it waited is made anew, for which the planner locks the tables and all
+ * during the wait is made again, for which the planner locks the tables and all
  * their indexes.
  */
 static void
@@ -206,9 +206,9 @@ detoast_result(void)
 }
 
 /*
- * Locks first, then the snapshot: a statement that has had to wait must not
- * answer from before the wait.  What turns out too late to need other locks is
- * executed once more, now that they are held.
+ * Locks first, then the snapshot: a statement that had to wait must not read
+ * with a snapshot from before the wait.  If it then turns out to need other
+ * locks, it is executed once more, now that they are held.
  *
  * The generic plan is used whatever plan_cache_mode says: a custom one is made
  * after the snapshot was taken.
@@ -253,9 +253,9 @@ read_after_locks(Statement *statement, Datum *values, const bool *nulls,
 
 /*
  * Reads with the latest snapshot, whose locks end with the read, as they do for
- * a catalog: they have a resource owner of their own.  So nobody who has
- * verified a key, and has left the transaction open or prepared, is in the way
- * of ALTER TABLE or TRUNCATE, behind which all others would queue.  The result
+ * a catalog: they have a resource owner of their own.  So a
+ * transaction that has verified a key and is left open, or prepared, does not
+ * block ALTER TABLE or TRUNCATE, behind which all others would queue.  The result
  * must not point to TOAST.
  */
 static uint64

@@ -24,7 +24,7 @@
 #include "verify/own_key.h"
 
 #define WHITE_SPACE		" \t\n\r\f\v"
-/* Of descriptions and the like, what is shorter is not hashed: no good key is. */
+/* Shorter words of descriptions and the like are not hashed: no usable key is that short. */
 #define WORD_MIN_LEN	16
 
 static bool
