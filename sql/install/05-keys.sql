@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: PostgreSQL
 
 -- Keys.  DROP EXTENSION locks the tables in the order in which they were made,
--- and store_write() this one first: so this one comes first.
+-- and store_lock_keys_first() this one: so it comes first.
 
 CREATE TYPE apikeys.key_status AS ENUM ('active', 'disabled', 'expired', 'revoked');
 COMMENT ON TYPE apikeys.key_status IS 'Effective status of a key: the first of revoked, expired, disabled that applies, else active.';

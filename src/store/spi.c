@@ -331,19 +331,23 @@ store_read(Statement *statement, Datum *values, const bool *nulls)
 }
 
 /*
- * Writes, and makes it visible to later commands of this transaction.
- *
- * The table of keys is locked first, until the transaction ends, as it is by
- * DROP EXTENSION: holding another table, a later statement would wait for it in
- * a deadlock.
+ * Locks the table of keys until the transaction ends, before another table is
+ * written.  DROP EXTENSION locks it first, too: holding another table, a later
+ * statement of this transaction would wait for it in a deadlock.
  */
+void
+store_lock_keys_first(void)
+{
+	LockRelationOid(store_relation_oid("key"), AccessShareLock);
+}
+
+/* Writes, and makes it visible to later commands of this transaction. */
 uint64
 store_write(Statement *statement, Datum *values, const bool *nulls)
 {
-	uint64		processed;
+	uint64		processed = execute(statement, values, nulls,
+									InvalidSnapshot, false);
 
-	LockRelationOid(store_relation_oid("key"), AccessShareLock);
-	processed = execute(statement, values, nulls, InvalidSnapshot, false);
 	CommandCounterIncrement();
 	return processed;
 }
@@ -374,6 +378,7 @@ store_write_durably(Statement *statement, Datum *values, const bool *nulls)
 	int			nest_level = set_event_format();
 	uint64		processed;
 
+	store_lock_keys_first();
 	ForceSyncCommit();
 	processed = store_write(statement, values, nulls);
 	AtEOXact_GUC(true, nest_level);

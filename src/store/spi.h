@@ -50,6 +50,7 @@ extern uint64 store_read_latest_saved(Statement *statement, Datum *values, const
 									  SavedSnapshot *saved, MemoryContext context);
 extern uint64 store_read_committed(Statement *statement, Datum *values, const bool *nulls,
 								   SavedSnapshot *saved);
+extern void store_lock_keys_first(void);
 extern uint64 store_write(Statement *statement, Datum *values, const bool *nulls);
 extern uint64 store_write_durably(Statement *statement, Datum *values, const bool *nulls);
 extern uint64 store_write_silently(Statement *statement, Datum *values, const bool *nulls);

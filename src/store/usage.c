@@ -218,6 +218,7 @@ store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost, TimestampTz now
 	{
 		bool		nulls[6] = {[4] = !charge->key.has_budget, [5] = !charge->key.has_budget};
 
+		store_lock_keys_first();
 		ForceSyncCommit();
 		entry[5] = TimestampTzGetDatum(charge->period);
 		store_write_silently(&add_usage, entry, nulls);
