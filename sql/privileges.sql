@@ -56,6 +56,7 @@ INSERT INTO test.call (function, call) VALUES
   ('apikey_count', $$SELECT apikey_count('active') > 0$$),
   ('apikey_update', $$SELECT name FROM apikey_update(test.id('privileges imported'), '{"description": "d", "permissions": {"is_admin": true}}')$$),
   ('apikey_record_usage', $$SELECT apikey_record_usage(test.id('privileges imported'), 1, 0.5)$$),
+  ('apikey_void_usage', $$SELECT apikey_void_usage(test.id('privileges imported'), 'request')$$),
   ('apikey_usage', $$SELECT total_requests FROM apikey_usage(test.id('privileges imported'))$$),
   ('apikey_usage_history', $$SELECT count(*) FROM apikey_usage_history(test.id('privileges imported'))$$),
   ('apikey_flush', $$SELECT apikey_flush() >= 0$$),

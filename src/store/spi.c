@@ -25,7 +25,6 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -331,21 +330,29 @@ store_read(Statement *statement, Datum *values, const bool *nulls)
 }
 
 /*
- * Writes, and makes it visible to later commands of this transaction.
+ * Writes with a snapshot as execute() takes it, and makes it visible to later
+ * commands of this transaction.
  *
  * The table of keys is locked first, until the transaction ends, as it is by
  * DROP EXTENSION: holding another table, a later statement would wait for it in
  * a deadlock.
  */
-uint64
-store_write(Statement *statement, Datum *values, const bool *nulls)
+static uint64
+write_at(Statement *statement, Datum *values, const bool *nulls, Snapshot snapshot)
 {
 	uint64		processed;
 
 	LockRelationOid(store_relation_oid("key"), AccessShareLock);
-	processed = execute(statement, values, nulls, InvalidSnapshot, false);
+	processed = execute(statement, values, nulls, snapshot, false);
 	CommandCounterIncrement();
 	return processed;
+}
+
+/* Writes, and makes it visible to later commands of this transaction. */
+uint64
+store_write(Statement *statement, Datum *values, const bool *nulls)
+{
+	return write_at(statement, values, nulls, InvalidSnapshot);
 }
 
 /*
@@ -381,13 +388,10 @@ store_write_durably(Statement *statement, Datum *values, const bool *nulls)
 	return processed;
 }
 
-/*
- * Writes without firing triggers that are not ENABLE ALWAYS, which only the
- * owner of a table can set.  For tables that are written in the background or
- * on behalf of readers: code of other users must not run then.
- */
+/* As store_write_silently(), with a snapshot as execute() takes it. */
 uint64
-store_write_silently(Statement *statement, Datum *values, const bool *nulls)
+store_write_silently_at(Statement *statement, Datum *values, const bool *nulls,
+						Snapshot snapshot)
 {
 	int			role = SessionReplicationRole;
 	uint64		processed;
@@ -395,7 +399,7 @@ store_write_silently(Statement *statement, Datum *values, const bool *nulls)
 	PG_TRY();
 	{
 		SessionReplicationRole = SESSION_REPLICATION_ROLE_REPLICA;
-		processed = store_write(statement, values, nulls);
+		processed = write_at(statement, values, nulls, snapshot);
 	}
 	PG_FINALLY();
 	{
@@ -404,6 +408,17 @@ store_write_silently(Statement *statement, Datum *values, const bool *nulls)
 	PG_END_TRY();
 
 	return processed;
+}
+
+/*
+ * Writes without firing triggers that are not ENABLE ALWAYS, which only the
+ * owner of a table can set.  For tables that are written in the background or
+ * on behalf of readers: code of other users must not run then.
+ */
+uint64
+store_write_silently(Statement *statement, Datum *values, const bool *nulls)
+{
+	return store_write_silently_at(statement, values, nulls, InvalidSnapshot);
 }
 
 /*
