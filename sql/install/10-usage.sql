@@ -23,12 +23,14 @@ IS 'Takes the lock under which the usage row of a key is inserted; false if anot
 CREATE TABLE apikeys_data.usage_day (
     key_id uuid,
     day date,
+    model text COLLATE "C" DEFAULT '',
     requests bigint NOT NULL DEFAULT 0,
     tokens bigint NOT NULL DEFAULT 0,
     cost numeric NOT NULL DEFAULT 0 CHECK (scale(cost) <= 18),
-    PRIMARY KEY (key_id, day)
+    PRIMARY KEY (key_id, day, model)
 );
-COMMENT ON TABLE apikeys_data.usage_day IS 'One row per key and UTC day: rolled-up usage.';
+COMMENT ON COLUMN apikeys_data.usage_day.model IS 'Empty for usage recorded without a model; (other) for those beyond 1,000 on a day.';
+COMMENT ON TABLE apikeys_data.usage_day IS 'One row per key, UTC day and model: rolled-up usage.';
 
 CREATE TABLE apikeys_data.usage_entry (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -39,6 +41,7 @@ CREATE TABLE apikeys_data.usage_entry (
     cost numeric NOT NULL,
     budget_id uuid,
     budget_period timestamptz,
+    model text COLLATE "C",
     -- One constraint for all: the server parses each anew in each statement.
     CONSTRAINT usage_entry_is_valid CHECK (
         CASE requests WHEN 1 THEN tokens >= 0 AND cost >= 0 AND cost < 1e18
@@ -62,6 +65,7 @@ CREATE TABLE apikeys_data.usage_request (
     cost numeric NOT NULL,
     budget_id uuid,
     budget_period timestamptz,
+    model text COLLATE "C",
     is_void boolean NOT NULL DEFAULT false,
     PRIMARY KEY (key_id, request_id)
 );

@@ -28,12 +28,18 @@ SELECT k.id,
        coalesce(u.total_requests, 0) + e.requests AS total_requests,
        greatest(least(coalesce(u.total_tokens, 0) + e.tokens, 9223372036854775807), 0)::bigint AS total_tokens,
        coalesce(u.total_cost, 0) + e.cost AS total_cost,
-       coalesce(d.requests, 0) + e.requests_today AS requests_today,
-       greatest(least(coalesce(d.tokens, 0) + e.tokens_today, 9223372036854775807), 0)::bigint AS tokens_today,
-       coalesce(d.cost, 0) + e.cost_today AS cost_today
+       d.requests + e.requests_today AS requests_today,
+       greatest(least(d.tokens + e.tokens_today, 9223372036854775807), 0)::bigint AS tokens_today,
+       d.cost + e.cost_today AS cost_today
 FROM apikeys_data.key k
 LEFT JOIN apikeys_data.usage u ON u.key_id = k.id
-LEFT JOIN apikeys_data.usage_day d ON d.key_id = k.id AND d.day = apikeys.utc_today()
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(m.requests), 0)::bigint AS requests,
+           coalesce(sum(m.tokens), 0) AS tokens,
+           coalesce(sum(m.cost), 0) AS cost
+    FROM apikeys_data.usage_day m
+    WHERE m.key_id = k.id AND m.day = apikeys.utc_today()
+) d
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(p.requests), 0) AS requests,
            coalesce(sum(p.tokens), 0) AS tokens,

@@ -131,6 +131,7 @@ static const Right functions[] = {
 static const Right views[] = {
 	{"info", ACCESS_READ},
 	{"budget_info", ACCESS_READ},
+	{"usage_report", ACCESS_READ},
 	{"stats", ACCESS_STATS},
 	{"secret_usage", ACCESS_READ},
 };

@@ -31,6 +31,7 @@
 #include "store/usage.h"
 
 #define REQUEST_ID_MAX_CHARS	255
+#define MODEL_MAX_CHARS			255
 
 PG_FUNCTION_INFO_V1(apikey_record_usage);
 PG_FUNCTION_INFO_V1(apikey_void_usage);
@@ -57,7 +58,7 @@ spend_tokens(const KeyLimits *key, int64 tokens, TimestampTz recorded_at)
 
 /*
  * Returns a text argument of 1 to max_chars characters.  Raises 22023 for
- * another, or one with a raw key.
+ * another, a null, or one with a raw key.
  */
 static text *
 text_argument(FunctionCallInfo fcinfo, int argno, const char *name, int max_chars)
@@ -65,6 +66,13 @@ text_argument(FunctionCallInfo fcinfo, int argno, const char *name, int max_char
 	key_config_check_text(name, PG_GETARG_DATUM(argno), PG_ARGISNULL(argno), max_chars);
 	raw_key_filter_check_text(name, PG_GETARG_TEXT_PP(argno));
 	return PG_GETARG_TEXT_PP(argno);
+}
+
+/* As text_argument(), for one that may be null. */
+static text *
+optional_text_argument(FunctionCallInfo fcinfo, int argno, const char *name, int max_chars)
+{
+	return PG_ARGISNULL(argno) ? NULL : text_argument(fcinfo, argno, name, max_chars);
 }
 
 /* Reads apikey_record_usage's arguments.  Raises 22023. */
@@ -83,14 +91,14 @@ read_record(FunctionCallInfo fcinfo, UsageRecord *record)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("tokens must not be negative")));
 	check_nonnegative_amount("cost", record->cost);
-	record->request_id = PG_ARGISNULL(3) ? NULL
-										 : text_argument(fcinfo, 3, "request_id", REQUEST_ID_MAX_CHARS);
+	record->request_id = optional_text_argument(fcinfo, 3, "request_id", REQUEST_ID_MAX_CHARS);
+	record->model = optional_text_argument(fcinfo, 4, "model", MODEL_MAX_CHARS);
 }
 
 /*
- * apikey_record_usage(id uuid, tokens bigint, cost numeric, request_id text):
- * boolean.  Counts one request; false if it has been counted already, under
- * its request_id.  Works for revoked keys: the usage may be from before.
+ * apikey_record_usage(id uuid, tokens bigint, cost numeric, request_id text,
+ * model text): boolean.  Counts one request; false if it has been counted
+ * already, under its request_id.  Works for revoked keys: the usage may be from before.
  * Tokens are spent at once, even if the transaction rolls back: the application
  * has used them.
  */

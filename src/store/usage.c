@@ -44,6 +44,10 @@
  * for their budgets; those of a key whose totals are locked are left for later.
  * Sums of tokens saturate at the largest bigint, and stay there: what a void
  * takes back may be part of what was cut off.
+ *
+ * A key has at most 1,000 models on a day: others count as (other), in the order
+ * of their first entry.  They do so from then on, so a void finds the row of its
+ * record.
  */
 static Statement roll_up = {
 	.sql = "WITH batch AS MATERIALIZED (SELECT e.id, e.key_id FROM apikeys_data.usage_entry e"
@@ -57,10 +61,11 @@ static Statement roll_up = {
 	" OR (NOT EXISTS (SELECT FROM apikeys_data.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) batch.key_id)"
 	" AND ($3 OR apikeys.try_lock_use(batch.key_id))))"
-	" RETURNING e.key_id, e.recorded_at, e.requests, e.tokens, e.cost,"
-	" e.budget_id, e.budget_period),"
-	" live AS MATERIALIZED (SELECT t.key_id, t.requests, t.tokens, t.cost,"
-	" pg_catalog.timezone('UTC', t.recorded_at)::pg_catalog.date AS day FROM taken t"
+	" RETURNING e.id, e.key_id, e.recorded_at, e.requests, e.tokens, e.cost,"
+	" e.budget_id, e.budget_period, e.model),"
+	" live AS MATERIALIZED (SELECT t.id, t.key_id, t.requests, t.tokens, t.cost,"
+	" pg_catalog.timezone('UTC', t.recorded_at)::pg_catalog.date AS day,"
+	" COALESCE(t.model, '') AS model FROM taken t"
 	" JOIN apikeys_data.key k ON k.id OPERATOR(pg_catalog.=) t.key_id),"
 	" total AS (INSERT INTO apikeys_data.usage AS u"
 	" (key_id, total_requests, total_tokens, total_cost)"
@@ -71,11 +76,27 @@ static Statement roll_up = {
 	" total_requests = u.total_requests OPERATOR(pg_catalog.+) excluded.total_requests,"
 	" total_tokens = " ADD_TOKENS("u.total_tokens", "excluded.total_tokens") ","
 	" total_cost = u.total_cost OPERATOR(pg_catalog.+) excluded.total_cost),"
-	" daily AS (INSERT INTO apikeys_data.usage_day AS d (key_id, day, requests, tokens, cost)"
-	" SELECT live.key_id, live.day, pg_catalog.sum(live.requests),"
-	" " SATURATED("pg_catalog.sum(live.tokens)") ", pg_catalog.sum(live.cost)"
-	" FROM live GROUP BY live.key_id, live.day ORDER BY live.key_id, live.day"
-	" ON CONFLICT (key_id, day) DO UPDATE SET"
+	" by_model AS (SELECT l.key_id, l.day, l.model, pg_catalog.min(l.id) AS first_id,"
+	" pg_catalog.sum(l.requests) AS requests, pg_catalog.sum(l.tokens) AS tokens,"
+	" pg_catalog.sum(l.cost) AS cost,"
+	" l.model OPERATOR(pg_catalog.<>) ALL (ARRAY['', '(other)'])"
+	" AND NOT EXISTS (SELECT FROM apikeys_data.usage_day d"
+	" WHERE d.key_id OPERATOR(pg_catalog.=) l.key_id AND d.day OPERATOR(pg_catalog.=) l.day"
+	" AND d.model OPERATOR(pg_catalog.=) l.model) AS is_new"
+	" FROM live l GROUP BY l.key_id, l.day, l.model),"
+	" named AS (SELECT m.key_id, m.day, CASE WHEN m.is_new AND pg_catalog.row_number()"
+	" OVER (PARTITION BY m.key_id, m.day, m.is_new ORDER BY m.first_id) OPERATOR(pg_catalog.+)"
+	" (SELECT pg_catalog.count(*) FROM apikeys_data.usage_day d"
+	" WHERE d.key_id OPERATOR(pg_catalog.=) m.key_id AND d.day OPERATOR(pg_catalog.=) m.day"
+	" AND d.model OPERATOR(pg_catalog.<>) ALL (ARRAY['', '(other)']))"
+	" OPERATOR(pg_catalog.>) 1000 THEN '(other)' ELSE m.model END AS model,"
+	" m.requests, m.tokens, m.cost FROM by_model m),"
+	" daily AS (INSERT INTO apikeys_data.usage_day AS d"
+	" (key_id, day, model, requests, tokens, cost)"
+	" SELECT n.key_id, n.day, n.model, pg_catalog.sum(n.requests),"
+	" " SATURATED("pg_catalog.sum(n.tokens)") ", pg_catalog.sum(n.cost)"
+	" FROM named n GROUP BY n.key_id, n.day, n.model ORDER BY n.key_id, n.day, n.model"
+	" ON CONFLICT (key_id, day, model) DO UPDATE SET"
 	" requests = d.requests OPERATOR(pg_catalog.+) excluded.requests,"
 	" tokens = " ADD_TOKENS("d.tokens", "excluded.tokens") ","
 	" cost = d.cost OPERATOR(pg_catalog.+) excluded.cost),"
@@ -106,31 +127,34 @@ static Statement find_charge = {
 
 static Statement add_usage = {
 	.sql = "INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost,"
-	" budget_id, budget_period) VALUES ($1, $2, $3, $4, $5, $6)",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, UUIDOID, TIMESTAMPTZOID)
-};
-
-/* Adds an entry, unless a request of this key has this id ($7) already. */
-static Statement add_request = {
-	.sql = "WITH request AS (INSERT INTO apikeys_data.usage_request"
-	" (key_id, recorded_at, tokens, cost, budget_id, budget_period, request_id)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7)"
-	" ON CONFLICT (key_id, request_id) DO NOTHING RETURNING key_id)"
-	" INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost,"
-	" budget_id, budget_period) SELECT request.key_id, $2, $3, $4, $5, $6 FROM request",
+	" budget_id, budget_period, model) VALUES ($1, $2, $3, $4, $5, $6, $7)",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, UUIDOID, TIMESTAMPTZOID,
 				   TEXTOID)
+};
+
+/* Adds an entry, unless a request of this key has this id ($8) already. */
+static Statement add_request = {
+	.sql = "WITH request AS (INSERT INTO apikeys_data.usage_request"
+	" (key_id, recorded_at, tokens, cost, budget_id, budget_period, model, request_id)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+	" ON CONFLICT (key_id, request_id) DO NOTHING RETURNING key_id)"
+	" INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost,"
+	" budget_id, budget_period, model)"
+	" SELECT request.key_id, $2, $3, $4, $5, $6, $7 FROM request",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, UUIDOID, TIMESTAMPTZOID,
+				   TEXTOID, TEXTOID)
 };
 
 static Statement void_request = {
 	.sql = "WITH request AS (UPDATE apikeys_data.usage_request r SET is_void = true"
 	" WHERE r.key_id OPERATOR(pg_catalog.=) $1 AND r.request_id OPERATOR(pg_catalog.=) $2"
 	" AND r.recorded_at OPERATOR(pg_catalog.>=) $3 AND NOT r.is_void"
-	" RETURNING r.key_id, r.recorded_at, r.tokens, r.cost, r.budget_id, r.budget_period)"
+	" RETURNING r.key_id, r.recorded_at, r.tokens, r.cost, r.budget_id, r.budget_period,"
+	" r.model)"
 	" INSERT INTO apikeys_data.usage_entry AS e (key_id, recorded_at, requests, tokens, cost,"
-	" budget_id, budget_period) SELECT r.key_id, r.recorded_at, -1,"
+	" budget_id, budget_period, model) SELECT r.key_id, r.recorded_at, -1,"
 	" OPERATOR(pg_catalog.-) r.tokens, OPERATOR(pg_catalog.-) r.cost,"
-	" r.budget_id, r.budget_period FROM request r"
+	" r.budget_id, r.budget_period, r.model FROM request r"
 	" RETURNING e.recorded_at, e.tokens, e.cost, e.budget_id, e.budget_period",
 	STATEMENT_ARGS(UUIDOID, TEXTOID, TIMESTAMPTZOID)
 };
@@ -163,11 +187,12 @@ static Statement delete_usage = {
 
 static Statement delete_usage_days = {
 	.sql = "DELETE FROM apikeys_data.usage_day d USING ("
-	"SELECT l.key_id, l.day FROM apikeys_data.usage_day l"
+	"SELECT l.key_id, l.day, l.model FROM apikeys_data.usage_day l"
 	" WHERE l.key_id OPERATOR(pg_catalog.=) ANY ($1)"
 	" FOR UPDATE SKIP LOCKED) l"
 	" WHERE d.key_id OPERATOR(pg_catalog.=) l.key_id"
-	" AND d.day OPERATOR(pg_catalog.=) l.day",
+	" AND d.day OPERATOR(pg_catalog.=) l.day"
+	" AND d.model OPERATOR(pg_catalog.=) l.model",
 	STATEMENT_ARGS(UUIDARRAYOID)
 };
 
@@ -252,11 +277,13 @@ add_entry(const UsageRecord *record, const Charge *charge)
 		NumericGetDatum(record->cost),
 		UUIDPGetDatum(&charge->key.budget_id),
 		TimestampTzGetDatum(charge->period),
+		PointerGetDatum(record->model),
 		PointerGetDatum(record->request_id)
 	};
 	bool		nulls[lengthof(entry)] = {
 		[4] = !charge->key.has_budget,
-		[5] = !charge->key.has_budget
+		[5] = !charge->key.has_budget,
+		[6] = record->model == NULL
 	};
 
 	if (record->request_id != NULL)

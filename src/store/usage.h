@@ -40,6 +40,7 @@ typedef struct UsageRecord
 	int64		tokens;
 	Numeric		cost;
 	const text *request_id;		/* or NULL */
+	const text *model;			/* or NULL */
 	TimestampTz now;
 } UsageRecord;
 

@@ -38,7 +38,7 @@ my @calls = (
 	[ 'apikey_get', '{id}', '{key}' ],
 	[ 'apikey_list', 'external_id => {key}', '{key}' ],
 	[ 'apikey_count', q('active'), '{key}' ],
-	[ 'apikey_record_usage', '{id}, 1', '{key}', '{id}, 1, request_id => {key}' ],
+	[ 'apikey_record_usage', '{id}, 1', '{key}', '{id}, 1, request_id => {key}', '{id}, 1, model => {key}' ],
 	[ 'apikey_void_usage', q({id}, 'request'), '{key}', '{id}, {key}' ],
 	[ 'apikey_usage', '{id}', '{key}' ],
 	[ 'apikey_usage_history', '{id}', '{key}' ],
