@@ -76,6 +76,8 @@ INSERT INTO test.call (function, call) VALUES
   ('apikey_revoke', $$SELECT apikey_revoke(test.id('privileges imported'))$$),
   ('apikey_delete', $$SELECT apikey_delete(test.id('privileges imported'))$$),
   ('apikey_cleanup_expired', $$SELECT apikey_cleanup_expired('1000 years')$$),
+  ('apikey_cleanup_events', $$SELECT apikey_cleanup_events('1000 years')$$),
+  ('apikey_cleanup_usage', $$SELECT apikey_cleanup_usage('1000 years')$$),
   ('apikey_permissions_preset', $$SELECT apikey_permissions_preset('admin')$$),
   ('apikey_rate_limits_preset', $$SELECT apikey_rate_limits_preset('unlimited')$$),
   ('apikey_model_allowed', $$SELECT apikey_model_allowed('{}', 'm')$$),

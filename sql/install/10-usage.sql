@@ -32,6 +32,8 @@ CREATE TABLE apikeys_data.usage_day (
 COMMENT ON COLUMN apikeys_data.usage_day.model IS 'Empty for usage recorded without a model; (other) for those beyond 1,000 on a day.';
 COMMENT ON TABLE apikeys_data.usage_day IS 'One row per key, UTC day and model: rolled-up usage.';
 
+CREATE INDEX usage_day_day_idx ON apikeys_data.usage_day (day);
+
 CREATE TABLE apikeys_data.usage_entry (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     key_id uuid NOT NULL,

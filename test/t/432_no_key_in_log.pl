@@ -28,6 +28,8 @@ my @calls = (
 	[ 'apikey_update', q({id}, '{"enabled": false}'), '{id}, {key}' ],
 	[ 'apikey_delete', '{id}', '{key}' ],
 	[ 'apikey_cleanup_expired', q('1 day'), '{key}' ],
+	[ 'apikey_cleanup_events', q('1 day'), '{key}' ],
+	[ 'apikey_cleanup_usage', q('1 day'), '{key}' ],
 	[ 'apikey_import', q(digest({key}::text || clock_timestamp(), 'sha256'), 'n', 'gw-a...wxyz'), 'key_hash => {key}, name => {key}, key_prefix => {key}' ],
 	[ 'apikey_verify', '{key}', '{key}, tokens => -1' ],
 	[ 'apikey_verify', '{key}, model => {key}, client_ip => {key}', '{key}, tokens => {key}' ],
