@@ -7,7 +7,7 @@ $$;
 CREATE FUNCTION test.verify(name text, OUT code text, OUT reason text, OUT retry_after interval) LANGUAGE sql AS $$
   SELECT v.code, v.reason, v.retry_after FROM public.apikey_verify(name || '-key') v
 $$;
-CREATE FUNCTION test.spend(name text, cost numeric) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION test.spend(name text, cost numeric) RETURNS boolean LANGUAGE sql AS $$
   SELECT public.apikey_record_usage(test.id(name), cost => cost)
 $$;
 

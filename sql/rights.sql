@@ -29,10 +29,10 @@ SELECT p.oid::regprocedure::text AS function,
 FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND objid = p.oid CROSS JOIN level
 GROUP BY p.oid ORDER BY count(*) FILTER (WHERE has_function_privilege(role, p.oid, 'EXECUTE')) DESC, (p.oid::regprocedure::text) COLLATE "C";
 
--- A function of the interface has a level, or is one of those that say who has: none is forgotten.
+-- A function of the interface has a level, or is for the owner alone: none is forgotten.
 SELECT p.oid::regprocedure AS forgotten
 FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND objid = p.oid
-WHERE p.proname LIKE 'apikey\_%' AND p.proname NOT IN ('apikey_grant', 'apikey_revoke_grant')
+WHERE p.proname LIKE 'apikey\_%' AND p.proname NOT IN ('apikey_grant', 'apikey_revoke_grant', 'apikey_cleanup_events', 'apikey_cleanup_usage')
   AND NOT has_function_privilege('regress_apikeys_manage', p.oid, 'EXECUTE');
 
 -- Relations: some may read the views, and that is all that anybody may.

@@ -2,14 +2,15 @@
 
 -- What keys have used.  No foreign keys: their checks would lock the row of a
 -- hot key.  Costs have at most 18 decimals: a sum has as many as the part that
--- has most.
+-- has most.  Totals may be negative for a moment: a void may be rolled up
+-- before the record that it takes back.
 
 CREATE TABLE apikeys_data.usage (
     key_id uuid PRIMARY KEY,
     last_used_at timestamptz,
-    total_requests bigint NOT NULL DEFAULT 0 CHECK (total_requests >= 0),
-    total_tokens bigint NOT NULL DEFAULT 0 CHECK (total_tokens >= 0),
-    total_cost numeric NOT NULL DEFAULT 0 CHECK (total_cost >= 0 AND scale(total_cost) <= 18)
+    total_requests bigint NOT NULL DEFAULT 0,
+    total_tokens bigint NOT NULL DEFAULT 0,
+    total_cost numeric NOT NULL DEFAULT 0 CHECK (scale(total_cost) <= 18)
 );
 COMMENT ON TABLE apikeys_data.usage IS 'One row per key that has been used: its last use, and rolled-up totals.';
 
@@ -22,23 +23,34 @@ IS 'Takes the lock under which the usage row of a key is inserted; false if anot
 CREATE TABLE apikeys_data.usage_day (
     key_id uuid,
     day date,
-    requests bigint NOT NULL DEFAULT 0 CHECK (requests >= 0),
-    tokens bigint NOT NULL DEFAULT 0 CHECK (tokens >= 0),
-    cost numeric NOT NULL DEFAULT 0 CHECK (cost >= 0 AND scale(cost) <= 18),
-    PRIMARY KEY (key_id, day)
+    model text COLLATE "C" DEFAULT '',
+    requests bigint NOT NULL DEFAULT 0,
+    tokens bigint NOT NULL DEFAULT 0,
+    cost numeric NOT NULL DEFAULT 0 CHECK (scale(cost) <= 18),
+    PRIMARY KEY (key_id, day, model)
 );
-COMMENT ON TABLE apikeys_data.usage_day IS 'One row per key and UTC day: rolled-up usage.';
+COMMENT ON COLUMN apikeys_data.usage_day.model IS 'Empty for usage recorded without a model; (other) for those beyond 1,000 on a day.';
+COMMENT ON TABLE apikeys_data.usage_day IS 'One row per key, UTC day and model: rolled-up usage.';
+
+CREATE INDEX usage_day_day_idx ON apikeys_data.usage_day (day);
 
 CREATE TABLE apikeys_data.usage_entry (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     key_id uuid NOT NULL,
     recorded_at timestamptz NOT NULL,
-    tokens bigint NOT NULL CHECK (tokens >= 0),
-    cost numeric NOT NULL CHECK (cost >= 0 AND cost < 1e18 AND scale(cost) <= 18),
+    requests integer NOT NULL DEFAULT 1,
+    tokens bigint NOT NULL,
+    cost numeric NOT NULL,
     budget_id uuid,
     budget_period timestamptz,
-    CHECK ((budget_id IS NULL) = (budget_period IS NULL))
+    model text COLLATE "C",
+    -- One constraint for all: the server parses each anew in each statement.
+    CONSTRAINT usage_entry_is_valid CHECK (
+        CASE requests WHEN 1 THEN tokens >= 0 AND cost >= 0 AND cost < 1e18
+                      WHEN -1 THEN tokens <= 0 AND cost <= 0 AND cost > -1e18 ELSE false END
+        AND scale(cost) <= 18 AND (budget_id IS NULL) = (budget_period IS NULL))
 );
+COMMENT ON COLUMN apikeys_data.usage_entry.requests IS '1, or -1 for a void, which has the time of the record that it takes back.';
 COMMENT ON COLUMN apikeys_data.usage_entry.budget_id IS 'Budget of the key when it was recorded.';
 COMMENT ON COLUMN apikeys_data.usage_entry.budget_period IS 'Start of the budget''s period in which it was recorded.';
 COMMENT ON TABLE apikeys_data.usage_entry IS 'Append-only ledger of apikey_record_usage, until it is rolled up.';
@@ -46,11 +58,29 @@ COMMENT ON TABLE apikeys_data.usage_entry IS 'Append-only ledger of apikey_recor
 CREATE INDEX usage_entry_key_id_idx ON apikeys_data.usage_entry (key_id);
 CREATE INDEX usage_entry_budget_id_idx ON apikeys_data.usage_entry (budget_id) WHERE budget_id IS NOT NULL;
 
+-- Figures are kept for a void: the entry may have been rolled up by then.
+CREATE TABLE apikeys_data.usage_request (
+    key_id uuid,
+    request_id text COLLATE "C",
+    recorded_at timestamptz NOT NULL,
+    tokens bigint NOT NULL,
+    cost numeric NOT NULL,
+    budget_id uuid,
+    budget_period timestamptz,
+    model text COLLATE "C",
+    is_void boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (key_id, request_id)
+);
+COMMENT ON TABLE apikeys_data.usage_request IS 'Requests that were recorded with an id, for apikeys.request_id_retention.';
+
+CREATE INDEX usage_request_recorded_at_idx ON apikeys_data.usage_request (recorded_at);
+
 -- The user's data: pg_dump takes the rows along.
 SELECT pg_extension_config_dump('apikeys_data.usage', '');
 SELECT pg_extension_config_dump('apikeys_data.usage_day', '');
 SELECT pg_extension_config_dump('apikeys_data.usage_entry', '');
 SELECT pg_extension_config_dump('apikeys_data.usage_entry_id_seq', '');
+SELECT pg_extension_config_dump('apikeys_data.usage_request', '');
 
 CREATE FUNCTION apikeys.last_use(id uuid) RETURNS timestamptz
 LANGUAGE C STABLE STRICT PARALLEL SAFE

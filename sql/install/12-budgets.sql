@@ -23,7 +23,7 @@ COMMENT ON TABLE apikeys_data.budget IS 'Spending pools that keys point to with 
 CREATE TABLE apikeys_data.budget_period (
     budget_id uuid,
     started_at timestamptz,
-    spent numeric NOT NULL CHECK (spent >= 0 AND scale(spent) <= 18),
+    spent numeric NOT NULL CHECK (scale(spent) <= 18),
     PRIMARY KEY (budget_id, started_at)
 );
 COMMENT ON TABLE apikeys_data.budget_period IS 'One row per budget and period: rolled-up cost.';

@@ -26,22 +26,28 @@ SELECT k.id,
        k.revoked_at,
        greatest(u.last_used_at, apikeys.last_use(k.id)) AS last_used_at,
        coalesce(u.total_requests, 0) + e.requests AS total_requests,
-       least(coalesce(u.total_tokens, 0) + e.tokens, 9223372036854775807)::bigint AS total_tokens,
+       greatest(least(coalesce(u.total_tokens, 0) + e.tokens, 9223372036854775807), 0)::bigint AS total_tokens,
        coalesce(u.total_cost, 0) + e.cost AS total_cost,
-       coalesce(d.requests, 0) + e.requests_today AS requests_today,
-       least(coalesce(d.tokens, 0) + e.tokens_today, 9223372036854775807)::bigint AS tokens_today,
-       coalesce(d.cost, 0) + e.cost_today AS cost_today
+       d.requests + e.requests_today AS requests_today,
+       greatest(least(d.tokens + e.tokens_today, 9223372036854775807), 0)::bigint AS tokens_today,
+       d.cost + e.cost_today AS cost_today
 FROM apikeys_data.key k
 LEFT JOIN apikeys_data.usage u ON u.key_id = k.id
-LEFT JOIN apikeys_data.usage_day d ON d.key_id = k.id AND d.day = apikeys.utc_today()
 CROSS JOIN LATERAL (
-    SELECT count(*) AS requests,
+    SELECT coalesce(sum(m.requests), 0)::bigint AS requests,
+           coalesce(sum(m.tokens), 0) AS tokens,
+           coalesce(sum(m.cost), 0) AS cost
+    FROM apikeys_data.usage_day m
+    WHERE m.key_id = k.id AND m.day = apikeys.utc_today()
+) d
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(p.requests), 0) AS requests,
            coalesce(sum(p.tokens), 0) AS tokens,
            coalesce(sum(p.cost), 0) AS cost,
-           count(*) FILTER (WHERE p.today) AS requests_today,
+           coalesce(sum(p.requests) FILTER (WHERE p.today), 0) AS requests_today,
            coalesce(sum(p.tokens) FILTER (WHERE p.today), 0) AS tokens_today,
            coalesce(sum(p.cost) FILTER (WHERE p.today), 0) AS cost_today
-    FROM (SELECT l.tokens, l.cost,
+    FROM (SELECT l.requests, l.tokens, l.cost,
                  (l.recorded_at AT TIME ZONE 'UTC')::date = apikeys.utc_today() AS today
           FROM apikeys_data.usage_entry l
           WHERE l.key_id = k.id) p

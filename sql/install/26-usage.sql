@@ -2,11 +2,19 @@
 
 -- Recording and reading what keys use.
 
-CREATE FUNCTION apikey_record_usage(id uuid, tokens bigint = 0, cost numeric = 0) RETURNS void
+CREATE FUNCTION apikey_record_usage(
+    id uuid, tokens bigint = 0, cost numeric = 0, request_id text = NULL,
+    model text = NULL) RETURNS boolean
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION apikey_record_usage(uuid, bigint, numeric)
-IS 'Records one request of a key, in the caller''s transaction.';
+COMMENT ON FUNCTION apikey_record_usage(uuid, bigint, numeric, text, text)
+IS 'Records one request of a key, in the caller''s transaction; false if it is recorded already under its request_id.';
+
+CREATE FUNCTION apikey_void_usage(id uuid, request_id text) RETURNS boolean
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_void_usage(uuid, text)
+IS 'Takes back what was recorded under a request_id; false if nothing is to be taken back, or not any more.';
 
 CREATE FUNCTION apikey_usage(
     id uuid, OUT total_requests bigint, OUT total_tokens bigint, OUT total_cost numeric,
@@ -24,14 +32,14 @@ LANGUAGE SQL STABLE SECURITY DEFINER
 BEGIN ATOMIC
     SELECT h.day,
            pg_catalog.sum(h.requests)::pg_catalog.int8,
-           LEAST(pg_catalog.sum(h.tokens), 9223372036854775807)::pg_catalog.int8,
+           GREATEST(LEAST(pg_catalog.sum(h.tokens), 9223372036854775807), 0)::pg_catalog.int8,
            pg_catalog.sum(h.cost)
     FROM (SELECT d.day, d.requests, d.tokens, d.cost
           FROM apikeys_data.usage_day d
           WHERE d.key_id OPERATOR(pg_catalog.=) $1
           UNION ALL
           SELECT pg_catalog.timezone('UTC', e.recorded_at)::pg_catalog.date,
-                 1, e.tokens, e.cost
+                 e.requests, e.tokens, e.cost
           FROM apikeys_data.usage_entry e
           WHERE e.key_id OPERATOR(pg_catalog.=) $1) h
     WHERE ($2 IS NULL OR h.day OPERATOR(pg_catalog.>=) $2)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * deletion.c
- *	  Deletes a key, or all keys that expired long ago.
+ *	  Deletes a key, or what is old: expired keys, events, days of usage.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -20,12 +20,16 @@
 #include "base/compat.h"
 #include "flush/flush.h"
 #include "model/period.h"
+#include "settings/guc.h"
 #include "store/keys.h"
+#include "store/retention.h"
 
 #define OLDER_THAN_MAX_YEARS	1000
 
 PG_FUNCTION_INFO_V1(apikey_delete);
 PG_FUNCTION_INFO_V1(apikey_cleanup_expired);
+PG_FUNCTION_INFO_V1(apikey_cleanup_events);
+PG_FUNCTION_INFO_V1(apikey_cleanup_usage);
 
 /* apikey_delete(id uuid): void */
 Datum
@@ -46,16 +50,11 @@ apikey_delete(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/*
- * apikey_cleanup_expired(older_than interval): bigint, how many keys were
- * deleted.  Keys that do not expire are never deleted.
- */
-Datum
-apikey_cleanup_expired(PG_FUNCTION_ARGS)
+/* Returns the time that lies argument 0, older_than, before now.  Raises 22023. */
+static TimestampTz
+older_than_argument(FunctionCallInfo fcinfo, TimestampTz now)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz until;
-	ArrayType  *ids;
 
 	require_not_null(fcinfo, 0, "older_than");
 	period_check_span("older_than", PG_GETARG_INTERVAL_P(0), OLDER_THAN_MAX_YEARS);
@@ -66,12 +65,51 @@ apikey_cleanup_expired(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("older_than must not be negative")));
+	return until;
+}
 
-	ids = store_delete_expired(until, now);
+/*
+ * apikey_cleanup_expired(older_than interval): bigint, how many keys were
+ * deleted.  Keys that do not expire are never deleted.
+ */
+Datum
+apikey_cleanup_expired(PG_FUNCTION_ARGS)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ArrayType  *ids = store_delete_expired(older_than_argument(fcinfo, now), now);
+
 	if (ids == NULL)
 		PG_RETURN_INT64(0);
 	Assert(ARR_NDIM(ids) == 1);
 	flush_remove_keys(ids);
 
 	PG_RETURN_INT64(ArrayGetNItems(ARR_NDIM(ids), ARR_DIMS(ids)));
+}
+
+/*
+ * apikey_cleanup_events(older_than interval): bigint, how many events were
+ * deleted, of the oldest.
+ */
+Datum
+apikey_cleanup_events(PG_FUNCTION_ARGS)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	PG_RETURN_INT64(store_delete_events(older_than_argument(fcinfo, now), now));
+}
+
+/*
+ * apikey_cleanup_usage(older_than interval): bigint, how many rows of days were
+ * deleted, of the oldest.  Days for which a record may be voided yet stay: the
+ * void would have nothing to be taken from.
+ */
+Datum
+apikey_cleanup_usage(PG_FUNCTION_ARGS)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz until = older_than_argument(fcinfo, now);
+	TimestampTz voidable =
+		TimestampTzPlusMilliseconds(now, -INT64CONST(1000) * guc_request_id_retention);
+
+	PG_RETURN_INT64(store_delete_usage_days(Min(until, voidable), now));
 }

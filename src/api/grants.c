@@ -121,6 +121,7 @@ static const Right functions[] = {
 	{"apikey_import", ACCESS_MANAGE},
 	/* It reveals whether a key exists, and spends from shared budgets. */
 	{"apikey_record_usage", ACCESS_MANAGE},
+	{"apikey_void_usage", ACCESS_MANAGE},
 	{"apikey_flush", ACCESS_MANAGE},
 	{"apikey_budget_create", ACCESS_MANAGE},
 	{"apikey_budget_update", ACCESS_MANAGE},
@@ -130,6 +131,7 @@ static const Right functions[] = {
 static const Right views[] = {
 	{"info", ACCESS_READ},
 	{"budget_info", ACCESS_READ},
+	{"usage_report", ACCESS_READ},
 	{"stats", ACCESS_STATS},
 	{"secret_usage", ACCESS_READ},
 };

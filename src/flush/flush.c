@@ -28,6 +28,7 @@
 #include "live/counters.h"
 #include "live/last_used.h"
 #include "live/rehash_queue.h"
+#include "settings/guc.h"
 #include "settings/hmac_secrets.h"
 #include "store/advisory_locks.h"
 #include "store/families.h"
@@ -262,6 +263,16 @@ flush_usage(RollUp *batch)
 	count_rows(batch->taken);
 }
 
+/* Deletes up to FLUSH_BATCH request ids that have expired; returns how many. */
+int64
+flush_request_ids(void)
+{
+	int64		retention_ms = INT64CONST(1000) * guc_request_id_retention;
+
+	return store_delete_requests(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), -retention_ms),
+								 FLUSH_BATCH);
+}
+
 /*
  * Rehashes up to FLUSH_BATCH keys; returns how many rows were written.  Skips
  * requests whose secret is no longer the current one: it may have been removed
@@ -340,6 +351,10 @@ apikey_flush(PG_FUNCTION_ARGS)
 		batch.skip += batch.seen - batch.taken;
 		written += batch.taken;
 	} while (batch.seen == batch.limit);
+
+	/* A void that is not in the snapshot would fail us, see rehash_all(). */
+	while (!IsolationUsesXactSnapshot() && flush_request_ids() == FLUSH_BATCH)
+		CHECK_FOR_INTERRUPTS();
 
 	PG_RETURN_INT64(written);
 }

@@ -333,6 +333,42 @@ remove_dropped_databases(void)
 	end_work();
 }
 
+/* Deletes a batch of expired request ids in its own transaction; true: more. */
+static bool
+try_delete_request_ids(void)
+{
+	bool		more = false;
+
+	begin_work();
+	if (lock_for_flush())
+		more = flush_request_ids() == FLUSH_BATCH;
+	end_work();
+
+	return more;
+}
+
+/* Deletes expired request ids, or as many as the time allows. */
+static void
+delete_request_ids(TimestampTz exit_at)
+{
+	volatile bool more = true;
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		while (more && GetCurrentTimestamp() < exit_at)
+			more = try_delete_request_ids();
+	}
+	PG_CATCH();
+	{
+		abort_work(context);
+	}
+	PG_END_TRY();
+
+	if (more)
+		usage_left = true;
+}
+
 /* Writes everything that is due, or as much as WORK_TIME_MS allows. */
 static void
 flush_database(void)
@@ -360,6 +396,7 @@ flush_database(void)
 	usage_left = flush_queue_exchange_usage(MyDatabaseId, false);
 	rehash_keys(exit_at);
 	roll_up_usage(exit_at);
+	delete_request_ids(exit_at);
 }
 
 /*

@@ -38,17 +38,19 @@
 #include "hooks/object_drop.h"
 #include "hooks/transaction.h"
 #include "live/budget_spend.h"
+#include "live/token_refund.h"
 #include "verify/identity.h"
 
 /*
  * 1. budget_spend first: until its records are in shared memory other backends
  *	  accept keys whose budget this transaction has exhausted.
- * 2. flush before pending_usage: the launcher, once woken, must not find uses
+ * 2. token_refund depends on no other.
+ * 3. flush before pending_usage: the launcher, once woken, must not find uses
  *	  due that this transaction has persisted.
- * 3. pending_usage adds this database to the flush queue.
- * 4. object_drop after both: they could add the database again that it
+ * 4. pending_usage adds this database to the flush queue.
+ * 5. object_drop after both: they could add the database again that it
  *	  removes.
- * 5. identity last, so that it exists while the others run.
+ * 6. identity last, so that it exists while the others run.
  */
 static void
 at_eoxact(bool is_commit)
@@ -57,6 +59,7 @@ at_eoxact(bool is_commit)
 	Assert(InterruptHoldoffCount > 0);
 
 	budget_spend_at_eoxact(is_commit);
+	token_refund_at_eoxact(is_commit);
 	flush_at_eoxact(is_commit);
 	pending_usage_at_eoxact(is_commit);
 	object_drop_at_eoxact(is_commit);
@@ -107,6 +110,7 @@ subxact_callback(SubXactEvent event, SubTransactionId subid, SubTransactionId pa
 			break;
 		case SUBXACT_EVENT_ABORT_SUB:
 			budget_spend_at_subxact_abort();
+			token_refund_at_subxact_abort(subid);
 			flush_at_subxact_abort(subid);
 			object_drop_at_subxact_abort(subid);
 			identity_at_eosubxact(false, subid, parent);

@@ -264,20 +264,21 @@ rate_limiter_check_and_spend(const RateLimitRequest *request, TimestampTz now, R
 		result->reason = explain(exceeded, limits->max[exceeded], tokens);
 }
 
+/* The windows that count tokens. */
+static const WindowKind token_windows[] = {WINDOW_TOKENS_MINUTE, WINDOW_TOKENS_DAY};
+
 /*
- * Spends tokens that have been used, even if they are more than was left.
+ * Spends tokens that have been used, even if they are more than was left.  They
+ * count from the time at which they were recorded, by which they are returned.
  * Without shared memory nothing is spent: then the key does not pass verify.
  * Returns false if there is no space in shared memory.
  */
 bool
-rate_limiter_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits, int64 tokens)
+rate_limiter_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits, int64 tokens,
+						  TimestampTz recorded_at)
 {
 	TrackedKeys *table = tracked_keys_attach();
 	TimestampTz now;
-	const int64 costs[WINDOW_NKINDS] = {
-		[WINDOW_TOKENS_MINUTE] = tokens,
-		[WINDOW_TOKENS_DAY] = tokens,
-	};
 	TransactionId xid = GetTopTransactionIdIfAny();
 	TrackedKeyRef ref;
 	TrackedKey *entry;
@@ -292,17 +293,43 @@ rate_limiter_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits, in
 	now = GetCurrentTimestamp();
 	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
 	entry = tracked_keys_find_or_add(table, &ref, now, &evicted);
-	if (entry != NULL)
+	for (int i = 0; entry != NULL && i < (int) lengthof(token_windows); i++)
 	{
-		window_spend(entry->windows, limits->max, costs, now);
-		if (TransactionIdIsValid(xid))
-			entry->xid = xid;
+		if (limits->max[token_windows[i]] > 0)
+			window_add_at(entry->windows, token_windows[i], tokens, recorded_at, now);
 	}
+	if (entry != NULL && TransactionIdIsValid(xid))
+		entry->xid = xid;
 	tracked_keys_unlock(ref.partition);
 
 	if (evicted)
 		counters_add(COUNT_EVICTIONS, 1);
 	return entry != NULL;
+}
+
+/*
+ * Returns tokens to the windows that still count them.  A window that has
+ * counted nothing since they were recorded, a limit being new, is not touched.
+ * Raises no error once shared memory is attached.
+ */
+void
+rate_limiter_return_tokens(const pg_uuid_t *root_id, int64 tokens, TimestampTz recorded_at)
+{
+	TrackedKeys *table = tracked_keys_attach();
+	TimestampTz now = GetCurrentTimestamp();
+	TrackedKeyRef ref;
+	TrackedKey *entry;
+
+	Assert(tokens > 0);
+	if (table == NULL)
+		return;
+
+	ref = tracked_keys_locate(table, MyDatabaseId, root_id);
+	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
+	entry = tracked_keys_find(&ref);
+	for (int i = 0; entry != NULL && i < (int) lengthof(token_windows); i++)
+		window_add_at(entry->windows, token_windows[i], -tokens, recorded_at, now);
+	tracked_keys_unlock(ref.partition);
 }
 
 /* Releases a slot; false if no key of this database has acquired it. */

@@ -47,7 +47,9 @@ extern bool rate_limiter_available(void);
 extern void rate_limiter_check_and_spend(const RateLimitRequest *request, TimestampTz now,
 										 RateLimitResult *result);
 extern bool rate_limiter_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits,
-									  int64 tokens);
+									  int64 tokens, TimestampTz recorded_at);
+extern void rate_limiter_return_tokens(const pg_uuid_t *root_id, int64 tokens,
+									   TimestampTz recorded_at);
 extern void rate_limiter_report_no_space(int elevel);
 extern bool rate_limiter_release(int64 slot);
 extern TimestampTz rate_limiter_read(const pg_uuid_t *root_id, RateLimitState *states);

@@ -209,6 +209,28 @@ window_spend(Window *windows, const int64 *limits, const int64 *costs, Timestamp
 	}
 }
 
+/*
+ * Adds an amount of a time that has passed, to the bucket in which it lies, if
+ * that still counts.  A negative amount takes back what was added with the same
+ * time.
+ */
+void
+window_add_at(Window *windows, WindowKind kind, int64 amount, TimestampTz at, TimestampTz now)
+{
+	Window	   *window = &windows[kind];
+	int64		length = lengths[kind];
+
+	advance(window, length, now);
+	/* The earliest starts the buckets, though others may have been faster. */
+	if (amount > 0 && window->previous == 0 && at < window->start && now - at < length)
+		window->start = at;
+
+	if (at >= window->start)
+		window->current = Max(add_saturated(window->current, amount), 0);
+	else if (window->start - at <= length)
+		window->previous = Max(add_saturated(window->previous, amount), 0);
+}
+
 /* Is anything counted in any window? */
 bool
 window_any_live(Window *windows, TimestampTz now)

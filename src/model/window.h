@@ -39,6 +39,8 @@ extern int	window_find_full(Window *windows, const int64 *limits,
 							 const int64 *costs, TimestampTz now, TimestampTz *until);
 extern void window_spend(Window *windows, const int64 *limits, const int64 *costs,
 						 TimestampTz now);
+extern void window_add_at(Window *windows, WindowKind kind, int64 amount, TimestampTz at,
+						  TimestampTz now);
 extern bool window_any_live(Window *windows, TimestampTz now);
 
 #endif							/* APIKEYS_MODEL_WINDOW_H */

@@ -59,6 +59,13 @@ int			guc_cache_size;
 int			guc_slot_timeout;
 
 /*
+ * apikeys.request_id_retention, in seconds: how long a request_id is known.
+ * Set it above the longest time after which a client retries or voids; each
+ * takes space until then.
+ */
+int			guc_request_id_retention;
+
+/*
  * apikeys.redact_log: turn it off while you need something in the log that it
  * masks, or if its cost matters.  It applies to the whole server, and no
  * session can change it, since all sessions share the log.
@@ -231,6 +238,14 @@ guc_init(void)
 							&guc_slot_timeout,
 							600000, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("apikeys.request_id_retention",
+							"Sets how long the ids of recorded requests are kept.",
+							NULL,
+							&guc_request_id_retention,
+							86400, 1, 366 * 86400,
+							PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
 
 	DefineCustomBoolVariable("apikeys.redact_log",

@@ -25,7 +25,6 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -341,15 +340,24 @@ store_lock_keys_first(void)
 	LockRelationOid(store_relation_oid("key"), AccessShareLock);
 }
 
+/*
+ * Writes with a snapshot as execute() takes it, and makes it visible to later
+ * commands of this transaction.
+ */
+static uint64
+write_at(Statement *statement, Datum *values, const bool *nulls, Snapshot snapshot)
+{
+	uint64		processed = execute(statement, values, nulls, snapshot, false);
+
+	CommandCounterIncrement();
+	return processed;
+}
+
 /* Writes, and makes it visible to later commands of this transaction. */
 uint64
 store_write(Statement *statement, Datum *values, const bool *nulls)
 {
-	uint64		processed = execute(statement, values, nulls,
-									InvalidSnapshot, false);
-
-	CommandCounterIncrement();
-	return processed;
+	return write_at(statement, values, nulls, InvalidSnapshot);
 }
 
 /*
@@ -386,13 +394,10 @@ store_write_durably(Statement *statement, Datum *values, const bool *nulls)
 	return processed;
 }
 
-/*
- * Writes without firing triggers that are not ENABLE ALWAYS, which only the
- * owner of a table can set.  For tables that are written in the background or
- * on behalf of readers: code of other users must not run then.
- */
+/* As store_write_silently(), with a snapshot as execute() takes it. */
 uint64
-store_write_silently(Statement *statement, Datum *values, const bool *nulls)
+store_write_silently_at(Statement *statement, Datum *values, const bool *nulls,
+						Snapshot snapshot)
 {
 	int			role = SessionReplicationRole;
 	uint64		processed;
@@ -400,7 +405,7 @@ store_write_silently(Statement *statement, Datum *values, const bool *nulls)
 	PG_TRY();
 	{
 		SessionReplicationRole = SESSION_REPLICATION_ROLE_REPLICA;
-		processed = store_write(statement, values, nulls);
+		processed = write_at(statement, values, nulls, snapshot);
 	}
 	PG_FINALLY();
 	{
@@ -409,6 +414,17 @@ store_write_silently(Statement *statement, Datum *values, const bool *nulls)
 	PG_END_TRY();
 
 	return processed;
+}
+
+/*
+ * Writes without firing triggers that are not ENABLE ALWAYS, which only the
+ * owner of a table can set.  For tables that are written in the background or
+ * on behalf of readers: code of other users must not run then.
+ */
+uint64
+store_write_silently(Statement *statement, Datum *values, const bool *nulls)
+{
+	return store_write_silently_at(statement, values, nulls, InvalidSnapshot);
 }
 
 /*

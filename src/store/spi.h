@@ -54,6 +54,8 @@ extern void store_lock_keys_first(void);
 extern uint64 store_write(Statement *statement, Datum *values, const bool *nulls);
 extern uint64 store_write_durably(Statement *statement, Datum *values, const bool *nulls);
 extern uint64 store_write_silently(Statement *statement, Datum *values, const bool *nulls);
+extern uint64 store_write_silently_at(Statement *statement, Datum *values, const bool *nulls,
+									  Snapshot snapshot);
 
 pg_noreturn extern void store_not_written(const char *table);
 extern void store_write_one(Statement *statement, const char *table, Datum *values,

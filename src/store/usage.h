@@ -33,6 +33,35 @@ typedef struct Charge
 	TimestampTz period;			/* start of the budget's period, if so */
 } Charge;
 
+/* A request to be recorded. */
+typedef struct UsageRecord
+{
+	const pg_uuid_t *id;		/* of the key */
+	int64		tokens;
+	Numeric		cost;
+	const text *request_id;		/* or NULL */
+	const text *model;			/* or NULL */
+	TimestampTz now;
+} UsageRecord;
+
+typedef enum RecordOutcome
+{
+	RECORD_ADDED,
+	RECORD_REPEATED,			/* the request_id is known: nothing was added */
+	RECORD_KEY_GONE
+} RecordOutcome;
+
+/* What a void has taken back. */
+typedef struct VoidedUsage
+{
+	TimestampTz recorded_at;
+	int64		tokens;			/* negative */
+	Numeric		cost;			/* negative; palloc'd */
+	bool		has_budget;		/* from which the cost was spent */
+	pg_uuid_t	budget_id;
+	TimestampTz period;
+} VoidedUsage;
+
 /* apikey_usage's row. */
 #define USAGE_NCOLUMNS 7
 
@@ -42,8 +71,10 @@ typedef struct UsageRow
 	bool		nulls[USAGE_NCOLUMNS];
 } UsageRow;
 
-extern bool store_add_usage(const pg_uuid_t *id, int64 tokens, Numeric cost,
-							TimestampTz now, Charge *charge);
+extern RecordOutcome store_add_usage(const UsageRecord *record, Charge *charge);
+extern bool store_void_usage(const pg_uuid_t *id, const text *request_id,
+							 TimestampTz oldest, VoidedUsage *voided);
+extern int64 store_delete_requests(TimestampTz until, int limit);
 extern void store_roll_up(RollUp *batch);
 extern bool store_usage(const pg_uuid_t *id, UsageRow *row);
 extern void store_delete_use(Datum ids);

@@ -160,12 +160,13 @@ foreach my $source (sort keys %sources)
 
 	# Bring to the tables what is only recorded yet.
 	$node->safe_psql("from_$source", q{
-		SELECT apikey_record_usage(id, 10, 0.5) FROM apikeys_data.key WHERE name = 'full';
+		SELECT apikey_record_usage(id, 10, 0.5, 'request 1', 'gpt-4o') FROM apikeys_data.key WHERE name = 'full';
 		SELECT apikey_flush()});
 	my $before = contents("from_$source");
 	isnt($before->{usage}, '', "$source: a last use");
 	isnt($before->{rights}, '', "$source: a role with a level of access");
 	isnt($before->{budget_period}, '', "$source: a budget that was spent from");
+	isnt($before->{usage_request}, '', "$source: the id of a request");
 
 	foreach my $way (sort keys %ways)
 	{

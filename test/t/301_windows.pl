@@ -66,6 +66,8 @@ sub random_trace
 	my $steady = int(MINUTE / (1 + rand 20));
 	my @trace = ([ 'new', map { rand() < 0.4 ? 0 : 1 + int rand $_ } 12, 200, 30, 500 ]);
 
+	my @records;
+
 	$trace[0][1] ||= 3 unless grep { $_ } @{ $trace[0] }[ 1 .. 4 ];
 	foreach (1 .. STEPS)
 	{
@@ -73,7 +75,10 @@ sub random_trace
 		$now += pick(-(HOUR), HOUR) if $clock_steps && rand() < 0.2;
 		push @trace, rand() < 0.7
 		  ? [ 'verify', $now, 1 + int rand pick(1, 10, 300) ]
+		  : @records && rand() < 0.3
+		  ? [ 'void', $now, @{ splice @records, rand @records, 1 } ]
 		  : [ 'record', $now, int rand pick(1, 20, 300) ];
+		push @records, [ $trace[-1][2], $now ] if $trace[-1][0] eq 'record' && !$clock_steps;
 	}
 	return @trace;
 }
@@ -116,6 +121,19 @@ sub used
 	return $current + int($previous * $remaining / $length);
 }
 
+# Takes back what was spent at a time, as if it had never been.
+sub take_back
+{
+	my ($window, $at, $cost) = @_;
+
+	foreach my $entry (reverse @{ $window->{log} })
+	{
+		next unless $entry->[0] == $at && $entry->[1] == $cost;
+		$entry->[1] = 0;
+		last;
+	}
+}
+
 # What is wrong with the answers to a trace; empty when nothing is.
 sub faults
 {
@@ -126,8 +144,8 @@ sub faults
 
 	for my $i (0 .. $#commands)
 	{
-		my ($command, $now, $tokens) = @{ $commands[$i] };
-		my ($full, $until, $before, $at, @used_after) = @{ $answers->[$i] };
+		my ($command, $now, $tokens, $at) = @{ $commands[$i] };
+		my ($full, $until, $before, $then, @used_after) = @{ $answers->[$i] };
 		my @limited = grep { $windows[$_]{limit} > 0 } 0 .. 3;
 		my @used = map { used($_, $now) } @windows;
 		my @over = grep {
@@ -141,11 +159,11 @@ sub faults
 			$fault->('another window refuses') unless grep { $_ == $full } @over;
 			$fault->('too early or too late')
 			  unless $before == 0
-			  && ($at == 1 || $until == 9_223_372_036_854_775_807);
+			  && ($then == 1 || $until == 9_223_372_036_854_775_807);
 			$fault->('longer than two windows')
-			  if $at == 1 && $until > $now + 2 * $lengths[$full];
+			  if $then == 1 && $until > $now + 2 * $lengths[$full];
 			$fault->('never, though it fits in the limit')
-			  if $at == 0 && $tokens <= $windows[$full]{limit};
+			  if $then == 0 && $tokens <= $windows[$full]{limit};
 		}
 		elsif ($command eq 'verify')
 		{
@@ -155,9 +173,16 @@ sub faults
 		# What is spent: a request that passes, in all windows or in none.
 		foreach (@limited)
 		{
-			my $cost = $command eq 'record' ? ($is_tokens[$_] ? $tokens : 0)
+			my $cost = $command ne 'verify' ? ($is_tokens[$_] ? $tokens : 0)
 			  : ($is_tokens[$_] || @over) ? 0 : 1;
-			push @{ $windows[$_]{log} }, [ $now, $cost ];
+			if ($command eq 'void')
+			{
+				take_back($windows[$_], $at, $cost);
+			}
+			else
+			{
+				push @{ $windows[$_]{log} }, [ $now, $cost ];
+			}
 			$used[$_] = used($windows[$_], $now);
 			$fault->("window $_ should have $used[$_]") if $used[$_] != $used_after[$_];
 		}

@@ -10,6 +10,7 @@
  *	new LIMIT1 LIMIT2 LIMIT3 LIMIT4		nothing has passed
  *	verify NOW TOKENS					a request that has so many tokens at most
  *	record NOW TOKENS					tokens that have been used
+ *	void NOW TOKENS AT					tokens of a record at that time, taken back
  *
  * The limits are in the order of WindowKind.  An answer is what is used of
  * each window now, and for a request also which window refuses it (-1: it
@@ -69,6 +70,22 @@ print_used(TimestampTz now)
 	printf("\n");
 }
 
+static void
+add_tokens(TimestampTz now, int64 tokens, TimestampTz at)
+{
+	if (limits[WINDOW_TOKENS_MINUTE] > 0)
+		window_add_at(windows, WINDOW_TOKENS_MINUTE, tokens, at, now);
+	if (limits[WINDOW_TOKENS_DAY] > 0)
+		window_add_at(windows, WINDOW_TOKENS_DAY, tokens, at, now);
+	printf("-1 0 0 0");
+}
+
+static int
+count_arguments(const char *command)
+{
+	return strcmp(command, "new") == 0 ? 4 : strcmp(command, "void") == 0 ? 3 : 2;
+}
+
 int
 main(void)
 {
@@ -77,7 +94,7 @@ main(void)
 	while (scanf("%15s", command) == 1)
 	{
 		long		a[4] = {0};
-		int			n = strcmp(command, "new") == 0 ? 4 : 2;
+		int			n = count_arguments(command);
 
 		for (int i = 0; i < n; i++)
 		{
@@ -94,13 +111,10 @@ main(void)
 
 		if (strcmp(command, "verify") == 0)
 			verify(a[0], a[1]);
+		else if (n == 3)
+			add_tokens(a[0], -a[1], a[2]);
 		else
-		{
-			const int64 costs[WINDOW_NKINDS] = {0, a[1], 0, a[1]};
-
-			window_spend(windows, limits, costs, a[0]);
-			printf("-1 0 0 0");
-		}
+			add_tokens(a[0], a[1], a[0]);
 		print_used(a[0]);
 	}
 

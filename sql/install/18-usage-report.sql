@@ -1,0 +1,51 @@
+-- SPDX-License-Identifier: PostgreSQL
+
+-- Usage by model, for dashboards.
+
+-- What is not rolled up yet is named as the roll-up will name it: a model that
+-- is new on a day becomes (other) where the day has 1,000 already.
+CREATE VIEW apikeys.usage_report AS
+SELECT r.day,
+       k.id AS key_id,
+       k.root_id,
+       k.user_id,
+       k.team_id,
+       k.external_id,
+       k.budget_id,
+       nullif(r.model, '') AS model,
+       r.requests,
+       r.tokens,
+       r.cost
+FROM apikeys_data.key k
+CROSS JOIN LATERAL (
+    SELECT n.day,
+           n.model,
+           sum(n.requests)::bigint AS requests,
+           greatest(least(sum(n.tokens), 9223372036854775807), 0)::bigint AS tokens,
+           sum(n.cost) AS cost
+    FROM (SELECT m.day,
+                 CASE WHEN m.is_counted
+                       AND row_number() OVER (PARTITION BY m.day, m.is_counted ORDER BY m.first_entry) > 1000
+                      THEN '(other)' ELSE m.model END AS model,
+                 m.requests,
+                 m.tokens,
+                 m.cost
+          FROM (SELECT u.day,
+                       u.model,
+                       u.model NOT IN ('', '(other)') AS is_counted,
+                       min(u.entry) AS first_entry,
+                       sum(u.requests) AS requests,
+                       sum(u.tokens) AS tokens,
+                       sum(u.cost) AS cost
+                FROM (SELECT d.day, d.model, 0 AS entry, d.requests, d.tokens, d.cost
+                      FROM apikeys_data.usage_day d
+                      WHERE d.key_id = k.id
+                      UNION ALL
+                      SELECT (e.recorded_at AT TIME ZONE 'UTC')::date, coalesce(e.model, ''), e.id,
+                             e.requests, e.tokens, e.cost
+                      FROM apikeys_data.usage_entry e
+                      WHERE e.key_id = k.id) u
+                GROUP BY u.day, u.model) m) n
+    GROUP BY n.day, n.model
+) r;
+COMMENT ON VIEW apikeys.usage_report IS 'Usage by UTC day, key and model, exact to the last committed entry; model is null for usage recorded without one, (other) beyond 1,000 a key and day.';
