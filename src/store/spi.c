@@ -222,12 +222,11 @@ read_after_locks(Statement *statement, Datum *values, const bool *nulls,
 	uint64		processed;
 	bool		again;
 
+	lock_statement(statement);
 	do
 	{
-		Snapshot	snapshot;
+		Snapshot	snapshot = GetLatestSnapshot();
 
-		lock_statement(statement);
-		snapshot = GetLatestSnapshot();
 		if (others)
 			snapshot->curcid = FirstCommandId;
 		if (saved != NULL)

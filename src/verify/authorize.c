@@ -278,12 +278,14 @@ try_to_decide(const NullableDatum *args, AuthDecision *decision, bool last)
 	TimestampTz retry_at = 0;
 	char	   *reason = NULL;
 
-	if (check_key(args, decision))
-	{
-		budget_is_exhausted(decision->key, &decision->now, &reason, &retry_at);
-		if (last || key_cache_is_current())
-			check_limits_and_budget(args, decision, last, reason, retry_at);
-	}
+	if (!check_key(args, decision))
+		return true;
+
+	budget_is_exhausted(decision->key, &decision->now, &reason, &retry_at);
+	if (!last && !decision->key->row.nulls[KEY_BUDGET_ID] && !key_cache_is_current())
+		return false;
+
+	check_limits_and_budget(args, decision, last, reason, retry_at);
 	return decision->code != NULL;
 }
 
