@@ -244,6 +244,32 @@ SELECT count(*) FROM apikey_login('a-session');
 SELECT apikey_current_external_id() AS before, (apikey_login('b-session')).name, apikey_current_external_id() AS after;
 ROLLBACK;
 
+-- Code of a table's owner that the server runs for somebody else: no identity
+-- is set or lost there.
+CREATE FUNCTION test.log_in(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN (SELECT code FROM public.apikey_login('b-session'));
+END $$;
+CREATE FUNCTION test.log_out(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM public.apikey_logout();
+  RETURN 'out';
+END $$;
+CREATE TABLE test.trap (word text);
+CREATE INDEX trap_in ON test.trap (test.log_in(word));
+INSERT INTO test.trap VALUES ('x');
+BEGIN;
+ANALYZE test.trap;
+SELECT test.whoami();
+ROLLBACK;
+DROP INDEX test.trap_in;
+BEGIN;
+SELECT count(*) FROM apikey_login('a-session');
+CREATE INDEX trap_out ON test.trap (test.log_out(word));
+SELECT test.whoami();
+ROLLBACK;
+DROP TABLE test.trap;
+
 -- Planner and workers.
 SELECT proname, provolatile, proparallel, proleakproof FROM pg_proc WHERE proname ~ '^apikey_(current|log|pre_)' ORDER BY 1;
 

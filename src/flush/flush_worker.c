@@ -158,10 +158,10 @@ abort_work(MemoryContext context)
 }
 
 /*
- * Locks the extension, and flushing; false if either lock is taken.  DROP
- * EXTENSION takes the first: without it we would fail on tables that vanish,
- * or run into a deadlock.  False as well if there is no extension: then what
- * is pending is discarded.
+ * Locks the extension, and flushing; false if the extension is being dropped,
+ * or somebody else flushes.  Without the first we would fail on tables that
+ * vanish, or run into a deadlock.  False as well if there is no extension: then
+ * what is pending is discarded.
  */
 static bool
 lock_for_flush(void)
@@ -171,8 +171,7 @@ lock_for_flush(void)
 	Assert(IsTransactionState());
 	extension = get_extension_oid("apikeys", true);
 	if (OidIsValid(extension))
-		return store_lock_extension(extension, AccessShareLock, false) &&
-			   store_lock_flush(false);
+		return store_keep_extension(extension) && store_lock_flush(false);
 
 	flush_queue_remove_database(MyDatabaseId);
 	usage_left = false;

@@ -34,26 +34,32 @@ static Statement flush_holder = {
 
 PG_FUNCTION_INFO_V1(apikeys_try_lock_use);
 
+/* What is locked: the classid of pg_locks. */
+typedef enum Locked
+{
+	LOCKED_FLUSH,				/* of this database */
+	LOCKED_USE,					/* the last use of a key */
+	LOCKED_GRANTS
+} Locked;
+
 /*
- * Takes a lock until the transaction ends: that of the last use of a key, or,
- * with an id of NULL, that of the flush of this database.  No SQL function takes
- * advisory locks of this class, so users cannot hold them.
+ * Takes a lock until the transaction ends; hash is that of the key.  No SQL
+ * function takes advisory locks of this class, so users cannot hold them.
  */
 static bool
-lock(const pg_uuid_t *id, bool wait)
+lock(Locked locked, uint32 hash, bool wait)
 {
-	uint32		hash = id == NULL ? 0 : hash_bytes(id->data, UUID_LEN);
 	LOCKTAG		tag;
 
 	Assert(IsTransactionState());
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, id != NULL, hash, LOCK_CLASS);
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, locked, hash, LOCK_CLASS);
 	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 static void
 wait_for_flush(void *arg)
 {
-	lock(NULL, true);
+	lock(LOCKED_FLUSH, 0, true);
 }
 
 static List *
@@ -91,16 +97,25 @@ store_lock_flush(bool wait)
 {
 	static const LockKind kind = {"the flush of this database", wait_for_flush, flush_holders};
 
-	if (lock(NULL, false))
+	if (lock(LOCKED_FLUSH, 0, false))
 		return true;
 	if (wait)
 		lock_and_tell(&kind, NULL);
 	return wait;
 }
 
+/* Takes the lock that serializes changes of who may do what. */
+void
+store_lock_grants(void)
+{
+	lock(LOCKED_GRANTS, 0, true);
+}
+
 /* apikeys.try_lock_use(id uuid): boolean, for statements of the store. */
 Datum
 apikeys_try_lock_use(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(lock(PG_GETARG_UUID_P(0), false));
+	uint32		hash = hash_bytes(PG_GETARG_UUID_P(0)->data, UUID_LEN);
+
+	PG_RETURN_BOOL(lock(LOCKED_USE, hash, false));
 }

@@ -11,5 +11,6 @@
 #define APIKEYS_STORE_ADVISORY_LOCKS_H
 
 extern bool store_lock_flush(bool wait);
+extern void store_lock_grants(void);
 
 #endif							/* APIKEYS_STORE_ADVISORY_LOCKS_H */

@@ -15,9 +15,11 @@
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #include "store/catalog.h"
 
@@ -57,18 +59,66 @@ store_open_table(const char *name)
 
 /*
  * Locks the extension until the transaction ends, as DROP EXTENSION does before
- * anything else.  Returns false if it has been dropped, or re-created under
- * another oid, or if the lock is taken and wait is false.
+ * anything else.  Returns false if the lock is taken, or if the extension has
+ * been dropped, or re-created under another oid.
  */
-bool
-store_lock_extension(Oid extension, LOCKMODE mode, bool wait)
+static bool
+lock_extension(Oid extension)
 {
 	LOCKTAG		tag;
 
-	Assert(IsTransactionState() && OidIsValid(extension));
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, extension, 0);
-	if (LockAcquire(&tag, mode, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
+	if (LockAcquire(&tag, AccessShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
 		return false;
 	AcceptInvalidationMessages();
+	return get_extension_oid("apikeys", true) == extension;
+}
+
+/*
+ * Locks a relation in schema apikeys_data for writing until the transaction
+ * ends.  Returns false if the lock is taken, or there is no such relation.
+ */
+static bool
+lock_relation(const char *name)
+{
+	Oid			schema = get_namespace_oid("apikeys_data", true);
+	Oid			relid = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+
+	return OidIsValid(relid) && ConditionalLockRelationOid(relid, RowExclusiveLock) &&
+		   SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid));
+}
+
+/*
+ * Keeps the extension from being dropped until the transaction ends, without
+ * waiting.  Returns false if it is being dropped, or has been.
+ *
+ * Anybody can take the lock of the extension, by ALTER FUNCTION ... DEPENDS ON
+ * EXTENSION, so that alone must not stop us.  Then we lock what DROP EXTENSION
+ * will wait for: all that we may use ourselves, so that nobody has to wait for
+ * a lock while he holds one that the other wants.
+ */
+bool
+store_keep_extension(Oid extension)
+{
+	static const char *const relations[] = {
+		"key",
+		"usage",
+		"usage_day",
+		"usage_entry",
+		"budget",
+		"budget_period",
+		"event",
+		"event_id_seq",
+	};
+
+	Assert(IsTransactionState() && OidIsValid(extension));
+	if (lock_extension(extension))
+		return true;
+
+	for (int i = 0; i < (int) lengthof(relations); i++)
+	{
+		if (!lock_relation(relations[i]))
+			return false;
+	}
 	return get_extension_oid("apikeys", true) == extension;
 }

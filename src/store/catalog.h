@@ -10,7 +10,6 @@
 #ifndef APIKEYS_STORE_CATALOG_H
 #define APIKEYS_STORE_CATALOG_H
 
-#include "storage/lockdefs.h"
 #include "utils/relcache.h"
 
 #include "base/compat.h"
@@ -18,6 +17,6 @@
 pg_noreturn extern void store_undefined_table(const char *name);
 extern Oid	store_relation_oid(const char *name);
 extern Relation store_open_table(const char *name);
-extern bool store_lock_extension(Oid extension, LOCKMODE mode, bool wait);
+extern bool store_keep_extension(Oid extension);
 
 #endif							/* APIKEYS_STORE_CATALOG_H */

@@ -9,8 +9,8 @@
  * at run time: from names in the catalogs, which the server quotes.
  *
  * Concurrent grants would update the same catalog rows, and the second would
- * fail.  So a lock on the extension, held until the transaction ends,
- * serializes them, and blocks DROP EXTENSION meanwhile.
+ * fail.  So a lock, held until the transaction ends, serializes them; others
+ * block DROP EXTENSION meanwhile.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,8 +20,10 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 
+#include "store/advisory_locks.h"
 #include "store/catalog.h"
 #include "store/grants.h"
 #include "store/spi.h"
@@ -147,6 +149,29 @@ grant_target_schema(const Grant *grant, Oid extension, const char *role)
 				 errhint("Revoke CREATE on the schema from it, or from PUBLIC.")));
 }
 
+/*
+ * Waits for others who grant, since they change the same rows of the catalog,
+ * and for who drops the extension.  Raises 42704 if it has been dropped, and
+ * 55P03 if it is about to be.
+ */
+static void
+lock_grants(Oid extension)
+{
+	store_lock_grants();
+	LockRelationOid(store_relation_oid("event"), RowExclusiveLock);
+	if (store_keep_extension(extension))
+		return;
+
+	if (get_extension_oid("apikeys", true) != extension)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"apikeys\" was concurrently dropped")));
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("could not lock extension \"apikeys\" and its tables"),
+			 errhint("Another transaction drops the extension or locks a table of it.")));
+}
+
 /* Grants or revokes rights, with the event.  Raises 42704 and 22023. */
 void
 store_change_grant(const Grant *grant, TimestampTz now)
@@ -159,10 +184,7 @@ store_change_grant(const Grant *grant, TimestampTz now)
 	Assert(OidIsValid(grant->role) && ARR_ELEMTYPE(grant->functions) == TEXTOID &&
 		   ARR_ELEMTYPE(grant->views) == TEXTOID);
 
-	if (!store_lock_extension(extension, ShareUpdateExclusiveLock, true))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("extension \"apikeys\" was concurrently dropped")));
+	lock_grants(extension);
 	name = GetUserNameFromId(grant->role, false);
 	role = quote_identifier(name);
 

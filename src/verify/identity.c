@@ -24,6 +24,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -142,6 +143,7 @@ identity_set(const KeyRow *row)
 	Identity   *identity = palloc0(sizeof(Identity));
 
 	Assert(!row->nulls[KEY_ID] && !row->nulls[KEY_PERMISSIONS]);
+	Assert(current == NULL && !InSecurityRestrictedOperation());
 	identity->context = memory;
 	for (int i = 0; i < IDENTITY_NUUIDS; i++)
 	{
@@ -160,10 +162,20 @@ identity_set(const KeyRow *row)
 	replace(identity);
 }
 
-/* Ends the identity of the transaction. */
+/*
+ * Ends the identity of the transaction; every login begins with that.  Raises
+ * 42501 while the server runs code of a table's owner for somebody else, as it
+ * refuses SET ROLE there: ANALYZE of a table with a function in an index, for
+ * example, must not leave its caller logged in with the owner's key.
+ */
 void
 identity_clear(void)
 {
+	if (InSecurityRestrictedOperation())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot log in or out within a security-restricted operation")));
+
 	if (current != NULL)
 		replace(NULL);
 }

@@ -531,6 +531,20 @@ in_vain('NOTIFY of his own makes no event', 'mallory', '', qq{NOTIFY "$channel",
 	$node->safe_psql('postgres', "DROP DATABASE $db");
 }
 
+# Who owns what apikeys depends on can drop it, and apikeys with it: the owner
+# is told when it is made.
+{
+	$node->safe_psql('postgres', 'CREATE DATABASE depends; GRANT CREATE ON DATABASE depends TO mallory');
+	$node->safe_psql('depends', 'CREATE SCHEMA hers; CREATE EXTENSION pgcrypto SCHEMA hers', extra_params => [ '-U', 'mallory' ]);
+	(undef, undef, $warning) = $node->psql('depends', 'CREATE EXTENSION apikeys');
+	is(join(' ', $warning =~ /WARNING:  role mallory owns (.*)/g), 'extension pgcrypto schema hers',
+		'the owner is warned of who could drop the extension');
+	(undef, undef, $warning) = $node->psql('depends', q{
+		DROP EXTENSION pgcrypto CASCADE; CREATE EXTENSION apikeys CASCADE});
+	unlike($warning, qr/WARNING/, 'but not of superusers and the owner of the database');
+	$node->safe_psql('postgres', 'DROP DATABASE depends');
+}
+
 # After all this the rightful go on as before.
 is(verify($node, 'postgres', 'theirs'), 'VALID', 'the key of others is good');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM apikey_events() WHERE acting_role IN ('mallory', 'nora')}), '0', 'and no event is hers');

@@ -13,11 +13,12 @@ use lib "$FindBin::RealBin/lib";
 use ApikeysTest;
 use Test::More;
 
-my $node = start_node('main');
+my $node = start_node('main', "apikeys.flush_interval = '10ms'", 'apikeys.last_used_throttle = 0');
 
 $node->safe_psql('postgres', q{
 	CREATE ROLE rita LOGIN;
 	CREATE ROLE max LOGIN;
+	CREATE ROLE nora LOGIN;
 	GRANT CREATE ON SCHEMA public TO rita, max;
 	SELECT apikey_grant('rita', 'read'), apikey_grant('max', 'manage')});
 add_keys($node, 'postgres', 'test', 'other');
@@ -131,6 +132,25 @@ foreach my $view (@views)
 cmp_ok(scalar @views, '>=', 4, 'views were tried');
 $reader->query_safe('COMMIT');
 $reader->quit;
+
+# Anybody can keep the lock of the extension, without any right on it.  What
+# works for all goes on, and so do grants, whose taking back he may be after.
+my $holder = $node->background_psql('postgres', extra_params => [ '-U', 'nora' ]);
+$holder->query_safe(q{
+	BEGIN;
+	CREATE FUNCTION pg_temp.mine() RETURNS integer LANGUAGE sql AS 'SELECT 1';
+	ALTER FUNCTION pg_temp.mine() DEPENDS ON EXTENSION apikeys});
+is($node->safe_psql('postgres', q{
+	SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND classid = 'pg_extension'::regclass AND mode = 'AccessExclusiveLock'}),
+	'1', 'nora holds the lock of the extension');
+my $since = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
+is(answer('max', q{SELECT code FROM apikey_verify('test-key')}), 'VALID', 'a key is used');
+is(answer('max', qq{SELECT apikey_record_usage('$test_id', 7, 0)}), '', 'and its usage recorded');
+wait_for($node, 'postgres', "SELECT last_used_at >= '$since' FROM apikeys_data.usage WHERE key_id = '$test_id'", 'a flush worker persists that it was used');
+wait_for($node, 'postgres', 'SELECT count(*) = 0 FROM apikeys_data.usage_entry', 'and its usage');
+is(answer('postgres', $_), '', $_) foreach q{SELECT apikey_grant('nora', 'read')}, q{SELECT apikey_revoke_grant('nora', 'verify')};
+$holder->query_safe('COMMIT');
+$holder->quit;
 $node->stop;
 
 done_testing();
