@@ -49,3 +49,15 @@ CROSS JOIN LATERAL (
     GROUP BY n.day, n.model
 ) r;
 COMMENT ON VIEW apikeys.usage_report IS 'Usage by UTC day, key and model, exact to the last committed entry; model is null for usage recorded without one, (other) beyond 1,000 a key and day.';
+
+COMMENT ON COLUMN apikeys.usage_report.day IS 'Day in UTC on which it was recorded.';
+COMMENT ON COLUMN apikeys.usage_report.key_id IS 'Key that was used.';
+COMMENT ON COLUMN apikeys.usage_report.root_id IS 'First key of its family, the same after rotation.';
+COMMENT ON COLUMN apikeys.usage_report.user_id IS 'User of the key, as it is now; null: none.';
+COMMENT ON COLUMN apikeys.usage_report.team_id IS 'Team of the key, as it is now; null: none.';
+COMMENT ON COLUMN apikeys.usage_report.external_id IS 'External id of the key, as it is now; null: none.';
+COMMENT ON COLUMN apikeys.usage_report.budget_id IS 'Budget of the key, as it is now; null: none.';
+COMMENT ON COLUMN apikeys.usage_report.model IS 'Model as it was recorded; null: none; (other): beyond 1,000 models of a key and day.';
+COMMENT ON COLUMN apikeys.usage_report.requests IS 'Number of requests.';
+COMMENT ON COLUMN apikeys.usage_report.tokens IS 'Sum of the tokens.';
+COMMENT ON COLUMN apikeys.usage_report.cost IS 'Sum of the costs, in the unit of the application.';
