@@ -48,22 +48,6 @@ $node->safe_psql('postgres', qq{
 	SELECT * FROM apikey_verify('$raw_key');
 	PREPARE TRANSACTION 'verify'});
 
-# It keeps no lock on what it has read, so it is in nobody's way when it is left.
-foreach my $text ($raw_key, 'nonsense')
-{
-	$node->safe_psql('postgres', qq{
-		BEGIN;
-		SELECT * FROM apikey_verify('$text');
-		PREPARE TRANSACTION 'left'});
-	my ($ret) = $node->psql('postgres', q{
-		BEGIN;
-		LOCK TABLE apikeys_data.key, apikeys_data.budget IN ACCESS EXCLUSIVE MODE NOWAIT;
-		TRUNCATE apikeys_data.budget;
-		COMMIT});
-	is($ret, 0, "a prepared verify holds no lock: $text");
-	$node->safe_psql('postgres', q{COMMIT PREPARED 'left'});
-}
-
 # Through a crash; the key stays locked against other changes meanwhile.
 $node->safe_psql('postgres', q{
 	BEGIN;

@@ -1,6 +1,7 @@
 
 # Who has to wait for a lock that somebody has left behind is told who that is,
-# after deadlock_timeout, and gets the lock when it is free.
+# after deadlock_timeout, and gets the lock when it is free.  A verify leaves
+# none behind.
 
 use strict;
 use warnings;
@@ -86,6 +87,22 @@ $node->safe_psql('postgres', 'BEGIN; ' . sprintf($rename, $names[2]) . "; PREPAR
 waits_for('prepared', sprintf($change{revoke}, id_of($names[2])), 'this API key',
 	'A prepared transaction holds it',
 	sub { $node->safe_psql('postgres', q{ROLLBACK PREPARED 'left'}) });
+
+# A verify leaves no lock behind, so it is in nobody's way when it is left.
+foreach my $text ("$names[4]-key", 'nonsense')
+{
+	$node->safe_psql('postgres', qq{
+		BEGIN;
+		SET LOCAL apikeys.cache_size = 0;
+		SELECT * FROM apikey_verify('$text');
+		PREPARE TRANSACTION 'left'});
+	my ($ret) = $node->psql('postgres', q{
+		BEGIN;
+		LOCK TABLE apikeys_data.key, apikeys_data.budget IN ACCESS EXCLUSIVE MODE NOWAIT;
+		COMMIT});
+	is($ret, 0, "a prepared verify holds no lock: $text");
+	$node->safe_psql('postgres', q{COMMIT PREPARED 'left'});
+}
 
 # Budgets
 open_transaction(qq{SELECT apikey_budget_update('$budget', '{"name": "sea"}')});
