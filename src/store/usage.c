@@ -351,6 +351,7 @@ store_void_usage(const pg_uuid_t *id, const text *request_id, TimestampTz oldest
 	bool		found;
 
 	store_open(&scope);
+	store_lock_keys_first();
 	ForceSyncCommit();
 	found = store_write_latest(&void_request,
 							   (Datum[]) {UUIDPGetDatum(id), PointerGetDatum(request_id),

@@ -58,11 +58,9 @@ sub check_other
 {
 	my ($what) = @_;
 	my $id = id_of('k1');
-	my $total = $node->safe_psql('other', qq{
-		SELECT apikey_record_usage($id);
-		SELECT total_requests FROM apikey_usage($id)});
 
-	$total =~ s/\s//g;
+	$node->safe_psql('other', "SELECT apikey_record_usage($id)");
+	my $total = $node->safe_psql('other', "SELECT total_requests FROM apikey_usage($id)");
 	wait_for($node, 'other', "SELECT total_requests >= $total FROM apikeys_data.usage WHERE key_id = $id",
 		"$what: the other database is flushed");
 }
