@@ -87,6 +87,10 @@ my %bounds = (
 		  "SELECT apikey_record_usage('$id', cost => 'NaN')", "SELECT apikey_budget_create('b', 'Infinity')",
 		  "SELECT apikey_budget_create('b', 1e18)", "SELECT apikey_budget_update('$budget', '{\"max_cost\": 1e18}')",
 		  "SELECT apikey_record_usage('$id', cost => 1e131000)" ] ],
+	'request_id, model of apikey_record_usage' => [
+		[ map { "SELECT apikey_record_usage('$id', $_ => repeat(chr(8364), 255))" } qw(request_id model) ],
+		[ map { my $what = $_; map { "SELECT apikey_record_usage('$id', $what => repeat('x', $_))" } 0, 256, 50_000_000 }
+			qw(request_id model) ] ],
 	'name, external_id' => [
 		[ generate("name => repeat(chr(8364), 255)"), generate("external_id => repeat('x', 255)"),
 		  "SELECT apikey_budget_create(repeat('x', 255), 1)", update("jsonb_build_object('name', repeat('x', 255))") ],
