@@ -103,7 +103,7 @@ my @calls = (
 	[ max => q{SELECT count(*) FROM apikey_generate('new')}, '1' ],
 	[ max => qq{SELECT count(*) FROM apikey_rotate('$other_id', '1 hour')}, '1' ],
 	[ max => qq{SELECT apikey_revoke('$other_id')}, '' ],
-	[ max => qq{SELECT apikey_record_usage('$test_id', 1, 1)}, '' ],
+	[ max => qq{SELECT apikey_record_usage('$test_id', 1, 1)}, 't' ],
 	[ max => q{SELECT apikey_flush() >= 0}, 't' ],
 	[ max => q{SELECT apikey_cleanup_expired()}, '0' ]);
 
@@ -145,7 +145,7 @@ is($node->safe_psql('postgres', q{
 	'1', 'nora holds the lock of the extension');
 my $since = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
 is(answer('max', q{SELECT code FROM apikey_verify('test-key')}), 'VALID', 'a key is used');
-is(answer('max', qq{SELECT apikey_record_usage('$test_id', 7, 0)}), '', 'and its usage recorded');
+is(answer('max', qq{SELECT apikey_record_usage('$test_id', 7, 0)}), 't', 'and its usage recorded');
 wait_for($node, 'postgres', "SELECT last_used_at >= '$since' FROM apikeys_data.usage WHERE key_id = '$test_id'", 'a flush worker persists that it was used');
 wait_for($node, 'postgres', 'SELECT count(*) = 0 FROM apikeys_data.usage_entry', 'and its usage');
 is(answer('postgres', $_), '', $_) foreach q{SELECT apikey_grant('nora', 'read')}, q{SELECT apikey_revoke_grant('nora', 'verify')};
