@@ -135,6 +135,9 @@ $reader->quit;
 
 # Anybody can keep the lock of the extension, without any right on it.  What
 # works for all goes on, and so do grants, whose taking back he may be after.
+# The key is a new one: of the uses of one second only the first is recorded.
+add_keys($node, 'postgres', 'unused');
+my $unused_id = $node->safe_psql('postgres', 'SELECT ' . id_of('unused'));
 my $holder = $node->background_psql('postgres', extra_params => [ '-U', 'nora' ]);
 $holder->query_safe(q{
 	BEGIN;
@@ -144,9 +147,9 @@ is($node->safe_psql('postgres', q{
 	SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND classid = 'pg_extension'::regclass AND mode = 'AccessExclusiveLock'}),
 	'1', 'nora holds the lock of the extension');
 my $since = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
-is(answer('max', q{SELECT code FROM apikey_verify('test-key')}), 'VALID', 'a key is used');
-is(answer('max', qq{SELECT apikey_record_usage('$test_id', 7, 0)}), 't', 'and its usage recorded');
-wait_for($node, 'postgres', "SELECT last_used_at >= '$since' FROM apikeys_data.usage WHERE key_id = '$test_id'", 'a flush worker persists that it was used');
+is(answer('max', q{SELECT code FROM apikey_verify('unused-key')}), 'VALID', 'a key is used');
+is(answer('max', qq{SELECT apikey_record_usage('$unused_id', 7, 0)}), 't', 'and its usage recorded');
+wait_for($node, 'postgres', "SELECT last_used_at >= '$since' FROM apikeys_data.usage WHERE key_id = '$unused_id'", 'a flush worker persists that it was used');
 wait_for($node, 'postgres', 'SELECT count(*) = 0 FROM apikeys_data.usage_entry', 'and its usage');
 is(answer('postgres', $_), '', $_) foreach q{SELECT apikey_grant('nora', 'read')}, q{SELECT apikey_revoke_grant('nora', 'verify')};
 $holder->query_safe('COMMIT');
