@@ -105,6 +105,7 @@ store_keep_extension(Oid extension)
 		"usage",
 		"usage_day",
 		"usage_entry",
+		"usage_request",
 		"budget",
 		"budget_period",
 		"event",
