@@ -10,8 +10,8 @@ BEGIN
   FOR i IN 1 .. times LOOP
     RETURN QUERY
       SELECT i::bigint, v.code, v.reason,
-             CASE WHEN v.retry_after > '10 hours' THEN 'hours' WHEN v.retry_after > '1 minute' THEN 'minutes'
-                  WHEN v.retry_after > '0' THEN 'seconds' WHEN v.retry_after IS NOT NULL THEN 'wrong' END,
+             CASE WHEN v.retry_after > 36000 THEN 'hours' WHEN v.retry_after > 60 THEN 'minutes'
+                  WHEN v.retry_after > 0 THEN 'seconds' WHEN v.retry_after IS NOT NULL THEN 'wrong' END,
              v.slot > 0
       FROM apikey_verify('limits-' || name, tokens => tokens, acquire_slot => acquire_slot) v;
   END LOOP;
@@ -138,6 +138,33 @@ SELECT test.limited('several', '{"requests_per_minute": 1, "max_concurrent_reque
 SELECT * FROM test.verify('several', 2, NULL, true);
 SELECT * FROM test.verify('several', 1);
 
+-- The limit that is nearest to its end, after the request's own spending.
+CREATE FUNCTION test.nearest(name text, tokens bigint = NULL, acquire_slot boolean = false)
+RETURNS TABLE (code text, limit_name text, max numeric, remaining numeric, resets boolean, as_in_limits boolean, budget numeric) LANGUAGE sql AS $$
+  SELECT v.code, v.limit_name, v.limit_max, v.limit_remaining, v.limit_resets_in > 0,
+         v.limit_name IS NULL OR EXISTS (
+           SELECT FROM apikey_limits(v.id) l
+           WHERE (l.name, l.max, l.remaining) = (v.limit_name, v.limit_max, v.limit_remaining)
+                 AND (v.limit_resets_in - extract(epoch FROM l.resets_in) BETWEEN 0 AND 2
+                      OR v.limit_resets_in IS NULL AND l.resets_in IS NULL)),
+         v.budget_remaining
+  FROM apikey_verify('limits-' || name, tokens => tokens, acquire_slot => acquire_slot) v
+$$;
+SELECT test.limited('nearest', '{"requests_per_day": 4, "tokens_per_day": 100, "max_concurrent_requests": 2}') IS NOT NULL AS made;
+SELECT * FROM test.nearest('nearest');
+SELECT * FROM test.nearest('nearest', 100, true);
+SELECT apikey_record_usage(test.id('limits nearest'), 80);
+SELECT * FROM test.nearest('nearest');
+SELECT * FROM test.nearest('nearest', 21);
+SELECT * FROM test.nearest('nearest', 101);
+SELECT name FROM apikey_update(test.id('limits nearest'), jsonb_build_object('budget_id', apikey_budget_create('limits nearest', 8.5)));
+SELECT apikey_record_usage(test.id('limits nearest'), cost => 8);
+SELECT * FROM test.nearest('nearest');
+SELECT apikey_record_usage(test.id('limits nearest'), cost => 8);
+SELECT * FROM test.nearest('nearest');
+SELECT * FROM test.nearest('none');
+DROP FUNCTION test.nearest;
+
 -- Rotated keys share what their root has.
 SELECT test.limited('rotated', '{"requests_per_day": 3}') IS NOT NULL AS made;
 SELECT id AS new_id, raw_key FROM apikey_rotate(test.id('limits rotated'), '1 hour') \gset
@@ -158,7 +185,7 @@ SELECT slot AS first FROM apikey_verify('limits-slots', acquire_slot => true) \g
 SELECT slot AS second FROM apikey_verify('limits-slots', acquire_slot => true) \gset
 SELECT :first > 0 AND :second > 0 AND :first <> :second AS two;
 SELECT code, reason, slot,
-       retry_after BETWEEN t.slot_timeout - interval '1 min' AND t.slot_timeout AS in_slot_timeout
+       retry_after BETWEEN extract(epoch FROM t.slot_timeout) - 60 AND extract(epoch FROM t.slot_timeout) AS in_slot_timeout
 FROM (SELECT current_setting('apikeys.slot_timeout')::interval) t(slot_timeout), apikey_verify('limits-slots', acquire_slot => true);
 SELECT * FROM test.standing('slots');
 SELECT valid, slot FROM apikey_verify('limits-slots');
@@ -180,7 +207,7 @@ BEGIN
   END LOOP;
 END $$;
 SELECT rate_limits FROM apikey_update(test.id('limits lowered'), '{"rate_limits": {"max_concurrent_requests": 1}}');
-SELECT v.code, v.retry_after >= l.resets_in - interval '0.05' AS as_late_as_the_last
+SELECT v.code, v.retry_after >= extract(epoch FROM l.resets_in) AS as_late_as_the_last
 FROM apikey_verify('limits-lowered', acquire_slot => true) v, apikey_limits(test.id('limits lowered')) l;
 
 -- A DROP EXTENSION that is undone has forgotten nothing, be it by ROLLBACK or

@@ -21,7 +21,7 @@ BEGIN
   RETURN coalesce((SELECT name FROM apikeys_data.key WHERE id = apikey_current_id()), 'nobody');
 EXCEPTION WHEN OTHERS THEN
   GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-  RETURN concat_ws(' | ', SQLSTATE, SQLERRM, detail, regexp_replace(hint, '\d+ seconds', 'N seconds'));
+  RETURN regexp_replace(concat_ws(' | ', SQLSTATE, SQLERRM, detail, hint), '\m8\d{4}\M', 'N', 'g');
 END $$;
 
 -- Where the key is looked for.
@@ -98,33 +98,39 @@ SET apikeys.request_header = 'authorization';
 SET apikeys.request_header = 'x api key';
 RESET apikeys.request_header;
 
--- The wrapper of doc/row-level-security.md, for which PostgREST sends Retry-After.
-CREATE FUNCTION test.pre_request() RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-    code text;
-    hint text;
+-- The headers about limits: of an error in its DETAIL, else in response.headers.
+SELECT name, count(apikey_update(test.id('postgrest ' || name), jsonb_build_object('rate_limits', limits, 'budget_id', budget)))
+FROM (VALUES ('a', '{"requests_per_day": 2, "tokens_per_day": 1000}'::jsonb, NULL::uuid),
+             ('b', '{}', apikey_budget_create(E'a "quoted"\\ budget', 0.5)),
+             ('items', '{"max_concurrent_requests": 1}', NULL)) k(name, limits, budget)
+GROUP BY name ORDER BY name;
+-- What PostgREST would send: the body of an error, and the headers.
+CREATE FUNCTION test.response(key text) RETURNS TABLE (body jsonb, headers text) LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM apikey_pre_request();
-EXCEPTION WHEN SQLSTATE 'PT429' THEN
-    GET STACKED DIAGNOSTICS code = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-    RAISE SQLSTATE 'PGRST' USING
-        message = json_build_object('code', 'PT429', 'message', 'Too Many Requests',
-                                    'details', code, 'hint', hint),
-        detail = json_build_object('status', 429, 'headers', json_strip_nulls(
-            json_build_object('Retry-After', substring(hint FROM 'retry after (\d+) seconds$'))));
-END $$;
-CREATE FUNCTION test.wrapped() RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-  detail jsonb;
-BEGIN
-  PERFORM test.pre_request();
-  RETURN (SELECT name FROM apikeys_data.key WHERE id = apikey_current_id());
+  PERFORM set_config('request.headers', json_build_object('x-api-key', key)::text, true),
+          set_config('request.path', '/items', true), set_config('response.headers', '', true);
+  PERFORM apikey_pre_request();
+  body = 'null';
+  headers = regexp_replace(current_setting('response.headers'), '"(8[0-9]{4}|[0-9]{6})"', '"N"', 'g');
+  ASSERT headers = '' OR jsonb_typeof(headers::jsonb) = 'array', headers;
+  RETURN NEXT;
 EXCEPTION WHEN SQLSTATE 'PGRST' THEN
-  GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-  RETURN concat_ws(' ', regexp_replace(SQLERRM, '\d+ seconds', 'N seconds')::jsonb, detail->'status', (detail->'headers'->>'Retry-After')::int BETWEEN 1 AND 86400);
+  GET STACKED DIAGNOSTICS headers = PG_EXCEPTION_DETAIL;
+  body = regexp_replace(SQLERRM, '\d+ seconds', 'N seconds');
+  headers = regexp_replace(headers::jsonb::text, '"(8[0-9]{4}|[0-9]{6})"', '"N"', 'g');
+  RETURN NEXT;
 END $$;
-SET "request.headers" = '{"x-api-key": "k-a"}';
-SELECT test.wrapped();
-SET "request.headers" = '{"x-api-key": "k-poor"}';
-SELECT test.wrapped();
-RESET "request.headers";
+SELECT r.* FROM unnest('{k-a,k-a,k-a,k-b,k-items,k-poor}'::text[]) WITH ORDINALITY k(key, n), LATERAL test.response(key) r ORDER BY n;
+SELECT apikey_record_usage(test.id('postgrest b'), cost => 0.4);
+SELECT * FROM test.response('k-b');
+SELECT apikey_record_usage(test.id('postgrest b'), cost => 0.1);
+SELECT * FROM test.response('k-b');
+-- They end with the transaction.
+BEGIN;
+SET LOCAL "request.headers" = '{"x-api-key": "k-b"}';
+SELECT count(apikey_budget_update(id, '{"max_cost": 7}')) FROM apikeys_data.budget WHERE max_cost = 0.5;
+SELECT apikey_pre_request();
+SELECT current_setting('response.headers') AS headers;
+ROLLBACK;
+SELECT current_setting('response.headers') AS headers;
+DROP FUNCTION test.response;

@@ -11,7 +11,8 @@ SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SELECT valid, code, reason, id = :'id' AS id, root_id = :'id' AS root_id, name,
        key_prefix ~ '^gw-.\.\.\.....$' AS key_prefix, user_id, team_id, budget_id,
-       external_id, permissions, rate_limits, metadata, expires_at, retry_after, slot
+       external_id, permissions, rate_limits, metadata, expires_at, retry_after, slot,
+       limit_name, limit_max, limit_remaining, limit_resets_in, budget_remaining
 FROM apikey_verify(:'raw_key') \gx
 RESET timezone;
 RESET datestyle;

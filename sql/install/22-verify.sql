@@ -10,7 +10,9 @@ CREATE FUNCTION apikey_verify(
     OUT name text, OUT key_prefix text, OUT user_id uuid, OUT team_id uuid,
     OUT budget_id uuid, OUT external_id text, OUT permissions jsonb,
     OUT rate_limits jsonb, OUT metadata jsonb, OUT expires_at timestamptz,
-    OUT retry_after interval, OUT slot bigint) RETURNS record
+    OUT retry_after integer, OUT slot bigint, OUT limit_name text, OUT limit_max numeric,
+    OUT limit_remaining numeric, OUT limit_resets_in integer,
+    OUT budget_remaining numeric) RETURNS record
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_verify(text, text, text, text[], bigint, text, boolean)

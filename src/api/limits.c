@@ -55,22 +55,20 @@ put_row(ReturnSetInfo *rsinfo, const char *name, Numeric max, Numeric used,
 static void
 put_rate_limits(ReturnSetInfo *rsinfo, const KeyLimits *key)
 {
-	RateLimitState states[RATE_NLIMITS];
+	LimitStatus statuses[RATE_NLIMITS];
 	TimestampTz now;
 
 	if (!rate_limits_any(&key->limits))
 		return;
 
-	now = rate_limiter_read(&key->root_id, states);
+	now = rate_limiter_read(&key->root_id, &key->limits, statuses);
 	for (int i = 0; i < RATE_NLIMITS; i++)
 	{
-		int64		max = key->limits.max[i];
-		int64		used = states[i].used;
-
-		if (max > 0)
-			put_row(rsinfo, rate_limits_name(i), int64_to_numeric(max),
-					int64_to_numeric(used), int64_to_numeric(Max(max - used, 0)),
-					states[i].resets_at, now);
+		if (statuses[i].name != NULL)
+			put_row(rsinfo, statuses[i].name, int64_to_numeric(statuses[i].max),
+					int64_to_numeric(statuses[i].used),
+					int64_to_numeric(limit_status_remaining(&statuses[i])),
+					statuses[i].resets_at, now);
 	}
 }
 
@@ -83,7 +81,7 @@ put_budget(ReturnSetInfo *rsinfo, const KeyLimits *key)
 	if (!key->has_budget || !store_find_budget(&key->budget_id, &budget, NULL))
 		return;
 
-	put_row(rsinfo, "budget", budget.max_cost, budget.spent, budget.remaining,
+	put_row(rsinfo, psprintf("budget:%s", budget.name), budget.max_cost, budget.spent, budget.remaining,
 			budget.ends_at == DT_NOEND ? 0 : budget.ends_at, GetCurrentTimestamp());
 }
 

@@ -7,8 +7,12 @@
  *
  * PostgREST puts the headers of a request into the setting request.headers, a
  * JSON object with lower-case names, and calls the function of db-pre-request
- * in the same transaction.  An error with SQLSTATE PTnnn ends the request with
- * HTTP status nnn.
+ * in the same transaction.  It sends the headers in the setting
+ * response.headers, but only if the request succeeds.  An error with SQLSTATE
+ * PTnnn ends the request with HTTP status nnn and no headers of ours.  To send
+ * headers with an error, PostgREST 12 has the SQLSTATE PGRST, whose message is
+ * the body and whose DETAIL has status and headers, both in JSON.  So what
+ * exceeds a limit is a PGRST error, with the body of a PT429 error.
  *
  * Any session that can run SQL can set request.headers, but it needs a key for
  * that, as for apikey_login.  So nothing here depends on who has set it.
@@ -26,6 +30,8 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/json.h"
+#include "utils/numeric.h"
 
 #include "base/compat.h"
 #include "base/secure_memory.h"
@@ -51,6 +57,9 @@ typedef struct Headers
 	char	   *values[NHEADERS]; /* in secure memory; NULL: missing */
 } Headers;
 
+#define SQLSTATE_PT429	MAKE_SQLSTATE('P', 'T', '4', '2', '9')
+#define SQLSTATE_PGRST	MAKE_SQLSTATE('P', 'G', 'R', 'S', 'T')
+
 /* The HTTP status for a code of verify. */
 typedef struct HttpStatus
 {
@@ -62,8 +71,8 @@ typedef struct HttpStatus
 static const HttpStatus statuses[] = {
 	{"FORBIDDEN", MAKE_SQLSTATE('P', 'T', '4', '0', '3'), "Forbidden"},
 	{"INSUFFICIENT_PERMISSIONS", MAKE_SQLSTATE('P', 'T', '4', '0', '3'), "Forbidden"},
-	{"RATE_LIMITED", MAKE_SQLSTATE('P', 'T', '4', '2', '9'), "Too Many Requests"},
-	{"BUDGET_EXCEEDED", MAKE_SQLSTATE('P', 'T', '4', '2', '9'), "Too Many Requests"},
+	{"RATE_LIMITED", SQLSTATE_PT429, "Too Many Requests"},
+	{"BUDGET_EXCEEDED", SQLSTATE_PT429, "Too Many Requests"},
 	{NULL, MAKE_SQLSTATE('P', 'T', '4', '0', '1'), "Unauthorized"} /* any other */
 };
 
@@ -211,6 +220,103 @@ wipe_headers(Headers *headers)
 	}
 }
 
+/* ----------------------------------------------------------- the response */
+
+/* Adds a header, whose value is a number, to members of JSON objects. */
+static void
+add_header(StringInfo json, const char *separator, const char *name, const char *value)
+{
+	appendStringInfo(json, "%s\"%s\": \"%s\"", json->len > 0 ? separator : "", name, value);
+}
+
+/*
+ * Returns a number for a header.  Headers have whole numbers, so a cost is
+ * rounded up: 0 remains only if nothing does.
+ */
+static char *
+whole_number(Numeric number)
+{
+	return DatumGetCString(DirectFunctionCall1(numeric_out,
+											   DirectFunctionCall1(numeric_ceil, NumericGetDatum(number))));
+}
+
+/* Returns the headers about limits as members of JSON objects, or an empty string. */
+static char *
+limit_headers(const AuthDecision *decision, const char *separator)
+{
+	const LimitStatus *limit = &decision->limit;
+	int32		resets_in = authorize_seconds_until(decision, limit->resets_at);
+	int32		retry_after = authorize_seconds_until(decision, decision->retry_at);
+	StringInfoData json;
+	Numeric		remaining;
+
+	initStringInfo(&json);
+	if (limit->name != NULL)
+	{
+		add_header(&json, separator, "RateLimit-Limit",
+				   whole_number(limit_status_numbers(limit, &remaining)));
+		add_header(&json, separator, "RateLimit-Remaining", whole_number(remaining));
+		if (resets_in > 0)
+			add_header(&json, separator, "RateLimit-Reset", psprintf("%d", resets_in));
+	}
+	if (retry_after > 0)
+		add_header(&json, separator, "Retry-After", psprintf("%d", retry_after));
+
+	return json.data;
+}
+
+/* Has PostgREST send the headers about limits, if the request succeeds. */
+static void
+set_response_headers(const AuthDecision *decision)
+{
+	if (decision->limit.name == NULL)
+		return;
+	(void) set_config_option("response.headers",
+							 psprintf("[{%s}]", limit_headers(decision, "}, {")),
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
+/* Raises an error of which PostgREST sends the headers about limits. */
+pg_noreturn static void
+reject_with_headers(const AuthDecision *decision, const char *phrase, const char *hint)
+{
+	StringInfoData body;
+
+	initStringInfo(&body);
+	appendStringInfo(&body, "{\"code\": \"PT429\", \"message\": \"%s\", \"details\": \"%s\", \"hint\": ",
+					 phrase, decision->code);
+	escape_json(&body, hint);
+	appendStringInfoChar(&body, '}');
+
+	ereport(ERROR,
+			(errcode(SQLSTATE_PGRST),
+			 errmsg_internal("%s", body.data),
+			 errdetail_internal("{\"status\": 429, \"headers\": {%s}}", limit_headers(decision, ", "))));
+}
+
+/* Raises the error for a request that is not authorized. */
+pg_noreturn static void
+reject_request(const AuthDecision *decision)
+{
+	const HttpStatus *status = statuses;
+	int32		seconds = authorize_retry_after(decision);
+	const char *hint = decision->reason;
+
+	Assert(!decision->valid && decision->reason != NULL);
+
+	while (status->code != NULL && strcmp(status->code, decision->code) != 0)
+		status++;
+	if (seconds > 0)
+		hint = psprintf("%s; retry after %d seconds", decision->reason, seconds);
+	if (status->sqlstate == SQLSTATE_PT429)
+		reject_with_headers(decision, status->phrase, hint);
+	ereport(ERROR,
+			(errcode(status->sqlstate),
+			 errmsg_internal("%s", status->phrase),
+			 errdetail_internal("%s", decision->code),
+			 errhint("%s", hint)));
+}
+
 /* ------------------------------------------------------------ the request */
 
 /*
@@ -227,34 +333,6 @@ request_path(void)
 
 	/* If that cuts it, it is still too long for an endpoint. */
 	return cstring_to_text_with_len(path, strnlen(path, PERMISSION_SUBJECT_MAX_BYTES + 1));
-}
-
-/*
- * Raises the PTnnn error for a request that is not authorized.  PostgREST
- * sends response.headers with successful requests only; how to make it send
- * Retry-After with an error is in doc/row-level-security.md.
- */
-pg_noreturn static void
-reject_request(const AuthDecision *decision)
-{
-	const HttpStatus *status = statuses;
-	int64		seconds = authorize_retry_after(decision);
-
-	Assert(!decision->valid && decision->reason != NULL);
-
-	while (status->code != NULL && strcmp(status->code, decision->code) != 0)
-		status++;
-
-	if (seconds > 0)
-		(void) set_config_option("response.headers",
-								 psprintf("[{\"Retry-After\": \"" INT64_FORMAT "\"}]", seconds),
-								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	ereport(ERROR,
-			(errcode(status->sqlstate),
-			 errmsg_internal("%s", status->phrase),
-			 errdetail_internal("%s", decision->code),
-			 seconds > 0 ? errhint("%s; retry after " INT64_FORMAT " seconds", decision->reason, seconds)
-						 : errhint("%s", decision->reason)));
 }
 
 /* Copies a key to a text in secure memory of the current context. */
@@ -289,7 +367,7 @@ authorize_request(text *raw_key, AuthDecision *decision)
 
 /*
  * apikey_pre_request(): void.  Logs in with the key of the request; without a
- * key, logs out.
+ * key, logs out.  Sets the headers of the response.
  */
 Datum
 apikey_pre_request(PG_FUNCTION_ARGS)
@@ -307,6 +385,7 @@ apikey_pre_request(PG_FUNCTION_ARGS)
 		if (!decision.valid)
 			reject_request(&decision);
 		identity_set(&decision.key->row);
+		set_response_headers(&decision);
 		authorize_record_use(&decision);
 	}
 	wipe_headers(&headers);

@@ -33,7 +33,7 @@ PG_FUNCTION_INFO_V1(apikey_current_has_permission);
 pg_noreturn static void
 reject_login(const AuthDecision *decision)
 {
-	int64		seconds = authorize_retry_after(decision);
+	int32		seconds = authorize_retry_after(decision);
 
 	Assert(!decision->valid && decision->reason != NULL);
 
@@ -41,7 +41,7 @@ reject_login(const AuthDecision *decision)
 			(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 			 errmsg("login refused: %s", decision->reason),
 			 errdetail_internal("%s", decision->code),
-			 seconds > 0 ? errhint("Retry after " INT64_FORMAT " seconds.", seconds) : 0));
+			 seconds > 0 ? errhint("Retry after %d seconds.", seconds) : 0));
 }
 
 /*

@@ -46,6 +46,7 @@ typedef struct Budget
 	char	   *name;
 	Numeric		max_cost;
 	Numeric		spent;
+	LimitStatus limit;			/* as of these, without its times */
 	bool		is_exhausted;
 	bool		is_first;		/* period: it has no lower bound */
 	TimestampTz started_at;		/* the period */
@@ -70,13 +71,16 @@ static MemoryContext memory = NULL; /* of all that is cached */
 static HTAB *cache = NULL;		/* of CachedBudget */
 static uint64 nremovals = 0;	/* from it; a BudgetHint is valid until the next */
 
+/* Sets what remains of a budget, from what is spent. */
 static void
-set_exhausted(Budget *budget)
+set_remaining(Budget *budget)
 {
+	MemoryContext old = MemoryContextSwitchTo(budget->context);
+
 	Assert(budget->exists);
-	budget->is_exhausted = DatumGetBool(DirectFunctionCall2(numeric_ge,
-															NumericGetDatum(budget->spent),
-															NumericGetDatum(budget->max_cost)));
+	limit_status_set_cost(&budget->limit, budget->max_cost, budget->spent);
+	budget->is_exhausted = budget->limit.remaining_part == 0;
+	MemoryContextSwitchTo(old);
 }
 
 /* Makes space for one more budget, by emptying a cache that is full. */
@@ -185,7 +189,7 @@ catch_up(CachedBudget *cached)
 		}
 		if (nrecords < 0)
 			return false;
-		set_exhausted(budget);
+		set_remaining(budget);
 		budget->is_consistent = true;
 	} while (nrecords == CHUNK);
 
@@ -205,12 +209,13 @@ set_budget(Budget *budget, const BudgetRow *row, TimestampTz now)
 		return;
 
 	budget->name = row->name;
+	budget->limit.name = psprintf("budget:%s", row->name);
 	budget->max_cost = row->max_cost;
 	budget->spent = row->spent;
 	budget->is_first = row->started_at == row->created_at;
 	budget->started_at = row->started_at;
 	budget->ends_at = row->ends_at;
-	set_exhausted(budget);
+	set_remaining(budget);
 }
 
 /*
@@ -282,23 +287,27 @@ find_budget(const pg_uuid_t *id, BudgetHint *hint, TimestampTz *now)
 
 /*
  * Is the budget of a key exhausted at this time?  Then sets the reason,
- * palloc'd, and when its next period starts: DT_NOEND, never.  A key without
- * a budget has no limit, nor has one whose id no budget has.  Sets now to the
- * current time if the budget had to be read.
+ * palloc'd.  Sets the status of the limit, valid until the next call; its name
+ * is NULL for a key without a budget, and for one whose id no budget has.  Sets
+ * now to the current time if the budget had to be read.
  */
 bool
-budget_is_exhausted(CachedKey *key, TimestampTz *now, char **reason, TimestampTz *retry_at)
+budget_is_exhausted(CachedKey *key, TimestampTz *now, char **reason, LimitStatus *limit)
 {
 	const Budget *budget;
 
 	Assert(IsTransactionState());
+	limit->name = NULL;
 	if (key->row.nulls[KEY_BUDGET_ID])
 		return false;
 	budget = find_budget(DatumGetUUIDP(key->row.values[KEY_BUDGET_ID]), &key->budget, now);
-	if (!budget->is_exhausted)
+	if (!budget->exists)
 		return false;
 
-	*reason = psprintf("budget \"%s\" is spent", budget->name);
-	*retry_at = budget->ends_at;
-	return true;
+	*limit = budget->limit;
+	limit->resets_at = budget->ends_at;
+	limit->retry_at = budget->is_exhausted ? budget->ends_at : 0;
+	if (budget->is_exhausted)
+		*reason = psprintf("budget \"%s\" is spent", budget->name);
+	return budget->is_exhausted;
 }

@@ -11,8 +11,9 @@
 #define APIKEYS_CACHE_BUDGET_CACHE_H
 
 #include "cache/key_cache.h"
+#include "model/limit_status.h"
 
 extern bool budget_is_exhausted(CachedKey *key, TimestampTz *now,
-								char **reason, TimestampTz *retry_at);
+								char **reason, LimitStatus *limit);
 
 #endif							/* APIKEYS_CACHE_BUDGET_CACHE_H */

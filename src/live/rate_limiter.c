@@ -37,6 +37,14 @@
 #include "live/rate_limiter.h"
 #include "live/tracked_keys.h"
 
+/* A copy of what a key family has used, so that the lock is held briefly. */
+typedef struct FamilyUse
+{
+	Window		windows[WINDOW_NKINDS];
+	int64		slots;
+	TimestampTz slots_reset_at; /* 0: none is held */
+} FamilyUse;
+
 StaticAssertDecl(RATE_SLOTS == WINDOW_NKINDS && RATE_NLIMITS == WINDOW_NKINDS + 1,
 				 "the limits are those of the windows, then that of the slots");
 
@@ -139,17 +147,19 @@ slots_wait(const SlotPool *pool, const SlotList *slots, int64 max)
  * Returns the limit that a request exceeds, or a negative number.  A full
  * window is reported before a lack of slots, since it is known when it ends;
  * slots may be released before they time out.  At retry_at the request passes
- * both.  Exclusive lock.
+ * both, at slots_retry_at it gets a slot.  Exclusive lock.
  */
 static int
 find_exceeded(const TrackedKeyRef *ref, TrackedKey *entry, const RateLimits *limits,
-			  const int64 *costs, bool slot, TimestampTz now, TimestampTz *retry_at)
+			  const int64 *costs, bool slot, TimestampTz now, TimestampTz *retry_at,
+			  TimestampTz *slots_retry_at)
 {
 	Window		none[WINDOW_NKINDS] = {0};
 	int			exceeded = window_find_full(entry != NULL ? entry->windows : none,
 											limits->max, costs, now, retry_at);
 
 	AssertLockedExclusively(ref->partition);
+	*slots_retry_at = 0;
 	if (!slot || entry == NULL)
 		return exceeded;
 
@@ -157,7 +167,8 @@ find_exceeded(const TrackedKeyRef *ref, TrackedKey *entry, const RateLimits *lim
 	if (entry->slots.count < limits->max[RATE_SLOTS])
 		return exceeded;
 
-	*retry_at = Max(*retry_at, slots_wait(&ref->pool, &entry->slots, limits->max[RATE_SLOTS]));
+	*slots_retry_at = slots_wait(&ref->pool, &entry->slots, limits->max[RATE_SLOTS]);
+	*retry_at = Max(*retry_at, *slots_retry_at);
 	return exceeded != NO_WINDOW ? exceeded : RATE_SLOTS;
 }
 
@@ -169,7 +180,7 @@ find_exceeded(const TrackedKeyRef *ref, TrackedKey *entry, const RateLimits *lim
  * that key is recorded here as well.  Exclusive lock.
  */
 static bool
-spend(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry, const RateLimitRequest *request,
+spend(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey **entry, const RateLimitRequest *request,
 	  bool slot, uint64 random, TransactionId xid, TimestampTz now, RateLimitResult *result,
 	  bool *evicted)
 {
@@ -179,29 +190,89 @@ spend(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry, const Rat
 	};
 
 	AssertLockedExclusively(ref->partition);
-	Assert(entry == tracked_keys_find(ref));
+	Assert(*entry == tracked_keys_find(ref));
 
-	if (entry == NULL && !slot && !rate_limits_have_windows(request->limits))
+	if (*entry == NULL && !slot && !rate_limits_have_windows(request->limits))
 		return true;
-	if (entry == NULL)
-		entry = tracked_keys_add(table, ref, now, evicted);
-	if (entry == NULL)
+	if (*entry == NULL)
+		*entry = tracked_keys_add(table, ref, now, evicted);
+	if (*entry == NULL)
 		return false;
 	if (TransactionIdIsValid(xid))
-		entry->xid = xid;
+		(*entry)->xid = xid;
 	if (slot)
 	{
-		result->slot = acquire_slot_for(ref, entry, random, now);
+		result->slot = acquire_slot_for(ref, *entry, random, now);
 		if (result->slot == 0)
 			return false;
 	}
-	window_spend(entry->windows, request->limits->max, costs, now);
+	window_spend((*entry)->windows, request->limits->max, costs, now);
 
 	result->use_recorded = memcmp(request->id, request->root_id, sizeof(pg_uuid_t)) == 0;
 	if (result->use_recorded)
-		result->use_newly_pending = last_used_record_in_entry(entry, now);
+		result->use_newly_pending = last_used_record_in_entry(*entry, now);
 
 	return true;
+}
+
+/*
+ * Copies what a key family has used; entry is NULL if that is nothing.  Slots
+ * that have timed out count unless the caller has released them.  Exclusive
+ * lock.
+ */
+static void
+copy_use(const TrackedKeyRef *ref, const TrackedKey *entry, FamilyUse *use)
+{
+	AssertLockedExclusively(ref->partition);
+	memset(use, 0, sizeof(FamilyUse));
+	if (entry == NULL)
+		return;
+
+	memcpy(use->windows, entry->windows, sizeof(use->windows));
+	use->slots = entry->slots.count;
+	if (use->slots > 0)
+		use->slots_reset_at = ref->pool.slots[entry->slots.newest].acquired_at +
+							  tracked_keys_slot_timeout();
+}
+
+/* Sets the status of one limit of a key family, except for retry_at. */
+static void
+set_status(FamilyUse *use, const RateLimits *limits, int limit, TimestampTz now, LimitStatus *status)
+{
+	int64		used = limit == RATE_SLOTS ? use->slots : window_used(use->windows, limit, now);
+
+	limit_status_set_number(status, limits->max[limit], used);
+	status->name = rate_limits_name(limit);
+	status->retry_at = 0;
+	/* A cost of 1 passes a limit of 1 when nothing is used any more. */
+	status->resets_at = limit == RATE_SLOTS ? use->slots_reset_at
+											: window_wait(use->windows, limit, 1, 1, now);
+}
+
+/*
+ * Finds the limit that is nearest to its end, of those that a request is
+ * checked against: that of the slots only if it needs one.  costs is NULL if no
+ * window has rejected it.
+ */
+static void
+find_nearest(FamilyUse *use, const RateLimits *limits, const int64 *costs, bool slot,
+			 TimestampTz slots_retry_at, TimestampTz now, LimitStatus *nearest)
+{
+	LimitStatus status;
+
+	nearest->name = NULL;
+	for (int i = 0; i < (slot ? RATE_NLIMITS : WINDOW_NKINDS); i++)
+	{
+		if (limits->max[i] == 0)
+			continue;
+		set_status(use, limits, i, now, &status);
+		if (i == RATE_SLOTS)
+			status.retry_at = slots_retry_at;
+		else if (costs != NULL)
+			status.retry_at = window_wait(use->windows, i, limits->max[i], costs[i], now);
+		if (limit_status_is_nearer(&status, nearest))
+			*nearest = status;
+	}
 }
 
 /* Returns why a limit rejects a request. */
@@ -217,7 +288,8 @@ explain(int limit, int64 max, int64 tokens)
 }
 
 /*
- * Checks whether a request passes now, and spends it if so.  Tokens are only
+ * Checks whether a request passes now, and spends it if so; tells which limit
+ * is nearest to its end afterwards.  Tokens are only
  * checked, at least one: how many are used is known when the request is done.
  * now has to be the current time, see above.  If there is no space, nothing is
  * spent and no_space is set.  Raises 55000 if there is no shared memory, 53400
@@ -240,6 +312,8 @@ rate_limiter_check_and_spend(const RateLimitRequest *request, TimestampTz now, R
 	uint64		random = slot && request->spend ? generate_random() : 0;
 	TrackedKey *entry;
 	int			exceeded;
+	TimestampTz slots_retry_at;
+	FamilyUse	use;
 	TransactionId xid = GetTopTransactionIdIfAny();
 	bool		too_many_slots;
 	bool		evicted = false;
@@ -249,11 +323,12 @@ rate_limiter_check_and_spend(const RateLimitRequest *request, TimestampTz now, R
 
 	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
 	entry = tracked_keys_find(&ref);
-	exceeded = find_exceeded(&ref, entry, limits, costs, slot, now, &result->retry_at);
+	exceeded = find_exceeded(&ref, entry, limits, costs, slot, now, &result->retry_at, &slots_retry_at);
 	too_many_slots = exceeded < 0 && slot && request->spend && has_too_many_slots(table, entry);
 	if (exceeded < 0 && request->spend)
 		result->no_space = too_many_slots ||
-						   !spend(table, &ref, entry, request, slot, random, xid, now, result, &evicted);
+						   !spend(table, &ref, &entry, request, slot, random, xid, now, result, &evicted);
+	copy_use(&ref, entry, &use);
 	tracked_keys_unlock(ref.partition);
 
 	if (evicted)
@@ -262,6 +337,7 @@ rate_limiter_check_and_spend(const RateLimitRequest *request, TimestampTz now, R
 		rate_limiter_report_no_space(ERROR);
 	if (exceeded >= 0)
 		result->reason = explain(exceeded, limits->max[exceeded], tokens);
+	find_nearest(&use, limits, exceeded >= 0 ? costs : NULL, slot, slots_retry_at, now, &result->nearest);
 }
 
 /* The windows that count tokens. */
@@ -362,39 +438,32 @@ rate_limiter_release(int64 slot)
 }
 
 /*
- * Reads the state of the RATE_NLIMITS limits of a key family; returns the
- * time at which it was read.  Raises 55000 if there is no shared memory.
+ * Reads the status of the RATE_NLIMITS limits of a key family, except for
+ * retry_at; one that is not set has no name.  Returns the time at which they
+ * were read.  Raises 55000 if there is no shared memory.
  */
 TimestampTz
-rate_limiter_read(const pg_uuid_t *root_id, RateLimitState *states)
+rate_limiter_read(const pg_uuid_t *root_id, const RateLimits *limits, LimitStatus *statuses)
 {
 	TrackedKeys *table = require_table();
 	TimestampTz now = GetCurrentTimestamp();
 	TrackedKeyRef ref = tracked_keys_locate(table, MyDatabaseId, root_id);
 	TrackedKey *entry;
-
-	memset(states, 0, RATE_NLIMITS * sizeof(RateLimitState));
+	FamilyUse	use;
 
 	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
 	entry = tracked_keys_find(&ref);
 	if (entry != NULL)
-	{
-		SlotList   *slots = &entry->slots;
-
-		for (int kind = 0; kind < WINDOW_NKINDS; kind++)
-		{
-			/* A cost of 1 passes a limit of 1 when nothing is used any more. */
-			states[kind].used = window_used(entry->windows, kind, now);
-			states[kind].resets_at = window_wait(entry->windows, kind, 1, 1, now);
-		}
-
-		slots_expire(&ref.pool, slots, tracked_keys_slot_timeout(), now);
-		states[RATE_SLOTS].used = slots->count;
-		if (slots->count > 0)
-			states[RATE_SLOTS].resets_at =
-				ref.pool.slots[slots->newest].acquired_at + tracked_keys_slot_timeout();
-	}
+		slots_expire(&ref.pool, &entry->slots, tracked_keys_slot_timeout(), now);
+	copy_use(&ref, entry, &use);
 	tracked_keys_unlock(ref.partition);
+
+	for (int i = 0; i < RATE_NLIMITS; i++)
+	{
+		statuses[i].name = NULL;
+		if (limits->max[i] > 0)
+			set_status(&use, limits, i, now, &statuses[i]);
+	}
 
 	return now;
 }

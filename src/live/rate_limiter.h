@@ -13,6 +13,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "model/limit_status.h"
 #include "model/rate_limits.h"
 
 /* A request, as far as limits are concerned. */
@@ -34,14 +35,8 @@ typedef struct RateLimitResult
 	bool		use_recorded;	/* last use, in the same entry */
 	bool		use_newly_pending; /* as last_used_record() returns */
 	bool		no_space;		/* in shared memory: it neither passes nor is rejected */
+	LimitStatus nearest;		/* of the limits that apply to the request */
 } RateLimitResult;
-
-/* The state of one limit. */
-typedef struct RateLimitState
-{
-	int64		used;
-	TimestampTz resets_at;		/* 0: nothing is used */
-} RateLimitState;
 
 extern bool rate_limiter_available(void);
 extern void rate_limiter_check_and_spend(const RateLimitRequest *request, TimestampTz now,
@@ -52,6 +47,7 @@ extern void rate_limiter_return_tokens(const pg_uuid_t *root_id, int64 tokens,
 									   TimestampTz recorded_at);
 extern void rate_limiter_report_no_space(int elevel);
 extern bool rate_limiter_release(int64 slot);
-extern TimestampTz rate_limiter_read(const pg_uuid_t *root_id, RateLimitState *states);
+extern TimestampTz rate_limiter_read(const pg_uuid_t *root_id, const RateLimits *limits,
+									 LimitStatus *statuses);
 
 #endif							/* APIKEYS_LIVE_RATE_LIMITER_H */

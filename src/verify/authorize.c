@@ -216,6 +216,7 @@ check_limits(const NullableDatum *args, AuthDecision *decision, bool spend, bool
 	decision->slot = result.slot;
 	decision->use_recorded = result.use_recorded;
 	decision->use_newly_pending = result.use_newly_pending;
+	decision->limit = result.nearest;
 	if (result.reason == NULL)
 		return true;
 
@@ -254,12 +255,17 @@ check_key(const NullableDatum *args, AuthDecision *decision)
  */
 static void
 check_limits_and_budget(const NullableDatum *args, AuthDecision *decision, bool last,
-						const char *budget_reason, TimestampTz budget_retry_at)
+						const char *budget_reason, const LimitStatus *budget)
 {
 	bool		within_limits = check_limits(args, decision, budget_reason == NULL, last);
 
-	if (budget_reason != NULL)
-		decision->retry_at = Max(decision->retry_at, budget_retry_at);
+	if (budget->name != NULL)
+	{
+		decision->retry_at = Max(decision->retry_at, budget->retry_at);
+		decision->budget_remaining = budget->remaining_cost;
+		if (limit_status_is_nearer(budget, &decision->limit))
+			decision->limit = *budget;
+	}
 	if (within_limits)
 		decide(decision,
 			   budget_reason != NULL ? &budget_exceeded : &by_status[KEY_STATUS_ACTIVE],
@@ -275,17 +281,17 @@ check_limits_and_budget(const NullableDatum *args, AuthDecision *decision, bool 
 static bool
 try_to_decide(const NullableDatum *args, AuthDecision *decision, bool last)
 {
-	TimestampTz retry_at = 0;
+	LimitStatus budget;
 	char	   *reason = NULL;
 
 	if (!check_key(args, decision))
 		return true;
 
-	budget_is_exhausted(decision->key, &decision->now, &reason, &retry_at);
+	budget_is_exhausted(decision->key, &decision->now, &reason, &budget);
 	if (!last && !decision->key->row.nulls[KEY_BUDGET_ID] && !key_cache_is_current())
 		return false;
 
-	check_limits_and_budget(args, decision, last, reason, retry_at);
+	check_limits_and_budget(args, decision, last, reason, &budget);
 	return decision->code != NULL;
 }
 
@@ -324,14 +330,27 @@ authorize_record_use(const AuthDecision *decision)
 }
 
 /*
- * Returns after how many seconds, rounded up, a rejected request can be
- * retried; 0: not known, or never.
+ * Returns in how many seconds a time comes, as HTTP has it: rounded up, at
+ * least 1; 0 for the times 0 and DT_NOEND.
  */
-int64
+int32
+authorize_seconds_until(const AuthDecision *decision, TimestampTz at)
+{
+	int64		seconds;
+
+	if (at == 0 || at == DT_NOEND)
+		return 0;
+	seconds = at <= decision->now ? 1 : (at - decision->now + USECS_PER_SEC - 1) / USECS_PER_SEC;
+	return (int32) Min(seconds, PG_INT32_MAX);
+}
+
+/*
+ * Returns after how many seconds a rejected request can be retried; 0: not
+ * known, or never.
+ */
+int32
 authorize_retry_after(const AuthDecision *decision)
 {
 	Assert(!decision->valid);
-	if (decision->retry_at <= decision->now || decision->retry_at == DT_NOEND)
-		return 0;
-	return (decision->retry_at - decision->now + USECS_PER_SEC - 1) / USECS_PER_SEC;
+	return authorize_seconds_until(decision, decision->retry_at);
 }

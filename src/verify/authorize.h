@@ -11,6 +11,7 @@
 #define APIKEYS_VERIFY_AUTHORIZE_H
 
 #include "cache/key_cache.h"
+#include "model/limit_status.h"
 
 /* The arguments of apikey_verify, in their order. */
 typedef enum AuthorizeArgument
@@ -32,7 +33,9 @@ typedef struct AuthDecision
 	const char *reason;			/* NULL: valid */
 	CachedKey  *key;			/* NULL: not found; valid until authorize_record_use() */
 	TimestampTz now;			/* of the decision */
-	TimestampTz retry_at;		/* 0: not known, or never */
+	TimestampTz retry_at;		/* 0: not known; DT_NOEND: never */
+	LimitStatus limit;			/* the nearest to its end; no name: there is none */
+	Numeric		budget_remaining; /* NULL: no budget; valid as long as the key */
 	int64		slot;			/* 0: none was acquired */
 	bool		use_recorded;	/* already: see rate_limiter.h */
 	bool		use_newly_pending;
@@ -40,6 +43,7 @@ typedef struct AuthDecision
 
 extern void authorize(const NullableDatum *args, AuthDecision *decision);
 extern void authorize_record_use(const AuthDecision *decision);
-extern int64 authorize_retry_after(const AuthDecision *decision);
+extern int32 authorize_retry_after(const AuthDecision *decision);
+extern int32 authorize_seconds_until(const AuthDecision *decision, TimestampTz at);
 
 #endif							/* APIKEYS_VERIFY_AUTHORIZE_H */

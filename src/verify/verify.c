@@ -31,6 +31,11 @@ enum
 	RESULT_KEY,
 	RESULT_RETRY_AFTER = RESULT_KEY + KEY_NRESULT_COLUMNS,
 	RESULT_SLOT,
+	RESULT_LIMIT_NAME,
+	RESULT_LIMIT_MAX,
+	RESULT_LIMIT_REMAINING,
+	RESULT_LIMIT_RESETS_IN,
+	RESULT_BUDGET_REMAINING,
 	RESULT_NCOLUMNS
 };
 
@@ -38,16 +43,6 @@ StaticAssertDecl(KEY_ID == 0 && KEY_NRESULT_COLUMNS <= KEY_NCOLUMNS,
 				 "the first columns of a key's row are those of the result");
 
 PG_FUNCTION_INFO_V1(apikey_verify);
-
-/* Returns the time from now until a later time. */
-static Datum
-time_until(TimestampTz later, TimestampTz now)
-{
-	Interval   *interval = palloc0(sizeof(Interval));
-
-	interval->time = later - now;
-	return IntervalPGetDatum(interval);
-}
 
 /*
  * Returns the descriptor of the row.  It is looked up once per backend; if the
@@ -71,6 +66,41 @@ result_tupdesc(FunctionCallInfo fcinfo, ResultType *type)
 	return type->tupdesc;
 }
 
+/* Sets the seconds until a time, if there are any. */
+static void
+put_seconds(const AuthDecision *decision, TimestampTz at, Datum *value, bool *null)
+{
+	int32		seconds = authorize_seconds_until(decision, at);
+
+	*value = Int32GetDatum(seconds);
+	*null = (seconds == 0);
+}
+
+/* Sets the columns that differ from one request of a valid key to the next. */
+static void
+put_limits(const AuthDecision *decision, Datum *values, bool *nulls)
+{
+	const LimitStatus *limit = &decision->limit;
+	Numeric		remaining;
+
+	values[RESULT_SLOT] = Int64GetDatum(decision->slot);
+	nulls[RESULT_SLOT] = (decision->slot == 0);
+	if (limit->name != NULL)
+	{
+		values[RESULT_LIMIT_NAME] = CStringGetTextDatum(limit->name);
+		values[RESULT_LIMIT_MAX] = NumericGetDatum(limit_status_numbers(limit, &remaining));
+		values[RESULT_LIMIT_REMAINING] = NumericGetDatum(remaining);
+		nulls[RESULT_LIMIT_NAME] = nulls[RESULT_LIMIT_MAX] = nulls[RESULT_LIMIT_REMAINING] = false;
+		put_seconds(decision, limit->resets_at,
+					&values[RESULT_LIMIT_RESETS_IN], &nulls[RESULT_LIMIT_RESETS_IN]);
+	}
+	if (decision->budget_remaining != NULL)
+	{
+		values[RESULT_BUDGET_REMAINING] = NumericGetDatum(decision->budget_remaining);
+		nulls[RESULT_BUDGET_REMAINING] = false;
+	}
+}
+
 /* Makes apikey_verify's row. */
 static HeapTuple
 form_result(FunctionCallInfo fcinfo, ResultType *type, const AuthDecision *decision)
@@ -89,16 +119,8 @@ form_result(FunctionCallInfo fcinfo, ResultType *type, const AuthDecision *decis
 		values[RESULT_REASON] = CStringGetTextDatum(decision->reason);
 		nulls[RESULT_REASON] = false;
 	}
-	if (decision->retry_at > decision->now && decision->retry_at != DT_NOEND)
-	{
-		values[RESULT_RETRY_AFTER] = time_until(decision->retry_at, decision->now);
-		nulls[RESULT_RETRY_AFTER] = false;
-	}
-	if (decision->slot != 0)
-	{
-		values[RESULT_SLOT] = Int64GetDatum(decision->slot);
-		nulls[RESULT_SLOT] = false;
-	}
+	put_seconds(decision, decision->retry_at, &values[RESULT_RETRY_AFTER], &nulls[RESULT_RETRY_AFTER]);
+	put_limits(decision, values, nulls);
 	if (decision->key != NULL)
 	{
 		const KeyRow *row = &decision->key->row;
@@ -110,9 +132,87 @@ form_result(FunctionCallInfo fcinfo, ResultType *type, const AuthDecision *decis
 	return heap_form_tuple(result_tupdesc(fcinfo, type), values, nulls);
 }
 
+/* Stores a value at data, as heap_fill_tuple() does; returns where the next one goes. */
+static char *
+store_value(char *data, Form_pg_attribute att, Datum value)
+{
+	Size		size;
+
+	if (att->attbyval)
+	{
+		data = (char *) att_align_nominal(data, att->attalign);
+		store_att_byval(data, value, att->attlen);
+		return data + att->attlen;
+	}
+
+	Assert(att->attlen == -1 && att->attstorage != TYPSTORAGE_PLAIN && !VARATT_IS_EXTERNAL(DatumGetPointer(value)));
+	if (VARATT_CAN_MAKE_SHORT(DatumGetPointer(value)))
+	{
+		size = VARATT_CONVERTED_SHORT_SIZE(DatumGetPointer(value));
+		SET_VARSIZE_SHORT(data, size);
+		memcpy(data + 1, VARDATA(DatumGetPointer(value)), size - 1);
+		return data + size;
+	}
+	if (!VARATT_IS_SHORT(DatumGetPointer(value)))
+		data = (char *) att_align_nominal(data, att->attalign);
+	size = VARSIZE_ANY(DatumGetPointer(value));
+	memcpy(data, DatumGetPointer(value), size);
+	return data + size;
+}
+
 /*
- * Returns the row for a valid key.  Without a slot it is always the same, so a
- * copy of it is stored with a cached key.
+ * Returns a copy of a row with values in place of its nulls from RESULT_SLOT on.
+ * heap_form_tuple() would collect each of the other columns again.
+ */
+static HeapTuple
+extend_row(HeapTuple row, TupleDesc tupdesc, const Datum *values, const bool *nulls)
+{
+	Size		space = 0;
+	HeapTuple	result;
+	char	   *data;
+
+	for (int i = RESULT_SLOT; i < RESULT_NCOLUMNS; i++)
+	{
+		if (!nulls[i])
+			space += MAXIMUM_ALIGNOF +
+					 (TupleDescAttr(tupdesc, i)->attbyval ? sizeof(Datum) : VARSIZE_ANY(DatumGetPointer(values[i])));
+	}
+
+	result = palloc0(HEAPTUPLESIZE + row->t_len + space);
+	*result = *row;
+	result->t_data = (HeapTupleHeader) ((char *) result + HEAPTUPLESIZE);
+	memcpy(result->t_data, row->t_data, row->t_len);
+	data = (char *) result->t_data + row->t_len;
+
+	for (int i = RESULT_SLOT; i < RESULT_NCOLUMNS; i++)
+	{
+		if (nulls[i])
+			continue;
+		Assert(att_isnull(i, result->t_data->t_bits));
+		result->t_data->t_bits[i >> 3] |= 1 << (i & 7);
+		data = store_value(data, TupleDescAttr(tupdesc, i), values[i]);
+	}
+
+	result->t_len = data - (char *) result->t_data;
+	HeapTupleHeaderSetDatumLength(result->t_data, result->t_len);
+	return result;
+}
+
+/* Adds to the row of a valid key what differs from request to request. */
+static HeapTuple
+add_limits(HeapTuple row, TupleDesc tupdesc, const AuthDecision *decision)
+{
+	Datum		values[RESULT_NCOLUMNS];
+	bool		nulls[RESULT_NCOLUMNS];
+
+	memset(nulls, true, sizeof(nulls));
+	put_limits(decision, values, nulls);
+	return extend_row(row, tupdesc, values, nulls);
+}
+
+/*
+ * Returns the row for a valid key.  A copy is stored with a cached key, without
+ * what limits say: all else is always the same.
  */
 HeapTuple
 verify_form_result(FunctionCallInfo fcinfo, ResultType *type, const AuthDecision *decision)
@@ -120,19 +220,28 @@ verify_form_result(FunctionCallInfo fcinfo, ResultType *type, const AuthDecision
 	CachedKey  *key = decision->key;
 
 	Assert(decision->valid && key != NULL);
-	if (!key->cached || decision->slot != 0)
+	Assert(decision->slot == 0 || decision->limit.name != NULL);
+	if (!key->cached)
 		return form_result(fcinfo, type, decision);
 
 	if (key->result == NULL)
 	{
-		HeapTuple	result = form_result(fcinfo, type, decision);
-		MemoryContext old = MemoryContextSwitchTo(key_cache_memory());
+		AuthDecision unlimited = *decision;
+		MemoryContext old;
+		HeapTuple	result;
 
+		unlimited.slot = 0;
+		unlimited.limit.name = NULL;
+		unlimited.budget_remaining = NULL;
+		result = form_result(fcinfo, type, &unlimited);
+		old = MemoryContextSwitchTo(key_cache_memory());
 		key->result = heap_copytuple(result);
 		MemoryContextSwitchTo(old);
-		return result;
+		pfree(result);
 	}
 
+	if (decision->limit.name != NULL)
+		return add_limits(key->result, result_tupdesc(fcinfo, type), decision);
 	return heap_copytuple(key->result);
 }
 

@@ -10,7 +10,7 @@ use warnings;
 use Exporter 'import';
 use Time::Local;
 
-our @EXPORT = qw(has_clock with_clock set_clock set_clock_to);
+our @EXPORT = qw(has_clock with_clock set_clock set_clock_to stop_clock);
 
 my ($library) = glob '/usr/lib/*/faketime/libfaketime.so.1';
 
@@ -37,9 +37,22 @@ sub with_clock
 		%ENV,
 		LD_PRELOAD => $library,
 		FAKETIME_TIMESTAMP_FILE => clock_file($node),
+		FAKETIME_FMT => '%s',
 		FAKETIME_NO_CACHE => 1,
 		FAKETIME_DONT_FAKE_MONOTONIC => 1);
 	$code->();
+	return;
+}
+
+sub write_clock
+{
+	my ($node, $time) = @_;
+	my $clock = clock_file($node);
+
+	open my $handle, '>', "$clock.new" or die "$clock: $!";
+	print $handle "$time\n";
+	close $handle;
+	rename "$clock.new", $clock or die "$clock: $!";
 	return;
 }
 
@@ -47,13 +60,8 @@ sub with_clock
 sub set_clock
 {
 	my ($node, $seconds) = @_;
-	my $clock = clock_file($node);
 
-	open my $handle, '>', "$clock.new" or die "$clock: $!";
-	printf $handle "%+d\n", $seconds;
-	close $handle;
-	rename "$clock.new", $clock or die "$clock: $!";
-	return;
+	return write_clock($node, sprintf '%+d', $seconds);
 }
 
 sub set_clock_to
@@ -63,6 +71,14 @@ sub set_clock_to
 
 	set_clock($node, timegm(reverse(@rest), $month - 1, $year) - time);
 	return;
+}
+
+# Has the clock stand at so many seconds since 1970.
+sub stop_clock
+{
+	my ($node, $epoch) = @_;
+
+	return write_clock($node, $epoch);
 }
 
 1;

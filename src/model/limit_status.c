@@ -1,0 +1,105 @@
+/*-------------------------------------------------------------------------
+ *
+ * limit_status.c
+ *	  What a limit leaves to a client, and which of several limits to tell it.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ * HTTP has room for one limit (RateLimit-Limit, -Remaining and -Reset), so a
+ * client is told the one that it meets first.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <float.h>
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+
+#include "model/limit_status.h"
+
+/* Returns what is left of a limit that is a number. */
+int64
+limit_status_remaining(const LimitStatus *status)
+{
+	Assert(status->max_cost == NULL && status->used >= 0);
+	return Max(status->max - status->used, 0);
+}
+
+static double
+numeric_to_double(Numeric number)
+{
+	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(number)));
+}
+
+/* Returns the limit and what remains of it, as numerics of any kind of limit. */
+Numeric
+limit_status_numbers(const LimitStatus *status, Numeric *remaining)
+{
+	if (status->max_cost != NULL)
+	{
+		*remaining = status->remaining_cost;
+		return status->max_cost;
+	}
+	*remaining = int64_to_numeric(limit_status_remaining(status));
+	return int64_to_numeric(status->max);
+}
+
+/* Sets a limit that is a number, except for its name and times. */
+void
+limit_status_set_number(LimitStatus *status, int64 max, int64 used)
+{
+	Assert(max > 0);
+	status->max = max;
+	status->used = used;
+	status->max_cost = status->remaining_cost = NULL;
+	status->remaining_part = (double) limit_status_remaining(status) / max;
+}
+
+/*
+ * Sets a limit that is a cost, except for its name and times.  max stays the
+ * caller's; what remains is allocated in the current context, in place of what
+ * remained before.  remaining_part is 0 only if nothing remains.
+ */
+void
+limit_status_set_cost(LimitStatus *status, Numeric max, Numeric spent)
+{
+	Datum		max_datum = NumericGetDatum(max);
+	Datum		spent_datum = NumericGetDatum(spent);
+	Numeric		before = status->remaining_cost;
+	Numeric		remaining;
+
+	if (DatumGetBool(DirectFunctionCall2(numeric_ge, spent_datum, max_datum)))
+	{
+		remaining = int64_to_numeric(0);
+		status->remaining_part = 0;
+	}
+	else
+	{
+		remaining = DatumGetNumeric(DirectFunctionCall2(numeric_sub, max_datum, spent_datum));
+		/* Rounding must not turn what remains into nothing. */
+		status->remaining_part = Max(numeric_to_double(remaining) / numeric_to_double(max), DBL_MIN);
+	}
+	status->max_cost = max;
+	status->remaining_cost = remaining;
+	if (before != NULL)
+		pfree(before);
+}
+
+/*
+ * Is a limit nearer to its end than another?  Of those that reject the request,
+ * it is the one that does so longest; else the one of which the least part
+ * remains, or of the same parts, the one that resets last.
+ */
+bool
+limit_status_is_nearer(const LimitStatus *status, const LimitStatus *other)
+{
+	if (status->name == NULL || other->name == NULL)
+		return other->name == NULL && status->name != NULL;
+	if (status->retry_at != other->retry_at)
+		return status->retry_at > other->retry_at;
+	if (status->remaining_part != other->remaining_part)
+		return status->remaining_part < other->remaining_part;
+	return status->resets_at > other->resets_at;
+}

@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * limit_status.h
+ *	  What a limit leaves to a client, and which of several limits to tell it.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_MODEL_LIMIT_STATUS_H
+#define APIKEYS_MODEL_LIMIT_STATUS_H
+
+#include "datatype/timestamp.h"
+#include "utils/numeric.h"
+
+/* A limit after a request: a number of requests, tokens or slots, or a cost. */
+typedef struct LimitStatus
+{
+	const char *name;			/* NULL: there is no limit */
+	int64		max;
+	int64		used;			/* may be more than max */
+	Numeric		max_cost;		/* NULL: the limit is a number, else a cost */
+	Numeric		remaining_cost; /* never negative */
+	double		remaining_part; /* of max, 0 to 1 */
+	TimestampTz retry_at;		/* until when it rejects the request; 0: it does not */
+	TimestampTz resets_at;		/* when nothing is used; 0: now, DT_NOEND: never */
+} LimitStatus;
+
+extern int64 limit_status_remaining(const LimitStatus *status);
+extern Numeric limit_status_numbers(const LimitStatus *status, Numeric *remaining);
+extern void limit_status_set_number(LimitStatus *status, int64 max, int64 used);
+extern void limit_status_set_cost(LimitStatus *status, Numeric max, Numeric spent);
+extern bool limit_status_is_nearer(const LimitStatus *status, const LimitStatus *other);
+
+#endif							/* APIKEYS_MODEL_LIMIT_STATUS_H */
