@@ -48,6 +48,12 @@ SELECT * FROM test.errors(
 SELECT apikey_record_usage(test.id('limits import'), 7);
 SELECT total_tokens FROM apikey_usage(test.id('limits import'));
 SELECT code FROM apikey_verify('limits-zero', acquire_slot => true);
+-- A budget needs no shared memory.
+SELECT name FROM apikey_update(test.id('limits zero'), jsonb_build_object('budget_id', apikey_budget_create('limits zero', 3)));
+SELECT apikey_record_usage(test.id('limits zero'), cost => 1.5);
+SELECT code, limit_name, limit_max, limit_remaining, limit_resets_in, budget_remaining FROM apikey_verify('limits-zero');
+SELECT apikey_record_usage(test.id('limits zero'), cost => 3);
+SELECT code, limit_name, limit_max, limit_remaining, limit_resets_in, budget_remaining FROM apikey_verify('limits-zero');
 SELECT apikey_revoke(test.id('limits import'));
 SELECT code FROM apikey_verify('limits-import');
 DROP FUNCTION test.limited, test.verify, test.standing;

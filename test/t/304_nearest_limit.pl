@@ -188,14 +188,17 @@ sub add_key
 		windows => [ map { new_window($_) } @lengths ] };
 }
 
+# One finds keys in its cache, the other reads them anew each time.
 my $session = $node->background_psql('postgres');
+my $uncached = $node->background_psql('postgres');
+$uncached->query_safe('SET apikeys.cache_size = 0');
 my $columns = 'code, retry_after, limit_name, limit_max, trim_scale(limit_remaining), limit_resets_in, trim_scale(budget_remaining)';
 
 sub request
 {
 	my ($key, $tokens, $slot) = @_;
 	my $expected = expect($key, $tokens, $slot);
-	my $row = $session->query_safe(sprintf q{SELECT %s FROM apikey_verify('%s-key', tokens => %s, acquire_slot => %s)},
+	my $row = pick($session, $session, $uncached)->query_safe(sprintf q{SELECT %s FROM apikey_verify('%s-key', tokens => %s, acquire_slot => %s)},
 		$columns, $key->{name}, $tokens, $slot ? 'true' : 'false');
 
 	return $row eq $expected ? '' : "$key->{name}, $tokens tokens, slot $slot: $row, not $expected";
@@ -286,11 +289,23 @@ is($session->query_safe(sprintf q{
 		SELECT %s FROM apikey_login('hand-key')}, id_of('hand'), $columns),
 	"1\nVALID||requests_per_minute|2|1|61|", 'apikey_login has them too');
 
+# A cached row is put together in another way; it is the same row.
+my $same = add_key('same', [ 0, 4_000_000_000, 0, 7 ], 0, { name => 'same', max => 5, daily => 1 });
+record($same, 3, 0.5);
+my @rows = map { $_->query_safe("SELECT v, pg_column_size(v) FROM apikey_verify('same-key') v") } $session, $session, $uncached;
+like($rows[0], qr/,,,tokens_per_day,7,4,144001,4\.5/, 'a row as a whole');
+is($rows[1], $rows[0], '... from the cache');
+is($rows[2], $rows[0], '... and without it');
+is($session->query_safe(q{
+		CREATE TABLE kept AS SELECT * FROM apikey_verify('same-key');
+		SELECT count(*) FROM kept k WHERE k::text = (SELECT v::text FROM apikey_verify('same-key') v)}),
+	1, '... and stored in a table');
+
 my $tokens = add_key('tokens', [ 0, 10, 0, 0 ], 0);
 is(row($tokens, ''), 'VALID||tokens_per_minute|10|10||', 'nothing is used: nothing to reset');
 is(row($tokens, ', tokens => 11'), 'RATE_LIMITED||tokens_per_minute|10|10||', 'more than ever passes');
 
-$session->quit;
+$_->quit foreach $session, $uncached;
 set_clock($node, 0);
 $node->stop;
 done_testing();
