@@ -234,7 +234,8 @@ check_key(const NullableDatum *args, AuthDecision *decision)
 {
 	const Outcome *outcome = &not_found;
 
-	memset(decision, 0, sizeof(AuthDecision));
+	memset(decision, 0, offsetof(AuthDecision, limit));
+	decision->limit.name = NULL;
 	if (!args[AUTHORIZE_RAW_KEY].isnull)
 		decision->key = lookup_key((struct varlena *) DatumGetPointer(args[AUTHORIZE_RAW_KEY].value));
 	decision->now = GetCurrentTimestamp();
