@@ -61,24 +61,25 @@ change_config(FunctionCallInfo fcinfo, BudgetConfig *config)
 {
 	BudgetConfig present = *config;
 
-	budget_config_change(config, PG_GETARG_JSONB_P(1));
+	budget_config_change(config, PG_GETARG_JSONB_P(1), GetCurrentTimestamp());
 	return !budget_config_equal(config, &present);
 }
 
 /*
- * apikey_budget_create(name text, max_cost numeric, reset_every interval):
- * uuid
+ * apikey_budget_create(name text, max_cost numeric, reset_every interval,
+ * starts_at timestamptz, time_zone text, metadata jsonb): uuid
  */
 Datum
 apikey_budget_create(PG_FUNCTION_ARGS)
 {
 	BudgetConfig config;
 	pg_uuid_t  *id;
+	TimestampTz now = GetCurrentTimestamp();
 
-	budget_config_from_arguments(&config, fcinfo);
+	budget_config_from_arguments(&config, fcinfo, now);
 
 	id = DatumGetUUIDP(DirectFunctionCall1(gen_random_uuid, (Datum) 0));
-	store_insert_budget(id, &config, GetCurrentTimestamp());
+	store_insert_budget(id, &config, now);
 
 	PG_RETURN_UUID_P(id);
 }

@@ -80,7 +80,8 @@ put_budget(ReturnSetInfo *rsinfo, const KeyLimits *key)
 {
 	BudgetRow	budget;
 
-	if (!key->has_budget || !store_find_budget(&key->budget_id, &budget, NULL))
+	if (!key->has_budget || !store_find_budget(&key->budget_id, &budget, NULL) ||
+		budget.max_cost == NULL)
 		return;
 
 	put_row(rsinfo, "budget", budget.max_cost, budget.spent, budget.remaining,

@@ -44,11 +44,10 @@ typedef struct Budget
 	MemoryContext context;		/* of what this points to */
 	bool		exists;			/* else it has no name, costs or snapshot */
 	char	   *name;
-	Numeric		max_cost;
+	Numeric		max_cost;		/* NULL: it is never exhausted */
 	Numeric		spent;
 	bool		is_exhausted;
-	bool		is_first;		/* period: it has no lower bound */
-	TimestampTz started_at;		/* the period */
+	TimestampTz started_at;		/* the period; DT_NOBEGIN if it never ends */
 	TimestampTz ends_at;
 	TimestampTz read_at;
 	uint64		generation;		/* of the keys' cache */
@@ -74,7 +73,8 @@ static void
 set_exhausted(Budget *budget)
 {
 	Assert(budget->exists);
-	budget->is_exhausted = DatumGetBool(DirectFunctionCall2(numeric_ge,
+	budget->is_exhausted = budget->max_cost != NULL &&
+						   DatumGetBool(DirectFunctionCall2(numeric_ge,
 															NumericGetDatum(budget->spent),
 															NumericGetDatum(budget->max_cost)));
 }
@@ -130,7 +130,7 @@ is_current(const Budget *budget, TimestampTz now)
 {
 	return budget->is_consistent &&
 		   budget->generation == key_cache_generation() &&
-		   now < budget->ends_at && (now >= budget->started_at || budget->is_first) &&
+		   now < budget->ends_at && now >= budget->started_at &&
 		   now >= budget->read_at && now - budget->read_at < MAX_AGE;
 }
 
@@ -207,8 +207,8 @@ set_budget(Budget *budget, const BudgetRow *row, TimestampTz now)
 	budget->name = row->name;
 	budget->max_cost = row->max_cost;
 	budget->spent = row->spent;
-	budget->is_first = row->started_at == row->created_at;
-	budget->started_at = row->started_at;
+	if (row->ends_at != DT_NOEND)
+		budget->started_at = row->started_at;
 	budget->ends_at = row->ends_at;
 	set_exhausted(budget);
 }

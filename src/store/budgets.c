@@ -19,7 +19,7 @@
 #include "store/spi.h"
 
 static Statement find_budget = {
-	.sql = "SELECT i.name, i.max_cost, i.spent, i.remaining, b.created_at,"
+	.sql = "SELECT i.name, i.max_cost, i.spent, i.remaining,"
 	" i.period_started_at, i.period_ends_at, b.xmin"
 	" FROM apikeys_data.budget b"
 	" JOIN apikeys_data.budget_info i ON i.id OPERATOR(pg_catalog.=) b.id"
@@ -27,7 +27,7 @@ static Statement find_budget = {
 	STATEMENT_ARGS(UUIDOID)
 };
 
-#define BUDGET_CONFIG_COLUMNS "b.name, b.max_cost, b.reset_every"
+#define BUDGET_CONFIG_COLUMNS "b.name, b.max_cost, b.reset_every, b.starts_at, b.time_zone, b.metadata"
 
 static Statement read_budget = {
 	.sql = SELECT_BY_ID(BUDGET_CONFIG_COLUMNS, "budget", "b"),
@@ -59,34 +59,42 @@ static Statement live_budget_keys = {
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
 };
 
-static Statement insert_budget = {
-	.sql = "WITH new AS ("
-	"INSERT INTO apikeys_data.budget (name, max_cost, reset_every, id, created_at, updated_at)"
-	" VALUES ($1, $2, $3, $4, $5, $5)"
-	" RETURNING id)"
-	" " ADD_EVENT
-	" SELECT $5, $6, 'budget_create', NULL, pg_catalog.jsonb_build_object("
-	"'budget_id', new.id, 'name', $1, 'max_cost', $2, 'reset_every', $3) FROM new",
-	STATEMENT_ARGS(TEXTOID, NUMERICOID, INTERVALOID, UUIDOID, TIMESTAMPTZOID, NAMEOID)
-};
-
-/* What apikey_budget_update may change, as a document. */
+/* The configuration of a budget, as a document. */
 #define BUDGET_DOCUMENT \
 	"pg_catalog.jsonb_build_object('name', name, 'max_cost', max_cost," \
-	" 'reset_every', reset_every) AS document"
+	" 'reset_every', reset_every, 'starts_at', starts_at, 'time_zone', time_zone," \
+	" 'metadata', metadata) AS document"
+
+/* id, now, role, and the configuration */
+#define BUDGET_ARGS \
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID, TEXTOID, NUMERICOID, INTERVALOID, \
+				   TIMESTAMPTZOID, TEXTOID, JSONBOID)
+
+static Statement insert_budget = {
+	.sql = "WITH new AS ("
+	"INSERT INTO apikeys_data.budget (id, created_at, updated_at,"
+	" name, max_cost, reset_every, starts_at, time_zone, metadata)"
+	" VALUES ($1, $2, $2, $4, $5, $6, $7, $8, $9)"
+	" RETURNING " BUDGET_DOCUMENT ")"
+	" " ADD_EVENT
+	" SELECT $2, $3, 'budget_create', NULL,"
+	" pg_catalog.jsonb_build_object('budget_id', $1)"
+	" OPERATOR(pg_catalog.||) new.document FROM new",
+	BUDGET_ARGS
+};
 
 static Statement update_budget = {
 	.sql = "WITH was AS (SELECT " BUDGET_DOCUMENT " FROM apikeys_data.budget"
-	" WHERE id OPERATOR(pg_catalog.=) $4),"
-	" became AS (UPDATE apikeys_data.budget SET name = $1, max_cost = $2,"
-	" reset_every = $3, updated_at = $5"
-	" WHERE id OPERATOR(pg_catalog.=) $4"
+	" WHERE id OPERATOR(pg_catalog.=) $1),"
+	" became AS (UPDATE apikeys_data.budget SET updated_at = $2, name = $4,"
+	" max_cost = $5, reset_every = $6, starts_at = $7, time_zone = $8, metadata = $9"
+	" WHERE id OPERATOR(pg_catalog.=) $1"
 	" RETURNING " BUDGET_DOCUMENT ")"
 	" " ADD_EVENT
-	" SELECT $5, $6, 'budget_update', NULL,"
-	" pg_catalog.jsonb_build_object('budget_id', $4)"
+	" SELECT $2, $3, 'budget_update', NULL,"
+	" pg_catalog.jsonb_build_object('budget_id', $1)"
 	" OPERATOR(pg_catalog.||) " CHANGED_MEMBERS " FROM was, became",
-	STATEMENT_ARGS(TEXTOID, NUMERICOID, INTERVALOID, UUIDOID, TIMESTAMPTZOID, NAMEOID)
+	BUDGET_ARGS
 };
 
 /*
@@ -120,8 +128,8 @@ store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved)
 {
 	StoreScope	scope;
 	MemoryContext caller = CurrentMemoryContext;
-	Datum		values[8];
-	bool		nulls[8];
+	Datum		values[7];
+	bool		nulls[7];
 	bool		found;
 
 	store_open(&scope);
@@ -137,13 +145,12 @@ store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved)
 	if (found)
 	{
 		row->name = TextDatumGetCString(values[0]);
-		row->max_cost = DatumGetNumericCopy(values[1]);
+		row->max_cost = nulls[1] ? NULL : DatumGetNumericCopy(values[1]);
 		row->spent = DatumGetNumericCopy(values[2]);
-		row->remaining = DatumGetNumericCopy(values[3]);
-		row->created_at = DatumGetTimestampTz(values[4]);
-		row->started_at = DatumGetTimestampTz(values[5]);
-		row->ends_at = nulls[6] ? DT_NOEND : DatumGetTimestampTz(values[6]);
-		row->own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(values[7]));
+		row->remaining = nulls[3] ? NULL : DatumGetNumericCopy(values[3]);
+		row->started_at = DatumGetTimestampTz(values[4]);
+		row->ends_at = nulls[5] ? DT_NOEND : DatumGetTimestampTz(values[5]);
+		row->own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(values[6]));
 	}
 
 	return found;
@@ -234,23 +241,23 @@ store_budget_has_live_keys(const pg_uuid_t *id, TimestampTz now)
 	return found;
 }
 
-/* Executes a statement with the arguments configuration, id, now and role. */
+/* Executes a statement with BUDGET_ARGS. */
 static void
 write_budget(Statement *statement, const pg_uuid_t *id, const BudgetConfig *config,
 			 TimestampTz now)
 {
 	StoreScope	scope;
-	Datum		values[BUDGET_NMEMBERS + 3];
-	bool		nulls[BUDGET_NMEMBERS + 3] = {0};
+	Datum		values[3 + BUDGET_NMEMBERS];
+	bool		nulls[3 + BUDGET_NMEMBERS] = {0};
 
 	Assert(statement->nargs == lengthof(values));
 
 	store_open(&scope);
-	memcpy(values, config->values, sizeof(config->values));
-	memcpy(nulls, config->nulls, sizeof(config->nulls));
-	values[BUDGET_NMEMBERS] = UUIDPGetDatum(id);
-	values[BUDGET_NMEMBERS + 1] = TimestampTzGetDatum(now);
-	values[BUDGET_NMEMBERS + 2] = store_acting_role(&scope);
+	values[0] = UUIDPGetDatum(id);
+	values[1] = TimestampTzGetDatum(now);
+	values[2] = store_acting_role(&scope);
+	memcpy(values + 3, config->values, sizeof(config->values));
+	memcpy(nulls + 3, config->nulls, sizeof(config->nulls));
 	store_write_one(statement, "budget", values, nulls);
 	store_close(&scope);
 }

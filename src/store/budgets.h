@@ -21,10 +21,9 @@
 typedef struct BudgetRow
 {
 	char	   *name;
-	Numeric		max_cost;
+	Numeric		max_cost;		/* NULL: no limit */
 	Numeric		spent;
-	Numeric		remaining;
-	TimestampTz created_at;
+	Numeric		remaining;		/* NULL: likewise */
 	TimestampTz started_at;		/* the period */
 	TimestampTz ends_at;		/* DT_NOEND: never */
 	bool		own;			/* written by this transaction */

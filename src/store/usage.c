@@ -117,7 +117,7 @@ static Statement roll_up = {
  */
 static Statement find_charge = {
 	.sql = "SELECT k.root_id, k.rate_limits, b.id, CASE WHEN b.id IS NOT NULL"
-	" THEN (apikeys.period_at(b.created_at, b.reset_every, $2)).started_at END"
+	" THEN (apikeys.period_at(b.starts_at, b.reset_every, $2, b.time_zone)).started_at END"
 	" FROM apikeys_data.key k LEFT JOIN apikeys_data.budget b"
 	" ON b.id OPERATOR(pg_catalog.=) k.budget_id"
 	" AND $3 OPERATOR(pg_catalog.>) 0::pg_catalog.numeric"

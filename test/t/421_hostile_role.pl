@@ -367,7 +367,7 @@ refused('an operator class', 'mallory', $denied, q{
 
 # What is inside, directly.
 foreach my $call ('read_stats()', "last_use('$id')", "try_lock_use('$id')", "check_key('n', NULL, NULL, '{}', '{}', '{}', NULL, NULL, '', NULL, 'x', now())",
-	'utc_today()', 'effective_status(NULL, NULL, true)', "period_at(now(), NULL, now())", "check_budget('x', 1, NULL, now())")
+	'utc_today()', 'effective_status(NULL, NULL, true)', "period_at(now(), NULL, now())", "check_budget('x', 1, NULL, now(), 'UTC', '{}')")
 {
 	refused("apikeys.$call", 'mallory', $denied, "SELECT apikeys.$call");
 }
