@@ -320,6 +320,40 @@ SELECT code FROM test.verify('budget payday');
 SELECT spent FROM apikey_budget_update(:'payday', '{"reset_every": null}');
 SELECT code FROM test.verify('budget payday');
 
+-- Topped up, for as long as its period lasts, and taken back, but not what is spent.
+SELECT apikey_budget_create('prepaid', 0) AS prepaid \gset
+SELECT test.make_key('budget prepaid', :'prepaid') IS NOT NULL;
+SELECT code FROM test.verify('budget prepaid');
+SELECT name, max_cost, added, spent, remaining FROM apikey_budget_add(:'prepaid', 5, 'order 4711');
+SELECT action, details - 'budget_id' AS details, details->>'budget_id' = :'prepaid' AS budget_id FROM apikeys_data.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
+SELECT code FROM test.verify('budget prepaid');
+SELECT test.spend('budget prepaid', 4.5);
+SELECT code FROM test.verify('budget prepaid');
+SELECT * FROM test.errors($$SELECT apikey_budget_add(id, -0.6) FROM apikeys_data.budget WHERE name = 'prepaid'$$);
+SELECT added, spent, remaining FROM apikey_budget_add(:'prepaid', -0.5);
+SELECT code FROM test.verify('budget prepaid');
+SELECT added, spent, remaining FROM apikey_budget_add(id => :'prepaid', amount => 1.0000000000000000004, note => NULL);
+SELECT * FROM apikey_limits(test.id('budget prepaid'));
+SELECT test.spend('budget prepaid', 3);
+SELECT * FROM test.errors($$SELECT apikey_budget_add(id, -1) FROM apikeys_data.budget WHERE name = 'prepaid'$$, $$SELECT apikey_budget_add(id, 1e18) FROM apikeys_data.budget WHERE name = 'prepaid'$$,
+  $$SELECT apikey_budget_add(id, 999999999999999999) FROM apikeys_data.budget WHERE name = 'prepaid'$$);
+SELECT added, spent, remaining FROM apikey_budget_add(:'prepaid', 1);
+SELECT code FROM test.verify('budget prepaid');
+SELECT details - 'budget_id' AS details FROM apikeys_data.event WHERE action = 'budget_add' AND details->>'budget_id' = :'prepaid' ORDER BY id;
+-- What max_cost gives can be taken back as well.
+SELECT max_cost, added, spent, remaining FROM apikey_budget_update(:'prepaid', '{"max_cost": 10}');
+SELECT max_cost, added, spent, remaining FROM apikey_budget_add(:'prepaid', -9);
+BEGIN;
+SELECT added FROM apikey_budget_add(:'prepaid', 1);
+SELECT code FROM test.verify('budget prepaid');
+ROLLBACK;
+SELECT code FROM test.verify('budget prepaid');
+SELECT max_cost, added, spent, remaining FROM apikey_budget_update(:'prepaid', '{"max_cost": null}');
+SELECT * FROM test.errors($$SELECT apikey_budget_add(id, 1) FROM apikeys_data.budget WHERE name = 'prepaid'$$);
+SELECT name FROM apikey_update(test.id('budget prepaid'), '{"budget_id": null}');
+SELECT apikey_budget_delete(:'prepaid');
+SELECT count(*) FROM apikeys_data.budget_credit WHERE budget_id = :'prepaid';
+
 -- What was spent counts in the period in which it was recorded; a new period
 -- has all of the budget again.
 SELECT apikey_budget_create('daily', 10, '1 day') AS daily \gset
@@ -332,12 +366,17 @@ FROM apikeys.budget_info, test.verify('budget daily') WHERE id = :'daily';
 CREATE FUNCTION test.age(budget_id uuid, age interval) RETURNS void LANGUAGE sql AS $$
   SELECT public.apikey_flush();
   UPDATE apikeys_data.budget_period p SET started_at = p.started_at - age WHERE p.budget_id = $1;
+  UPDATE apikeys_data.budget_credit c SET started_at = c.started_at - age WHERE c.budget_id = $1;
   UPDATE apikeys_data.budget b SET starts_at = b.starts_at - age WHERE b.id = $1;
 $$;
+SELECT added, remaining FROM apikey_budget_add(:'daily', 2);
+SELECT code FROM test.verify('budget daily');
+SELECT test.spend('budget daily', 2);
 SELECT test.age(:'daily', '23 hours 30 minutes');
 SELECT code, retry_after BETWEEN '00:29' AND '00:30' AS retry_after FROM test.verify('budget daily');
 SELECT test.age(:'daily', '30 minutes');
 SELECT code FROM test.verify('budget daily');
+SELECT max_cost, added, spent, remaining FROM apikeys.budget_info WHERE id = :'daily';
 SELECT spent, remaining, period_ends_at - period_started_at = '24:00' AS length,
        clock_timestamp() BETWEEN period_started_at AND period_ends_at AS now
 FROM apikeys.budget_info WHERE id = :'daily';
@@ -348,7 +387,7 @@ SELECT test.spend('budget daily', 2);
 SELECT spent FROM apikeys.budget_info WHERE id = :'daily';
 
 -- After a change of reset_every a period counts where it started.
-SELECT spent, reset_every FROM apikey_budget_update(:'daily', '{"reset_every": "1 month"}');
+SELECT added, spent, reset_every FROM apikey_budget_update(:'daily', '{"reset_every": "1 month"}');
 SELECT code FROM test.verify('budget daily');
 SELECT spent, reset_every FROM apikey_budget_update(:'daily', '{"reset_every": "1 day"}');
 SELECT code FROM test.verify('budget daily');
@@ -441,6 +480,14 @@ SELECT * FROM test.errors(
   $$SELECT apikey_budget_create('bad', 1, make_interval(months => 2147483647, days => 2147483647, hours => 2147483647))$$,
   $$SELECT apikey_budget_update(NULL, '{}')$$,
   $$SELECT apikey_budget_update('00000000-0000-0000-0000-00000000dead', '{}')$$,
+  $$SELECT apikey_budget_add('00000000-0000-0000-0000-00000000dead', 1)$$,
+  $$SELECT apikey_budget_add(NULL, 1)$$,
+  $$SELECT apikey_budget_add('00000000-0000-0000-0000-00000000dead', NULL)$$,
+  $$SELECT apikey_budget_add('00000000-0000-0000-0000-00000000dead', 'NaN')$$,
+  $$SELECT apikey_budget_add('00000000-0000-0000-0000-00000000dead', '-Infinity')$$,
+  $$SELECT apikey_budget_add('00000000-0000-0000-0000-00000000dead', -1e18)$$,
+  $$SELECT apikey_budget_add('00000000-0000-0000-0000-00000000dead', 1, '')$$,
+  $$SELECT apikey_budget_add('00000000-0000-0000-0000-00000000dead', 1, repeat('x', 1001))$$,
   $$SELECT apikey_budget_delete('00000000-0000-0000-0000-00000000dead')$$,
   $$SELECT apikey_budget_delete(NULL)$$,
   $$INSERT INTO apikeys_data.budget (id, name, max_cost) VALUES (gen_random_uuid(), '', 1)$$,

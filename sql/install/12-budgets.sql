@@ -33,9 +33,18 @@ CREATE TABLE apikeys_data.budget_period (
 );
 COMMENT ON TABLE apikeys_data.budget_period IS 'One row per budget and period: rolled-up cost.';
 
+CREATE TABLE apikeys_data.budget_credit (
+    budget_id uuid,
+    started_at timestamptz,
+    added numeric NOT NULL CHECK (added > -1e18 AND added < 1e18 AND scale(added) <= 18),
+    PRIMARY KEY (budget_id, started_at)
+);
+COMMENT ON TABLE apikeys_data.budget_credit IS 'One row per budget and period: what apikey_budget_add has added to max_cost.';
+
 -- The user's data: pg_dump takes the rows along.
 SELECT pg_extension_config_dump('apikeys_data.budget', '');
 SELECT pg_extension_config_dump('apikeys_data.budget_period', '');
+SELECT pg_extension_config_dump('apikeys_data.budget_credit', '');
 
 CREATE FUNCTION apikeys.period_at(
     origin timestamptz, every interval, at timestamptz, time_zone text = 'UTC',
@@ -45,17 +54,18 @@ AS 'MODULE_PATHNAME', 'apikeys_period_at';
 COMMENT ON FUNCTION apikeys.period_at(timestamptz, interval, timestamptz, text)
 IS 'The period that a time falls into. Periods start at multiples of an interval from an origin, by the calendar of a time zone; a null interval gives one period without end.';
 
--- What was spent in a period counts where that period started, so that this
+-- What was spent or added in a period counts where that period started, so that this
 -- also holds after a change of the periods.  If they never end, all counts.
 CREATE VIEW apikeys_data.budget_info AS
 SELECT b.id,
        b.name,
        b.max_cost,
        s.spent,
-       CASE WHEN b.max_cost IS NOT NULL THEN greatest(b.max_cost - s.spent, 0) END AS remaining,
+       CASE WHEN b.max_cost IS NOT NULL THEN greatest(b.max_cost + a.added - s.spent, 0) END AS remaining,
        b.reset_every,
        p.started_at AS period_started_at,
        nullif(p.ends_at, 'infinity') AS period_ends_at,
+       a.added,
        b.metadata,
        b.starts_at,
        b.time_zone
@@ -75,7 +85,13 @@ CROSS JOIN LATERAL (
           FROM apikeys_data.usage_entry e
           WHERE e.budget_id = b.id
             AND e.budget_period >= f.begin_at AND e.budget_period < p.ends_at) c
-) s;
+) s
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(r.added), 0) AS added
+    FROM apikeys_data.budget_credit r
+    WHERE r.budget_id = b.id
+      AND r.started_at >= f.begin_at AND r.started_at < p.ends_at
+) a;
 COMMENT ON VIEW apikeys_data.budget_info IS 'What apikeys.budget_info shows; read by the functions of the extension.';
 
 -- As apikeys.info: for people only.

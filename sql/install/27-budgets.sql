@@ -16,6 +16,12 @@ AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_budget_update(uuid, jsonb)
 IS 'Sets the members of a budget that the JSON object names (name, max_cost, reset_every), and returns its row of apikeys.budget_info. Raises P0002 for an unknown id, 22023 for an unknown or invalid member.';
 
+CREATE FUNCTION apikey_budget_add(id uuid, amount numeric, note text = NULL) RETURNS apikeys_data.budget_info
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_budget_add(uuid, numeric, text)
+IS 'Adds to what may be spent of a budget in its period; a negative amount takes back what is left.';
+
 CREATE FUNCTION apikey_budget_delete(id uuid) RETURNS void
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';

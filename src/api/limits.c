@@ -81,10 +81,10 @@ put_budget(ReturnSetInfo *rsinfo, const KeyLimits *key)
 	BudgetRow	budget;
 
 	if (!key->has_budget || !store_find_budget(&key->budget_id, &budget, NULL) ||
-		budget.max_cost == NULL)
+		budget.limit == NULL)
 		return;
 
-	put_row(rsinfo, "budget", budget.max_cost, budget.spent, budget.remaining,
+	put_row(rsinfo, "budget", budget.limit, budget.spent, budget.remaining,
 			budget.ends_at == DT_NOEND ? 0 : budget.ends_at, GetCurrentTimestamp());
 }
 

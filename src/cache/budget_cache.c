@@ -44,7 +44,7 @@ typedef struct Budget
 	MemoryContext context;		/* of what this points to */
 	bool		exists;			/* else it has no name, costs or snapshot */
 	char	   *name;
-	Numeric		max_cost;		/* NULL: it is never exhausted */
+	Numeric		limit;			/* NULL: it is never exhausted */
 	Numeric		spent;
 	bool		is_exhausted;
 	TimestampTz started_at;		/* the period; DT_NOBEGIN if it never ends */
@@ -73,10 +73,10 @@ static void
 set_exhausted(Budget *budget)
 {
 	Assert(budget->exists);
-	budget->is_exhausted = budget->max_cost != NULL &&
+	budget->is_exhausted = budget->limit != NULL &&
 						   DatumGetBool(DirectFunctionCall2(numeric_ge,
 															NumericGetDatum(budget->spent),
-															NumericGetDatum(budget->max_cost)));
+															NumericGetDatum(budget->limit)));
 }
 
 /* Makes space for one more budget, by emptying a cache that is full. */
@@ -205,7 +205,7 @@ set_budget(Budget *budget, const BudgetRow *row, TimestampTz now)
 		return;
 
 	budget->name = row->name;
-	budget->max_cost = row->max_cost;
+	budget->limit = row->limit;
 	budget->spent = row->spent;
 	if (row->ends_at != DT_NOEND)
 		budget->started_at = row->started_at;

@@ -19,7 +19,7 @@
 #include "store/spi.h"
 
 static Statement find_budget = {
-	.sql = "SELECT i.name, i.max_cost, i.spent, i.remaining,"
+	.sql = "SELECT i.name, i.max_cost OPERATOR(pg_catalog.+) i.added, i.spent, i.remaining,"
 	" i.period_started_at, i.period_ends_at, b.xmin"
 	" FROM apikeys_data.budget b"
 	" JOIN apikeys_data.budget_info i ON i.id OPERATOR(pg_catalog.=) b.id"
@@ -97,6 +97,20 @@ static Statement update_budget = {
 	BUDGET_ARGS
 };
 
+/* The update of the budget is for its trigger, which invalidates the caches. */
+static Statement add_credit = {
+	.sql = "WITH budget AS (UPDATE apikeys_data.budget SET updated_at = $2"
+	" WHERE id OPERATOR(pg_catalog.=) $1 RETURNING name),"
+	" credit AS (INSERT INTO apikeys_data.budget_credit AS c (budget_id, started_at, added)"
+	" VALUES ($1, $4, $5) ON CONFLICT (budget_id, started_at) DO UPDATE"
+	" SET added = c.added OPERATOR(pg_catalog.+) excluded.added RETURNING c.added)"
+	" " ADD_EVENT
+	" SELECT $2, $3, 'budget_add', NULL, pg_catalog.jsonb_build_object("
+	"'budget_id', $1, 'name', budget.name, 'amount', $5, 'added', credit.added, 'note', $6)"
+	" FROM budget, credit",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID, TIMESTAMPTZOID, NUMERICOID, TEXTOID)
+};
+
 /*
  * Keys that are revoked or expired are detached: the event has their number, and
  * they get no events of their own.  Rows of budget_period are left to
@@ -108,6 +122,8 @@ static Statement delete_budget = {
 	" WHERE budget_id OPERATOR(pg_catalog.=) $1"
 	" AND (revoked_at IS NOT NULL OR expires_at OPERATOR(pg_catalog.<) $2)"
 	" RETURNING id),"
+	" credit AS (DELETE FROM apikeys_data.budget_credit"
+	" WHERE budget_id OPERATOR(pg_catalog.=) $1),"
 	" deleted AS (DELETE FROM apikeys_data.budget"
 	" WHERE id OPERATOR(pg_catalog.=) $1"
 	" RETURNING id, name)"
@@ -145,7 +161,7 @@ store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved)
 	if (found)
 	{
 		row->name = TextDatumGetCString(values[0]);
-		row->max_cost = nulls[1] ? NULL : DatumGetNumericCopy(values[1]);
+		row->limit = nulls[1] ? NULL : DatumGetNumericCopy(values[1]);
 		row->spent = DatumGetNumericCopy(values[2]);
 		row->remaining = nulls[3] ? NULL : DatumGetNumericCopy(values[3]);
 		row->started_at = DatumGetTimestampTz(values[4]);
@@ -274,6 +290,31 @@ void
 store_update_budget(const pg_uuid_t *id, const BudgetConfig *config, TimestampTz now)
 {
 	write_budget(&update_budget, id, config, now);
+}
+
+/*
+ * Adds an amount to a locked budget in the period that started at started_at;
+ * note may be NULL.
+ */
+void
+store_add_credit(const pg_uuid_t *id, TimestampTz started_at, Numeric amount,
+				 const text *note, TimestampTz now)
+{
+	StoreScope	scope;
+	Datum		values[] = {
+		UUIDPGetDatum(id),
+		TimestampTzGetDatum(now),
+		(Datum) 0,
+		TimestampTzGetDatum(started_at),
+		NumericGetDatum(amount),
+		PointerGetDatum(note)
+	};
+
+	store_open(&scope);
+	values[2] = store_acting_role(&scope);
+	store_write_one(&add_credit, "budget", values,
+					(bool[lengthof(values)]){[5] = note == NULL});
+	store_close(&scope);
 }
 
 /* Deletes a locked budget, and detaches keys that are revoked or expired at now. */

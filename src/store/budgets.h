@@ -21,7 +21,7 @@
 typedef struct BudgetRow
 {
 	char	   *name;
-	Numeric		max_cost;		/* NULL: no limit */
+	Numeric		limit;			/* max_cost and what was added; NULL: none */
 	Numeric		spent;
 	Numeric		remaining;		/* NULL: likewise */
 	TimestampTz started_at;		/* the period */
@@ -39,6 +39,8 @@ extern void store_insert_budget(const pg_uuid_t *id, const BudgetConfig *config,
 								TimestampTz now);
 extern void store_update_budget(const pg_uuid_t *id, const BudgetConfig *config,
 								TimestampTz now);
+extern void store_add_credit(const pg_uuid_t *id, TimestampTz started_at, Numeric amount,
+							 const text *note, TimestampTz now);
 extern void store_delete_budget(const pg_uuid_t *id, TimestampTz now);
 
 #endif							/* APIKEYS_STORE_BUDGETS_H */

@@ -232,6 +232,12 @@ is(session_says('digits'), 'VALID', 'digits: nearly all is spent');
 $node->safe_psql('postgres', spend('digits', '0.' . '0' x 17 . '1'));
 is(session_says('digits'), 'BUDGET_EXCEEDED', 'digits: all is spent');
 
+# What was added
+$node->safe_psql('postgres', q{SELECT apikey_budget_add(id, 0.5) FROM apikeys_data.budget WHERE name = 'digits'});
+is(session_says('digits'), 'VALID', 'digits: topped up');
+$node->safe_psql('postgres', q{SELECT apikey_budget_add(id, -0.5) FROM apikeys_data.budget WHERE name = 'digits'});
+is(session_says('digits'), 'BUDGET_EXCEEDED', 'digits: taken back');
+
 # A prepared transaction counts from COMMIT PREPARED on.
 my $spend = spend('prepared', 10);
 $node->safe_psql('postgres', "BEGIN; $spend; PREPARE TRANSACTION 'spend'");

@@ -161,7 +161,7 @@ $node->safe_psql('postgres', 'REVOKE SELECT ON apikeys.stats FROM nora');
 is(fingerprint(), $before, 'and that it has been undone');
 
 # Tables, directly.  Nobody may use their schema.
-foreach my $table (qw(key event budget usage usage_day usage_entry usage_request budget_period cache_invalidation))
+foreach my $table (qw(key event budget usage usage_day budget_credit usage_entry usage_request budget_period cache_invalidation))
 {
 	refused("SELECT from $table", 'mallory', $denied, "SELECT * FROM apikeys_data.$table");
 	refused("SELECT from $table", 'max', $denied, "SELECT * FROM apikeys_data.$table");

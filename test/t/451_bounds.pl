@@ -155,6 +155,12 @@ my %bounds = (
 	'reset_every' => [
 		[ map { "SELECT apikey_budget_create('b', 1, '$_')" } '1 second', '1000 years' ],
 		[ map { "SELECT apikey_budget_create('b', 1, '$_')" } '0.9 seconds', '-1 day', '1001 years', '178000000 years', '2147483647 days' ] ],
+	'amount' => [
+		[ "SELECT apikey_budget_add(apikey_budget_create('b', 1), 1e18 - 2)", "SELECT apikey_budget_add(apikey_budget_create('b', 1e18 - 1), 1 - 1e18)" ],
+		[ map { "SELECT apikey_budget_add('$budget', $_)" } "'NaN'", "'Infinity'", "'-Infinity'", '1e18', '-1e18', '1e131000' ] ],
+	'note' => [
+		[ "SELECT apikey_budget_add('$budget', 0, repeat('x', 1000))" ],
+		[ map { "SELECT apikey_budget_add('$budget', 0, $_)" } "''", "repeat('x', 1001)", "repeat('x', 10000000)" ] ],
 	'starts_at' => [
 		[ map { "SELECT apikey_budget_create('b', 1, '1000 years', starts_at => '$_')" } '0001-01-01Z', '9999-12-31 23:59:59Z' ],
 		[ map { "SELECT apikey_budget_create('b', 1, starts_at => '$_')" } '0001-12-31 BC', '10000-01-01Z', '-infinity', 'infinity' ] ],
