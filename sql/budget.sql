@@ -354,6 +354,54 @@ SELECT name FROM apikey_update(test.id('budget prepaid'), '{"budget_id": null}')
 SELECT apikey_budget_delete(:'prepaid');
 SELECT count(*) FROM apikeys_data.budget_credit WHERE budget_id = :'prepaid';
 
+-- Warnings: an event for each fraction of the limit, once a period.
+CREATE FUNCTION test.warnings(budget_id uuid) RETURNS SETOF jsonb LANGUAGE sql AS $$
+  SELECT e.details - 'budget_id' - 'period' FROM apikeys_data.event e
+  WHERE e.action = 'budget_warning' AND e.details->>'budget_id' = $1::text ORDER BY e.id
+$$;
+SELECT apikey_budget_create('warned', 8, '1 day', warn_at => '{1, 0.5, 0.8}') AS warned \gset
+SELECT apikey_budget_add(:'warned', 2) IS NOT NULL AS added;
+SELECT test.make_key('budget warned', :'warned') IS NOT NULL;
+SELECT test.spend('budget warned', 4.9);
+SELECT count(*) FROM test.warnings(:'warned');
+SELECT test.spend('budget warned', 0.1);
+SELECT test.spend('budget warned', 0.1);
+SELECT * FROM test.warnings(:'warned');
+SELECT (e.details->>'period')::timestamptz = i.period_started_at AS period, e.acting_role = CURRENT_USER AS role, key_id
+FROM apikeys_data.event e, apikeys.budget_info i WHERE e.action = 'budget_warning' AND i.id = :'warned';
+-- What is rolled back has not warned; several at once; with the flush.
+BEGIN;
+SELECT test.spend('budget warned', 3);
+SELECT count(*) FROM test.warnings(:'warned');
+ROLLBACK;
+SELECT count(*) FROM test.warnings(:'warned');
+BEGIN;
+SELECT test.spend('budget warned', 2.9);
+SELECT test.spend('budget warned', 100);
+COMMIT;
+SELECT count(*) FROM test.warnings(:'warned');
+SELECT apikey_flush() >= 0 AS flushed;
+SELECT * FROM test.warnings(:'warned');
+-- Not again in this period, whatever is changed, but for another fraction.
+SELECT remaining FROM apikey_budget_update(:'warned', '{"max_cost": 1000}');
+SELECT test.spend('budget warned', 600);
+SELECT count(*) FROM test.warnings(:'warned');
+SELECT warn_at, remaining FROM apikey_budget_update(:'warned', '{"warn_at": [0.70, 0.8]}');
+SELECT test.spend('budget warned', 0.0000001);
+SELECT apikey_flush() >= 0 AS flushed;
+SELECT * FROM test.warnings(:'warned') OFFSET 3;
+-- In the next period again.
+UPDATE apikeys_data.budget SET starts_at = starts_at + interval '1 hour' WHERE id = :'warned';
+UPDATE apikeys_data.budget_period SET started_at = started_at - interval '2 days' WHERE budget_id = :'warned';
+UPDATE apikeys_data.budget_credit SET started_at = started_at - interval '2 days' WHERE budget_id = :'warned';
+UPDATE apikeys_data.budget_warning SET started_at = started_at - interval '2 days' WHERE budget_id = :'warned';
+SELECT test.spend('budget warned', 700);
+SELECT * FROM test.warnings(:'warned') OFFSET 4;
+SELECT warn_at FROM apikey_budget_update(:'warned', '{"warn_at": null}');
+SELECT test.spend('budget warned', 700);
+SELECT apikey_flush() >= 0 AS flushed;
+SELECT count(*) FROM test.warnings(:'warned');
+
 -- What was spent counts in the period in which it was recorded; a new period
 -- has all of the budget again.
 SELECT apikey_budget_create('daily', 10, '1 day') AS daily \gset
@@ -496,6 +544,15 @@ SELECT * FROM test.errors(
   $$INSERT INTO apikeys_data.budget (id, name, max_cost, starts_at) VALUES (gen_random_uuid(), 'bad', 1, '-infinity')$$,
   $$INSERT INTO apikeys_data.budget (id, name, time_zone) VALUES (gen_random_uuid(), 'bad', 'Moon')$$,
   $$INSERT INTO apikeys_data.budget (id, name, metadata) VALUES (gen_random_uuid(), 'bad', '[]')$$,
+  $$SELECT apikey_budget_create('bad', warn_at => '{}')$$,
+  $$SELECT apikey_budget_create('bad', warn_at => '{0}')$$,
+  $$SELECT apikey_budget_create('bad', warn_at => '{-0.1}')$$,
+  $$SELECT apikey_budget_create('bad', warn_at => '{1.000000000000000001}')$$,
+  $$SELECT apikey_budget_create('bad', warn_at => '{NaN}')$$,
+  $$SELECT apikey_budget_create('bad', warn_at => '{0.5, NULL}')$$,
+  $$SELECT apikey_budget_create('bad', warn_at => '{{0.5}}')$$,
+  $$SELECT apikey_budget_create('bad', warn_at => '{0.5, 0.1, 0.50}')$$,
+  $$SELECT apikey_budget_create('bad', warn_at => '{.1, .2, .3, .4, .5, .6, .7, .8, .9}')$$,
   $$SELECT apikey_budget_create('bad', starts_at => 'infinity')$$,
   $$SELECT apikey_budget_create('bad', starts_at => '0001-12-31 BC')$$,
   $$SELECT apikey_budget_create('bad', starts_at => '10000-01-01Z')$$,
@@ -510,11 +567,11 @@ SELECT * FROM test.errors(
   $$SELECT apikey_budget_create('bad', metadata => '1')$$
 );
 SELECT errors.* FROM unnest(ARRAY[NULL, '[]', '1', '{"nmae": "x"}', '{"name": null}', '{"name": ""}', '{"name": 1}',
-  '{"max_cost": "1"}', '{"starts_at": 1}', '{"starts_at": "soon"}', '{"time_zone": 1}', '{"time_zone": "Moon"}', '{"metadata": []}', '{"max_cost": -1}', '{"reset_every": 1}', '{"reset_every": "1 blue moon"}',
+  '{"max_cost": "1"}', '{"warn_at": 0.5}', '{"warn_at": ["0.5"]}', '{"warn_at": []}', '{"warn_at": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]}', '{"starts_at": 1}', '{"starts_at": "soon"}', '{"time_zone": 1}', '{"time_zone": "Moon"}', '{"metadata": []}', '{"max_cost": -1}', '{"reset_every": 1}', '{"reset_every": "1 blue moon"}',
   '{"reset_every": "-1 day"}', '{"reset_every": "999999999999 years"}', '{"created_at": "2025-01-01"}']) changes,
   LATERAL test.errors(format($$SELECT apikey_budget_update(id, %L) FROM apikeys_data.budget WHERE name = 'own'$$, changes)) errors;
 SELECT name, max_cost, reset_every FROM apikeys_data.budget WHERE id = :'own';
 
-DROP FUNCTION test.make_key(text, uuid), test.verify(text), test.spend(text, numeric), test.age(uuid, interval), test.period(text, text, text), test.local_period(text, text, text, text), test.nth_start(text, timestamptz, interval, bigint);
+DROP FUNCTION test.make_key(text, uuid), test.verify(text), test.spend(text, numeric), test.age(uuid, interval), test.period(text, text, text), test.local_period(text, text, text, text), test.warnings(uuid), test.nth_start(text, timestamptz, interval, bigint);
 DELETE FROM apikeys_data.key WHERE name ~ '^(budget|pool) ';
 DELETE FROM apikeys_data.budget;

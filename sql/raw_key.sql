@@ -60,6 +60,7 @@ CREATE FUNCTION test.good(a argument, opener text) RETURNS text LANGUAGE sql AS 
     WHEN a.type IN ('integer'::regtype, 'bigint'::regtype, 'numeric'::regtype) THEN '1'
     WHEN a.type IN ('json'::regtype, 'jsonb'::regtype) THEN '''{}'''
     WHEN a.type = 'inet[]'::regtype THEN '''{::1}'''
+    WHEN a.type = 'numeric[]'::regtype THEN '''{0.5}'''
     WHEN a.type = 'uuid[]'::regtype THEN format('''{%s}''', k.id)
     WHEN a.type = 'text[]'::regtype THEN '''{}'''
     WHEN a.type IN ('text'::regtype, 'name'::regtype) THEN '''m'''

@@ -3,11 +3,11 @@
 -- Budgets, and what is spent of them.
 
 CREATE FUNCTION apikeys.check_budget(
-    name text, max_cost numeric, reset_every interval, starts_at timestamptz,
-    time_zone text, metadata jsonb) RETURNS boolean
+    name text, max_cost numeric, reset_every interval, warn_at numeric[],
+    starts_at timestamptz, time_zone text, metadata jsonb) RETURNS boolean
 LANGUAGE C IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'apikeys_check_budget';
-COMMENT ON FUNCTION apikeys.check_budget(text, numeric, interval, timestamptz, text, jsonb)
+COMMENT ON FUNCTION apikeys.check_budget(text, numeric, interval, numeric[], timestamptz, text, jsonb)
 IS 'True for the values of a valid budget; raises 22023 for any other.';
 
 CREATE TABLE apikeys_data.budget (
@@ -15,13 +15,14 @@ CREATE TABLE apikeys_data.budget (
     name text NOT NULL,
     max_cost numeric,
     reset_every interval,
+    warn_at numeric[],
     starts_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     time_zone text NOT NULL DEFAULT 'UTC',
     metadata jsonb NOT NULL DEFAULT '{}',
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT budget_is_valid CHECK (
-        apikeys.check_budget(name, max_cost, reset_every, starts_at, time_zone, metadata))
+        apikeys.check_budget(name, max_cost, reset_every, warn_at, starts_at, time_zone, metadata))
 );
 COMMENT ON TABLE apikeys_data.budget IS 'Spending pools that keys point to with budget_id.';
 
@@ -41,10 +42,19 @@ CREATE TABLE apikeys_data.budget_credit (
 );
 COMMENT ON TABLE apikeys_data.budget_credit IS 'One row per budget and period: what apikey_budget_add has added to max_cost.';
 
+CREATE TABLE apikeys_data.budget_warning (
+    budget_id uuid,
+    started_at timestamptz,
+    fraction numeric,
+    PRIMARY KEY (budget_id, started_at, fraction)
+);
+COMMENT ON TABLE apikeys_data.budget_warning IS 'One row per warning that a budget has given in a period.';
+
 -- The user's data: pg_dump takes the rows along.
 SELECT pg_extension_config_dump('apikeys_data.budget', '');
 SELECT pg_extension_config_dump('apikeys_data.budget_period', '');
 SELECT pg_extension_config_dump('apikeys_data.budget_credit', '');
+SELECT pg_extension_config_dump('apikeys_data.budget_warning', '');
 
 CREATE FUNCTION apikeys.period_at(
     origin timestamptz, every interval, at timestamptz, time_zone text = 'UTC',
@@ -66,6 +76,7 @@ SELECT b.id,
        p.started_at AS period_started_at,
        nullif(p.ends_at, 'infinity') AS period_ends_at,
        a.added,
+       b.warn_at,
        b.metadata,
        b.starts_at,
        b.time_zone
@@ -102,7 +113,12 @@ COMMENT ON COLUMN apikeys.budget_info.id IS 'Id of the budget: the budget_id of 
 COMMENT ON COLUMN apikeys.budget_info.name IS 'Name of the budget; need not be unique.';
 COMMENT ON COLUMN apikeys.budget_info.max_cost IS 'How much may be spent in a period, in the unit that the application uses.';
 COMMENT ON COLUMN apikeys.budget_info.spent IS 'What was spent in the current period, exact to the last committed entry.';
-COMMENT ON COLUMN apikeys.budget_info.remaining IS 'max_cost less spent; never negative.';
+COMMENT ON COLUMN apikeys.budget_info.remaining IS 'max_cost and what was added, less what is spent, but not below 0; null without max_cost.';
 COMMENT ON COLUMN apikeys.budget_info.reset_every IS 'Length of a period; null for a budget that is never reset.';
 COMMENT ON COLUMN apikeys.budget_info.period_started_at IS 'Start of the current period.';
 COMMENT ON COLUMN apikeys.budget_info.period_ends_at IS 'End of the current period; null for a budget that is never reset.';
+COMMENT ON COLUMN apikeys.budget_info.added IS 'What apikey_budget_add has added to max_cost in this period; negative if more was taken back.';
+COMMENT ON COLUMN apikeys.budget_info.warn_at IS 'Fractions of max_cost and added at which the budget warns.';
+COMMENT ON COLUMN apikeys.budget_info.metadata IS 'The caller''s own data.';
+COMMENT ON COLUMN apikeys.budget_info.starts_at IS 'From when periods are counted, backwards as well.';
+COMMENT ON COLUMN apikeys.budget_info.time_zone IS 'By whose calendar periods are counted.';

@@ -4,10 +4,10 @@
 
 CREATE FUNCTION apikey_budget_create(
     name text, max_cost numeric = NULL, reset_every interval = NULL,
-    starts_at timestamptz = NULL, time_zone text = 'UTC', metadata jsonb = '{}') RETURNS uuid
+    warn_at numeric[] = NULL, starts_at timestamptz = NULL, time_zone text = 'UTC', metadata jsonb = '{}') RETURNS uuid
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION apikey_budget_create(text, numeric, interval, timestamptz, text, jsonb)
+COMMENT ON FUNCTION apikey_budget_create(text, numeric, interval, numeric[], timestamptz, text, jsonb)
 IS 'Makes a budget, a pool that keys share, and returns its id. max_cost is in any unit; without it nothing is limited, and without reset_every the budget is never reset. Raises 22023 for an invalid argument.';
 
 CREATE FUNCTION apikey_budget_update(id uuid, changes jsonb) RETURNS apikeys_data.budget_info

@@ -73,7 +73,7 @@ change_config(FunctionCallInfo fcinfo, BudgetConfig *config)
 
 /*
  * apikey_budget_create(name text, max_cost numeric, reset_every interval,
- * starts_at timestamptz, time_zone text, metadata jsonb): uuid
+ * warn_at numeric[], starts_at timestamptz, time_zone text, metadata jsonb): uuid
  */
 Datum
 apikey_budget_create(PG_FUNCTION_ARGS)
@@ -194,7 +194,7 @@ apikey_budget_add(PG_FUNCTION_ARGS)
 	BudgetRow	budget;
 	pg_uuid_t  *id = lock_budget(fcinfo, false, &config);
 
-	if (!store_find_budget(id, &budget, NULL))
+	if (!store_find_budget(id, true, &budget, NULL))
 		raise_budget_not_found(id);
 	check_addition(&budget, amount);
 	store_add_credit(id, budget.started_at, amount, note, GetCurrentTimestamp());

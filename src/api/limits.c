@@ -80,7 +80,7 @@ put_budget(ReturnSetInfo *rsinfo, const KeyLimits *key)
 {
 	BudgetRow	budget;
 
-	if (!key->has_budget || !store_find_budget(&key->budget_id, &budget, NULL) ||
+	if (!key->has_budget || !store_find_budget(&key->budget_id, true, &budget, NULL) ||
 		budget.limit == NULL)
 		return;
 

@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "pgtime.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
@@ -29,10 +30,14 @@
 
 PG_FUNCTION_INFO_V1(apikeys_check_budget);
 
+#define WARN_AT_MAX			8
+#define WARN_AT_MAX_BYTES	1024
+
 static const JsonDocumentMember members[] = {
 	[BUDGET_NAME] = {"name", TEXTOID},
 	[BUDGET_MAX_COST] = {"max_cost", NUMERICOID},
 	[BUDGET_RESET_EVERY] = {"reset_every", INTERVALOID},
+	[BUDGET_WARN_AT] = {"warn_at", NUMERICARRAYOID},
 	[BUDGET_STARTS_AT] = {"starts_at", TIMESTAMPTZOID},
 	[BUDGET_TIME_ZONE] = {"time_zone", TEXTOID},
 	[BUDGET_METADATA] = {"metadata", JSONBOID},
@@ -83,6 +88,52 @@ normalize(BudgetConfig *config, BudgetMember member, TimestampTz now)
 	config->nulls[member] = false;
 }
 
+/* Raises 22023 unless a fraction is above 0 and at most 1. */
+static void
+check_fraction(Datum fraction)
+{
+	check_nonnegative_amount("each element of warn_at", DatumGetNumeric(fraction));
+	if (!DatumGetBool(DirectFunctionCall2(numeric_gt, fraction,
+										  NumericGetDatum(int64_to_numeric(0)))) ||
+		DatumGetBool(DirectFunctionCall2(numeric_gt, fraction,
+										 NumericGetDatum(int64_to_numeric(1)))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("each element of warn_at must be above 0 and at most 1"),
+				 errhint("0.8 warns when 80 percent are spent.")));
+}
+
+/* Raises 22023 unless the fractions are valid, few, and each there once. */
+static void
+check_warn_at(Datum value)
+{
+	ArrayType  *array;
+	Datum	   *fractions;
+	bool	   *nulls;
+	int			n;
+
+	check_size("warn_at", value, WARN_AT_MAX_BYTES);
+	array = DatumGetArrayTypeP(value);
+	n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	if (ARR_NDIM(array) != 1 || n > WARN_AT_MAX || array_contains_nulls(array))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("warn_at must have 1 to %d elements", WARN_AT_MAX),
+				 errdetail("It must have one dimension and no nulls."),
+				 errhint("Null stands for no warnings.")));
+
+	deconstruct_array(array, NUMERICOID, -1, false, TYPALIGN_INT, &fractions, &nulls, &n);
+	for (int i = 0; i < n; i++)
+	{
+		check_fraction(fractions[i]);
+		for (int j = 0; j < i; j++)
+			if (DatumGetBool(DirectFunctionCall2(numeric_eq, fractions[i], fractions[j])))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("warn_at must not have an element twice")));
+	}
+}
+
 /* Checks a value in its stored form.  Raises 22023. */
 static void
 check_value(BudgetMember member, Datum value, bool isnull)
@@ -102,6 +153,9 @@ check_value(BudgetMember member, Datum value, bool isnull)
 			break;
 		case BUDGET_RESET_EVERY:
 			period_check_length(DatumGetIntervalP(value));
+			break;
+		case BUDGET_WARN_AT:
+			check_warn_at(value);
 			break;
 		case BUDGET_STARTS_AT:
 			period_check_origin(DatumGetTimestampTz(value));
@@ -139,6 +193,35 @@ budget_config_from_arguments(BudgetConfig *config, FunctionCallInfo fcinfo, Time
 	}
 }
 
+/* Converts a JSON array of numbers into a numeric[]. */
+static Datum
+array_to_numerics(const JsonDocument *document, const JsonDocumentMember *member,
+				  const JsonbValue *json)
+{
+	const char *expected = "null or an array of numbers";
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	element;
+	Datum		numerics[WARN_AT_MAX + 1];
+	int			n = 0;
+
+	if (json->type != jbvBinary || !JsonContainerIsArray(json->val.binary.data))
+		json_document_raise_bad_value(document, member, expected);
+
+	/* One too many is found by the check. */
+	it = JsonbIteratorInit(json->val.binary.data);
+	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE && n <= WARN_AT_MAX)
+	{
+		if (token != WJB_ELEM)
+			continue;
+		if (element.type != jbvNumeric)
+			json_document_raise_bad_value(document, member, expected);
+		numerics[n++] = NumericGetDatum(element.val.numeric);
+	}
+
+	return PointerGetDatum(construct_array(numerics, n, NUMERICOID, -1, false, TYPALIGN_INT));
+}
+
 /* Converts the JSON value of a member, which is not null. */
 static Datum
 json_to_datum(const JsonDocument *document, const JsonDocumentMember *member, JsonbValue *json)
@@ -147,6 +230,8 @@ json_to_datum(const JsonDocument *document, const JsonDocumentMember *member, Js
 	{
 		case JSONBOID:
 			return JsonbPGetDatum(JsonbValueToJsonb(json));
+		case NUMERICARRAYOID:
+			return array_to_numerics(document, member, json);
 		case NUMERICOID:
 			if (json->type != jbvNumeric)
 				json_document_raise_bad_value(document, member, "null or a number");

@@ -12,22 +12,41 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "store/advisory_locks.h"
 #include "store/budgets.h"
 #include "store/lock_wait.h"
 #include "store/spi.h"
 
+/*
+ * Of what a budget, b with its row i of budget_info, is to warn in its period:
+ * fractions of its limit.
+ */
+#define WARNINGS_LEFT \
+	"pg_catalog.unnest(b.warn_at) f WHERE NOT EXISTS (" \
+	"SELECT FROM apikeys_data.budget_warning w" \
+	" WHERE w.budget_id OPERATOR(pg_catalog.=) b.id" \
+	" AND (b.reset_every IS NULL" \
+	" OR w.started_at OPERATOR(pg_catalog.>=) i.period_started_at)" \
+	" AND (i.period_ends_at IS NULL" \
+	" OR w.started_at OPERATOR(pg_catalog.<) i.period_ends_at)" \
+	" AND w.fraction OPERATOR(pg_catalog.=) f)"
+
 static Statement find_budget = {
 	.sql = "SELECT i.name, i.max_cost OPERATOR(pg_catalog.+) i.added, i.spent, i.remaining,"
-	" i.period_started_at, i.period_ends_at, b.xmin"
+	" i.period_started_at, i.period_ends_at, b.xmin,"
+	" CASE WHEN b.warn_at IS NOT NULL THEN (i.max_cost OPERATOR(pg_catalog.+) i.added)"
+	" OPERATOR(pg_catalog.*) (SELECT pg_catalog.min(f) FROM " WARNINGS_LEFT ") END"
 	" FROM apikeys_data.budget b"
 	" JOIN apikeys_data.budget_info i ON i.id OPERATOR(pg_catalog.=) b.id"
 	" WHERE b.id OPERATOR(pg_catalog.=) $1",
 	STATEMENT_ARGS(UUIDOID)
 };
 
-#define BUDGET_CONFIG_COLUMNS "b.name, b.max_cost, b.reset_every, b.starts_at, b.time_zone, b.metadata"
+#define BUDGET_CONFIG_COLUMNS \
+	"b.name, b.max_cost, b.reset_every, b.warn_at, b.starts_at, b.time_zone, b.metadata"
 
 static Statement read_budget = {
 	.sql = SELECT_BY_ID(BUDGET_CONFIG_COLUMNS, "budget", "b"),
@@ -62,19 +81,19 @@ static Statement live_budget_keys = {
 /* The configuration of a budget, as a document. */
 #define BUDGET_DOCUMENT \
 	"pg_catalog.jsonb_build_object('name', name, 'max_cost', max_cost," \
-	" 'reset_every', reset_every, 'starts_at', starts_at, 'time_zone', time_zone," \
+	" 'reset_every', reset_every, 'warn_at', warn_at, 'starts_at', starts_at, 'time_zone', time_zone," \
 	" 'metadata', metadata) AS document"
 
 /* id, now, role, and the configuration */
 #define BUDGET_ARGS \
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID, TEXTOID, NUMERICOID, INTERVALOID, \
-				   TIMESTAMPTZOID, TEXTOID, JSONBOID)
+				   NUMERICARRAYOID, TIMESTAMPTZOID, TEXTOID, JSONBOID)
 
 static Statement insert_budget = {
 	.sql = "WITH new AS ("
 	"INSERT INTO apikeys_data.budget (id, created_at, updated_at,"
-	" name, max_cost, reset_every, starts_at, time_zone, metadata)"
-	" VALUES ($1, $2, $2, $4, $5, $6, $7, $8, $9)"
+	" name, max_cost, reset_every, warn_at, starts_at, time_zone, metadata)"
+	" VALUES ($1, $2, $2, $4, $5, $6, $7, $8, $9, $10)"
 	" RETURNING " BUDGET_DOCUMENT ")"
 	" " ADD_EVENT
 	" SELECT $2, $3, 'budget_create', NULL,"
@@ -87,7 +106,7 @@ static Statement update_budget = {
 	.sql = "WITH was AS (SELECT " BUDGET_DOCUMENT " FROM apikeys_data.budget"
 	" WHERE id OPERATOR(pg_catalog.=) $1),"
 	" became AS (UPDATE apikeys_data.budget SET updated_at = $2, name = $4,"
-	" max_cost = $5, reset_every = $6, starts_at = $7, time_zone = $8, metadata = $9"
+	" max_cost = $5, reset_every = $6, warn_at = $7, starts_at = $8, time_zone = $9, metadata = $10"
 	" WHERE id OPERATOR(pg_catalog.=) $1"
 	" RETURNING " BUDGET_DOCUMENT ")"
 	" " ADD_EVENT
@@ -109,6 +128,31 @@ static Statement add_credit = {
 	"'budget_id', $1, 'name', budget.name, 'amount', $5, 'added', credit.added, 'note', $6)"
 	" FROM budget, credit",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID, TIMESTAMPTZOID, NUMERICOID, TEXTOID)
+};
+
+/* The period, and the fractions that are spent in it without a warning. */
+static Statement due_warnings = {
+	.sql = "SELECT i.period_started_at, ARRAY(SELECT f FROM " WARNINGS_LEFT
+	" AND i.spent OPERATOR(pg_catalog.>=)"
+	" ((i.max_cost OPERATOR(pg_catalog.+) i.added) OPERATOR(pg_catalog.*) f) ORDER BY f)"
+	" FROM apikeys_data.budget b"
+	" JOIN apikeys_data.budget_info i ON i.id OPERATOR(pg_catalog.=) b.id"
+	" WHERE b.id OPERATOR(pg_catalog.=) $1 AND b.warn_at IS NOT NULL",
+	STATEMENT_ARGS(UUIDOID)
+};
+
+static Statement add_warnings = {
+	.sql = "WITH warned AS (INSERT INTO apikeys_data.budget_warning AS w"
+	" (budget_id, started_at, fraction)"
+	" SELECT $1, $4, f FROM pg_catalog.unnest($5) f RETURNING w.fraction)"
+	" " ADD_EVENT
+	" SELECT $2, $3, 'budget_warning', NULL, pg_catalog.jsonb_build_object("
+	"'budget_id', $1, 'name', i.name, 'fraction', warned.fraction, 'spent', i.spent,"
+	" 'max_cost', i.max_cost, 'added', i.added, 'period', pg_catalog.to_char("
+	"pg_catalog.timezone('UTC', $4), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"+00:00\"'))"
+	" FROM warned, apikeys_data.budget_info i WHERE i.id OPERATOR(pg_catalog.=) $1"
+	" ORDER BY warned.fraction",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID, TIMESTAMPTZOID, NUMERICARRAYOID)
 };
 
 /*
@@ -135,22 +179,22 @@ static Statement delete_budget = {
 };
 
 /*
- * Finds a budget, and what has been committed as spent of it; returns false if
- * it does not exist.  Takes no row lock.  saved, unless NULL, is set to the
- * snapshot with which the budget was read.
+ * Finds a budget, and what has been spent of it; returns false if it does not
+ * exist.  Takes no row lock.  What this transaction has written itself counts if
+ * own is set.  saved, unless NULL, is set to the snapshot with which the budget
+ * was read.
  */
 bool
-store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved)
+store_find_budget(const pg_uuid_t *id, bool own, BudgetRow *row, SavedSnapshot *saved)
 {
 	StoreScope	scope;
 	MemoryContext caller = CurrentMemoryContext;
-	Datum		values[7];
-	bool		nulls[7];
+	Datum		values[8];
+	bool		nulls[8];
 	bool		found;
 
 	store_open(&scope);
-	found = store_read_latest_saved(&find_budget, (Datum[]) {UUIDPGetDatum(id)}, NULL,
-									saved, caller) > 0;
+	found = (own ? store_read_latest_saved : store_read_committed_saved)(&find_budget, (Datum[]) {UUIDPGetDatum(id)}, NULL, saved, caller) > 0;
 	if (found)
 	{
 		Assert(SPI_tuptable->tupdesc->natts == lengthof(values));
@@ -167,6 +211,7 @@ store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved)
 		row->started_at = DatumGetTimestampTz(values[4]);
 		row->ends_at = nulls[5] ? DT_NOEND : DatumGetTimestampTz(values[5]);
 		row->own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(values[6]));
+		row->warn_next = nulls[7] ? NULL : DatumGetNumericCopy(values[7]);
 	}
 
 	return found;
@@ -290,6 +335,40 @@ void
 store_update_budget(const pg_uuid_t *id, const BudgetConfig *config, TimestampTz now)
 {
 	write_budget(&update_budget, id, config, now);
+}
+
+/*
+ * Adds the warnings that a budget has to give by now, and their events.  Returns
+ * false if there was none, or another transaction is about to: it holds the lock
+ * of this budget's warnings, which is not waited for.  No trigger of a user
+ * runs, so none prevents that usage is recorded or rolled up.
+ */
+bool
+store_warn_budget(const pg_uuid_t *id, TimestampTz now)
+{
+	StoreScope	scope;
+	Datum		due[2];
+	bool		nulls[2];
+	bool		found;
+
+	if (!store_try_lock_warnings(id))
+		return false;
+
+	store_open(&scope);
+	found = store_read_latest(&due_warnings, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
+	if (found)
+	{
+		heap_deform_tuple(store_copy_row(), SPI_tuptable->tupdesc, due, nulls);
+		found = ARR_NDIM(DatumGetArrayTypeP(due[1])) > 0;
+	}
+	if (found)
+		store_write_silently(&add_warnings,
+							 (Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now),
+									   store_acting_role(&scope), due[0], due[1]},
+							 NULL);
+	store_close(&scope);
+
+	return found;
 }
 
 /*

@@ -26,10 +26,13 @@ typedef struct BudgetRow
 	Numeric		remaining;		/* NULL: likewise */
 	TimestampTz started_at;		/* the period */
 	TimestampTz ends_at;		/* DT_NOEND: never */
+	Numeric		warn_next;		/* what is spent when it warns next; NULL: never */
 	bool		own;			/* written by this transaction */
 } BudgetRow;
 
-extern bool store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved);
+extern bool store_find_budget(const pg_uuid_t *id, bool own, BudgetRow *row,
+							  SavedSnapshot *saved);
+extern bool store_warn_budget(const pg_uuid_t *id, TimestampTz now);
 extern bool store_read_budget(const pg_uuid_t *id, BudgetConfig *config);
 extern bool store_lock_budget(const pg_uuid_t *id, bool for_deletion, BudgetConfig *config);
 extern bool store_lock_budget_for_share(const pg_uuid_t *id);

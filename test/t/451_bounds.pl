@@ -161,6 +161,10 @@ my %bounds = (
 	'note' => [
 		[ "SELECT apikey_budget_add('$budget', 0, repeat('x', 1000))" ],
 		[ map { "SELECT apikey_budget_add('$budget', 0, $_)" } "''", "repeat('x', 1001)", "repeat('x', 10000000)" ] ],
+	'warn_at' => [
+		[ "SELECT apikey_budget_create('b', 1, warn_at => '{1, .1, .2, .3, .4, .5, .6, 1e-18}')" ],
+		[ map { "SELECT apikey_budget_create('b', 1, warn_at => $_)" } "'{}'", "'{0}'", "'{1.1}'", "'{1e-19}'", "'{NaN}'",
+			"array_fill(0.5, ARRAY[100000])", "ARRAY[('0.' || repeat('1', 10000))::numeric]" ] ],
 	'starts_at' => [
 		[ map { "SELECT apikey_budget_create('b', 1, '1000 years', starts_at => '$_')" } '0001-01-01Z', '9999-12-31 23:59:59Z' ],
 		[ map { "SELECT apikey_budget_create('b', 1, starts_at => '$_')" } '0001-12-31 BC', '10000-01-01Z', '-infinity', 'infinity' ] ],
