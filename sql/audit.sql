@@ -61,7 +61,7 @@ SET intervalstyle = 'sql_standard';
 BEGIN;
 SELECT id FROM apikey_generate('settings', expires_at => '2100-01-01 00:00+00') \gset odd_
 SELECT expires_at FROM apikey_update(:'odd_id', '{"expires_at": "2100-07-01T12:00:00Z"}');
-SELECT apikey_budget_create('settings', 1, '1 mon 2 days 03:00:00') AS budget \gset odd_
+SELECT apikey_budget_create('settings', 1, '1 mon 2 days 03:00:00', starts_at => '2100-01-01 00:00+00') AS budget \gset odd_
 SELECT reset_every FROM apikey_budget_update(:'odd_budget', '{"reset_every": "1 year 1 day"}');
 SELECT id AS successor FROM apikey_rotate(:'odd_id', '200 years') \gset odd_
 SHOW timezone;

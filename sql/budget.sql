@@ -17,7 +17,7 @@ SELECT id = :'pool' AS id, name, max_cost, spent, remaining, reset_every,
        period_started_at <= clock_timestamp() AS started, period_ends_at
 FROM apikeys.budget_info;
 SELECT action, key_id, details->>'budget_id' = :'pool' AS budget_id,
-       details - 'budget_id' AS details
+       details - 'budget_id' - 'starts_at' AS details
 FROM apikeys_data.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
 
 -- Shared by its keys, and spent by what is recorded of any of them.
@@ -80,6 +80,15 @@ SELECT name, max_cost FROM apikey_budget_update(:'pool', '{}');
 UPDATE apikeys_data.budget SET max_cost = 14;
 SELECT code FROM test.verify('budget 1');
 SELECT max_cost FROM apikey_budget_update(:'pool', '{"max_cost": 0}');
+SELECT code FROM test.verify('budget 1');
+-- Without max_cost a budget only counts.
+SELECT max_cost, spent, remaining FROM apikey_budget_update(:'pool', '{"max_cost": null}');
+SELECT code FROM test.verify('budget 1');
+SELECT test.spend('budget 2', 0.25);
+SELECT code FROM test.verify('budget 1');
+SELECT spent, remaining FROM apikeys.budget_info WHERE id = :'pool';
+SELECT * FROM apikey_limits(test.id('budget 1'));
+SELECT max_cost, spent, remaining FROM apikey_budget_update(:'pool', '{"max_cost": 0}');
 SELECT code FROM test.verify('budget 1');
 
 -- As does the pointing of a key elsewhere.
@@ -191,7 +200,7 @@ SET apikeys.cache_size = 0;
 SELECT code, min(n), max(n), count(*) FROM pool, test.verify('pool ' || n) v GROUP BY code ORDER BY code;
 RESET apikeys.cache_size;
 
--- Periods, in UTC whatever the time zone: the n-th start is counted from the
+-- Periods, in UTC whatever the session's time zone: the n-th start is counted from the
 -- first, months are the calendar's and are clipped.
 SET timezone = 'America/New_York';
 CREATE FUNCTION test.period(origin text, every text, at text) RETURNS text LANGUAGE sql AS $$
@@ -241,6 +250,158 @@ FROM unnest(ARRAY['1 month', '3 months', '1 year', '1 day', '7 days', '1 hour', 
 GROUP BY length ORDER BY length;
 RESET timezone;
 
+-- ... and by the calendar of any other: from midnight to midnight, when a day
+-- has 23 or 25 hours, none (Samoa, December 30, 2011) or half an hour more.
+CREATE FUNCTION test.local_period(zone text, origin text, every text, at text) RETURNS text LANGUAGE sql AS $$
+  SELECT concat_ws(' .. ', p.started_at AT TIME ZONE zone, p.ends_at AT TIME ZONE zone) || ', ' || (p.ends_at - p.started_at)
+  FROM apikeys.period_at(origin::timestamp AT TIME ZONE zone, every::interval, at::timestamp AT TIME ZONE zone, zone) p
+$$;
+SELECT zone, origin, every, at, test.local_period(zone, origin, every, at) AS period FROM (VALUES
+  ('Europe/Berlin', '2024-01-01', '1 month', '2024-03-31 23:59:59'),
+  ('Europe/Berlin', '2024-01-01', '1 month', '2024-04-01'),
+  ('Europe/Berlin', '2024-01-01', '1 day', '2024-03-31 12:00'),
+  ('Europe/Berlin', '2024-01-01', '1 day', '2024-10-27 12:00'),
+  ('Europe/Berlin', '2024-01-01', '24 hours', '2024-07-01 12:00'),
+  ('Europe/Berlin', '2024-01-01 02:30', '1 day', '2024-03-31 12:00'),
+  ('Europe/Berlin', '2024-01-01 02:30', '1 day', '2024-10-27 12:00'),
+  ('Europe/Berlin', '2024-10-25', '1 month', '2024-11-24 23:59'),
+  ('America/New_York', '2024-01-31', '1 month', '2024-03-15'),
+  ('America/New_York', '2024-05-31', '1 month', '2024-02-29 12:00'),
+  ('America/New_York', '2024-05-31', '1 month', '2023-03-01'),
+  ('America/New_York', '2024-05-31', '1 year', '1970-01-01'),
+  ('America/New_York', '2024-02-29', '7 days', '2024-02-28 23:59:59.999999'),
+  ('Pacific/Apia', '2011-12-01', '1 day', '2011-12-29 12:00'),
+  ('Pacific/Apia', '2011-12-01', '1 day', '2011-12-31 00:00'),
+  ('Australia/Lord_Howe', '2024-01-01', '1 day', '2024-04-07 12:00'),
+  ('Asia/Kathmandu', '1900-01-01', '1 month', '2024-04-07 12:00')
+) AS v(zone, origin, every, at);
+-- A zone that the server has no more counts as UTC.
+SELECT test.local_period('UTC', '2024-01-31', '1 month', '2024-03-05') =
+  (SELECT concat_ws(' .. ', p.started_at AT TIME ZONE 'UTC', p.ends_at AT TIME ZONE 'UTC') || ', ' || (p.ends_at - p.started_at)
+   FROM apikeys.period_at('2024-01-31Z', '1 month', '2024-03-05Z', 'Moon') p) AS utc;
+
+-- The same as what the server's own arithmetic says, time by time.
+CREATE FUNCTION test.nth_start(zone text, origin timestamptz, every interval, n bigint) RETURNS timestamptz LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('timezone', zone, true);
+  RETURN origin + every * n;
+END $$;
+SELECT zone, length, count(*),
+       count(*) FILTER (WHERE p.started_at = m.started_at AND p.ends_at = m.ends_at) AS same
+FROM unnest(ARRAY['UTC', 'Europe/Berlin', 'America/New_York', 'Pacific/Apia', 'Asia/Kathmandu', 'America/Sao_Paulo']) zone,
+     unnest(ARRAY['1 month', '1 year', '1 day', '7 days', '01:00', '1 day 02:00', '1 month 00:30']::interval[]) length,
+     unnest(ARRAY['2011-12-31 23:30Z', '2000-02-29 06:30Z', '2024-11-03 05:30Z']::timestamptz[]) origin,
+     LATERAL (SELECT timestamptz '1995-01-01Z' + n * interval '97 days 05:41:23.456789'
+              FROM generate_series(0, 120) n) a(at),
+     LATERAL (SELECT max(s) FILTER (WHERE s <= at), min(s) FILTER (WHERE s > at)
+              FROM generate_series(-8, 8) i,
+                   test.nth_start(zone, origin, length, i + floor(extract(epoch FROM at - origin) / extract(epoch FROM length))::bigint) s
+             ) m(started_at, ends_at),
+     LATERAL apikeys.period_at(origin, length, at, zone) p
+GROUP BY zone, length HAVING count(*) <> count(*) FILTER (WHERE p.started_at = m.started_at AND p.ends_at = m.ends_at);
+
+-- A budget's periods are counted from starts_at in its time zone, backwards too.
+SELECT apikey_budget_create('payday', 10, '1 month', starts_at => '2024-01-25 00:00 Europe/Berlin',
+  time_zone => 'europe/berlin', metadata => '{"owner": "Ada"}') AS payday \gset
+SELECT i.starts_at, i.time_zone, i.metadata,
+       i.period_started_at = p.started_at AND i.period_ends_at = p.ends_at AS period,
+       extract(day FROM p.started_at AT TIME ZONE i.time_zone) AS day, (p.started_at AT TIME ZONE i.time_zone)::time AS time
+FROM apikeys.budget_info i, apikeys.period_at('2024-01-25 00:00 Europe/Berlin', '1 month', clock_timestamp(), 'Europe/Berlin') p
+WHERE id = :'payday';
+SELECT test.make_key('budget payday', :'payday') IS NOT NULL;
+SELECT test.spend('budget payday', 10);
+SELECT code FROM test.verify('budget payday');
+SELECT spent, period_started_at <= clock_timestamp() AND period_ends_at > clock_timestamp() AS now
+FROM apikey_budget_update(:'payday', jsonb_build_object('starts_at', clock_timestamp() + interval '25 years 1 minute'));
+SELECT starts_at <= clock_timestamp() AS now, time_zone, metadata, spent
+FROM apikey_budget_update(:'payday', '{"starts_at": null, "time_zone": null, "metadata": null}');
+SELECT code FROM test.verify('budget payday');
+-- What never ends has no beginning either.
+SELECT spent FROM apikey_budget_update(:'payday', '{"reset_every": null}');
+SELECT code FROM test.verify('budget payday');
+
+-- Topped up, for as long as its period lasts, and taken back, but not what is spent.
+SELECT apikey_budget_create('prepaid', 0) AS prepaid \gset
+SELECT test.make_key('budget prepaid', :'prepaid') IS NOT NULL;
+SELECT code FROM test.verify('budget prepaid');
+SELECT name, max_cost, added, spent, remaining FROM apikey_budget_add(:'prepaid', 5, 'order 4711');
+SELECT action, details - 'budget_id' AS details, details->>'budget_id' = :'prepaid' AS budget_id FROM apikeys_data.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
+SELECT code FROM test.verify('budget prepaid');
+SELECT test.spend('budget prepaid', 4.5);
+SELECT code FROM test.verify('budget prepaid');
+SELECT * FROM test.errors($$SELECT apikey_budget_add(id, -0.6) FROM apikeys_data.budget WHERE name = 'prepaid'$$);
+SELECT added, spent, remaining FROM apikey_budget_add(:'prepaid', -0.5);
+SELECT code FROM test.verify('budget prepaid');
+SELECT added, spent, remaining FROM apikey_budget_add(id => :'prepaid', amount => 1.0000000000000000004, note => NULL);
+SELECT * FROM apikey_limits(test.id('budget prepaid'));
+SELECT test.spend('budget prepaid', 3);
+SELECT * FROM test.errors($$SELECT apikey_budget_add(id, -1) FROM apikeys_data.budget WHERE name = 'prepaid'$$, $$SELECT apikey_budget_add(id, 1e18) FROM apikeys_data.budget WHERE name = 'prepaid'$$,
+  $$SELECT apikey_budget_add(id, 999999999999999999) FROM apikeys_data.budget WHERE name = 'prepaid'$$);
+SELECT added, spent, remaining FROM apikey_budget_add(:'prepaid', 1);
+SELECT code FROM test.verify('budget prepaid');
+SELECT details - 'budget_id' AS details FROM apikeys_data.event WHERE action = 'budget_add' AND details->>'budget_id' = :'prepaid' ORDER BY id;
+-- What max_cost gives can be taken back as well.
+SELECT max_cost, added, spent, remaining FROM apikey_budget_update(:'prepaid', '{"max_cost": 10}');
+SELECT max_cost, added, spent, remaining FROM apikey_budget_add(:'prepaid', -9);
+BEGIN;
+SELECT added FROM apikey_budget_add(:'prepaid', 1);
+SELECT code FROM test.verify('budget prepaid');
+ROLLBACK;
+SELECT code FROM test.verify('budget prepaid');
+SELECT max_cost, added, spent, remaining FROM apikey_budget_update(:'prepaid', '{"max_cost": null}');
+SELECT * FROM test.errors($$SELECT apikey_budget_add(id, 1) FROM apikeys_data.budget WHERE name = 'prepaid'$$);
+SELECT name FROM apikey_update(test.id('budget prepaid'), '{"budget_id": null}');
+SELECT apikey_budget_delete(:'prepaid');
+SELECT count(*) FROM apikeys_data.budget_credit WHERE budget_id = :'prepaid';
+
+-- Warnings: an event for each fraction of the limit, once a period.
+CREATE FUNCTION test.warnings(budget_id uuid) RETURNS SETOF jsonb LANGUAGE sql AS $$
+  SELECT e.details - 'budget_id' - 'period' FROM apikeys_data.event e
+  WHERE e.action = 'budget_warning' AND e.details->>'budget_id' = $1::text ORDER BY e.id
+$$;
+SELECT apikey_budget_create('warned', 8, '1 day', warn_at => '{1, 0.5, 0.8}') AS warned \gset
+SELECT apikey_budget_add(:'warned', 2) IS NOT NULL AS added;
+SELECT test.make_key('budget warned', :'warned') IS NOT NULL;
+SELECT test.spend('budget warned', 4.9);
+SELECT count(*) FROM test.warnings(:'warned');
+SELECT test.spend('budget warned', 0.1);
+SELECT test.spend('budget warned', 0.1);
+SELECT * FROM test.warnings(:'warned');
+SELECT (e.details->>'period')::timestamptz = i.period_started_at AS period, e.acting_role = CURRENT_USER AS role, key_id
+FROM apikeys_data.event e, apikeys.budget_info i WHERE e.action = 'budget_warning' AND i.id = :'warned';
+-- What is rolled back has not warned; several at once; with the flush.
+BEGIN;
+SELECT test.spend('budget warned', 3);
+SELECT count(*) FROM test.warnings(:'warned');
+ROLLBACK;
+SELECT count(*) FROM test.warnings(:'warned');
+BEGIN;
+SELECT test.spend('budget warned', 2.9);
+SELECT test.spend('budget warned', 100);
+COMMIT;
+SELECT count(*) FROM test.warnings(:'warned');
+SELECT apikey_flush() >= 0 AS flushed;
+SELECT * FROM test.warnings(:'warned');
+-- Not again in this period, whatever is changed, but for another fraction.
+SELECT remaining FROM apikey_budget_update(:'warned', '{"max_cost": 1000}');
+SELECT test.spend('budget warned', 600);
+SELECT count(*) FROM test.warnings(:'warned');
+SELECT warn_at, remaining FROM apikey_budget_update(:'warned', '{"warn_at": [0.70, 0.8]}');
+SELECT test.spend('budget warned', 0.0000001);
+SELECT apikey_flush() >= 0 AS flushed;
+SELECT * FROM test.warnings(:'warned') OFFSET 3;
+-- In the next period again.
+UPDATE apikeys_data.budget SET starts_at = starts_at + interval '1 hour' WHERE id = :'warned';
+UPDATE apikeys_data.budget_period SET started_at = started_at - interval '2 days' WHERE budget_id = :'warned';
+UPDATE apikeys_data.budget_credit SET started_at = started_at - interval '2 days' WHERE budget_id = :'warned';
+UPDATE apikeys_data.budget_warning SET started_at = started_at - interval '2 days' WHERE budget_id = :'warned';
+SELECT test.spend('budget warned', 700);
+SELECT * FROM test.warnings(:'warned') OFFSET 4;
+SELECT warn_at FROM apikey_budget_update(:'warned', '{"warn_at": null}');
+SELECT test.spend('budget warned', 700);
+SELECT apikey_flush() >= 0 AS flushed;
+SELECT count(*) FROM test.warnings(:'warned');
+
 -- What was spent counts in the period in which it was recorded; a new period
 -- has all of the budget again.
 SELECT apikey_budget_create('daily', 10, '1 day') AS daily \gset
@@ -253,12 +414,17 @@ FROM apikeys.budget_info, test.verify('budget daily') WHERE id = :'daily';
 CREATE FUNCTION test.age(budget_id uuid, age interval) RETURNS void LANGUAGE sql AS $$
   SELECT public.apikey_flush();
   UPDATE apikeys_data.budget_period p SET started_at = p.started_at - age WHERE p.budget_id = $1;
-  UPDATE apikeys_data.budget b SET created_at = b.created_at - age WHERE b.id = $1;
+  UPDATE apikeys_data.budget_credit c SET started_at = c.started_at - age WHERE c.budget_id = $1;
+  UPDATE apikeys_data.budget b SET starts_at = b.starts_at - age WHERE b.id = $1;
 $$;
+SELECT added, remaining FROM apikey_budget_add(:'daily', 2);
+SELECT code FROM test.verify('budget daily');
+SELECT test.spend('budget daily', 2);
 SELECT test.age(:'daily', '23 hours 30 minutes');
 SELECT code, retry_after BETWEEN 1740 AND 1800 AS retry_after FROM test.verify('budget daily');
 SELECT test.age(:'daily', '30 minutes');
 SELECT code FROM test.verify('budget daily');
+SELECT max_cost, added, spent, remaining FROM apikeys.budget_info WHERE id = :'daily';
 SELECT spent, remaining, period_ends_at - period_started_at = '24:00' AS length,
        clock_timestamp() BETWEEN period_started_at AND period_ends_at AS now
 FROM apikeys.budget_info WHERE id = :'daily';
@@ -269,7 +435,7 @@ SELECT test.spend('budget daily', 2);
 SELECT spent FROM apikeys.budget_info WHERE id = :'daily';
 
 -- After a change of reset_every a period counts where it started.
-SELECT spent, reset_every FROM apikey_budget_update(:'daily', '{"reset_every": "1 month"}');
+SELECT added, spent, reset_every FROM apikey_budget_update(:'daily', '{"reset_every": "1 month"}');
 SELECT code FROM test.verify('budget daily');
 SELECT spent, reset_every FROM apikey_budget_update(:'daily', '{"reset_every": "1 day"}');
 SELECT code FROM test.verify('budget daily');
@@ -347,7 +513,6 @@ SELECT * FROM test.errors(
   $$SELECT apikey_budget_create(NULL, 1)$$,
   $$SELECT apikey_budget_create('', 1)$$,
   $$SELECT apikey_budget_create(repeat('x', 256), 1)$$,
-  $$SELECT apikey_budget_create('bad', NULL)$$,
   $$SELECT apikey_budget_create('bad', -0.01)$$,
   $$SELECT apikey_budget_create('bad', 'NaN')$$,
   $$SELECT apikey_budget_create('bad', 1e18)$$,
@@ -363,19 +528,50 @@ SELECT * FROM test.errors(
   $$SELECT apikey_budget_create('bad', 1, make_interval(months => 2147483647, days => 2147483647, hours => 2147483647))$$,
   $$SELECT apikey_budget_update(NULL, '{}')$$,
   $$SELECT apikey_budget_update('00000000-0000-0000-0000-00000000dead', '{}')$$,
+  $$SELECT apikey_budget_add('00000000-0000-0000-0000-00000000dead', 1)$$,
+  $$SELECT apikey_budget_add(NULL, 1)$$,
+  $$SELECT apikey_budget_add('00000000-0000-0000-0000-00000000dead', NULL)$$,
+  $$SELECT apikey_budget_add('00000000-0000-0000-0000-00000000dead', 'NaN')$$,
+  $$SELECT apikey_budget_add('00000000-0000-0000-0000-00000000dead', '-Infinity')$$,
+  $$SELECT apikey_budget_add('00000000-0000-0000-0000-00000000dead', -1e18)$$,
+  $$SELECT apikey_budget_add('00000000-0000-0000-0000-00000000dead', 1, '')$$,
+  $$SELECT apikey_budget_add('00000000-0000-0000-0000-00000000dead', 1, repeat('x', 1001))$$,
   $$SELECT apikey_budget_delete('00000000-0000-0000-0000-00000000dead')$$,
   $$SELECT apikey_budget_delete(NULL)$$,
   $$INSERT INTO apikeys_data.budget (id, name, max_cost) VALUES (gen_random_uuid(), '', 1)$$,
   $$INSERT INTO apikeys_data.budget (id, name, max_cost) VALUES (gen_random_uuid(), 'bad', 'NaN')$$,
   $$INSERT INTO apikeys_data.budget (id, name, max_cost, reset_every) VALUES (gen_random_uuid(), 'bad', 1, '-1 day')$$,
-  $$INSERT INTO apikeys_data.budget (id, name, max_cost, created_at) VALUES (gen_random_uuid(), 'bad', 1, '-infinity')$$
+  $$INSERT INTO apikeys_data.budget (id, name, max_cost, starts_at) VALUES (gen_random_uuid(), 'bad', 1, '-infinity')$$,
+  $$INSERT INTO apikeys_data.budget (id, name, time_zone) VALUES (gen_random_uuid(), 'bad', 'Moon')$$,
+  $$INSERT INTO apikeys_data.budget (id, name, metadata) VALUES (gen_random_uuid(), 'bad', '[]')$$,
+  $$SELECT apikey_budget_create('bad', warn_at => '{}')$$,
+  $$SELECT apikey_budget_create('bad', warn_at => '{0}')$$,
+  $$SELECT apikey_budget_create('bad', warn_at => '{-0.1}')$$,
+  $$SELECT apikey_budget_create('bad', warn_at => '{1.000000000000000001}')$$,
+  $$SELECT apikey_budget_create('bad', warn_at => '{NaN}')$$,
+  $$SELECT apikey_budget_create('bad', warn_at => '{0.5, NULL}')$$,
+  $$SELECT apikey_budget_create('bad', warn_at => '{{0.5}}')$$,
+  $$SELECT apikey_budget_create('bad', warn_at => '{0.5, 0.1, 0.50}')$$,
+  $$SELECT apikey_budget_create('bad', warn_at => '{.1, .2, .3, .4, .5, .6, .7, .8, .9}')$$,
+  $$SELECT apikey_budget_create('bad', starts_at => 'infinity')$$,
+  $$SELECT apikey_budget_create('bad', starts_at => '0001-12-31 BC')$$,
+  $$SELECT apikey_budget_create('bad', starts_at => '10000-01-01Z')$$,
+  $$SELECT apikey_budget_create('bad', time_zone => '')$$,
+  $$SELECT apikey_budget_create('bad', time_zone => 'Mars/Olympus')$$,
+  $$SELECT apikey_budget_create('bad', time_zone => 'CEST')$$,
+  $$SELECT apikey_budget_create('bad', time_zone => 'CET-1CEST')$$,
+  $$SELECT apikey_budget_create('bad', time_zone => '+02')$$,
+  $$SELECT apikey_budget_create('bad', time_zone => '../UTC')$$,
+  $$SELECT apikey_budget_create('bad', time_zone => repeat('x', 256))$$,
+  $$SELECT apikey_budget_create('bad', time_zone => 'gw-abcdefghijklmnopqrstuvwxyz0123456789')$$,
+  $$SELECT apikey_budget_create('bad', metadata => '1')$$
 );
 SELECT errors.* FROM unnest(ARRAY[NULL, '[]', '1', '{"nmae": "x"}', '{"name": null}', '{"name": ""}', '{"name": 1}',
-  '{"max_cost": null}', '{"max_cost": "1"}', '{"max_cost": -1}', '{"reset_every": 1}', '{"reset_every": "1 blue moon"}',
+  '{"max_cost": "1"}', '{"warn_at": 0.5}', '{"warn_at": ["0.5"]}', '{"warn_at": []}', '{"warn_at": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]}', '{"starts_at": 1}', '{"starts_at": "soon"}', '{"time_zone": 1}', '{"time_zone": "Moon"}', '{"metadata": []}', '{"max_cost": -1}', '{"reset_every": 1}', '{"reset_every": "1 blue moon"}',
   '{"reset_every": "-1 day"}', '{"reset_every": "999999999999 years"}', '{"created_at": "2025-01-01"}']) changes,
   LATERAL test.errors(format($$SELECT apikey_budget_update(id, %L) FROM apikeys_data.budget WHERE name = 'own'$$, changes)) errors;
 SELECT name, max_cost, reset_every FROM apikeys_data.budget WHERE id = :'own';
 
-DROP FUNCTION test.make_key(text, uuid), test.verify(text), test.spend(text, numeric), test.age(uuid, interval), test.period(text, text, text);
+DROP FUNCTION test.make_key(text, uuid), test.verify(text), test.spend(text, numeric), test.age(uuid, interval), test.period(text, text, text), test.local_period(text, text, text, text), test.warnings(uuid), test.nth_start(text, timestamptz, interval, bigint);
 DELETE FROM apikeys_data.key WHERE name ~ '^(budget|pool) ';
 DELETE FROM apikeys_data.budget;

@@ -76,6 +76,7 @@ INSERT INTO test.call (function, call) VALUES
   ('apikey_current_external_id', $$SELECT apikey_current_external_id()$$),
   ('apikey_current_has_permission', $$SELECT apikey_current_has_permission('p')$$),
   ('apikey_budget_create', $$SELECT apikey_budget_create('privileges', 1) IS NOT NULL$$),
+  ('apikey_budget_add', $$SELECT added FROM apikey_budget_add(test.budget_id('privileges'), 1)$$),
   ('apikey_budget_update', $$SELECT max_cost FROM apikey_budget_update(test.budget_id('privileges'), '{"max_cost": 2}')$$),
   ('apikey_budget_delete', $$SELECT apikey_budget_delete(test.budget_id('privileges'))$$),
   ('apikey_rotate', $$SELECT count(*) FROM apikey_rotate(test.id('privileges imported'), '1 hour')$$),

@@ -48,6 +48,7 @@ CREATE FUNCTION test.good(a argument, opener text) RETURNS text LANGUAGE sql AS 
     WHEN a.argument = 'key_hash' THEN 'sha256(convert_to(clock_timestamp()::text, ''UTF8''))'
     WHEN a.argument = 'created_at' THEN 'now() - interval ''1 day'''
     WHEN a.argument = 'access' THEN '''verify'''
+    WHEN a.argument = 'time_zone' THEN '''UTC'''
     WHEN a.argument = 'preset' THEN format('%L', CASE WHEN a.name ~ 'rate_limits' THEN 'standard' ELSE 'admin' END)
     WHEN a.type = 'regrole'::regtype THEN '''regress_apikeys_walk'''
     WHEN a.type = 'uuid'::regtype THEN quote_literal(k.id)
@@ -59,6 +60,7 @@ CREATE FUNCTION test.good(a argument, opener text) RETURNS text LANGUAGE sql AS 
     WHEN a.type IN ('integer'::regtype, 'bigint'::regtype, 'numeric'::regtype) THEN '1'
     WHEN a.type IN ('json'::regtype, 'jsonb'::regtype) THEN '''{}'''
     WHEN a.type = 'inet[]'::regtype THEN '''{::1}'''
+    WHEN a.type = 'numeric[]'::regtype THEN '''{0.5}'''
     WHEN a.type = 'uuid[]'::regtype THEN format('''{%s}''', k.id)
     WHEN a.type = 'text[]'::regtype THEN '''{}'''
     WHEN a.type IN ('text'::regtype, 'name'::regtype) THEN '''m'''

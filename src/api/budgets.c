@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * budgets.c
- *	  Creates, changes and deletes budgets.
+ *	  Creates, changes, tops up and deletes budgets.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -11,6 +11,7 @@
 
 #include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/numeric.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -18,12 +19,17 @@
 #include "base/arguments.h"
 #include "model/budget_config.h"
 #include "model/json_document.h"
+#include "model/key_config.h"
+#include "model/raw_key_filter.h"
 #include "store/budgets.h"
 #include "store/events.h"
 
 PG_FUNCTION_INFO_V1(apikey_budget_create);
 PG_FUNCTION_INFO_V1(apikey_budget_update);
+PG_FUNCTION_INFO_V1(apikey_budget_add);
 PG_FUNCTION_INFO_V1(apikey_budget_delete);
+
+#define NOTE_MAX_CHARS	1000
 
 /* Raises P0002. */
 static void
@@ -61,24 +67,25 @@ change_config(FunctionCallInfo fcinfo, BudgetConfig *config)
 {
 	BudgetConfig present = *config;
 
-	budget_config_change(config, PG_GETARG_JSONB_P(1));
+	budget_config_change(config, PG_GETARG_JSONB_P(1), GetCurrentTimestamp());
 	return !budget_config_equal(config, &present);
 }
 
 /*
- * apikey_budget_create(name text, max_cost numeric, reset_every interval):
- * uuid
+ * apikey_budget_create(name text, max_cost numeric, reset_every interval,
+ * warn_at numeric[], starts_at timestamptz, time_zone text, metadata jsonb): uuid
  */
 Datum
 apikey_budget_create(PG_FUNCTION_ARGS)
 {
 	BudgetConfig config;
 	pg_uuid_t  *id;
+	TimestampTz now = GetCurrentTimestamp();
 
-	budget_config_from_arguments(&config, fcinfo);
+	budget_config_from_arguments(&config, fcinfo, now);
 
 	id = DatumGetUUIDP(DirectFunctionCall1(gen_random_uuid, (Datum) 0));
-	store_insert_budget(id, &config, GetCurrentTimestamp());
+	store_insert_budget(id, &config, now);
 
 	PG_RETURN_UUID_P(id);
 }
@@ -111,6 +118,86 @@ apikey_budget_update(PG_FUNCTION_ARGS)
 		store_update_budget(id, &config, GetCurrentTimestamp());
 	else
 		store_add_budget_unchanged(id, GetCurrentTimestamp());
+
+	PG_RETURN_DATUM(store_budget_info(id));
+}
+
+/* Returns the amount in argument 1, rounded.  Raises 22023. */
+static Numeric
+get_amount(FunctionCallInfo fcinfo)
+{
+	Numeric		amount;
+
+	require_not_null(fcinfo, 1, "amount");
+	amount = round_amount(PG_GETARG_NUMERIC(1));
+	check_nonnegative_amount("amount",
+							 DatumGetNumeric(DirectFunctionCall1(numeric_abs,
+																 NumericGetDatum(amount))));
+	return amount;
+}
+
+/* Returns the note in argument 2; NULL for none.  Raises 22023. */
+static text *
+get_note(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(2))
+		return NULL;
+
+	key_config_check_text("note", PG_GETARG_DATUM(2), false, NOTE_MAX_CHARS);
+	raw_key_filter_check_text("note", PG_GETARG_TEXT_PP(2));
+	return PG_GETARG_TEXT_PP(2);
+}
+
+static bool
+is_negative(Numeric amount)
+{
+	return DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(amount),
+											NumericGetDatum(int64_to_numeric(0))));
+}
+
+/*
+ * Raises 55000 for a budget without a limit, and 22023 if an amount cannot be
+ * added to it: so much is not left, or it would be too large.
+ */
+static void
+check_addition(const BudgetRow *budget, Numeric amount)
+{
+	Datum		left;			/* afterwards */
+
+	if (budget->limit == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot add to budget \"%s\" because it has no max_cost", budget->name)));
+
+	left = DirectFunctionCall2(numeric_add, NumericGetDatum(budget->remaining),
+							   NumericGetDatum(amount));
+	if (is_negative(amount) && is_negative(DatumGetNumeric(left)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cannot take back more than what is left of budget \"%s\"", budget->name)));
+	check_nonnegative_amount("max_cost with what is added",
+							 DatumGetNumeric(DirectFunctionCall2(numeric_add,
+																 NumericGetDatum(budget->limit),
+																 NumericGetDatum(amount))));
+}
+
+/*
+ * apikey_budget_add(id uuid, amount numeric, note text): a row as of
+ * apikeys.budget_info
+ */
+Datum
+apikey_budget_add(PG_FUNCTION_ARGS)
+{
+	Numeric		amount = get_amount(fcinfo);
+	text	   *note = get_note(fcinfo);
+	BudgetConfig config;
+	BudgetRow	budget;
+	pg_uuid_t  *id = lock_budget(fcinfo, false, &config);
+
+	if (!store_find_budget(id, true, &budget, NULL))
+		raise_budget_not_found(id);
+	check_addition(&budget, amount);
+	store_add_credit(id, budget.started_at, amount, note, GetCurrentTimestamp());
 
 	PG_RETURN_DATUM(store_budget_info(id));
 }

@@ -125,6 +125,7 @@ static const Right functions[] = {
 	{"apikey_flush", ACCESS_MANAGE},
 	{"apikey_budget_create", ACCESS_MANAGE},
 	{"apikey_budget_update", ACCESS_MANAGE},
+	{"apikey_budget_add", ACCESS_MANAGE},
 	{"apikey_budget_delete", ACCESS_MANAGE},
 };
 

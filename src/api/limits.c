@@ -78,10 +78,11 @@ put_budget(ReturnSetInfo *rsinfo, const KeyLimits *key)
 {
 	BudgetRow	budget;
 
-	if (!key->has_budget || !store_find_budget(&key->budget_id, &budget, NULL))
+	if (!key->has_budget || !store_find_budget(&key->budget_id, true, &budget, NULL) ||
+		budget.limit == NULL)
 		return;
 
-	put_row(rsinfo, psprintf("budget:%s", budget.name), budget.max_cost, budget.spent, budget.remaining,
+	put_row(rsinfo, psprintf("budget:%s", budget.name), budget.limit, budget.spent, budget.remaining,
 			budget.ends_at == DT_NOEND ? 0 : budget.ends_at, GetCurrentTimestamp());
 }
 

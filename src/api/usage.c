@@ -19,6 +19,7 @@
 
 #include "base/compat.h"
 #include "base/arguments.h"
+#include "cache/budget_cache.h"
 #include "flush/pending_usage.h"
 #include "flush/reclaim.h"
 #include "live/budget_spend.h"
@@ -28,6 +29,7 @@
 #include "model/key_config.h"
 #include "model/raw_key_filter.h"
 #include "settings/guc.h"
+#include "store/budgets.h"
 #include "store/usage.h"
 
 #define REQUEST_ID_MAX_CHARS	255
@@ -96,6 +98,26 @@ read_record(FunctionCallInfo fcinfo, UsageRecord *record)
 }
 
 /*
+ * Has the budget of a charge warn, if this cost has taken it so far.  Costs that
+ * reach that point only together, as none sees the other, are found by the next
+ * transaction that spends, or by the flush; and so is what a transaction spends
+ * after it has had the budget warn.
+ */
+static void
+warn_of_spending(const Charge *charge, TimestampTz now)
+{
+	const pg_uuid_t *id = &charge->key.budget_id;
+	Numeric		own = budget_spend_pending(id, charge->period);
+
+	if (own == NULL || !budget_has_to_warn(id, own))
+		return;
+
+	(void) store_warn_budget(id, now);
+	budget_spend_set_warned(id, charge->period);
+	budget_forget(id);
+}
+
+/*
  * apikey_record_usage(id uuid, tokens bigint, cost numeric, request_id text,
  * model text): boolean.  Counts one request; false if it has been counted
  * already, under its request_id.  Works for revoked keys: the usage may be from before.
@@ -122,6 +144,8 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 	spend_tokens(&charge.key, record.tokens, record.now);
 	if (charge.key.has_budget)
 		budget_spend_record(&charge.key.budget_id, charge.period, record.cost);
+	if (charge.key.has_budget && charge.warns)
+		warn_of_spending(&charge, record.now);
 	pending_usage_record();
 
 	PG_RETURN_BOOL(true);

@@ -44,12 +44,12 @@ typedef struct Budget
 	MemoryContext context;		/* of what this points to */
 	bool		exists;			/* else it has no name, costs or snapshot */
 	char	   *name;
-	Numeric		max_cost;
+	Numeric		limit;			/* NULL: it is never exhausted */
 	Numeric		spent;
-	LimitStatus limit;			/* as of these, without its times */
+	LimitStatus status;			/* as of these, without its times */
+	Numeric		warn_next;		/* spent when it warns next; NULL: never */
 	bool		is_exhausted;
-	bool		is_first;		/* period: it has no lower bound */
-	TimestampTz started_at;		/* the period */
+	TimestampTz started_at;		/* the period; DT_NOBEGIN if it never ends */
 	TimestampTz ends_at;
 	TimestampTz read_at;
 	uint64		generation;		/* of the keys' cache */
@@ -78,8 +78,12 @@ set_remaining(Budget *budget)
 	MemoryContext old = MemoryContextSwitchTo(budget->context);
 
 	Assert(budget->exists);
-	limit_status_set_cost(&budget->limit, budget->max_cost, budget->spent);
-	budget->is_exhausted = budget->limit.remaining_part == 0;
+	budget->is_exhausted = false;
+	if (budget->limit != NULL)
+	{
+		limit_status_set_cost(&budget->status, budget->limit, budget->spent);
+		budget->is_exhausted = budget->status.remaining_part == 0;
+	}
 	MemoryContextSwitchTo(old);
 }
 
@@ -134,7 +138,7 @@ is_current(const Budget *budget, TimestampTz now)
 {
 	return budget->is_consistent &&
 		   budget->generation == key_cache_generation() &&
-		   now < budget->ends_at && (now >= budget->started_at || budget->is_first) &&
+		   now < budget->ends_at && now >= budget->started_at &&
 		   now >= budget->read_at && now - budget->read_at < MAX_AGE;
 }
 
@@ -209,21 +213,23 @@ set_budget(Budget *budget, const BudgetRow *row, TimestampTz now)
 		return;
 
 	budget->name = row->name;
-	budget->limit.name = psprintf("budget:%s", row->name);
-	budget->max_cost = row->max_cost;
+	budget->status.name = psprintf("budget:%s", row->name);
+	budget->limit = row->limit;
 	budget->spent = row->spent;
-	budget->is_first = row->started_at == row->created_at;
-	budget->started_at = row->started_at;
+	budget->warn_next = row->warn_next;
+	if (row->ends_at != DT_NOEND)
+		budget->started_at = row->started_at;
 	budget->ends_at = row->ends_at;
 	set_remaining(budget);
 }
 
 /*
- * Reads a budget from the ledger, into a memory context of its own.  Returns
- * whether it may be cached.
+ * Reads a budget from the ledger, into a memory context of its own.  What this
+ * transaction has spent counts if own is set.  Returns whether the budget may be
+ * cached.
  */
 static bool
-read_budget(const pg_uuid_t *id, TimestampTz now, Budget *budget)
+read_budget(const pg_uuid_t *id, bool own, TimestampTz now, Budget *budget)
 {
 	BudgetRow	row;
 	MemoryContext old;
@@ -235,10 +241,10 @@ read_budget(const pg_uuid_t *id, TimestampTz now, Budget *budget)
 											ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(budget->context);
 
-	cacheable = guc_cache_size > 0 && !RecoveryInProgress() && !budget_spend_is_pending() &&
+	cacheable = guc_cache_size > 0 && !RecoveryInProgress() && !(own && budget_spend_is_pending()) &&
 				key_cache_is_cacheable() && budget_spend_position(&budget->position);
 	budget->generation = key_cache_generation();
-	found = store_find_budget(id, &row, &budget->snapshot);
+	found = store_find_budget(id, own, &row, &budget->snapshot);
 	set_budget(budget, found ? &row : NULL, now);
 	MemoryContextSwitchTo(old);
 
@@ -262,23 +268,24 @@ add_to_cache(const pg_uuid_t *id, const Budget *budget)
 
 /*
  * Returns a budget as it is now, also if there is none with this id; valid
- * until the next call.  Sets now to the current time if the budget had to be
- * read, since that may have had to wait.
+ * until the next call.  What this transaction has spent counts if own is set.
+ * Sets now to the current time if the budget had to be read, since that may have
+ * had to wait.
  */
 static const Budget *
-find_budget(const pg_uuid_t *id, BudgetHint *hint, TimestampTz *now)
+find_budget(const pg_uuid_t *id, bool own, BudgetHint *hint, TimestampTz *now)
 {
 	CachedBudget *cached = find_cached(id, hint);
 	Budget	   *budget;
 
-	if (cached != NULL && guc_cache_size > 0 && !budget_spend_is_pending() &&
+	if (cached != NULL && guc_cache_size > 0 && !(own && budget_spend_is_pending()) &&
 		is_current(&cached->budget, *now) && catch_up(cached))
 		return &cached->budget;
 
 	if (cached != NULL)
 		remove_from_cache(cached);
 	budget = palloc(sizeof(Budget));
-	if (read_budget(id, *now, budget))
+	if (read_budget(id, own, *now, budget))
 		budget = add_to_cache(id, budget);
 	*now = GetCurrentTimestamp();
 
@@ -300,14 +307,47 @@ budget_is_exhausted(CachedKey *key, TimestampTz *now, char **reason, LimitStatus
 	limit->name = NULL;
 	if (key->row.nulls[KEY_BUDGET_ID])
 		return false;
-	budget = find_budget(DatumGetUUIDP(key->row.values[KEY_BUDGET_ID]), &key->budget, now);
-	if (!budget->exists)
+	budget = find_budget(DatumGetUUIDP(key->row.values[KEY_BUDGET_ID]), true, &key->budget, now);
+	if (!budget->exists || budget->limit == NULL)
 		return false;
 
-	*limit = budget->limit;
+	*limit = budget->status;
 	limit->resets_at = budget->ends_at;
 	limit->retry_at = budget->is_exhausted ? budget->ends_at : 0;
 	if (budget->is_exhausted)
 		*reason = psprintf("budget \"%s\" is spent", budget->name);
 	return budget->is_exhausted;
+}
+
+/*
+ * Has a budget to warn, with what is committed as spent and with what this
+ * transaction has spent?  In memory, so that it can be asked at each cost; the
+ * answer may be late, as others spend at the same time.
+ */
+bool
+budget_has_to_warn(const pg_uuid_t *id, Numeric own)
+{
+	BudgetHint	hint = {0};
+	TimestampTz now = GetCurrentTimestamp();
+	const Budget *budget;
+
+	key_cache_begin();
+	budget = find_budget(id, false, &hint, &now);
+
+	return budget->exists && budget->warn_next != NULL &&
+		   DatumGetBool(DirectFunctionCall2(numeric_ge,
+											DirectFunctionCall2(numeric_add,
+																NumericGetDatum(budget->spent),
+																NumericGetDatum(own)),
+											NumericGetDatum(budget->warn_next)));
+}
+
+/* Forgets a budget whose warnings have changed. */
+void
+budget_forget(const pg_uuid_t *id)
+{
+	CachedBudget *cached = cache != NULL ? hash_search(cache, id, HASH_FIND, NULL) : NULL;
+
+	if (cached != NULL)
+		remove_from_cache(cached);
 }

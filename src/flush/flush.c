@@ -20,6 +20,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
+#include "utils/array.h"
 #include "utils/memutils.h"
 
 #include "base/compat.h"
@@ -31,6 +32,7 @@
 #include "settings/guc.h"
 #include "settings/hmac_secrets.h"
 #include "store/advisory_locks.h"
+#include "store/budgets.h"
 #include "store/families.h"
 #include "store/last_used.h"
 #include "store/rehash.h"
@@ -250,6 +252,19 @@ flush_uses(const KeyUse *uses, int nuses)
 	return written;
 }
 
+/* Has budgets warn whose spending has been rolled up. */
+static void
+warn_budgets(ArrayType *ids)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+
+	deconstruct_array(ids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &elements, &nulls, &n);
+	for (int i = 0; i < n; i++)
+		(void) store_warn_budget(DatumGetUUIDP(elements[i]), GetCurrentTimestamp());
+}
+
 /* Rolls up a batch of usage entries. */
 void
 flush_usage(RollUp *batch)
@@ -259,6 +274,7 @@ flush_usage(RollUp *batch)
 
 	batch->alone = last_used_is_shared();
 	store_roll_up(batch);
+	warn_budgets(batch->warning_budgets);
 	Assert(batch->taken <= batch->seen && batch->seen <= batch->limit);
 	count_rows(batch->taken);
 }

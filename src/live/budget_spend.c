@@ -217,6 +217,29 @@ budget_spend_record(const pg_uuid_t *budget_id, TimestampTz period, Numeric cost
 															 NumericGetDatum(cost))));
 }
 
+/*
+ * Returns what this transaction has spent of a budget in a period, if it may
+ * have to warn of that.  NULL if what was spent is not known exactly, or after
+ * budget_spend_set_warned().  Points to a record of this transaction.
+ */
+Numeric
+budget_spend_pending(const pg_uuid_t *budget_id, TimestampTz period)
+{
+	SpendRecord *record = find_pending(budget_id, period);
+
+	return record != NULL && record->exact && !record->warned ? (Numeric) record->cost.bytes : NULL;
+}
+
+/* This transaction need not ask again whether a budget has to warn. */
+void
+budget_spend_set_warned(const pg_uuid_t *budget_id, TimestampTz period)
+{
+	SpendRecord *record = find_pending(budget_id, period);
+
+	if (record != NULL)
+		record->warned = true;
+}
+
 /* Has this transaction spent something that is not committed yet? */
 bool
 budget_spend_is_pending(void)

@@ -24,6 +24,7 @@ typedef struct SpendRecord
 	Oid			database;
 	TransactionId xid;			/* the topmost */
 	bool		exact;			/* else cost is not set */
+	bool		warned;			/* the budget warns no more in this transaction */
 	union
 	{
 		int32		header;		/* aligns the bytes */
@@ -38,6 +39,8 @@ extern void budget_spend_init(void);
 
 extern void budget_spend_record(const pg_uuid_t *budget_id, TimestampTz period, Numeric cost);
 extern bool budget_spend_is_pending(void);
+extern Numeric budget_spend_pending(const pg_uuid_t *budget_id, TimestampTz period);
+extern void budget_spend_set_warned(const pg_uuid_t *budget_id, TimestampTz period);
 
 /* for hooks/transaction.c */
 extern void budget_spend_pre_prepare(void);

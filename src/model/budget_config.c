@@ -14,6 +14,9 @@
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "pgtime.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
@@ -27,10 +30,17 @@
 
 PG_FUNCTION_INFO_V1(apikeys_check_budget);
 
+#define WARN_AT_MAX			8
+#define WARN_AT_MAX_BYTES	1024
+
 static const JsonDocumentMember members[] = {
 	[BUDGET_NAME] = {"name", TEXTOID},
 	[BUDGET_MAX_COST] = {"max_cost", NUMERICOID},
 	[BUDGET_RESET_EVERY] = {"reset_every", INTERVALOID},
+	[BUDGET_WARN_AT] = {"warn_at", NUMERICARRAYOID},
+	[BUDGET_STARTS_AT] = {"starts_at", TIMESTAMPTZOID},
+	[BUDGET_TIME_ZONE] = {"time_zone", TEXTOID},
+	[BUDGET_METADATA] = {"metadata", JSONBOID},
 };
 
 StaticAssertDecl(lengthof(members) == BUDGET_NMEMBERS,
@@ -42,30 +52,136 @@ static const JsonDocument changes_document = {
 	.nmembers = BUDGET_NMEMBERS,
 };
 
-/* Rounds max_cost.  Raises 22023 unless the configuration is valid. */
+/* Puts a member into its stored form, in which null stands for no value. */
 static void
-check(BudgetConfig *config)
+normalize(BudgetConfig *config, BudgetMember member, TimestampTz now)
 {
-	key_config_check_text("name", config->values[BUDGET_NAME],
-						  config->nulls[BUDGET_NAME], NAME_MAX_CHARS);
+	Datum	   *value = &config->values[member];
+	bool		isnull = config->nulls[member];
 
-	raw_key_filter_check_text("name", DatumGetTextPP(config->values[BUDGET_NAME]));
+	switch (member)
+	{
+		case BUDGET_MAX_COST:
+			if (!isnull)
+				*value = NumericGetDatum(round_amount(DatumGetNumeric(*value)));
+			return;
+		case BUDGET_STARTS_AT:
+			if (isnull)
+				*value = TimestampTzGetDatum(now);
+			break;
+		case BUDGET_TIME_ZONE:
+			if (isnull)
+				*value = CStringGetTextDatum("UTC");
+			else
+			{
+				check_size("time_zone", *value, TZ_STRLEN_MAX);
+				*value = CStringGetTextDatum(period_check_time_zone(TextDatumGetCString(*value)));
+			}
+			break;
+		case BUDGET_METADATA:
+			if (isnull)
+				*value = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
+			break;
+		default:
+			return;
+	}
+	config->nulls[member] = false;
+}
 
-	if (config->nulls[BUDGET_MAX_COST])
+/* Raises 22023 unless a fraction is above 0 and at most 1. */
+static void
+check_fraction(Datum fraction)
+{
+	check_nonnegative_amount("each element of warn_at", DatumGetNumeric(fraction));
+	if (!DatumGetBool(DirectFunctionCall2(numeric_gt, fraction,
+										  NumericGetDatum(int64_to_numeric(0)))) ||
+		DatumGetBool(DirectFunctionCall2(numeric_gt, fraction,
+										 NumericGetDatum(int64_to_numeric(1)))))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("max_cost must not be null")));
-	config->values[BUDGET_MAX_COST] =
-		NumericGetDatum(round_amount(DatumGetNumeric(config->values[BUDGET_MAX_COST])));
-	check_nonnegative_amount("max_cost", DatumGetNumeric(config->values[BUDGET_MAX_COST]));
+				 errmsg("each element of warn_at must be above 0 and at most 1"),
+				 errhint("0.8 warns when 80 percent are spent.")));
+}
 
-	if (!config->nulls[BUDGET_RESET_EVERY])
-		period_check_length(DatumGetIntervalP(config->values[BUDGET_RESET_EVERY]));
+/* Raises 22023 unless the fractions are valid, few, and each there once. */
+static void
+check_warn_at(Datum value)
+{
+	ArrayType  *array;
+	Datum	   *fractions;
+	bool	   *nulls;
+	int			n;
+
+	check_size("warn_at", value, WARN_AT_MAX_BYTES);
+	array = DatumGetArrayTypeP(value);
+	n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	if (ARR_NDIM(array) != 1 || n > WARN_AT_MAX || array_contains_nulls(array))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("warn_at must have 1 to %d elements", WARN_AT_MAX),
+				 errdetail("It must have one dimension and no nulls."),
+				 errhint("Null stands for no warnings.")));
+
+	deconstruct_array(array, NUMERICOID, -1, false, TYPALIGN_INT, &fractions, &nulls, &n);
+	for (int i = 0; i < n; i++)
+	{
+		check_fraction(fractions[i]);
+		for (int j = 0; j < i; j++)
+			if (DatumGetBool(DirectFunctionCall2(numeric_eq, fractions[i], fractions[j])))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("warn_at must not have an element twice")));
+	}
+}
+
+/* Checks a value in its stored form.  Raises 22023. */
+static void
+check_value(BudgetMember member, Datum value, bool isnull)
+{
+	if (member == BUDGET_NAME)
+	{
+		key_config_check_text("name", value, isnull, NAME_MAX_CHARS);
+		raw_key_filter_check_text("name", DatumGetTextPP(value));
+	}
+	if (isnull)
+		return;
+
+	switch (member)
+	{
+		case BUDGET_MAX_COST:
+			check_nonnegative_amount("max_cost", DatumGetNumeric(value));
+			break;
+		case BUDGET_RESET_EVERY:
+			period_check_length(DatumGetIntervalP(value));
+			break;
+		case BUDGET_WARN_AT:
+			check_warn_at(value);
+			break;
+		case BUDGET_STARTS_AT:
+			period_check_origin(DatumGetTimestampTz(value));
+			break;
+		case BUDGET_TIME_ZONE:
+			period_check_time_zone(TextDatumGetCString(value));
+			break;
+		case BUDGET_METADATA:
+			key_config_check_metadata(value);
+			break;
+		default:
+			break;
+	}
+}
+
+/* Normalizes and checks one member of a new configuration. */
+static void
+check_member(BudgetConfig *config, BudgetMember member, TimestampTz now)
+{
+	normalize(config, member, now);
+	check_value(member, config->values[member], config->nulls[member]);
 }
 
 /* Fills a configuration from a function's first arguments.  Raises 22023. */
 void
-budget_config_from_arguments(BudgetConfig *config, FunctionCallInfo fcinfo)
+budget_config_from_arguments(BudgetConfig *config, FunctionCallInfo fcinfo, TimestampTz now)
 {
 	Assert(PG_NARGS() >= BUDGET_NMEMBERS);
 
@@ -73,46 +189,93 @@ budget_config_from_arguments(BudgetConfig *config, FunctionCallInfo fcinfo)
 	{
 		config->values[i] = PG_GETARG_DATUM(i);
 		config->nulls[i] = PG_ARGISNULL(i);
+		check_member(config, i, now);
 	}
-	check(config);
 }
+
+/* Converts a JSON array of numbers into a numeric[]. */
+static Datum
+array_to_numerics(const JsonDocument *document, const JsonDocumentMember *member,
+				  const JsonbValue *json)
+{
+	const char *expected = "null or an array of numbers";
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	element;
+	Datum		numerics[WARN_AT_MAX + 1];
+	int			n = 0;
+
+	if (json->type != jbvBinary || !JsonContainerIsArray(json->val.binary.data))
+		json_document_raise_bad_value(document, member, expected);
+
+	/* One too many is found by the check. */
+	it = JsonbIteratorInit(json->val.binary.data);
+	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE && n <= WARN_AT_MAX)
+	{
+		if (token != WJB_ELEM)
+			continue;
+		if (element.type != jbvNumeric)
+			json_document_raise_bad_value(document, member, expected);
+		numerics[n++] = NumericGetDatum(element.val.numeric);
+	}
+
+	return PointerGetDatum(construct_array(numerics, n, NUMERICOID, -1, false, TYPALIGN_INT));
+}
+
+/* Converts the JSON value of a member, which is not null. */
+static Datum
+json_to_datum(const JsonDocument *document, const JsonDocumentMember *member, JsonbValue *json)
+{
+	switch (member->type)
+	{
+		case JSONBOID:
+			return JsonbPGetDatum(JsonbValueToJsonb(json));
+		case NUMERICARRAYOID:
+			return array_to_numerics(document, member, json);
+		case NUMERICOID:
+			if (json->type != jbvNumeric)
+				json_document_raise_bad_value(document, member, "null or a number");
+			return NumericGetDatum(json->val.numeric);
+		default:
+			if (json->type != jbvString)
+				json_document_raise_bad_value(document, member,
+											  member == &members[BUDGET_NAME] ? "a string"
+																			  : "null or a string");
+			return json_document_parse_string(document, member, member->type, json);
+	}
+}
+
+/* What a change is applied to. */
+typedef struct ChangeTarget
+{
+	BudgetConfig *config;
+	TimestampTz now;
+} ChangeTarget;
 
 /* Visitor: applies the change of one member. */
 static void
 change_member(const JsonDocument *document, const JsonDocumentMember *member,
 			  JsonbValue *json, void *arg)
 {
-	static const char *const expected[] = {
-		[BUDGET_NAME] = "a string",
-		[BUDGET_MAX_COST] = "a number",
-		[BUDGET_RESET_EVERY] = "null or a string",
-	};
-	BudgetConfig *config = arg;
+	ChangeTarget *target = arg;
 	BudgetMember m = member - members;
 
-	StaticAssertStmt(lengthof(expected) == BUDGET_NMEMBERS,
-					 "each BudgetMember has an expected type");
-	config->nulls[m] = (m == BUDGET_RESET_EVERY && json->type == jbvNull);
-	if (config->nulls[m])
-		return;
-
-	if (json->type != (m == BUDGET_MAX_COST ? jbvNumeric : jbvString))
-		json_document_raise_bad_value(document, member, expected[m]);
-
-	config->values[m] = m == BUDGET_MAX_COST
-							? NumericGetDatum(json->val.numeric)
-							: json_document_parse_string(document, member, member->type, json);
+	target->config->nulls[m] = (json->type == jbvNull);
+	if (json->type != jbvNull)
+		target->config->values[m] = json_to_datum(document, member, json);
+	check_member(target->config, m, target->now);
 }
 
 /*
- * Applies a document of changes: absent members stay as they are, and null
- * clears reset_every.  Raises 22023.
+ * Applies a document of changes: absent members stay as they are, null members
+ * get their defaults.  Raises 22023.
  */
 void
-budget_config_change(BudgetConfig *config, Jsonb *changes)
+budget_config_change(BudgetConfig *config, Jsonb *changes, TimestampTz now)
 {
-	json_document_visit(&changes_document, changes, change_member, config);
-	check(config);
+	ChangeTarget target = {config, now};
+
+	json_document_visit(&changes_document, changes, change_member, &target);
 }
 
 /* Are two configurations the same? */
@@ -130,16 +293,9 @@ budget_config_equal(const BudgetConfig *a, const BudgetConfig *b)
 Datum
 apikeys_check_budget(PG_FUNCTION_ARGS)
 {
-	BudgetConfig config;
-
-	budget_config_from_arguments(&config, fcinfo);
-	check_nonnegative_amount("max_cost", PG_GETARG_NUMERIC(BUDGET_MAX_COST));
-
-	if (!PG_ARGISNULL(BUDGET_NMEMBERS) &&
-		TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(BUDGET_NMEMBERS)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("created_at must be finite")));
+	Assert(PG_NARGS() == BUDGET_NMEMBERS);
+	for (int i = 0; i < BUDGET_NMEMBERS; i++)
+		check_value(i, PG_GETARG_DATUM(i), PG_ARGISNULL(i));
 
 	PG_RETURN_BOOL(true);
 }

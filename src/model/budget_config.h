@@ -10,6 +10,7 @@
 #ifndef APIKEYS_MODEL_BUDGET_CONFIG_H
 #define APIKEYS_MODEL_BUDGET_CONFIG_H
 
+#include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "utils/jsonb.h"
 
@@ -19,6 +20,10 @@ typedef enum BudgetMember
 	BUDGET_NAME,
 	BUDGET_MAX_COST,
 	BUDGET_RESET_EVERY,
+	BUDGET_WARN_AT,
+	BUDGET_STARTS_AT,
+	BUDGET_TIME_ZONE,
+	BUDGET_METADATA,
 	BUDGET_NMEMBERS
 } BudgetMember;
 
@@ -28,8 +33,9 @@ typedef struct BudgetConfig
 	bool		nulls[BUDGET_NMEMBERS];
 } BudgetConfig;
 
-extern void budget_config_from_arguments(BudgetConfig *config, FunctionCallInfo fcinfo);
-extern void budget_config_change(BudgetConfig *config, Jsonb *changes);
+extern void budget_config_from_arguments(BudgetConfig *config, FunctionCallInfo fcinfo,
+										 TimestampTz now);
+extern void budget_config_change(BudgetConfig *config, Jsonb *changes, TimestampTz now);
 extern bool budget_config_equal(const BudgetConfig *a, const BudgetConfig *b);
 
 #endif							/* APIKEYS_MODEL_BUDGET_CONFIG_H */

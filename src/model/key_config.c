@@ -233,7 +233,7 @@ check_member_size(ConfigMember member, Datum value)
 
 /* Raises 22023 unless metadata is an object, and not nested too deeply. */
 static void
-check_metadata(Jsonb *metadata)
+check_metadata_depth(Jsonb *metadata)
 {
 	JsonbIterator *it = JsonbIteratorInit(&metadata->root);
 	JsonbIteratorToken token;
@@ -257,6 +257,18 @@ check_metadata(Jsonb *metadata)
 					 errmsg("metadata is nested too deeply"),
 					 errdetail("It may have %d levels.", METADATA_MAX_DEPTH)));
 	}
+}
+
+/*
+ * Raises 22023 unless metadata, of a key or budget, is an object, neither large
+ * nor nested too deeply, and without raw keys.
+ */
+void
+key_config_check_metadata(Datum metadata)
+{
+	json_document_check_size("metadata", metadata, JSON_DOCUMENT_MAX_BYTES);
+	raw_key_filter_check_jsonb("metadata", DatumGetJsonbP(metadata));
+	check_metadata_depth(DatumGetJsonbP(metadata));
 }
 
 /* Checks a value in its stored form.  Raises 22023. */
@@ -295,7 +307,7 @@ check_value(ConfigMember member, Datum value, bool isnull)
 				break;
 			}
 		case CONFIG_METADATA:
-			check_metadata(DatumGetJsonbP(value));
+			check_metadata_depth(DatumGetJsonbP(value));
 			break;
 		case CONFIG_ALLOWED_IPS:
 			allowed_ips_check(DatumGetArrayTypeP(value));

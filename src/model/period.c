@@ -5,8 +5,9 @@
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * A period starts at each multiple of an interval from an origin, in UTC: days
- * always have 24 hours, months are calendar months.  Each start is computed
+ * A period starts at each multiple of an interval from an origin, backwards as
+ * well.  Months and days are those of the calendar in a time zone, so a day may
+ * have 23 or 25 hours; hours and less are elapsed time.  Each start is computed
  * from the origin and not from the one before, so that monthly periods from
  * January 31 start on February 28 and again on March 31.
  *
@@ -17,19 +18,37 @@
 #include <math.h>
 
 #include "access/htup_details.h"
-#include "common/int.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "pgtime.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "model/period.h"
+#include "model/raw_key_filter.h"
 
 #define MAX_YEARS	1000
 #define MAX_DAYS	(MAX_YEARS * 366)
 
+/* Between these, periods of any length are in the range of timestamps. */
+#define MIN_TIME	((TimestampTz) (date2j(1, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
+#define MAX_TIME	((TimestampTz) (date2j(10000, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
+
+/* By more than this no two times in a zone can differ from the elapsed time. */
+#define MAX_ZONE_CHANGE	(2 * USECS_PER_DAY)
+
 PG_FUNCTION_INFO_V1(apikeys_period_at);
+
+/* The starts of periods. */
+typedef struct Series
+{
+	TimestampTz origin;
+	const Interval *every;
+	pg_tz	   *zone;
+	Timestamp	local_origin;	/* in that zone */
+} Series;
 
 /* The length of an interval in microseconds, at so many days per month. */
 static int64
@@ -77,86 +96,202 @@ period_check_span(const char *what, const Interval *span, int max_years)
 			 errdetail("It may be at most %d years.", max_years)));
 }
 
-/* Returns origin + n * every, in UTC. */
-static TimestampTz
-nth_start(TimestampTz origin, const Interval *every, int64 n)
+/* Raises 22023 unless periods can be counted from a time. */
+void
+period_check_origin(TimestampTz origin)
 {
-	Interval	span;
+	if (origin >= MIN_TIME && origin < MAX_TIME)
+		return;
 
-	span.month = every->month * n;
-	span.day = every->day * n;
-	span.time = every->time * n;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("starts_at is out of range"),
+			 errdetail("It must be in the years 1 to 9999.")));
+}
 
-	/* Without a time zone: the same microseconds, read as UTC. */
-	return DatumGetTimestamp(DirectFunctionCall2(timestamp_pl_interval,
-												 TimestampGetDatum(origin),
-												 IntervalPGetDatum(&span)));
+/* Is this the name of a file of the server's time zone data? */
+static bool
+is_listed(const char *name)
+{
+	pg_tzenum  *zones = pg_tzenumerate_start();
+	bool		found = false;
+	pg_tz	   *zone;
+
+	while (!found && (zone = pg_tzenumerate_next(zones)) != NULL)
+		found = strcmp(pg_get_timezone_name(zone), name) == 0;
+	pg_tzenumerate_end(zones);
+
+	return found;
 }
 
 /*
- * Returns the period that contains a time; times before the origin belong to
- * the first one.  If every is NULL, a single period lasts forever.
+ * Returns the name of a time zone as the server spells it.  Raises 22023 for
+ * one that it does not know, and for a POSIX rule such as "CET-1CEST", whose
+ * daylight saving need not be that of any place.  All of these have digits.
  */
-Period
-period_at(TimestampTz origin, const Interval *every, TimestampTz at)
+const char *
+period_check_time_zone(const char *name)
 {
-	int64		low = 0;
-	int64		high = 0;
-	Period		period;
+	pg_tz	   *zone = strlen(name) <= TZ_STRLEN_MAX ? pg_tzset(name) : NULL;
 
-	Assert(!TIMESTAMP_NOT_FINITE(origin) && !TIMESTAMP_NOT_FINITE(at));
-	Assert(every == NULL || interval_length(every, 28) >= USECS_PER_SEC);
+	if (zone != NULL &&
+		(strpbrk(name, "0123456789") == NULL || is_listed(pg_get_timezone_name(zone))))
+		return pg_get_timezone_name(zone);
 
-	if (every == NULL)
-		return (Period){origin, DT_NOEND};
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown time_zone \"%s\"",
+					raw_key_filter_quote(name, strlen(name), QUOTE_MAX_BYTES)),
+			 errhint("The view pg_timezone_names has the names.")));
+}
+
+pg_noreturn static void
+raise_out_of_range(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+			 errmsg("timestamp out of range")));
+}
+
+/* Converts a time to that of the calendar in a zone. */
+static Timestamp
+to_local(TimestampTz at, pg_tz *zone)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+	int			offset;
+	Timestamp	local;
+
+	if (timestamp2tm(at, &offset, &tm, &fsec, NULL, zone) != 0 ||
+		tm2timestamp(&tm, fsec, NULL, &local) != 0)
+		raise_out_of_range();
+	return local;
+}
+
+/*
+ * Converts it back.  What the zone has skipped is as much later, and of what it
+ * has had twice this is the second.
+ */
+static TimestampTz
+from_local(Timestamp local, pg_tz *zone)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+	int			offset;
+	TimestampTz at;
+
+	if (timestamp2tm(local, NULL, &tm, &fsec, NULL, NULL) != 0)
+		raise_out_of_range();
+	offset = DetermineTimeZoneOffset(&tm, zone);
+	if (tm2timestamp(&tm, fsec, &offset, &at) != 0)
+		raise_out_of_range();
+	return at;
+}
+
+/* Returns origin + n * every. */
+static TimestampTz
+nth_start(const Series *series, int64 n)
+{
+	const Interval *every = series->every;
+	TimestampTz start = series->origin;
+	Interval	span = {.month = every->month * n, .day = every->day * n};
+
+	if (span.month != 0 || span.day != 0)
+		start = from_local(DatumGetTimestamp(DirectFunctionCall2(timestamp_pl_interval,
+																 TimestampGetDatum(series->local_origin),
+																 IntervalPGetDatum(&span))),
+						   series->zone);
+	return start + every->time * n;
+}
+
+/* Divides, rounding down. */
+static int64
+floor_div(int64 dividend, int64 divisor)
+{
+	return dividend / divisor - (dividend % divisor < 0);
+}
+
+/* Returns the number of the last period that starts at or before a time. */
+static int64
+find_number(const Series *series, TimestampTz at)
+{
+	const Interval *every = series->every;
+	int64		slack = every->month != 0 || every->day != 0 ? MAX_ZONE_CHANGE : 0;
+	int64		from = at - series->origin - slack;
+	int64		to = at - series->origin + slack;
 
 	/* A calendar month has 28 to 31 days. */
-	if (at > origin)
-	{
-		low = (at - origin) / interval_length(every, 31);
-		high = (at - origin) / interval_length(every, 28);
-	}
+	int64		low = floor_div(from, interval_length(every, from < 0 ? 28 : 31));
+	int64		high = floor_div(to, interval_length(every, to < 0 ? 31 : 28));
+
 	while (low < high)
 	{
 		int64		middle = high - (high - low) / 2;
 
-		if (nth_start(origin, every, middle) <= at)
+		if (nth_start(series, middle) <= at)
 			low = middle;
 		else
 			high = middle - 1;
 	}
 
-	period = (Period){nth_start(origin, every, low), nth_start(origin, every, low + 1)};
-	Assert(at < period.ends_at && (period.started_at <= at || at < origin));
+	return low;
+}
+
+/*
+ * Returns the period that contains a time.  If every is NULL, a single period
+ * lasts forever, also before the origin.  A time zone that the server no longer
+ * knows counts as UTC: its data may change, and verify must not fail for that.
+ */
+Period
+period_at(TimestampTz origin, const Interval *every, const char *time_zone, TimestampTz at)
+{
+	Series		series = {.origin = origin, .every = every};
+	int64		n;
+	Period		period;
+
+	Assert(origin >= MIN_TIME && origin < MAX_TIME);
+	Assert(every == NULL || interval_length(every, 28) >= USECS_PER_SEC);
+
+	if (every == NULL)
+		return (Period){origin, DT_NOEND};
+
+	series.zone = pg_tzset(time_zone);
+	if (series.zone == NULL)
+		series.zone = pg_tzset("UTC");
+	series.local_origin = to_local(origin, series.zone);
+
+	n = find_number(&series, at);
+	period = (Period){nth_start(&series, n), nth_start(&series, n + 1)};
+	Assert(period.started_at <= at && at < period.ends_at);
 	return period;
 }
 
 /*
- * apikeys.period_at(origin timestamptz, every interval, at timestamptz): one
- * row (started_at, ends_at); ends_at is infinity if every is null.
+ * apikeys.period_at(origin timestamptz, every interval, at timestamptz,
+ * time_zone text): one row (started_at, ends_at); ends_at is infinity if every
+ * is null.
  */
 Datum
 apikeys_period_at(PG_FUNCTION_ARGS)
 {
 	TupleDesc	tupdesc;
 	Period		period;
-	int64		distance;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
 		PG_RETURN_NULL();
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(0)) ||
-		TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(2)) ||
-		pg_sub_s64_overflow(PG_GETARG_TIMESTAMPTZ(2), PG_GETARG_TIMESTAMPTZ(0), &distance))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp out of range")));
+	for (int i = 0; i <= 2; i += 2)
+	{
+		if (PG_GETARG_TIMESTAMPTZ(i) < MIN_TIME || PG_GETARG_TIMESTAMPTZ(i) >= MAX_TIME)
+			raise_out_of_range();
+	}
 	if (!PG_ARGISNULL(1))
 		period_check_length(PG_GETARG_INTERVAL_P(1));
 
 	period = period_at(PG_GETARG_TIMESTAMPTZ(0),
 					   PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1),
+					   text_to_cstring(PG_GETARG_TEXT_PP(3)),
 					   PG_GETARG_TIMESTAMPTZ(2));
 
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),

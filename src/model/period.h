@@ -20,6 +20,9 @@ typedef struct Period
 
 extern void period_check_length(const Interval *every);
 extern void period_check_span(const char *what, const Interval *span, int max_years);
-extern Period period_at(TimestampTz origin, const Interval *every, TimestampTz at);
+extern void period_check_origin(TimestampTz origin);
+extern const char *period_check_time_zone(const char *name);
+extern Period period_at(TimestampTz origin, const Interval *every, const char *time_zone,
+						TimestampTz at);
 
 #endif							/* APIKEYS_MODEL_PERIOD_H */

@@ -39,12 +39,13 @@ typedef enum Locked
 {
 	LOCKED_FLUSH,				/* of this database */
 	LOCKED_USE,					/* the last use of a key */
-	LOCKED_GRANTS
+	LOCKED_GRANTS,
+	LOCKED_WARNINGS				/* of a budget */
 } Locked;
 
 /*
- * Takes a lock until the transaction ends; hash is that of the key.  No SQL
- * function takes advisory locks of this class, so users cannot hold them.
+ * Takes a lock until the transaction ends; hash is that of the key or the budget.
+ * No SQL function takes advisory locks of this class, so users cannot hold them.
  */
 static bool
 lock(Locked locked, uint32 hash, bool wait)
@@ -109,6 +110,16 @@ void
 store_lock_grants(void)
 {
 	lock(LOCKED_GRANTS, 0, true);
+}
+
+/*
+ * Takes the lock under which a budget warns; false if another transaction holds
+ * it.
+ */
+bool
+store_try_lock_warnings(const pg_uuid_t *budget_id)
+{
+	return lock(LOCKED_WARNINGS, hash_bytes(budget_id->data, UUID_LEN), false);
 }
 
 /* apikeys.try_lock_use(id uuid): boolean, for statements of the store. */

@@ -12,22 +12,41 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "store/advisory_locks.h"
 #include "store/budgets.h"
 #include "store/lock_wait.h"
 #include "store/spi.h"
 
+/*
+ * Of what a budget, b with its row i of budget_info, is to warn in its period:
+ * fractions of its limit.
+ */
+#define WARNINGS_LEFT \
+	"pg_catalog.unnest(b.warn_at) f WHERE NOT EXISTS (" \
+	"SELECT FROM apikeys_data.budget_warning w" \
+	" WHERE w.budget_id OPERATOR(pg_catalog.=) b.id" \
+	" AND (b.reset_every IS NULL" \
+	" OR w.started_at OPERATOR(pg_catalog.>=) i.period_started_at)" \
+	" AND (i.period_ends_at IS NULL" \
+	" OR w.started_at OPERATOR(pg_catalog.<) i.period_ends_at)" \
+	" AND w.fraction OPERATOR(pg_catalog.=) f)"
+
 static Statement find_budget = {
-	.sql = "SELECT i.name, i.max_cost, i.spent, i.remaining, b.created_at,"
-	" i.period_started_at, i.period_ends_at, b.xmin"
+	.sql = "SELECT i.name, i.max_cost OPERATOR(pg_catalog.+) i.added, i.spent, i.remaining,"
+	" i.period_started_at, i.period_ends_at, b.xmin,"
+	" CASE WHEN b.warn_at IS NOT NULL THEN (i.max_cost OPERATOR(pg_catalog.+) i.added)"
+	" OPERATOR(pg_catalog.*) (SELECT pg_catalog.min(f) FROM " WARNINGS_LEFT ") END"
 	" FROM apikeys_data.budget b"
 	" JOIN apikeys_data.budget_info i ON i.id OPERATOR(pg_catalog.=) b.id"
 	" WHERE b.id OPERATOR(pg_catalog.=) $1",
 	STATEMENT_ARGS(UUIDOID)
 };
 
-#define BUDGET_CONFIG_COLUMNS "b.name, b.max_cost, b.reset_every"
+#define BUDGET_CONFIG_COLUMNS \
+	"b.name, b.max_cost, b.reset_every, b.warn_at, b.starts_at, b.time_zone, b.metadata"
 
 static Statement read_budget = {
 	.sql = SELECT_BY_ID(BUDGET_CONFIG_COLUMNS, "budget", "b"),
@@ -59,34 +78,81 @@ static Statement live_budget_keys = {
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
 };
 
-static Statement insert_budget = {
-	.sql = "WITH new AS ("
-	"INSERT INTO apikeys_data.budget (name, max_cost, reset_every, id, created_at, updated_at)"
-	" VALUES ($1, $2, $3, $4, $5, $5)"
-	" RETURNING id)"
-	" " ADD_EVENT
-	" SELECT $5, $6, 'budget_create', NULL, pg_catalog.jsonb_build_object("
-	"'budget_id', new.id, 'name', $1, 'max_cost', $2, 'reset_every', $3) FROM new",
-	STATEMENT_ARGS(TEXTOID, NUMERICOID, INTERVALOID, UUIDOID, TIMESTAMPTZOID, NAMEOID)
-};
-
-/* What apikey_budget_update may change, as a document. */
+/* The configuration of a budget, as a document. */
 #define BUDGET_DOCUMENT \
 	"pg_catalog.jsonb_build_object('name', name, 'max_cost', max_cost," \
-	" 'reset_every', reset_every) AS document"
+	" 'reset_every', reset_every, 'warn_at', warn_at, 'starts_at', starts_at, 'time_zone', time_zone," \
+	" 'metadata', metadata) AS document"
+
+/* id, now, role, and the configuration */
+#define BUDGET_ARGS \
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID, TEXTOID, NUMERICOID, INTERVALOID, \
+				   NUMERICARRAYOID, TIMESTAMPTZOID, TEXTOID, JSONBOID)
+
+static Statement insert_budget = {
+	.sql = "WITH new AS ("
+	"INSERT INTO apikeys_data.budget (id, created_at, updated_at,"
+	" name, max_cost, reset_every, warn_at, starts_at, time_zone, metadata)"
+	" VALUES ($1, $2, $2, $4, $5, $6, $7, $8, $9, $10)"
+	" RETURNING " BUDGET_DOCUMENT ")"
+	" " ADD_EVENT
+	" SELECT $2, $3, 'budget_create', NULL,"
+	" pg_catalog.jsonb_build_object('budget_id', $1)"
+	" OPERATOR(pg_catalog.||) new.document FROM new",
+	BUDGET_ARGS
+};
 
 static Statement update_budget = {
 	.sql = "WITH was AS (SELECT " BUDGET_DOCUMENT " FROM apikeys_data.budget"
-	" WHERE id OPERATOR(pg_catalog.=) $4),"
-	" became AS (UPDATE apikeys_data.budget SET name = $1, max_cost = $2,"
-	" reset_every = $3, updated_at = $5"
-	" WHERE id OPERATOR(pg_catalog.=) $4"
+	" WHERE id OPERATOR(pg_catalog.=) $1),"
+	" became AS (UPDATE apikeys_data.budget SET updated_at = $2, name = $4,"
+	" max_cost = $5, reset_every = $6, warn_at = $7, starts_at = $8, time_zone = $9, metadata = $10"
+	" WHERE id OPERATOR(pg_catalog.=) $1"
 	" RETURNING " BUDGET_DOCUMENT ")"
 	" " ADD_EVENT
-	" SELECT $5, $6, 'budget_update', NULL,"
-	" pg_catalog.jsonb_build_object('budget_id', $4)"
+	" SELECT $2, $3, 'budget_update', NULL,"
+	" pg_catalog.jsonb_build_object('budget_id', $1)"
 	" OPERATOR(pg_catalog.||) " CHANGED_MEMBERS " FROM was, became",
-	STATEMENT_ARGS(TEXTOID, NUMERICOID, INTERVALOID, UUIDOID, TIMESTAMPTZOID, NAMEOID)
+	BUDGET_ARGS
+};
+
+/* The update of the budget is for its trigger, which invalidates the caches. */
+static Statement add_credit = {
+	.sql = "WITH budget AS (UPDATE apikeys_data.budget SET updated_at = $2"
+	" WHERE id OPERATOR(pg_catalog.=) $1 RETURNING name),"
+	" credit AS (INSERT INTO apikeys_data.budget_credit AS c (budget_id, started_at, added)"
+	" VALUES ($1, $4, $5) ON CONFLICT (budget_id, started_at) DO UPDATE"
+	" SET added = c.added OPERATOR(pg_catalog.+) excluded.added RETURNING c.added)"
+	" " ADD_EVENT
+	" SELECT $2, $3, 'budget_add', NULL, pg_catalog.jsonb_build_object("
+	"'budget_id', $1, 'name', budget.name, 'amount', $5, 'added', credit.added, 'note', $6)"
+	" FROM budget, credit",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID, TIMESTAMPTZOID, NUMERICOID, TEXTOID)
+};
+
+/* The period, and the fractions that are spent in it without a warning. */
+static Statement due_warnings = {
+	.sql = "SELECT i.period_started_at, ARRAY(SELECT f FROM " WARNINGS_LEFT
+	" AND i.spent OPERATOR(pg_catalog.>=)"
+	" ((i.max_cost OPERATOR(pg_catalog.+) i.added) OPERATOR(pg_catalog.*) f) ORDER BY f)"
+	" FROM apikeys_data.budget b"
+	" JOIN apikeys_data.budget_info i ON i.id OPERATOR(pg_catalog.=) b.id"
+	" WHERE b.id OPERATOR(pg_catalog.=) $1 AND b.warn_at IS NOT NULL",
+	STATEMENT_ARGS(UUIDOID)
+};
+
+static Statement add_warnings = {
+	.sql = "WITH warned AS (INSERT INTO apikeys_data.budget_warning AS w"
+	" (budget_id, started_at, fraction)"
+	" SELECT $1, $4, f FROM pg_catalog.unnest($5) f RETURNING w.fraction)"
+	" " ADD_EVENT
+	" SELECT $2, $3, 'budget_warning', NULL, pg_catalog.jsonb_build_object("
+	"'budget_id', $1, 'name', i.name, 'fraction', warned.fraction, 'spent', i.spent,"
+	" 'max_cost', i.max_cost, 'added', i.added, 'period', pg_catalog.to_char("
+	"pg_catalog.timezone('UTC', $4), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"+00:00\"'))"
+	" FROM warned, apikeys_data.budget_info i WHERE i.id OPERATOR(pg_catalog.=) $1"
+	" ORDER BY warned.fraction",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID, TIMESTAMPTZOID, NUMERICARRAYOID)
 };
 
 /*
@@ -100,6 +166,8 @@ static Statement delete_budget = {
 	" WHERE budget_id OPERATOR(pg_catalog.=) $1"
 	" AND (revoked_at IS NOT NULL OR expires_at OPERATOR(pg_catalog.<) $2)"
 	" RETURNING id),"
+	" credit AS (DELETE FROM apikeys_data.budget_credit"
+	" WHERE budget_id OPERATOR(pg_catalog.=) $1),"
 	" deleted AS (DELETE FROM apikeys_data.budget"
 	" WHERE id OPERATOR(pg_catalog.=) $1"
 	" RETURNING id, name)"
@@ -111,12 +179,13 @@ static Statement delete_budget = {
 };
 
 /*
- * Finds a budget, and what has been committed as spent of it; returns false if
- * it does not exist.  Takes no row lock.  saved, unless NULL, is set to the
- * snapshot with which the budget was read.
+ * Finds a budget, and what has been spent of it; returns false if it does not
+ * exist.  Takes no row lock.  What this transaction has written itself counts if
+ * own is set.  saved, unless NULL, is set to the snapshot with which the budget
+ * was read.
  */
 bool
-store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved)
+store_find_budget(const pg_uuid_t *id, bool own, BudgetRow *row, SavedSnapshot *saved)
 {
 	StoreScope	scope;
 	MemoryContext caller = CurrentMemoryContext;
@@ -125,8 +194,7 @@ store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved)
 	bool		found;
 
 	store_open(&scope);
-	found = store_read_latest_saved(&find_budget, (Datum[]) {UUIDPGetDatum(id)}, NULL,
-									saved, caller) > 0;
+	found = (own ? store_read_latest_saved : store_read_committed_saved)(&find_budget, (Datum[]) {UUIDPGetDatum(id)}, NULL, saved, caller) > 0;
 	if (found)
 	{
 		Assert(SPI_tuptable->tupdesc->natts == lengthof(values));
@@ -137,13 +205,13 @@ store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved)
 	if (found)
 	{
 		row->name = TextDatumGetCString(values[0]);
-		row->max_cost = DatumGetNumericCopy(values[1]);
+		row->limit = nulls[1] ? NULL : DatumGetNumericCopy(values[1]);
 		row->spent = DatumGetNumericCopy(values[2]);
-		row->remaining = DatumGetNumericCopy(values[3]);
-		row->created_at = DatumGetTimestampTz(values[4]);
-		row->started_at = DatumGetTimestampTz(values[5]);
-		row->ends_at = nulls[6] ? DT_NOEND : DatumGetTimestampTz(values[6]);
-		row->own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(values[7]));
+		row->remaining = nulls[3] ? NULL : DatumGetNumericCopy(values[3]);
+		row->started_at = DatumGetTimestampTz(values[4]);
+		row->ends_at = nulls[5] ? DT_NOEND : DatumGetTimestampTz(values[5]);
+		row->own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(values[6]));
+		row->warn_next = nulls[7] ? NULL : DatumGetNumericCopy(values[7]);
 	}
 
 	return found;
@@ -234,23 +302,23 @@ store_budget_has_live_keys(const pg_uuid_t *id, TimestampTz now)
 	return found;
 }
 
-/* Executes a statement with the arguments configuration, id, now and role. */
+/* Executes a statement with BUDGET_ARGS. */
 static void
 write_budget(Statement *statement, const pg_uuid_t *id, const BudgetConfig *config,
 			 TimestampTz now)
 {
 	StoreScope	scope;
-	Datum		values[BUDGET_NMEMBERS + 3];
-	bool		nulls[BUDGET_NMEMBERS + 3] = {0};
+	Datum		values[3 + BUDGET_NMEMBERS];
+	bool		nulls[3 + BUDGET_NMEMBERS] = {0};
 
 	Assert(statement->nargs == lengthof(values));
 
 	store_open(&scope);
-	memcpy(values, config->values, sizeof(config->values));
-	memcpy(nulls, config->nulls, sizeof(config->nulls));
-	values[BUDGET_NMEMBERS] = UUIDPGetDatum(id);
-	values[BUDGET_NMEMBERS + 1] = TimestampTzGetDatum(now);
-	values[BUDGET_NMEMBERS + 2] = store_acting_role(&scope);
+	values[0] = UUIDPGetDatum(id);
+	values[1] = TimestampTzGetDatum(now);
+	values[2] = store_acting_role(&scope);
+	memcpy(values + 3, config->values, sizeof(config->values));
+	memcpy(nulls + 3, config->nulls, sizeof(config->nulls));
 	store_write_one(statement, "budget", values, nulls);
 	store_close(&scope);
 }
@@ -267,6 +335,65 @@ void
 store_update_budget(const pg_uuid_t *id, const BudgetConfig *config, TimestampTz now)
 {
 	write_budget(&update_budget, id, config, now);
+}
+
+/*
+ * Adds the warnings that a budget has to give by now, and their events.  Returns
+ * false if there was none, or another transaction is about to: it holds the lock
+ * of this budget's warnings, which is not waited for.  No trigger of a user
+ * runs, so none prevents that usage is recorded or rolled up.
+ */
+bool
+store_warn_budget(const pg_uuid_t *id, TimestampTz now)
+{
+	StoreScope	scope;
+	Datum		due[2];
+	bool		nulls[2];
+	bool		found;
+
+	if (!store_try_lock_warnings(id))
+		return false;
+
+	store_open(&scope);
+	found = store_read_latest(&due_warnings, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
+	if (found)
+	{
+		heap_deform_tuple(store_copy_row(), SPI_tuptable->tupdesc, due, nulls);
+		found = ARR_NDIM(DatumGetArrayTypeP(due[1])) > 0;
+	}
+	if (found)
+		store_write_silently(&add_warnings,
+							 (Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now),
+									   store_acting_role(&scope), due[0], due[1]},
+							 NULL);
+	store_close(&scope);
+
+	return found;
+}
+
+/*
+ * Adds an amount to a locked budget in the period that started at started_at;
+ * note may be NULL.
+ */
+void
+store_add_credit(const pg_uuid_t *id, TimestampTz started_at, Numeric amount,
+				 const text *note, TimestampTz now)
+{
+	StoreScope	scope;
+	Datum		values[] = {
+		UUIDPGetDatum(id),
+		TimestampTzGetDatum(now),
+		(Datum) 0,
+		TimestampTzGetDatum(started_at),
+		NumericGetDatum(amount),
+		PointerGetDatum(note)
+	};
+
+	store_open(&scope);
+	values[2] = store_acting_role(&scope);
+	store_write_one(&add_credit, "budget", values,
+					(bool[lengthof(values)]){[5] = note == NULL});
+	store_close(&scope);
 }
 
 /* Deletes a locked budget, and detaches keys that are revoked or expired at now. */

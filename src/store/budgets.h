@@ -21,16 +21,18 @@
 typedef struct BudgetRow
 {
 	char	   *name;
-	Numeric		max_cost;
+	Numeric		limit;			/* max_cost and what was added; NULL: none */
 	Numeric		spent;
-	Numeric		remaining;
-	TimestampTz created_at;
+	Numeric		remaining;		/* NULL: likewise */
 	TimestampTz started_at;		/* the period */
 	TimestampTz ends_at;		/* DT_NOEND: never */
+	Numeric		warn_next;		/* what is spent when it warns next; NULL: never */
 	bool		own;			/* written by this transaction */
 } BudgetRow;
 
-extern bool store_find_budget(const pg_uuid_t *id, BudgetRow *row, SavedSnapshot *saved);
+extern bool store_find_budget(const pg_uuid_t *id, bool own, BudgetRow *row,
+							  SavedSnapshot *saved);
+extern bool store_warn_budget(const pg_uuid_t *id, TimestampTz now);
 extern bool store_read_budget(const pg_uuid_t *id, BudgetConfig *config);
 extern bool store_lock_budget(const pg_uuid_t *id, bool for_deletion, BudgetConfig *config);
 extern bool store_lock_budget_for_share(const pg_uuid_t *id);
@@ -40,6 +42,8 @@ extern void store_insert_budget(const pg_uuid_t *id, const BudgetConfig *config,
 								TimestampTz now);
 extern void store_update_budget(const pg_uuid_t *id, const BudgetConfig *config,
 								TimestampTz now);
+extern void store_add_credit(const pg_uuid_t *id, TimestampTz started_at, Numeric amount,
+							 const text *note, TimestampTz now);
 extern void store_delete_budget(const pg_uuid_t *id, TimestampTz now);
 
 #endif							/* APIKEYS_STORE_BUDGETS_H */

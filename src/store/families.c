@@ -84,9 +84,9 @@ store_family_states(const pg_uuid_t *ids, int nids, TimestampTz now, FamilyState
 
 	store_open(&scope);
 	array = construct_array(elements, nids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
-	nrows = store_read_committed(&family_states,
-								 (Datum[]) {PointerGetDatum(array), TimestampTzGetDatum(now)},
-								 NULL, &snapshot);
+	nrows = store_read_committed_saved(&family_states,
+									   (Datum[]) {PointerGetDatum(array), TimestampTzGetDatum(now)},
+									   NULL, &snapshot, CurrentMemoryContext);
 	for (uint64 r = 0; r < nrows; r++)
 	{
 		Datum		row[4];

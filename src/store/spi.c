@@ -307,13 +307,13 @@ store_read_latest_saved(Statement *statement, Datum *values, const bool *nulls,
 
 /*
  * Reads what is committed now without the changes of this transaction, which
- * may yet be rolled back.  Saves the snapshot in the current memory context.
+ * may yet be rolled back.  Its snapshot is saved in a memory context.
  */
 uint64
-store_read_committed(Statement *statement, Datum *values, const bool *nulls,
-					 SavedSnapshot *saved)
+store_read_committed_saved(Statement *statement, Datum *values, const bool *nulls,
+						   SavedSnapshot *saved, MemoryContext context)
 {
-	return read_latest(statement, values, nulls, true, saved, CurrentMemoryContext);
+	return read_latest(statement, values, nulls, true, saved, context);
 }
 
 /*

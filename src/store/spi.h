@@ -48,8 +48,8 @@ extern uint64 store_read(Statement *statement, Datum *values, const bool *nulls)
 extern uint64 store_read_latest(Statement *statement, Datum *values, const bool *nulls);
 extern uint64 store_read_latest_saved(Statement *statement, Datum *values, const bool *nulls,
 									  SavedSnapshot *saved, MemoryContext context);
-extern uint64 store_read_committed(Statement *statement, Datum *values, const bool *nulls,
-								   SavedSnapshot *saved);
+extern uint64 store_read_committed_saved(Statement *statement, Datum *values, const bool *nulls,
+										 SavedSnapshot *saved, MemoryContext context);
 extern void store_lock_keys_first(void);
 extern uint64 store_write(Statement *statement, Datum *values, const bool *nulls);
 extern uint64 store_write_durably(Statement *statement, Datum *values, const bool *nulls);

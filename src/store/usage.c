@@ -106,7 +106,10 @@ static Statement roll_up = {
 	" GROUP BY t.budget_id, t.budget_period ORDER BY t.budget_id, t.budget_period"
 	" ON CONFLICT (budget_id, started_at) DO UPDATE SET"
 	" spent = p.spent OPERATOR(pg_catalog.+) excluded.spent)"
-	" SELECT (SELECT pg_catalog.count(*) FROM batch), (SELECT pg_catalog.count(*) FROM taken)",
+	" SELECT (SELECT pg_catalog.count(*) FROM batch), (SELECT pg_catalog.count(*) FROM taken),"
+	" ARRAY(SELECT DISTINCT t.budget_id FROM taken t"
+	" JOIN apikeys_data.budget b ON b.id OPERATOR(pg_catalog.=) t.budget_id"
+	" WHERE b.warn_at IS NOT NULL)",
 	STATEMENT_ARGS(INT4OID, INT8OID, BOOLOID)
 };
 
@@ -117,7 +120,8 @@ static Statement roll_up = {
  */
 static Statement find_charge = {
 	.sql = "SELECT k.root_id, k.rate_limits, b.id, CASE WHEN b.id IS NOT NULL"
-	" THEN (apikeys.period_at(b.created_at, b.reset_every, $2)).started_at END"
+	" THEN (apikeys.period_at(b.starts_at, b.reset_every, $2, b.time_zone)).started_at END,"
+	" b.warn_at IS NOT NULL"
 	" FROM apikeys_data.key k LEFT JOIN apikeys_data.budget b"
 	" ON b.id OPERATOR(pg_catalog.=) k.budget_id"
 	" AND $3 OPERATOR(pg_catalog.>) 0::pg_catalog.numeric"
@@ -203,7 +207,10 @@ static Statement delete_orphans = {
 	" WHERE k.id OPERATOR(pg_catalog.=) d.key_id)),"
 	" periods AS (DELETE FROM apikeys_data.budget_period p"
 	" WHERE NOT EXISTS (SELECT FROM apikeys_data.budget b"
-	" WHERE b.id OPERATOR(pg_catalog.=) p.budget_id))"
+	" WHERE b.id OPERATOR(pg_catalog.=) p.budget_id)),"
+	" warnings AS (DELETE FROM apikeys_data.budget_warning w"
+	" WHERE NOT EXISTS (SELECT FROM apikeys_data.budget b"
+	" WHERE b.id OPERATOR(pg_catalog.=) w.budget_id))"
 	" DELETE FROM apikeys_data.usage WHERE key_id OPERATOR(pg_catalog.=) ANY ("
 	"SELECT u.key_id FROM apikeys_data.usage u"
 	" WHERE NOT EXISTS (SELECT FROM apikeys_data.key k"
@@ -236,26 +243,29 @@ store_roll_up(RollUp *batch)
 		Int64GetDatum(batch->skip),
 		BoolGetDatum(batch->alone)
 	};
-	Datum		row[2];
-	bool		nulls[2];
+	Datum		row[3];
+	bool		nulls[3];
 
 	Assert(batch->limit > 0 && batch->skip >= 0);
 
 	store_open(&scope);
 	store_write_silently(&roll_up, arguments, NULL);
-	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
+	heap_deform_tuple(store_copy_row(), SPI_tuptable->tupdesc, row, nulls);
 	batch->seen = DatumGetInt64(row[0]);
 	batch->taken = DatumGetInt64(row[1]);
 	Assert(batch->taken <= batch->seen && batch->seen <= batch->limit);
 	store_close(&scope);
+
+	/* This may allocate, in the caller's memory. */
+	batch->warning_budgets = DatumGetArrayTypeP(row[2]);
 }
 
 /* Reads what usage is charged to; returns false if the key does not exist. */
 static bool
 read_charge(Datum id, Datum recorded_at, Datum cost, Charge *charge)
 {
-	Datum		row[4];
-	bool		nulls[4];
+	Datum		row[5];
+	bool		nulls[5];
 
 	if (store_read_latest(&find_charge, (Datum[]) {id, recorded_at, cost}, NULL) == 0)
 		return false;
@@ -263,6 +273,7 @@ read_charge(Datum id, Datum recorded_at, Datum cost, Charge *charge)
 	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
 	store_copy_limits(row, nulls, &charge->key);
 	charge->period = nulls[3] ? 0 : DatumGetTimestampTz(row[3]);
+	charge->warns = DatumGetBool(row[4]);
 	return true;
 }
 

@@ -10,6 +10,7 @@
 #ifndef APIKEYS_STORE_USAGE_H
 #define APIKEYS_STORE_USAGE_H
 
+#include "utils/array.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
@@ -24,6 +25,7 @@ typedef struct RollUp
 	bool		alone;			/* only flushes insert last uses */
 	int64		seen;			/* result: entries read */
 	int64		taken;			/* result: entries rolled up */
+	ArrayType  *warning_budgets; /* result: of their budgets, uuid[], those that warn */
 } RollUp;
 
 /* What the usage of a key is charged to. */
@@ -31,6 +33,7 @@ typedef struct Charge
 {
 	KeyLimits	key;			/* budget: if it exists and there is a cost */
 	TimestampTz period;			/* start of the budget's period, if so */
+	bool		warns;			/* the budget, if so */
 } Charge;
 
 /* A request to be recorded. */

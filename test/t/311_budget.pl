@@ -122,6 +122,25 @@ is( stats($node, 'valid, budget_exceeded'),
 	'calm: every answer is in the statistics');
 check_books('calm', 'calm', 0);
 
+# Once for each fraction, whoever it was
+$node->safe_psql('postgres', q{SELECT apikey_budget_update(id, '{"warn_at": [0.01, 0.2, 0.5, 0.9, 1]}') FROM apikeys_data.budget WHERE name = 'calm'});
+is( $node->safe_psql('postgres', q{SELECT string_agg(details->>'fraction', ' ') FROM apikeys_data.event WHERE action = 'budget_warning'}),
+	'', 'warnings: not by a change');
+$node->safe_psql('postgres', q{
+	SELECT apikey_import(digest('warn-key', 'sha256'), 'warn', '...',
+		budget_id => apikey_budget_create('warn', 4000, warn_at => '{0.01, 0.2, 0.5, 0.9, 1}'))});
+my $warn_id = $node->safe_psql('postgres', 'SELECT ' . id_of('warn'));
+$load = start_load($node, 'postgres', "SELECT apikey_record_usage('$warn_id', cost => 1);",
+	'--client', $clients, '--transactions', 250);
+ok(end_load($load), 'warnings: the clients are through');
+my $warned = q{SELECT string_agg(details->>'fraction', ' ' ORDER BY id) FROM apikeys_data.event WHERE action = 'budget_warning'};
+ok($node->poll_query_until('postgres', "SELECT ($warned) = '0.01 0.2 0.5 0.9 1'"), 'warnings: each once, in order')
+  or diag $node->safe_psql('postgres', $warned);
+is( $node->safe_psql('postgres', q{
+		SELECT count(*) FROM apikeys_data.event WHERE action = 'budget_warning'
+		AND (details->>'spent')::numeric < (details->>'fraction')::numeric * 4000}),
+	0, 'warnings: none too early');
+
 # A process is killed in the middle.
 add_budget('crash', $max_cost);
 $load = start_spending('crash', 400);
@@ -231,6 +250,12 @@ $node->safe_psql('postgres', spend('digits', '9.' . '9' x 18));
 is(session_says('digits'), 'VALID', 'digits: nearly all is spent');
 $node->safe_psql('postgres', spend('digits', '0.' . '0' x 17 . '1'));
 is(session_says('digits'), 'BUDGET_EXCEEDED', 'digits: all is spent');
+
+# What was added
+$node->safe_psql('postgres', q{SELECT apikey_budget_add(id, 0.5) FROM apikeys_data.budget WHERE name = 'digits'});
+is(session_says('digits'), 'VALID', 'digits: topped up');
+$node->safe_psql('postgres', q{SELECT apikey_budget_add(id, -0.5) FROM apikeys_data.budget WHERE name = 'digits'});
+is(session_says('digits'), 'BUDGET_EXCEEDED', 'digits: taken back');
 
 # A prepared transaction counts from COMMIT PREPARED on.
 my $spend = spend('prepared', 10);

@@ -161,7 +161,7 @@ $node->safe_psql('postgres', 'REVOKE SELECT ON apikeys.stats FROM nora');
 is(fingerprint(), $before, 'and that it has been undone');
 
 # Tables, directly.  Nobody may use their schema.
-foreach my $table (qw(key event budget usage usage_day usage_entry usage_request budget_period cache_invalidation))
+foreach my $table (qw(key event budget usage usage_day budget_credit budget_warning usage_entry usage_request budget_period cache_invalidation))
 {
 	refused("SELECT from $table", 'mallory', $denied, "SELECT * FROM apikeys_data.$table");
 	refused("SELECT from $table", 'max', $denied, "SELECT * FROM apikeys_data.$table");
@@ -367,7 +367,7 @@ refused('an operator class', 'mallory', $denied, q{
 
 # What is inside, directly.
 foreach my $call ('read_stats()', "last_use('$id')", "try_lock_use('$id')", "check_key('n', NULL, NULL, '{}', '{}', '{}', NULL, NULL, '', NULL, 'x', now())",
-	'utc_today()', 'effective_status(NULL, NULL, true)', "period_at(now(), NULL, now())", "check_budget('x', 1, NULL, now())")
+	'utc_today()', 'effective_status(NULL, NULL, true)', "period_at(now(), NULL, now())", "check_budget('x', 1, NULL, NULL, now(), 'UTC', '{}')")
 {
 	refused("apikeys.$call", 'mallory', $denied, "SELECT apikeys.$call");
 }

@@ -59,8 +59,9 @@ my @calls = (
 	[ 'apikey_events', '{id}', '{key}' ],
 	[ 'apikey_release', '1', '{key}' ],
 	[ 'apikey_limits', '{id}', '{key}' ],
-	[ 'apikey_budget_create', q('b', 1), '{key}, {key}' ],
+	[ 'apikey_budget_create', q('b', 1), '{key}, {key}', q('b', time_zone => {key}) ],
 	[ 'apikey_budget_update', q(apikey_budget_create('b', 1), '{"max_cost": 2}'), '{id}, {key}', q({id}, '{}') ],
+	[ 'apikey_budget_add', q(apikey_budget_create('b', 1), 1), '{id}, {key}', q(apikey_budget_create('b', 1), 1, {key}) ],
 	[ 'apikey_budget_delete', q(apikey_budget_create('b', 1)), '{key}', '{id}' ]);
 
 # Statements that log their text, or part of it, in some other way.  KEY is

@@ -155,6 +155,22 @@ my %bounds = (
 	'reset_every' => [
 		[ map { "SELECT apikey_budget_create('b', 1, '$_')" } '1 second', '1000 years' ],
 		[ map { "SELECT apikey_budget_create('b', 1, '$_')" } '0.9 seconds', '-1 day', '1001 years', '178000000 years', '2147483647 days' ] ],
+	'amount' => [
+		[ "SELECT apikey_budget_add(apikey_budget_create('b', 1), 1e18 - 2)", "SELECT apikey_budget_add(apikey_budget_create('b', 1e18 - 1), 1 - 1e18)" ],
+		[ map { "SELECT apikey_budget_add('$budget', $_)" } "'NaN'", "'Infinity'", "'-Infinity'", '1e18', '-1e18', '1e131000' ] ],
+	'note' => [
+		[ "SELECT apikey_budget_add('$budget', 0, repeat('x', 1000))" ],
+		[ map { "SELECT apikey_budget_add('$budget', 0, $_)" } "''", "repeat('x', 1001)", "repeat('x', 10000000)" ] ],
+	'warn_at' => [
+		[ "SELECT apikey_budget_create('b', 1, warn_at => '{1, .1, .2, .3, .4, .5, .6, 1e-18}')" ],
+		[ map { "SELECT apikey_budget_create('b', 1, warn_at => $_)" } "'{}'", "'{0}'", "'{1.1}'", "'{1e-19}'", "'{NaN}'",
+			"array_fill(0.5, ARRAY[100000])", "ARRAY[('0.' || repeat('1', 10000))::numeric]" ] ],
+	'starts_at' => [
+		[ map { "SELECT apikey_budget_create('b', 1, '1000 years', starts_at => '$_')" } '0001-01-01Z', '9999-12-31 23:59:59Z' ],
+		[ map { "SELECT apikey_budget_create('b', 1, starts_at => '$_')" } '0001-12-31 BC', '10000-01-01Z', '-infinity', 'infinity' ] ],
+	'time_zone' => [
+		[ map { "SELECT apikey_budget_create('b', 1, '1 day', time_zone => '$_')" } 'UTC', 'America/Argentina/Buenos_Aires', 'Etc/GMT+5' ],
+		[ map { "SELECT apikey_budget_create('b', 1, time_zone => $_)" } "''", "'Etc/GMT+99'", "'AAA5'", "repeat('x', 256)", "repeat('x', 1000000)" ] ],
 	'row_limit, row_offset' => [
 		[ map { "SELECT apikey_list(row_limit => $_, row_offset => $_); SELECT apikey_events(row_limit => $_)" } 0, 2147483647 ],
 		[ 'SELECT apikey_list(row_limit => -1)', 'SELECT apikey_list(row_offset => -1)', 'SELECT apikey_events(row_limit => -1)' ] ],
