@@ -43,6 +43,7 @@
 #include "flush/flush_queue.h"
 #include "flush/reclaim.h"
 #include "live/counters.h"
+#include "live/rate_limiter.h"
 #include "live/tracked_keys.h"
 #include "store/families.h"
 
@@ -55,8 +56,7 @@ typedef struct Candidate
 {
 	TrackedKeyTag tag;
 	TransactionId xid;
-	int64		newest_slot;	/* its number, or 0 */
-	Window		windows[WINDOW_NKINDS];
+	uint32		version;		/* of its limits */
 } Candidate;
 
 /* Other databases that have entries in a partition. */
@@ -65,12 +65,6 @@ typedef struct OtherDatabases
 	Oid			oids[FLUSH_QUEUE_MAX_DATABASES];
 	int			n;
 } OtherDatabases;
-
-static int64
-newest_slot(const TrackedKeyRef *ref, const TrackedKey *entry)
-{
-	return entry->slots.count > 0 ? ref->pool.slots[entry->slots.newest].number : 0;
-}
 
 static void
 add_database(OtherDatabases *others, Oid database)
@@ -86,7 +80,7 @@ add_database(OtherDatabases *others, Oid database)
 
 /*
  * Copies those of n entries, from first on, that are in the way: with a live
- * window or a slot, or with needed, with a pending use.  Returns how many.
+ * window or a hold, or with needed, with a pending use.  Returns how many.
  */
 static int
 copy_candidates(const TrackedKeyRef *ref, int first, int n, bool needed,
@@ -110,9 +104,8 @@ copy_candidates(const TrackedKeyRef *ref, int first, int n, bool needed,
 			continue;
 		}
 		candidate->tag = entry->tag;
-		candidate->xid = entry->xid;
-		candidate->newest_slot = newest_slot(ref, entry);
-		memcpy(candidate->windows, entry->windows, sizeof(candidate->windows));
+		candidate->xid = entry->limits.xid;
+		candidate->version = entry->limits.version;
 		ncandidates++;
 	}
 	tracked_keys_unlock(ref->partition);
@@ -165,14 +158,13 @@ remove_candidate(const TrackedKeyRef *ref, const Candidate *candidate, FamilySta
 	TrackedKey *entry = tracked_keys_find(ref);
 	bool		pending;
 
-	if (entry == NULL || entry->xid != candidate->xid ||
-		newest_slot(ref, entry) != candidate->newest_slot ||
-		memcmp(entry->windows, candidate->windows, sizeof(candidate->windows)) != 0)
+	if (entry == NULL || entry->limits.xid != candidate->xid ||
+		entry->limits.version != candidate->version)
 		return false;
 
 	pending = tracked_keys_is_pending(entry);
 	if (pending && !needed)
-		tracked_keys_clear_limits(ref, entry);
+		tracked_limits_clear(&ref->pools, &entry->limits);
 	else
 	{
 		*ndropped += (pending && state != FAMILY_GONE);
@@ -241,7 +233,8 @@ record_vain_search(const TrackedKeys *table, const TrackedKeyRef *ref)
 	Partition  *partition = ref->partition;
 
 	tracked_keys_lock(partition, LW_EXCLUSIVE);
-	if (partition->nused == table->nentries || partition->slot_order.first_free == NO_SLOT)
+	if (partition->nused == table->nentries || partition->first_free_window == NO_TRACKED_WINDOW ||
+		table->free_holds.nfree == 0)
 		partition->searched_at = partition->refused_at = now;
 	tracked_keys_unlock(partition);
 }
@@ -301,11 +294,37 @@ reclaim_partition(TrackedKeys *table, const TrackedKeyRef *ref, bool needed)
 }
 
 /*
- * Reclaims space for a key family for which there was none; false if there is
+ * Ends the reservations that have timed out, whoever's they are, if there may
+ * not be enough holds for another; returns how many holds that has freed.
+ */
+static int
+reclaim_holds(TrackedKeys *table)
+{
+	int			nfreed = 0;
+
+	if (table->free_holds.nfree >= MAX_LIMIT_OWNERS)
+		return 0;
+
+	for (int p = 0; p < table->npartitions; p++)
+	{
+		TrackedKeyRef ref = tracked_keys_partition(table, p);
+		TimestampTz now = GetCurrentTimestamp();
+
+		tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
+		for (int i = 0; i < table->nentries; i++)
+			nfreed += tracked_limits_expire(&ref.pools, &ref.entries[i].limits, now);
+		tracked_keys_unlock(ref.partition);
+	}
+
+	return nfreed;
+}
+
+/*
+ * Reclaims space for a key family or a budget for which there was none; false if there is
  * nothing to be found.  Executes a query, so the time has to be read again.
  */
 bool
-reclaim_for(const pg_uuid_t *root_id)
+reclaim_for(const pg_uuid_t *owner)
 {
 	TrackedKeys *table = tracked_keys_attach();
 	TrackedKeyRef ref;
@@ -313,9 +332,9 @@ reclaim_for(const pg_uuid_t *root_id)
 	if (table == NULL)
 		return false;
 
-	ref = tracked_keys_locate(table, MyDatabaseId, root_id);
+	ref = tracked_keys_locate(table, MyDatabaseId, owner);
 	return !is_recent(ref.partition->searched_at, RECLAIM_PAUSE_MS) &&
-		   reclaim_partition(table, &ref, true);
+		   (reclaim_holds(table) > 0 || reclaim_partition(table, &ref, true));
 }
 
 /* Was there lately no space for an entry? */

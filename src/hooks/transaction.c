@@ -38,19 +38,22 @@
 #include "hooks/object_drop.h"
 #include "hooks/transaction.h"
 #include "live/budget_spend.h"
-#include "live/token_refund.h"
+#include "live/limit_refund.h"
+#include "live/reservation.h"
 #include "verify/identity.h"
 
 /*
  * 1. budget_spend first: until its records are in shared memory other backends
  *	  accept keys whose budget this transaction has exhausted.
- * 2. token_refund depends on no other.
- * 3. flush before pending_usage: the launcher, once woken, must not find uses
+ * 2. reservation around it: it holds what this transaction settles until the
+ *	  costs are published, so that nobody sees both or neither.
+ * 3. limit_refund depends on no other.
+ * 4. flush before pending_usage: the launcher, once woken, must not find uses
  *	  due that this transaction has persisted.
- * 4. pending_usage adds this database to the flush queue.
- * 5. object_drop after both: they could add the database again that it
+ * 5. pending_usage adds this database to the flush queue.
+ * 6. object_drop after both: they could add the database again that it
  *	  removes.
- * 6. identity last, so that it exists while the others run.
+ * 7. identity last, so that it exists while the others run.
  */
 static void
 at_eoxact(bool is_commit)
@@ -58,8 +61,11 @@ at_eoxact(bool is_commit)
 	Assert(!IsTransactionState());
 	Assert(InterruptHoldoffCount > 0);
 
+	if (is_commit)
+		reservation_before_publish();
 	budget_spend_at_eoxact(is_commit);
-	token_refund_at_eoxact(is_commit);
+	reservation_at_eoxact(is_commit);
+	limit_refund_at_eoxact(is_commit);
 	flush_at_eoxact(is_commit);
 	pending_usage_at_eoxact(is_commit);
 	object_drop_at_eoxact(is_commit);
@@ -79,6 +85,7 @@ xact_callback(XactEvent event, void *arg)
 			Assert(IsTransactionState());
 			flush_pre_prepare();
 			budget_spend_pre_prepare();
+			reservation_at_prepare();
 			break;
 		case XACT_EVENT_COMMIT:
 			at_eoxact(true);
@@ -110,7 +117,8 @@ subxact_callback(SubXactEvent event, SubTransactionId subid, SubTransactionId pa
 			break;
 		case SUBXACT_EVENT_ABORT_SUB:
 			budget_spend_at_subxact_abort();
-			token_refund_at_subxact_abort(subid);
+			reservation_at_subxact_abort(subid);
+			limit_refund_at_subxact_abort(subid);
 			flush_at_subxact_abort(subid);
 			object_drop_at_subxact_abort(subid);
 			identity_at_eosubxact(false, subid, parent);

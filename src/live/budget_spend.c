@@ -305,3 +305,15 @@ budget_spend_read(BudgetSpendPosition *position, const pg_uuid_t *budget_id,
 
 	return nfound;
 }
+
+/*
+ * Has anything been published of a budget from a position on, or may it have
+ * been?  The ring is attached if there is a position.
+ */
+bool
+budget_spend_has_news(BudgetSpendPosition position, const pg_uuid_t *budget_id)
+{
+	SpendRecord found;
+
+	return budget_spend_read(&position, budget_id, &found, 1) != 0;
+}

@@ -50,5 +50,6 @@ extern void budget_spend_at_subxact_abort(void);
 extern bool budget_spend_position(BudgetSpendPosition *position);
 extern int	budget_spend_read(BudgetSpendPosition *position, const pg_uuid_t *budget_id,
 							  SpendRecord *found, int max_found);
+extern bool budget_spend_has_news(BudgetSpendPosition position, const pg_uuid_t *budget_id);
 
 #endif							/* APIKEYS_LIVE_BUDGET_SPEND_H */

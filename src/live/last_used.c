@@ -327,7 +327,7 @@ last_used_record_flush(TimestampTz now)
 }
 
 /*
- * Removes the entry of a key that has been deleted, with the windows and slots
+ * Removes the entry of a key that has been deleted, with the windows and holds
  * of its family if that is gone as well.  If not, and there is something in
  * them, only the last use is discarded.
  */
@@ -378,17 +378,15 @@ last_used_remove_database(Oid database)
 }
 
 /*
- * Has an entry windows or slots that count?  In contrast to
+ * Has an entry windows or holds that count?  In contrast to
  * tracked_keys_is_limiting() this changes nothing, so that the shared lock is
- * enough, and counts slots that have timed out.
+ * enough, and counts holds that have timed out.
  */
 static bool
-has_limits(const TrackedKey *entry, TimestampTz now)
+has_limits(const TrackedKeyRef *ref, const TrackedKey *entry, TimestampTz now)
 {
-	Window		windows[WINDOW_NKINDS];
-
-	memcpy(windows, entry->windows, sizeof(windows));
-	return entry->slots.count > 0 || window_any_live(windows, now);
+	return entry->limits.holds.count > 0 ||
+		   tracked_windows_any_live(&ref->pools.windows, &entry->limits.windows, now);
 }
 
 /* Reads how full the table is; false if there is no shared memory. */
@@ -414,7 +412,7 @@ last_used_read_fill(TrackedKeysFill *fill)
 		{
 			Oid			database = entries[i].tag.database;
 
-			fill->limited += has_limits(&entries[i], now);
+			fill->limited += has_limits(&ref, &entries[i], now);
 			fill->other_databases += OidIsValid(database) && database != MyDatabaseId;
 			fill->pending += tracked_keys_is_pending(&entries[i]);
 		}

@@ -1,15 +1,22 @@
 /*-------------------------------------------------------------------------
  *
  * rate_limiter.c
- *	  Rate limits and slots, checked and spent in one step.
+ *	  Limits of keys and budgets, checked and spent in one step.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
  * The keys of one family, a key and its successors by rotation, share the
- * entry of their root_id in the shared table.  A request is checked under the
- * exclusive lock of the entry's partition: either it passes in all windows
- * and gets its slot, and all of it is spent, or nothing is.  What was spent
- * stays spent if the transaction is rolled back.
+ * entry of their root_id in the shared table; a budget has an entry as well.
+ * A request is checked under the exclusive locks of the partitions of all of
+ * them, taken in the order of their numbers: either it passes all limits, and
+ * all of them are spent and its reservation is made, or nothing is.  What was
+ * spent stays spent if the transaction is rolled back.
+ *
+ * What is committed of a budget is known from the ledger, outside of the locks;
+ * what is reserved, under them.  A reservation ends under the lock of its budget
+ * after the costs have been published (reservation.c).  So if nothing has been
+ * published of a budget since its costs were read, each request is seen once, as
+ * a reservation or as a cost; if something has, the costs are read again.
  *
  * Reading a window with an outdated time would age what others have spent, as
  * if the clock had been set back.  So the time is read here, right before the
@@ -28,6 +35,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "common/int.h"
 #include "miscadmin.h"
 
 #include "base/arguments.h"
@@ -35,18 +43,45 @@
 #include "live/counters.h"
 #include "live/last_used.h"
 #include "live/rate_limiter.h"
-#include "live/tracked_keys.h"
+#include "model/cost.h"
+#include "model/reservation_id.h"
 
-/* A copy of what a key family has used, so that the lock is held briefly. */
-typedef struct FamilyUse
+#define CONCURRENT	RATE_MAX_WINDOWS	/* the index of that limit, after the windows */
+
+/* An owner while a request is checked. */
+typedef struct Checked
 {
-	Window		windows[WINDOW_NKINDS];
-	int64		slots;
-	TimestampTz slots_reset_at; /* 0: none is held */
-} FamilyUse;
+	const LimitOwner *owner;
+	int			index;			/* in the request */
+	TrackedKeyRef ref;
+	TrackedKey *entry;			/* NULL: it has none yet */
+	WindowSet	matching;		/* the limits that count the request */
+	TrackedWindow *windows[RATE_MAX_WINDOWS];	/* NULL: nothing is counted */
 
-StaticAssertDecl(RATE_SLOTS == WINDOW_NKINDS && RATE_NLIMITS == WINDOW_NKINDS + 1,
-				 "the limits are those of the windows, then that of the slots");
+	/* Copies, so that the locks are held briefly. */
+	Window		used[RATE_MAX_WINDOWS];
+	int64		nholds;
+	TimestampTz holds_reset_at; /* 0: there is none */
+} Checked;
+
+/* The check of one request. */
+typedef struct Check
+{
+	const LimitRequest *request;
+	TrackedKeys *table;
+	TimestampTz now;
+	int64		amounts[WINDOW_NUNITS];	/* that have to pass */
+	int64		spent[WINDOW_NUNITS];	/* if they do */
+	int			nowners;
+	Checked		owners[MAX_LIMIT_OWNERS];	/* those that matter */
+	Checked    *exceeded;		/* the owner whose rate limit rejects the request, or NULL */
+	int			exceeded_limit;
+	TimestampTz exceeded_retry_at;	/* of that limit */
+	bool		too_many_holds;
+	int			nevicted;
+	pg_uuid_t	reservation;	/* its random bits */
+	LimitResult *result;
+} Check;
 
 /* Can limits be enforced here? */
 bool
@@ -55,8 +90,9 @@ rate_limiter_available(void)
 	return tracked_keys_attach() != NULL;
 }
 
-static TrackedKeys *
-require_table(void)
+/* Returns the shared table.  Raises 55000 if there is no shared memory. */
+TrackedKeys *
+rate_limiter_table(void)
 {
 	TrackedKeys *table = tracked_keys_attach();
 
@@ -69,8 +105,8 @@ require_table(void)
 }
 
 /*
- * Reports that shared memory has no space for an entry or a slot: 53400, or a
- * warning.
+ * Reports that shared memory has no space for an entry, a window or a
+ * reservation: 53400, or a warning.
  */
 void
 rate_limiter_report_no_space(int elevel)
@@ -80,390 +116,520 @@ rate_limiter_report_no_space(int elevel)
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("not enough shared memory to enforce the limits of this API key"),
 			 shmem_preloaded()
-				 ? errhint("Raise apikeys.max_tracked_keys, at least to 128 times the largest max_concurrent_requests, and restart the server.")
+				 ? errhint("Raise apikeys.max_tracked_keys, and restart the server.")
 				 : errhint("Add \"apikeys\" to shared_preload_libraries, raise apikeys.max_tracked_keys and restart the server.")));
 }
 
-/* To be called before the lock is taken, since it may fail. */
-static uint64
-generate_random(void)
-{
-	uint64		random;
-
-	if (!pg_strong_random(&random, sizeof(random)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random values")));
-	return random;
-}
-
-/* A key family gets at most half of a partition's slots: others need some. */
-static bool
-has_too_many_slots(const TrackedKeys *table, const TrackedKey *entry)
-{
-	return entry != NULL && entry->slots.count >= table->nentries / 2;
-}
+/* ------------------------------------------------------- before the locks */
 
 /*
- * Acquires a slot; 0 if there is none.  If the pool is empty, one of another
- * owner that has timed out is taken.  Exclusive lock.
- */
-static int64
-acquire_slot_for(const TrackedKeyRef *ref, TrackedKey *entry, uint64 random, TimestampTz now)
-{
-	int			owner = entry - ref->entries;
-	int64		slot;
-	int			expired;
-
-	AssertLockedExclusively(ref->partition);
-	slot = slots_acquire(&ref->pool, &entry->slots, owner, random, now);
-	if (slot != 0)
-		return slot;
-
-	expired = slots_find_expired(&ref->pool, tracked_keys_slot_timeout(), now);
-	if (expired == NO_SLOT)
-		return 0;
-	slots_release(&ref->pool, &ref->entries[ref->pool.slots[expired].owner].slots, expired);
-	return slots_acquire(&ref->pool, &entry->slots, owner, random, now);
-}
-
-/*
- * When may an owner of max slots or more acquire another?  When so many have
- * timed out that fewer than max are left: more than one if max was lowered.
- * Exclusive lock.
- */
-static TimestampTz
-slots_wait(const SlotPool *pool, const SlotList *slots, int64 max)
-{
-	int			last = slots->oldest;
-
-	Assert(max > 0 && slots->count >= max);
-	for (int64 excess = slots->count - max; excess > 0; excess--)
-		last = pool->slots[last].newer;
-	return pool->slots[last].acquired_at + tracked_keys_slot_timeout();
-}
-
-/*
- * Returns the limit that a request exceeds, or a negative number.  A full
- * window is reported before a lack of slots, since it is known when it ends;
- * slots may be released before they time out.  At retry_at the request passes
- * both, at slots_retry_at it gets a slot.  Exclusive lock.
- */
-static int
-find_exceeded(const TrackedKeyRef *ref, TrackedKey *entry, const RateLimits *limits,
-			  const int64 *costs, bool slot, TimestampTz now, TimestampTz *retry_at,
-			  TimestampTz *slots_retry_at)
-{
-	Window		none[WINDOW_NKINDS] = {0};
-	int			exceeded = window_find_full(entry != NULL ? entry->windows : none,
-											limits->max, costs, now, retry_at);
-
-	AssertLockedExclusively(ref->partition);
-	*slots_retry_at = 0;
-	if (!slot || entry == NULL)
-		return exceeded;
-
-	slots_expire(&ref->pool, &entry->slots, tracked_keys_slot_timeout(), now);
-	if (entry->slots.count < limits->max[RATE_SLOTS])
-		return exceeded;
-
-	*slots_retry_at = slots_wait(&ref->pool, &entry->slots, limits->max[RATE_SLOTS]);
-	*retry_at = Max(*retry_at, *slots_retry_at);
-	return exceeded != NO_WINDOW ? exceeded : RATE_SLOTS;
-}
-
-/*
- * Spends a request and acquires its slot, both or neither; false if there is
- * no space.  A key that limits nothing but tokens needs an entry as well, so
- * that there is space when its tokens are recorded later.  The entry of a key
- * family, NULL if it has none yet, is that of its first key, so the use of
- * that key is recorded here as well.  Exclusive lock.
+ * Does an owner have to be looked at under its lock?  A budget without limits
+ * only if something may be reserved of it.
  */
 static bool
-spend(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey **entry, const RateLimitRequest *request,
-	  bool slot, uint64 random, TransactionId xid, TimestampTz now, RateLimitResult *result,
-	  bool *evicted)
+matters(const Check *check, const LimitOwner *owner)
 {
-	static const int64 costs[WINDOW_NKINDS] = {
-		[WINDOW_REQUESTS_MINUTE] = 1,
-		[WINDOW_REQUESTS_DAY] = 1,
-	};
-
-	AssertLockedExclusively(ref->partition);
-	Assert(*entry == tracked_keys_find(ref));
-
-	if (*entry == NULL && !slot && !rate_limits_have_windows(request->limits))
+	if (owner->limits != NULL || check->request->reserve)
 		return true;
-	if (*entry == NULL)
-		*entry = tracked_keys_add(table, ref, now, evicted);
-	if (*entry == NULL)
-		return false;
-	if (TransactionIdIsValid(xid))
-		(*entry)->xid = xid;
-	if (slot)
+	return owner->budget != NULL && check->table != NULL &&
+		   check->table->free_holds.nfree < tracked_keys_nholds(check->table);
+}
+
+/* Collects the owners that matter.  Raises 55000 if there is no shared memory. */
+static void
+collect_owners(Check *check)
+{
+	const LimitRequest *request = check->request;
+
+	check->nowners = 0;
+	check->table = tracked_keys_attach();
+	for (int i = 0; i < request->nowners; i++)
 	{
-		result->slot = acquire_slot_for(ref, *entry, random, now);
-		if (result->slot == 0)
+		const LimitOwner *owner = &request->owners[i];
+		Checked    *checked = &check->owners[check->nowners];
+
+		if (!matters(check, owner))
+			continue;
+		if (check->table == NULL)
+			check->table = rate_limiter_table();	/* raises the error */
+		checked->owner = owner;
+		checked->index = i;
+		checked->ref = tracked_keys_locate(check->table, MyDatabaseId, owner->id);
+		checked->matching = owner->limits == NULL ? 0 : rate_limits_match(owner->limits, request->model, request->endpoint);
+		check->nowners++;
+	}
+}
+
+/* Sets what has to pass: at least one token, and the smallest cost. */
+static void
+set_amounts(Check *check)
+{
+	const LimitRequest *request = check->request;
+
+	Assert(request->tokens >= 0 && request->cost >= 0);
+	check->amounts[WINDOW_REQUESTS] = check->spent[WINDOW_REQUESTS] = 1;
+	check->amounts[WINDOW_TOKENS] = Max(request->tokens, 1);
+	check->amounts[WINDOW_COST] = Max(request->cost, 1);
+	check->spent[WINDOW_TOKENS] = request->reserve ? request->tokens : 0;
+	check->spent[WINDOW_COST] = request->reserve ? request->cost : 0;
+}
+
+/* Locks or unlocks the partitions of all owners, each once, in their order. */
+static void
+for_each_partition(Check *check, void (*action) (Partition *))
+{
+	int			last = -1;
+
+	for (;;)
+	{
+		const TrackedKeyRef *next = NULL;
+
+		for (int i = 0; i < check->nowners; i++)
+		{
+			const TrackedKeyRef *ref = &check->owners[i].ref;
+
+			if (ref->number > last && (next == NULL || ref->number < next->number))
+				next = ref;
+		}
+		if (next == NULL)
+			return;
+		action(next->partition);
+		last = next->number;
+	}
+}
+
+static void
+lock_exclusively(Partition *partition)
+{
+	tracked_keys_lock(partition, LW_EXCLUSIVE);
+}
+
+/* ------------------------------------------------ checks, under the locks */
+
+/* Finds what an owner has used. */
+static void
+find_use(Check *check, Checked *checked)
+{
+	const RateLimits *limits = checked->owner->limits;
+
+	checked->entry = tracked_keys_find(&checked->ref);
+	memset(checked->windows, 0, sizeof(checked->windows));
+	if (checked->entry == NULL)
+		return;
+	tracked_limits_expire(&checked->ref.pools, &checked->entry->limits, check->now);
+	if (limits != NULL)
+		tracked_windows_find(&checked->ref.pools.windows, &checked->entry->limits.windows,
+							 limits, checked->windows);
+}
+
+/*
+ * Records that a limit rejects the request, unless another does so for longer.
+ * A full window is reported before a lack of concurrent requests, since it is
+ * known when it ends; those may end before they time out.
+ */
+static void
+set_exceeded(Check *check, Checked *checked, int limit, TimestampTz retry_at)
+{
+	check->result->retry_at = Max(check->result->retry_at, retry_at);
+	if (check->exceeded != NULL &&
+		(retry_at <= check->exceeded_retry_at ||
+		 (limit == CONCURRENT && check->exceeded_limit != CONCURRENT)))
+		return;
+	check->exceeded = checked;
+	check->exceeded_limit = limit;
+	check->exceeded_retry_at = retry_at;
+}
+
+/* Checks the windows of an owner. */
+static void
+check_windows(Check *check, Checked *checked)
+{
+	for (int i = 0; checked->matching >> i != 0; i++)
+	{
+		const WindowLimit *limit = &checked->owner->limits->windows[i];
+		Window		none = {0};
+		TimestampTz wait;
+
+		if (!(checked->matching & 1 << i))
+			continue;
+		wait = window_wait(checked->windows[i] != NULL ? &checked->windows[i]->window : &none,
+						   limit->length, limit->max, check->amounts[limit->unit], check->now);
+		if (wait != 0)
+			set_exceeded(check, checked, i, wait);
+	}
+}
+
+/* Checks whether an owner may have one more concurrent request. */
+static void
+check_concurrency(Check *check, Checked *checked)
+{
+	const RateLimits *limits = checked->owner->limits;
+
+	if (!check->request->reserve || checked->entry == NULL || limits == NULL ||
+		limits->max_concurrent == 0 || checked->entry->limits.holds.count < limits->max_concurrent)
+		return;
+
+	set_exceeded(check, checked, CONCURRENT,
+				 holds_wait(checked->ref.pools.holds, &checked->entry->limits.holds,
+							limits->max_concurrent, tracked_limits_timeout()));
+}
+
+/*
+ * Checks whether a budget has room for what is reserved and for this request.
+ * Nothing that was published since its costs were read may be missing.
+ */
+static void
+check_budget(Check *check, Checked *checked)
+{
+	const LimitOwner *owner = checked->owner;
+	const HoldList *holds = checked->entry != NULL ? &checked->entry->limits.holds : NULL;
+	int64		reserved = holds != NULL ? holds->cost : 0;
+	int64		needed;
+
+	if (owner->budget == NULL)
+		return;
+	check->result->reserved[checked->index] = reserved;
+	if (holds != NULL && holds->count > 0)
+		check->result->frees_at[checked->index] =
+			checked->ref.pools.holds[holds->oldest].reserved_at + tracked_limits_timeout();
+	if (pg_add_s64_overflow(reserved, check->request->cost, &needed) ||
+		(needed > 0 && needed > owner->available))
+		check->result->exhausted |= 1 << checked->index;
+	if (needed > 0 && budget_spend_has_news(owner->position, owner->id))
+		check->result->stale |= 1 << checked->index;
+}
+
+/* Checks all limits of all owners. */
+static void
+check_limits(Check *check)
+{
+	for (int i = 0; i < check->nowners; i++)
+	{
+		find_use(check, &check->owners[i]);
+		check_windows(check, &check->owners[i]);
+		check_budget(check, &check->owners[i]);
+	}
+	for (int i = 0; i < check->nowners; i++)
+		check_concurrency(check, &check->owners[i]);
+}
+
+/* ---------------------------------------------- spending, under the locks */
+
+/*
+ * Makes space for what a request spends of an owner; false if there is none.
+ * Windows are added even if nothing is spent yet, so that there is space when
+ * tokens or costs are recorded later.
+ */
+static bool
+make_space(Check *check, Checked *checked)
+{
+	bool		evicted = false;
+
+	if (checked->matching == 0 && !check->request->reserve)
+		return true;
+	if (checked->entry == NULL)
+	{
+		checked->entry = tracked_keys_add(check->table, &checked->ref, check->now, &evicted);
+		check->nevicted += evicted;
+	}
+	if (checked->entry == NULL)
+		return false;
+
+	checked->entry->pinned = true;
+	for (int i = 0; checked->matching >> i != 0; i++)
+	{
+		if (!(checked->matching & 1 << i) || checked->windows[i] != NULL)
+			continue;
+		evicted = false;
+		checked->windows[i] = tracked_keys_add_window(check->table, &checked->ref, checked->entry,
+													  checked->owner->limits,
+													  &checked->owner->limits->windows[i],
+													  check->now, &evicted);
+		check->nevicted += evicted;
+		if (checked->windows[i] == NULL)
 			return false;
 	}
-	window_spend((*entry)->windows, request->limits->max, costs, now);
-
-	result->use_recorded = memcmp(request->id, request->root_id, sizeof(pg_uuid_t)) == 0;
-	if (result->use_recorded)
-		result->use_newly_pending = last_used_record_in_entry(*entry, now);
 
 	return true;
 }
 
+/* Makes space for all owners; false if one has none. */
+static bool
+make_all_space(Check *check)
+{
+	int			i = 0;
+
+	while (i < check->nowners && make_space(check, &check->owners[i]))
+		i++;
+	if (i < check->nowners)
+		check->result->no_space_for = check->owners[i].index;
+	for (int j = 0; j < check->nowners; j++)
+	{
+		if (check->owners[j].entry != NULL)
+			check->owners[j].entry->pinned = false;
+	}
+	return i == check->nowners;
+}
+
+/* Spends a request in the windows of an owner, and returns those that reserve. */
+static TrackedWindowSet
+spend_windows(Check *check, Checked *checked)
+{
+	TrackedWindowSet reserving = 0;
+
+	for (int i = 0; checked->matching >> i != 0; i++)
+	{
+		TrackedWindow *window = checked->windows[i];
+		int64		amount;
+
+		if (!(checked->matching & 1 << i))
+			continue;
+		amount = check->spent[window->unit];
+		window_spend(&window->window, tracked_window_length(window), amount, check->now);
+		if (check->request->reserve && window->unit != WINDOW_REQUESTS)
+		{
+			if (pg_add_s64_overflow(window->reserved, amount, &window->reserved))
+				window->reserved = PG_INT64_MAX;
+			reserving |= 1 << window->number;
+		}
+	}
+
+	return reserving;
+}
+
+/* Fills in the hold of an owner. */
+static void
+reserve(Check *check, Checked *checked, TrackedWindowSet windows, int hold, int next)
+{
+	Hold	   *held = &checked->ref.pools.holds[hold];
+
+	held->reservation = check->result->reservation;
+	held->partition = checked->ref.number;
+	held->owner = checked->entry - checked->ref.entries;
+	held->next = next;
+	held->windows = windows;
+	held->of_budget = checked->owner->budget != NULL;
+	held->settling = false;
+	held->reserved_at = check->now;
+	held->tokens = check->request->tokens;
+	held->cost = check->request->cost;
+	holds_add(checked->ref.pools.holds, &checked->entry->limits.holds, hold);
+}
+
 /*
- * Copies what a key family has used; entry is NULL if that is nothing.  Slots
- * that have timed out count unless the caller has released them.  Exclusive
- * lock.
+ * Records the use of the key in the entry of its family, if it is the key's own.
  */
 static void
-copy_use(const TrackedKeyRef *ref, const TrackedKey *entry, FamilyUse *use)
+record_use(Check *check, Checked *checked)
 {
-	AssertLockedExclusively(ref->partition);
-	memset(use, 0, sizeof(FamilyUse));
-	if (entry == NULL)
+	const LimitRequest *request = check->request;
+	LimitResult *result = check->result;
+
+	if (checked->index != 0 || memcmp(request->key_id, checked->owner->id, sizeof(pg_uuid_t)) != 0)
+		return;
+	result->use_recorded = true;
+	result->use_newly_pending = last_used_record_in_entry(checked->entry, check->now);
+}
+
+/* An owner gets at most half of all holds: others need some. */
+static bool
+has_too_many_holds(const Check *check)
+{
+	for (int i = 0; i < check->nowners; i++)
+	{
+		if (check->owners[i].entry->limits.holds.count >= tracked_keys_nholds(check->table) / 2)
+			return true;
+	}
+	return false;
+}
+
+/* Takes the holds of a reservation; false if there are not enough. */
+static bool
+take_holds(Check *check, int *holds)
+{
+	LimitResult *result = check->result;
+
+	check->too_many_holds = has_too_many_holds(check);
+	if (check->too_many_holds ||
+		!holds_take(&check->table->free_holds, check->owners[0].ref.pools.holds, check->nowners, holds))
+	{
+		result->no_space_for = 0;
+		return false;
+	}
+
+	result->has_reservation = true;
+	result->reservation = check->reservation;
+	reservation_id_set_hold(&result->reservation, holds[0]);
+	return true;
+}
+
+/* Spends a request of all owners, and makes its reservation; all or nothing. */
+static void
+spend(Check *check)
+{
+	TransactionId xid = GetTopTransactionIdIfAny();
+	int			holds[MAX_LIMIT_OWNERS];
+
+	if (!make_all_space(check))
+		return;
+	if (check->request->reserve && !take_holds(check, holds))
 		return;
 
-	memcpy(use->windows, entry->windows, sizeof(use->windows));
-	use->slots = entry->slots.count;
-	if (use->slots > 0)
-		use->slots_reset_at = ref->pool.slots[entry->slots.newest].acquired_at +
-							  tracked_keys_slot_timeout();
+	for (int i = 0; i < check->nowners; i++)
+	{
+		Checked    *checked = &check->owners[i];
+		TrackedWindowSet windows;
+
+		if (checked->entry == NULL)
+			continue;
+		windows = spend_windows(check, checked);
+		if (check->request->reserve)
+			reserve(check, checked, windows, holds[i], i + 1 < check->nowners ? holds[i + 1] : NO_HOLD);
+		checked->entry->limits.version++;
+		if (TransactionIdIsValid(xid))
+			checked->entry->limits.xid = xid;
+		record_use(check, checked);
+	}
 }
 
-/* Sets the status of one limit of a key family, except for retry_at. */
+/* Copies what an owner has used. */
 static void
-set_status(FamilyUse *use, const RateLimits *limits, int limit, TimestampTz now, LimitStatus *status)
+copy_use(Checked *checked)
 {
-	int64		used = limit == RATE_SLOTS ? use->slots : window_used(use->windows, limit, now);
+	const HoldList *holds = checked->entry != NULL ? &checked->entry->limits.holds : NULL;
 
-	limit_status_set_number(status, limits->max[limit], used);
-	status->name = rate_limits_name(limit);
-	status->retry_at = 0;
-	/* A cost of 1 passes a limit of 1 when nothing is used any more. */
-	status->resets_at = limit == RATE_SLOTS ? use->slots_reset_at
-											: window_wait(use->windows, limit, 1, 1, now);
+	checked->nholds = holds != NULL ? holds->count : 0;
+	checked->holds_reset_at = checked->nholds == 0 ? 0 : checked->ref.pools.holds[holds->newest].reserved_at + tracked_limits_timeout();
+	for (int i = 0; checked->matching >> i != 0; i++)
+	{
+		if (checked->windows[i] != NULL)
+			checked->used[i] = checked->windows[i]->window;
+		else
+			memset(&checked->used[i], 0, sizeof(Window));
+	}
+}
+
+/* -------------------------------------------------------- after the locks */
+
+/* Sets the status of a window, and of what of it rejects the request. */
+static void
+set_window_status(const Check *check, Checked *checked, int i, LimitStatus *status)
+{
+	const WindowLimit *limit = &checked->owner->limits->windows[i];
+	Window	   *window = &checked->used[i];
+
+	limit_status_set_window(status, limit, checked->owner->budget, window, check->now);
+	if (check->exceeded != NULL)
+		status->retry_at = window_wait(window, limit->length, limit->max,
+									   check->amounts[limit->unit], check->now);
+}
+
+/* Sets the status of the limit of concurrent requests. */
+static void
+set_concurrency_status(const Check *check, const Checked *checked, LimitStatus *status)
+{
+	limit_status_set_concurrent(status, checked->owner->limits->max_concurrent, checked->owner->budget,
+								checked->nholds, checked->holds_reset_at);
+	if (check->exceeded != NULL && checked->nholds >= checked->owner->limits->max_concurrent)
+		status->retry_at = check->result->retry_at;
 }
 
 /*
- * Finds the limit that is nearest to its end, of those that a request is
- * checked against: that of the slots only if it needs one.  costs is NULL if no
- * window has rejected it.
+ * Finds the limit that is nearest to its end, of those that the request is
+ * checked against: that of concurrent requests only if it reserves.
  */
 static void
-find_nearest(FamilyUse *use, const RateLimits *limits, const int64 *costs, bool slot,
-			 TimestampTz slots_retry_at, TimestampTz now, LimitStatus *nearest)
+find_nearest(Check *check, LimitStatus *nearest)
 {
 	LimitStatus status;
 
-	nearest->name = NULL;
-	for (int i = 0; i < (slot ? RATE_NLIMITS : WINDOW_NKINDS); i++)
+	for (int o = 0; o < check->nowners; o++)
 	{
-		if (limits->max[i] == 0)
-			continue;
-		set_status(use, limits, i, now, &status);
-		if (i == RATE_SLOTS)
-			status.retry_at = slots_retry_at;
-		else if (costs != NULL)
-			status.retry_at = window_wait(use->windows, i, limits->max[i], costs[i], now);
-		if (limit_status_is_nearer(&status, nearest))
-			*nearest = status;
+		Checked    *checked = &check->owners[o];
+
+		for (int i = 0; checked->matching >> i != 0; i++)
+		{
+			if (!(checked->matching & 1 << i))
+				continue;
+			set_window_status(check, checked, i, &status);
+			if (limit_status_is_nearer(&status, nearest))
+				*nearest = status;
+		}
+		if (check->request->reserve && checked->owner->limits != NULL &&
+			checked->owner->limits->max_concurrent > 0)
+		{
+			set_concurrency_status(check, checked, &status);
+			if (limit_status_is_nearer(&status, nearest))
+				*nearest = status;
+		}
 	}
 }
 
-/* Returns why a limit rejects a request. */
+/* Returns why a rate limit rejects the request. */
 static char *
-explain(int limit, int64 max, int64 tokens)
+explain(const Check *check)
 {
-	const char *name = rate_limits_name(limit);
+	const LimitOwner *owner = check->exceeded->owner;
+	int			i = check->exceeded_limit;
+	const char *name = limit_status_name(owner->budget, i == CONCURRENT ? RATE_CONCURRENT_NAME : owner->limits->windows[i].name);
+	const WindowLimit *limit = &owner->limits->windows[i];
 
-	if (tokens > max && (limit == WINDOW_TOKENS_MINUTE || limit == WINDOW_TOKENS_DAY))
+	if (i == CONCURRENT)
+		return psprintf("%s limit of " INT64_FORMAT " is reached", name, owner->limits->max_concurrent);
+	if (limit->unit == WINDOW_COST)
+		return psprintf("%s limit of %s is reached", name,
+						DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(cost_from_billionths(limit->max)))));
+	if (limit->unit == WINDOW_TOKENS && check->amounts[WINDOW_TOKENS] > limit->max)
 		return psprintf(INT64_FORMAT " tokens are more than the %s limit of " INT64_FORMAT,
-						tokens, name, max);
-	return psprintf("%s limit of " INT64_FORMAT " is reached", name, max);
+						check->amounts[WINDOW_TOKENS], name, limit->max);
+	return psprintf("%s limit of " INT64_FORMAT " is reached", name, limit->max);
 }
 
 /*
- * Checks whether a request passes now, and spends it if so; tells which limit
- * is nearest to its end afterwards.  Tokens are only
- * checked, at least one: how many are used is known when the request is done.
- * now has to be the current time, see above.  If there is no space, nothing is
- * spent and no_space is set.  Raises 55000 if there is no shared memory, 53400
- * if the family has as many slots as it can get.
+ * Checks whether a request passes now, and spends it if so; tells which rate
+ * limit is nearest to its end afterwards.  Without a reservation tokens and
+ * cost are only checked: how many are used is known when the request is done.
+ * now has to be the current time, see above.  If the result names budgets that
+ * are stale, or an owner without space, nothing is decided or spent.  Raises
+ * 55000 if there is no shared memory, 53400 if an owner has as many
+ * reservations as it can get.
  */
 void
-rate_limiter_check_and_spend(const RateLimitRequest *request, TimestampTz now, RateLimitResult *result)
+rate_limiter_check_and_spend(const LimitRequest *request, TimestampTz now, LimitResult *result)
 {
-	TrackedKeys *table = require_table();
-	TrackedKeyRef ref = tracked_keys_locate(table, MyDatabaseId, request->root_id);
-	const RateLimits *limits = request->limits;
-	int64		tokens = Max(request->tokens, 1);
-	const int64 costs[WINDOW_NKINDS] = {
-		[WINDOW_REQUESTS_MINUTE] = 1,
-		[WINDOW_TOKENS_MINUTE] = tokens,
-		[WINDOW_REQUESTS_DAY] = 1,
-		[WINDOW_TOKENS_DAY] = tokens,
-	};
-	bool		slot = request->slot && limits->max[RATE_SLOTS] > 0;
-	uint64		random = slot && request->spend ? generate_random() : 0;
-	TrackedKey *entry;
-	int			exceeded;
-	TimestampTz slots_retry_at;
-	FamilyUse	use;
-	TransactionId xid = GetTopTransactionIdIfAny();
-	bool		too_many_slots;
-	bool		evicted = false;
+	Check		check;
 
-	Assert(request->tokens >= 0);
-	memset(result, 0, sizeof(RateLimitResult));
+	check.request = request;
+	check.now = now;
+	check.exceeded = NULL;
+	check.too_many_holds = false;
+	check.nevicted = 0;
+	check.result = result;
+	memset(result, 0, sizeof(LimitResult));
+	result->no_space_for = -1;
+	for (int i = 0; i < request->nowners; i++)
+		result->exhausted |= request->owners[i].is_exhausted << i;
 
-	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
-	entry = tracked_keys_find(&ref);
-	exceeded = find_exceeded(&ref, entry, limits, costs, slot, now, &result->retry_at, &slots_retry_at);
-	too_many_slots = exceeded < 0 && slot && request->spend && has_too_many_slots(table, entry);
-	if (exceeded < 0 && request->spend)
-		result->no_space = too_many_slots ||
-						   !spend(table, &ref, &entry, request, slot, random, xid, now, result, &evicted);
-	copy_use(&ref, entry, &use);
-	tracked_keys_unlock(ref.partition);
-
-	if (evicted)
-		counters_add(COUNT_EVICTIONS, 1);
-	if (too_many_slots)
-		rate_limiter_report_no_space(ERROR);
-	if (exceeded >= 0)
-		result->reason = explain(exceeded, limits->max[exceeded], tokens);
-	find_nearest(&use, limits, exceeded >= 0 ? costs : NULL, slot, slots_retry_at, now, &result->nearest);
-}
-
-/* The windows that count tokens. */
-static const WindowKind token_windows[] = {WINDOW_TOKENS_MINUTE, WINDOW_TOKENS_DAY};
-
-/*
- * Spends tokens that have been used, even if they are more than was left.  They
- * count from the time at which they were recorded, by which they are returned.
- * Without shared memory nothing is spent: then the key does not pass verify.
- * Returns false if there is no space in shared memory.
- */
-bool
-rate_limiter_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits, int64 tokens,
-						  TimestampTz recorded_at)
-{
-	TrackedKeys *table = tracked_keys_attach();
-	TimestampTz now;
-	TransactionId xid = GetTopTransactionIdIfAny();
-	TrackedKeyRef ref;
-	TrackedKey *entry;
-	bool		evicted;
-
-	Assert(tokens >= 0);
-	if (table == NULL || tokens == 0 ||
-		(limits->max[WINDOW_TOKENS_MINUTE] == 0 && limits->max[WINDOW_TOKENS_DAY] == 0))
-		return true;
-
-	ref = tracked_keys_locate(table, MyDatabaseId, root_id);
-	now = GetCurrentTimestamp();
-	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
-	entry = tracked_keys_find_or_add(table, &ref, now, &evicted);
-	for (int i = 0; entry != NULL && i < (int) lengthof(token_windows); i++)
-	{
-		if (limits->max[token_windows[i]] > 0)
-			window_add_at(entry->windows, token_windows[i], tokens, recorded_at, now);
-	}
-	if (entry != NULL && TransactionIdIsValid(xid))
-		entry->xid = xid;
-	tracked_keys_unlock(ref.partition);
-
-	if (evicted)
-		counters_add(COUNT_EVICTIONS, 1);
-	return entry != NULL;
-}
-
-/*
- * Returns tokens to the windows that still count them.  A window that has
- * counted nothing since they were recorded, a limit being new, is not touched.
- * Raises no error once shared memory is attached.
- */
-void
-rate_limiter_return_tokens(const pg_uuid_t *root_id, int64 tokens, TimestampTz recorded_at)
-{
-	TrackedKeys *table = tracked_keys_attach();
-	TimestampTz now = GetCurrentTimestamp();
-	TrackedKeyRef ref;
-	TrackedKey *entry;
-
-	Assert(tokens > 0);
-	if (table == NULL)
+	collect_owners(&check);
+	if (check.nowners == 0)
 		return;
+	set_amounts(&check);
+	if (request->reserve)
+		reservation_id_generate(&check.reservation);
 
-	ref = tracked_keys_locate(table, MyDatabaseId, root_id);
-	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
-	entry = tracked_keys_find(&ref);
-	for (int i = 0; entry != NULL && i < (int) lengthof(token_windows); i++)
-		window_add_at(entry->windows, token_windows[i], -tokens, recorded_at, now);
-	tracked_keys_unlock(ref.partition);
-}
+	for_each_partition(&check, lock_exclusively);
+	check_limits(&check);
+	if (check.exceeded == NULL && result->exhausted == 0 && result->stale == 0)
+		spend(&check);
+	for (int i = 0; i < check.nowners; i++)
+		copy_use(&check.owners[i]);
+	for_each_partition(&check, tracked_keys_unlock);
 
-/* Releases a slot; false if no key of this database has acquired it. */
-bool
-rate_limiter_release(int64 slot)
-{
-	TrackedKeys *table = tracked_keys_attach();
-	TimestampTz now = GetCurrentTimestamp();
-	TrackedKeyRef ref;
-	bool		released = false;
-	int			i;
-
-	if (table == NULL || !tracked_keys_locate_slot(table, slot, &ref))
-		return false;
-
-	i = slot_index(slot) - ref.pool.first_index;
-	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
-	if (ref.pool.slots[i].number == slot)
-	{
-		TrackedKey *entry = &ref.entries[ref.pool.slots[i].owner];
-
-		slots_expire(&ref.pool, &entry->slots, tracked_keys_slot_timeout(), now);
-		released = ref.pool.slots[i].number == slot && entry->tag.database == MyDatabaseId;
-		if (released)
-			slots_release(&ref.pool, &entry->slots, i);
-	}
-	tracked_keys_unlock(ref.partition);
-
-	return released;
-}
-
-/*
- * Reads the status of the RATE_NLIMITS limits of a key family, except for
- * retry_at; one that is not set has no name.  Returns the time at which they
- * were read.  Raises 55000 if there is no shared memory.
- */
-TimestampTz
-rate_limiter_read(const pg_uuid_t *root_id, const RateLimits *limits, LimitStatus *statuses)
-{
-	TrackedKeys *table = require_table();
-	TimestampTz now = GetCurrentTimestamp();
-	TrackedKeyRef ref = tracked_keys_locate(table, MyDatabaseId, root_id);
-	TrackedKey *entry;
-	FamilyUse	use;
-
-	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
-	entry = tracked_keys_find(&ref);
-	if (entry != NULL)
-		slots_expire(&ref.pool, &entry->slots, tracked_keys_slot_timeout(), now);
-	copy_use(&ref, entry, &use);
-	tracked_keys_unlock(ref.partition);
-
-	for (int i = 0; i < RATE_NLIMITS; i++)
-	{
-		statuses[i].name = NULL;
-		if (limits->max[i] > 0)
-			set_status(&use, limits, i, now, &statuses[i]);
-	}
-
-	return now;
+	if (check.nevicted > 0)
+		counters_add(COUNT_EVICTIONS, check.nevicted);
+	if (check.too_many_holds)
+		rate_limiter_report_no_space(ERROR);
+	if (check.exceeded != NULL)
+		result->reason = explain(&check);
+	find_nearest(&check, &result->nearest);
 }

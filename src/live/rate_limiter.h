@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * rate_limiter.h
- *	  Rate limits and slots, checked and spent in one step.
+ *	  Limits of keys and budgets, checked and spent in one step.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -13,41 +13,63 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "live/budget_spend.h"
+#include "live/tracked_keys.h"
 #include "model/limit_status.h"
 #include "model/rate_limits.h"
 
-/* A request, as far as limits are concerned. */
-typedef struct RateLimitRequest
-{
-	const pg_uuid_t *root_id;
-	const pg_uuid_t *id;
-	const RateLimits *limits;
-	int64		tokens;			/* checked, not spent */
-	bool		slot;
-	bool		spend;			/* else only check whether it would pass */
-} RateLimitRequest;
+#define MAX_LIMIT_BUDGETS	8		/* two paths through the tree of budgets */
+#define MAX_LIMIT_OWNERS	(1 + MAX_LIMIT_BUDGETS)
 
-typedef struct RateLimitResult
+/* Whose limits a request is checked against: a key family's or a budget's. */
+typedef struct LimitOwner
 {
-	const char *reason;			/* palloc'd; NULL: it passes */
-	TimestampTz retry_at;		/* DT_NOEND: never */
-	int64		slot;			/* 0: none was acquired */
+	const pg_uuid_t *id;		/* the family's root_id, or the budget's id */
+	const RateLimits *limits;	/* NULL: none */
+	const char *budget;			/* its name; NULL: a key family */
+	bool		is_exhausted;	/* a budget, by committed costs */
+	int64		available;		/* of a budget, in billionths, rounded down; else unlimited */
+	BudgetSpendPosition position;	/* up to which these costs are known */
+} LimitOwner;
+
+#define COST_UNLIMITED		PG_INT64_MAX
+
+/* A request, as far as limits are concerned. */
+typedef struct LimitRequest
+{
+	const LimitOwner *owners;	/* the key family first */
+	int			nowners;
+	const pg_uuid_t *key_id;
+	const text *model;			/* NULL: unknown */
+	const text *endpoint;
+	int64		tokens;			/* estimates: checked, and reserved if asked for */
+	int64		cost;			/* in billionths */
+	bool		reserve;
+} LimitRequest;
+
+/* Sets of owners by their indexes. */
+typedef uint16 LimitOwnerSet;
+
+typedef struct LimitResult
+{
+	const char *reason;			/* a rate limit rejects the request; palloc'd, else NULL */
+	TimestampTz retry_at;		/* if so; DT_NOEND: never */
+	LimitOwnerSet exhausted;	/* budgets that have no room */
+	LimitOwnerSet stale;		/* budgets whose costs have to be read again */
+	int			no_space_for;	/* owner for whom shared memory has no space; -1: none */
+	int64		reserved[MAX_LIMIT_OWNERS];	/* of budgets, in billionths */
+	TimestampTz frees_at[MAX_LIMIT_OWNERS];	/* when the oldest reservation times out; 0: none */
+	bool		has_reservation;
+	pg_uuid_t	reservation;
 	bool		use_recorded;	/* last use, in the same entry */
 	bool		use_newly_pending; /* as last_used_record() returns */
-	bool		no_space;		/* in shared memory: it neither passes nor is rejected */
-	LimitStatus nearest;		/* of the limits that apply to the request */
-} RateLimitResult;
+	LimitStatus nearest;		/* of the rate limits that apply to the request */
+} LimitResult;
 
 extern bool rate_limiter_available(void);
-extern void rate_limiter_check_and_spend(const RateLimitRequest *request, TimestampTz now,
-										 RateLimitResult *result);
-extern bool rate_limiter_spend_tokens(const pg_uuid_t *root_id, const RateLimits *limits,
-									  int64 tokens, TimestampTz recorded_at);
-extern void rate_limiter_return_tokens(const pg_uuid_t *root_id, int64 tokens,
-									   TimestampTz recorded_at);
+extern TrackedKeys *rate_limiter_table(void);
+extern void rate_limiter_check_and_spend(const LimitRequest *request, TimestampTz now,
+										 LimitResult *result);
 extern void rate_limiter_report_no_space(int elevel);
-extern bool rate_limiter_release(int64 slot);
-extern TimestampTz rate_limiter_read(const pg_uuid_t *root_id, const RateLimits *limits,
-									 LimitStatus *statuses);
 
 #endif							/* APIKEYS_LIVE_RATE_LIMITER_H */

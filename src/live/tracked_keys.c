@@ -1,28 +1,32 @@
 /*-------------------------------------------------------------------------
  *
  * tracked_keys.c
- *	  The shared hash table of keys, and its locking protocol.
+ *	  The shared hash table of keys and budgets, and its locking protocol.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
+ * An entry is that of a key and, if the key is the first of its family, of the
+ * family's limits; or that of a budget and its limits.
+ *
  * The table has a fixed size and contains no pointers, so that it can be in
  * a DSM segment as well.  It is divided into partitions, each with a lock,
- * hash chains, entries and slots of its own.
+ * hash chains, entries and windows of its own.
  *
  * The LWLock of a partition guards which entries are in which chain: it is
  * taken in shared mode to find an entry, in exclusive mode to add or remove
  * one.  The times in an entry are atomics that only grow; the shared lock is
- * enough to advance them.  A process locks one partition at a time, and does
- * nothing under a lock that could raise an error.
+ * enough to advance them.  A process locks one partition at a time, or those of
+ * a request in the order of their numbers, and does nothing under a lock that
+ * could raise an error.
  *
- * The windows of an entry, its slots and the partition's pool of slots are
+ * The windows of an entry, its holds and the partition's pool of windows are
  * read and written under the exclusive lock.  So a request that passes all
  * limits is counted in all of them before another request is checked.
  * Random numbers are generated before the lock is taken, and errors are
  * raised after it has been released.
  *
  * If a partition is full, a new entry replaces the least recently used one
- * among those with no pending use, no live window and no slot.  If there is
+ * among those with no pending use, no live window and no hold.  If there is
  * no such entry, nothing is evicted, but flush/reclaim.c may find entries
  * whose keys can no longer be used.
  *
@@ -45,6 +49,7 @@
 
 #define ENTRIES_PER_PARTITION	1024	/* at least, unless there is only one */
 #define MAX_PARTITIONS			64
+#define WINDOWS_PER_ENTRY		4		/* on average: each entry can have more */
 #define EVICTION_SAMPLE			64	/* entries from which a victim is chosen */
 #define EVICTION_EFFORT			1024	/* entries examined before giving up */
 #define NO_ENTRY				(-1)
@@ -63,11 +68,9 @@ StaticAssertDecl(sizeof(TrackedKeyTag) == sizeof(Oid) + sizeof(pg_uuid_t),
 StaticAssertDecl(sizeof(PaddedPartition) == PG_CACHE_LINE_SIZE,
 				 "the partitions keep what follows them aligned");
 StaticAssertDecl(sizeof(TrackedKey) % MAXIMUM_ALIGNOF == 0,
-				 "the entries keep the slots aligned");
+				 "the entries keep the windows aligned");
 StaticAssertDecl(sizeof(TimestampTz) == sizeof(uint64),
 				 "an atomic can hold a time");
-StaticAssertDecl(GUC_DEFAULT_TRACKED_KEYS <= 1 << SLOT_INDEX_BITS,
-				 "the number of a slot can hold its index");
 
 static Size table_size(void);
 static void table_init_shared(void *address);
@@ -110,7 +113,7 @@ count_partitions(void)
 	return Max(1, Min(MAX_PARTITIONS, max_keys() / ENTRIES_PER_PARTITION));
 }
 
-/* The table is followed by partitions, heads of chains, entries and slots. */
+/* The table is followed by partitions, heads of chains, entries, windows and holds. */
 static Size
 table_size(void)
 {
@@ -121,7 +124,8 @@ table_size(void)
 	size = add_size(size, mul_size(npartitions, sizeof(PaddedPartition)));
 	size = add_size(size, MAXALIGN(mul_size(nentries, sizeof(int))));
 	size = add_size(size, mul_size(nentries, sizeof(TrackedKey)));
-	return add_size(size, mul_size(nentries, sizeof(Slot)));
+	size = add_size(size, mul_size(nentries, WINDOWS_PER_ENTRY * sizeof(TrackedWindow)));
+	return add_size(size, mul_size(nentries, sizeof(Hold)));
 }
 
 static PaddedPartition *
@@ -146,17 +150,31 @@ get_entries(TrackedKeys *table, int p)
 	return (TrackedKey *) ((char *) get_buckets(table, 0) + buckets_size) + p * table->nentries;
 }
 
-/* As many slots as entries. */
-static SlotPool
-get_pool(TrackedKeys *table, int p)
+static TrackedWindow *
+get_windows(TrackedKeys *table, int p)
 {
-	Slot	   *slots = (Slot *) get_entries(table, table->npartitions);
-	SlotPool	pool;
+	TrackedWindow *windows = (TrackedWindow *) get_entries(table, table->npartitions);
 
-	pool.first_index = (int64) p * table->nentries;
-	pool.slots = slots + pool.first_index;
-	pool.order = &get_partition(table, p)->partition.slot_order;
-	return pool;
+	return windows + (Size) p * table->nentries * WINDOWS_PER_ENTRY;
+}
+
+/* Of all partitions. */
+static Hold *
+get_holds(TrackedKeys *table)
+{
+	return (Hold *) get_windows(table, table->npartitions);
+}
+
+static LimitPools
+get_pools(TrackedKeys *table, int p)
+{
+	LimitPools	pools;
+
+	pools.windows.windows = get_windows(table, p);
+	pools.windows.first_free = &get_partition(table, p)->partition.first_free_window;
+	pools.free_holds = &table->free_holds;
+	pools.holds = get_holds(table);
+	return pools;
 }
 
 static void
@@ -170,13 +188,14 @@ table_init_shared(void *address)
 	table->seed = DatumGetUInt64(hash_any_extended((unsigned char *) GetMockAuthenticationNonce(),
 												   MOCK_AUTH_NONCE_LEN, 0));
 	pg_atomic_init_u64(&table->last_flush, 0);
+	holds_init_pool(&table->free_holds, get_holds(table), tracked_keys_nholds(table));
 
 	for (int p = 0; p < table->npartitions; p++)
 	{
 		TrackedKey *entries = get_entries(table, p);
-		SlotPool	pool = get_pool(table, p);
+		LimitPools	pools = get_pools(table, p);
 
-		slots_init_pool(&pool, table->nentries);
+		tracked_windows_init_pool(&pools.windows, table->nentries * WINDOWS_PER_ENTRY);
 		LWLockInitialize(&get_partition(table, p)->partition.lock, table->header.tranche_id);
 		for (int i = 0; i < table->nentries; i++)
 		{
@@ -185,7 +204,8 @@ table_init_shared(void *address)
 			pg_atomic_init_u64(&entries[i].last_used, 0);
 			pg_atomic_init_u64(&entries[i].persisted, 0);
 			pg_atomic_init_u64(&entries[i].written_at, 0);
-			slots_init(&entries[i].slots);
+			tracked_limits_init(&entries[i].limits);
+			entries[i].pinned = false;
 		}
 	}
 }
@@ -199,7 +219,8 @@ tracked_keys_partition(TrackedKeys *table, int p)
 	Assert(p >= 0 && p < table->npartitions);
 	ref.partition = &get_partition(table, p)->partition;
 	ref.entries = get_entries(table, p);
-	ref.pool = get_pool(table, p);
+	ref.pools = get_pools(table, p);
+	ref.number = p;
 	return ref;
 }
 
@@ -239,22 +260,6 @@ tracked_keys_unlock(Partition *partition)
 		LWLockRelease(&partition->lock);
 }
 
-/*
- * Finds the partition to which the slot with a number belongs; false if the
- * number is none that a slot can have.  No lock needed.
- */
-bool
-tracked_keys_locate_slot(TrackedKeys *table, int64 slot, TrackedKeyRef *ref)
-{
-	int64		p = slot_index(slot) / table->nentries;
-
-	if (slot <= 0 || p >= table->npartitions)
-		return false;
-
-	*ref = tracked_keys_partition(table, p);
-	return true;
-}
-
 /* --------------------------------------------------------------- entries */
 
 /* Advances a time that only grows.  Shared lock if it is an entry's. */
@@ -275,20 +280,12 @@ tracked_keys_is_pending(TrackedKey *entry)
 		   (TimestampTz) pg_atomic_read_u64(&entry->persisted);
 }
 
-/* apikeys.slot_timeout in microseconds. */
-int64
-tracked_keys_slot_timeout(void)
-{
-	return guc_slot_timeout * INT64CONST(1000);
-}
-
-/* Has an entry a window or a slot that counts now?  Exclusive lock. */
+/* Has an entry a window or a hold that counts now?  Exclusive lock. */
 bool
 tracked_keys_is_limiting(const TrackedKeyRef *ref, TrackedKey *entry, TimestampTz now)
 {
 	AssertLockedExclusively(ref->partition);
-	slots_expire(&ref->pool, &entry->slots, tracked_keys_slot_timeout(), now);
-	return entry->slots.count > 0 || window_any_live(entry->windows, now);
+	return tracked_limits_any(&ref->pools, &entry->limits, now);
 }
 
 /* Returns the entry of a key or NULL.  Shared lock. */
@@ -303,18 +300,6 @@ tracked_keys_find(const TrackedKeyRef *ref)
 	}
 
 	return NULL;
-}
-
-/* Forgets what an entry has spent, and releases its slots.  Exclusive lock. */
-void
-tracked_keys_clear_limits(const TrackedKeyRef *ref, TrackedKey *entry)
-{
-	AssertLockedExclusively(ref->partition);
-
-	while (entry->slots.count > 0)
-		slots_release(&ref->pool, &entry->slots, entry->slots.oldest);
-	memset(entry->windows, 0, sizeof(entry->windows));
-	entry->xid = InvalidTransactionId;
 }
 
 /* Removes an entry from its chain and frees it.  Exclusive lock. */
@@ -334,7 +319,7 @@ tracked_keys_remove(const TrackedKeyRef *ref, TrackedKey *entry)
 	}
 	*link = entry->next;
 
-	tracked_keys_clear_limits(ref, entry);
+	tracked_limits_clear(&ref->pools, &entry->limits);
 	memset(&entry->tag, 0, sizeof(TrackedKeyTag));
 	pg_atomic_write_u64(&entry->last_used, 0);
 	pg_atomic_write_u64(&entry->persisted, 0);
@@ -344,21 +329,28 @@ tracked_keys_remove(const TrackedKeyRef *ref, TrackedKey *entry)
 	ref->partition->nused--;
 }
 
+/* Can an entry be evicted?  Exclusive lock. */
+static bool
+can_evict(const TrackedKeyRef *ref, TrackedKey *entry, TimestampTz now)
+{
+	return OidIsValid(entry->tag.database) && !entry->pinned &&
+		   !tracked_keys_is_pending(entry) && !tracked_keys_is_limiting(ref, entry, now);
+}
+
 /*
- * Evicts the least recently used entry among those that can be lost: of a
- * sample in a large partition, or the first one found after the sample if it
- * has none.  False if no entry can be evicted.  Exclusive lock.
+ * Evicts the least recently used entry among those that can be lost, or of
+ * those that have windows: of a sample in a large partition, or the first one
+ * found after the sample if it has none.  False if no entry can be evicted.
+ * Exclusive lock.
  */
 static bool
-evict_entry(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now)
+evict_entry(TrackedKeys *table, const TrackedKeyRef *ref, bool with_windows, TimestampTz now)
 {
 	Partition  *partition = ref->partition;
 	TrackedKey *victim = NULL;
 	TrackedKeyRef victim_ref;
 
 	AssertLockedExclusively(ref->partition);
-	Assert(partition->nused == table->nentries);
-
 	for (int examined = 0; examined < Min(table->nentries, EVICTION_EFFORT); examined++)
 	{
 		TrackedKey *entry = &ref->entries[partition->next_victim];
@@ -366,9 +358,11 @@ evict_entry(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now)
 		if (examined >= EVICTION_SAMPLE && victim != NULL)
 			break;
 		partition->next_victim = (partition->next_victim + 1) % table->nentries;
+		if (with_windows && entry->limits.windows.first == NO_TRACKED_WINDOW)
+			continue;
 		if ((victim == NULL ||
 			 pg_atomic_read_u64(&entry->last_used) < pg_atomic_read_u64(&victim->last_used)) &&
-			!tracked_keys_is_pending(entry) && !tracked_keys_is_limiting(ref, entry, now))
+			can_evict(ref, entry, now))
 			victim = entry;
 	}
 	if (victim == NULL)
@@ -393,7 +387,7 @@ tracked_keys_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now, 
 	AssertLockedExclusively(partition);
 	Assert(tracked_keys_find(ref) == NULL);
 
-	*evicted = partition->first_free == NO_ENTRY && evict_entry(table, ref, now);
+	*evicted = partition->first_free == NO_ENTRY && evict_entry(table, ref, false, now);
 	if (partition->first_free == NO_ENTRY)
 	{
 		partition->refused_at = now;
@@ -423,4 +417,33 @@ tracked_keys_find_or_add(TrackedKeys *table, const TrackedKeyRef *ref, Timestamp
 
 	*evicted = false;
 	return entry != NULL ? entry : tracked_keys_add(table, ref, now, evicted);
+}
+
+/*
+ * Adds the window of a limit to an entry that has none, evicting other entries
+ * if necessary; NULL if there is no space.  Sets evicted if any was.  Exclusive
+ * lock.
+ */
+TrackedWindow *
+tracked_keys_add_window(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry,
+						const RateLimits *limits, const WindowLimit *limit,
+						TimestampTz now, bool *evicted)
+{
+	TrackedWindow *window;
+
+	AssertLockedExclusively(ref->partition);
+	Assert(entry->pinned);
+
+	window = tracked_windows_add(&ref->pools.windows, &entry->limits.windows, limits,
+								 limit->id, limit->length, limit->unit, now);
+	if (window == NULL && evict_entry(table, ref, true, now))
+	{
+		*evicted = true;
+		window = tracked_windows_add(&ref->pools.windows, &entry->limits.windows, limits,
+									 limit->id, limit->length, limit->unit, now);
+	}
+	if (window == NULL)
+		ref->partition->refused_at = now;
+
+	return window;
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * tracked_keys.h
- *	  The shared hash table of keys, and its locking protocol.
+ *	  The shared hash table of keys and budgets, and its locking protocol.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -17,8 +17,7 @@
 #include "utils/uuid.h"
 
 #include "base/shmem.h"
-#include "live/slots.h"
-#include "model/window.h"
+#include "live/tracked_limits.h"
 
 typedef struct TrackedKeyTag
 {
@@ -33,9 +32,8 @@ typedef struct TrackedKey
 	pg_atomic_uint64 last_used; /* a TimestampTz; grows */
 	pg_atomic_uint64 persisted; /* last use in apikeys_data.usage, 0: unknown; grows */
 	pg_atomic_uint64 written_at; /* when that was committed, likewise */
-	Window		windows[WINDOW_NKINDS]; /* exclusive lock */
-	SlotList	slots;			/* exclusive lock */
-	TransactionId xid;			/* the last that spent and had an id; exclusive lock */
+	TrackedLimits limits;		/* exclusive lock */
+	bool		pinned;			/* not to be evicted, while the lock is held */
 } TrackedKey;
 
 /* A partition of the table, with what its lock guards. */
@@ -45,7 +43,7 @@ typedef struct Partition
 	int			first_free;		/* lock */
 	int			nused;			/* lock */
 	int			next_victim;	/* where the next eviction starts to search; lock */
-	SlotOrder	slot_order;		/* exclusive lock */
+	int			first_free_window; /* exclusive lock */
 	TimestampTz refused_at;		/* when there was no space; exclusive lock */
 	TimestampTz searched_at;	/* and nothing found, by flush/reclaim.c; exclusive lock */
 } Partition;
@@ -54,10 +52,18 @@ typedef struct TrackedKeys
 {
 	ShmemHeader header;
 	int			npartitions;	/* constant */
-	int			nentries;		/* in each partition, and slots; constant */
+	int			nentries;		/* in each partition; constant */
 	uint64		seed;			/* of the hashes of tags; constant */
 	pg_atomic_uint64 last_flush; /* a TimestampTz; grows */
+	HoldPool	free_holds;		/* of all partitions; has a lock of its own */
 } TrackedKeys;
+
+/* How many reservations can be held: one request needs one for each owner. */
+static inline int
+tracked_keys_nholds(const TrackedKeys *table)
+{
+	return table->npartitions * table->nentries;
+}
 
 /*
  * For functions to be called under a partition's lock; the postmaster takes
@@ -75,14 +81,14 @@ typedef struct TrackedKeyRef
 	TrackedKeyTag tag;
 	int		   *bucket;			/* head of the key's chain; lock */
 	TrackedKey *entries;		/* of the partition */
-	SlotPool	pool;			/* of the partition; exclusive lock */
+	LimitPools	pools;			/* exclusive lock */
+	int			number;			/* of the partition */
 } TrackedKeyRef;
 
 extern void tracked_keys_init(void);
 extern TrackedKeys *tracked_keys_attach(void);
 
 extern TrackedKeyRef tracked_keys_locate(TrackedKeys *table, Oid database, const pg_uuid_t *id);
-extern bool tracked_keys_locate_slot(TrackedKeys *table, int64 slot, TrackedKeyRef *ref);
 extern TrackedKeyRef tracked_keys_partition(TrackedKeys *table, int p);
 
 extern void tracked_keys_lock(Partition *partition, LWLockMode mode);
@@ -94,11 +100,12 @@ extern TrackedKey *tracked_keys_add(TrackedKeys *table, const TrackedKeyRef *ref
 extern TrackedKey *tracked_keys_find_or_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now,
 											bool *evicted);
 extern void tracked_keys_remove(const TrackedKeyRef *ref, TrackedKey *entry);
-extern void tracked_keys_clear_limits(const TrackedKeyRef *ref, TrackedKey *entry);
+extern TrackedWindow *tracked_keys_add_window(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry,
+											  const RateLimits *limits, const WindowLimit *limit,
+											  TimestampTz now, bool *evicted);
 
 extern void tracked_keys_advance(pg_atomic_uint64 *time, TimestampTz to);
 extern bool tracked_keys_is_pending(TrackedKey *entry);
 extern bool tracked_keys_is_limiting(const TrackedKeyRef *ref, TrackedKey *entry, TimestampTz now);
-extern int64 tracked_keys_slot_timeout(void);
 
 #endif							/* APIKEYS_LIVE_TRACKED_KEYS_H */

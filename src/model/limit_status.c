@@ -17,20 +17,20 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 
+#include "model/cost.h"
 #include "model/limit_status.h"
-
-/* Returns what is left of a limit that is a number. */
-int64
-limit_status_remaining(const LimitStatus *status)
-{
-	Assert(status->max_cost == NULL && status->used >= 0);
-	return Max(status->max - status->used, 0);
-}
 
 static double
 numeric_to_double(Numeric number)
 {
 	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(number)));
+}
+
+/* Returns an amount that a limit counts, palloc'd. */
+Numeric
+limit_status_amount(const LimitStatus *status, int64 amount)
+{
+	return status->in_billionths ? cost_from_billionths(amount) : int64_to_numeric(amount);
 }
 
 /* Returns the limit and what remains of it, as numerics of any kind of limit. */
@@ -42,19 +42,47 @@ limit_status_numbers(const LimitStatus *status, Numeric *remaining)
 		*remaining = status->remaining_cost;
 		return status->max_cost;
 	}
-	*remaining = int64_to_numeric(limit_status_remaining(status));
-	return int64_to_numeric(status->max);
+	*remaining = limit_status_amount(status, Max(status->max - status->used, 0));
+	return limit_status_amount(status, status->max);
 }
 
-/* Sets a limit that is a number, except for its name and times. */
-void
-limit_status_set_number(LimitStatus *status, int64 max, int64 used)
+/* Returns the name of a limit; budget is that whose it is, NULL for a key's. */
+const char *
+limit_status_name(const char *budget, const char *limit)
 {
-	Assert(max > 0);
+	return budget != NULL ? psprintf("budget:%s %s", budget, limit) : limit;
+}
+
+static void
+set_number(LimitStatus *status, const char *name, int64 max, int64 used)
+{
+	Assert(max > 0 && used >= 0);
+	memset(status, 0, sizeof(LimitStatus));
+	status->name = name;
 	status->max = max;
 	status->used = used;
-	status->max_cost = status->remaining_cost = NULL;
-	status->remaining_part = (double) limit_status_remaining(status) / max;
+	status->remaining_part = (double) Max(max - used, 0) / max;
+}
+
+/* Sets the status of a window, except for retry_at. */
+void
+limit_status_set_window(LimitStatus *status, const WindowLimit *limit, const char *budget,
+						Window *window, TimestampTz now)
+{
+	set_number(status, limit_status_name(budget, limit->name), limit->max,
+			   window_used(window, limit->length, now));
+	status->in_billionths = limit->unit == WINDOW_COST;
+	/* A cost of 1 passes a limit of 1 when nothing is used any more. */
+	status->resets_at = window_wait(window, limit->length, 1, 1, now);
+}
+
+/* Sets the status of the limit of concurrent requests, except for retry_at. */
+void
+limit_status_set_concurrent(LimitStatus *status, int64 max, const char *budget,
+							int64 used, TimestampTz resets_at)
+{
+	set_number(status, limit_status_name(budget, RATE_CONCURRENT_NAME), max, used);
+	status->resets_at = resets_at;
 }
 
 /*

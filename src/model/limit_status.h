@@ -13,12 +13,19 @@
 #include "datatype/timestamp.h"
 #include "utils/numeric.h"
 
-/* A limit after a request: a number of requests, tokens or slots, or a cost. */
+#include "model/rate_limits.h"
+#include "model/window.h"
+
+/*
+ * A limit after a request: a number of requests, tokens or concurrent requests,
+ * a cost in billionths, or a cost.
+ */
 typedef struct LimitStatus
 {
 	const char *name;			/* NULL: there is no limit */
 	int64		max;
 	int64		used;			/* may be more than max */
+	bool		in_billionths;
 	Numeric		max_cost;		/* NULL: the limit is a number, else a cost */
 	Numeric		remaining_cost; /* never negative */
 	double		remaining_part; /* of max, 0 to 1 */
@@ -26,9 +33,13 @@ typedef struct LimitStatus
 	TimestampTz resets_at;		/* when nothing is used; 0: now, DT_NOEND: never */
 } LimitStatus;
 
-extern int64 limit_status_remaining(const LimitStatus *status);
 extern Numeric limit_status_numbers(const LimitStatus *status, Numeric *remaining);
-extern void limit_status_set_number(LimitStatus *status, int64 max, int64 used);
+extern Numeric limit_status_amount(const LimitStatus *status, int64 amount);
+extern const char *limit_status_name(const char *budget, const char *limit);
+extern void limit_status_set_window(LimitStatus *status, const WindowLimit *limit, const char *budget,
+									Window *window, TimestampTz now);
+extern void limit_status_set_concurrent(LimitStatus *status, int64 max, const char *budget,
+										int64 used, TimestampTz resets_at);
 extern void limit_status_set_cost(LimitStatus *status, Numeric max, Numeric spent);
 extern bool limit_status_is_nearer(const LimitStatus *status, const LimitStatus *other);
 

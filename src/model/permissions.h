@@ -12,12 +12,7 @@
 
 #include "utils/jsonb.h"
 
-/*
- * A list of patterns, in a layout that is fast to read: for each a byte that
- * says whether it is a prefix, a byte with its length, and its text without
- * the asterisk.
- */
-typedef bytea Patterns;
+#include "model/patterns.h"
 
 typedef struct Permissions
 {
@@ -35,7 +30,5 @@ typedef struct Permissions
 #define PERMISSION_SUBJECT_MAX_BYTES	1048576
 
 extern void permissions_parse(Jsonb *document, Permissions *permissions);
-extern bool patterns_match(const Patterns *patterns, const text *subject);
-extern bool patterns_allow(const Patterns *patterns, const text *subject);
 
 #endif							/* APIKEYS_MODEL_PERMISSIONS_H */

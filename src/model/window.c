@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * window.c
- *	  Sliding windows, which count what passes a rate limit.
+ *	  A sliding window, which counts what passes a rate limit.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -19,7 +19,8 @@
  * While nothing is spent, the used amount only decreases, so a request passes
  * from a certain time on.
  *
- * Functions that take the time advance a window to it.  If the clock was set
+ * Functions that take the time advance a window to it.  Lengths are in
+ * microseconds, at most WINDOW_MAX_LENGTH.  If the clock was set
  * back, the current bucket starts again with both counts; so they expire after
  * two window lengths, however far the clock was set back.
  *
@@ -35,14 +36,6 @@
 #error "apikeys needs a compiler with 128-bit integers"
 #endif
 
-static const int64 lengths[] = {
-	[WINDOW_REQUESTS_MINUTE] = USECS_PER_MINUTE,
-	[WINDOW_TOKENS_MINUTE] = USECS_PER_MINUTE,
-	[WINDOW_REQUESTS_DAY] = USECS_PER_DAY,
-	[WINDOW_TOKENS_DAY] = USECS_PER_DAY,
-};
-
-StaticAssertDecl(lengthof(lengths) == WINDOW_NKINDS, "each WindowKind has a length");
 StaticAssertDecl(sizeof(Window) == 3 * sizeof(int64), "the state file stores windows without padding");
 
 static int64
@@ -81,7 +74,7 @@ part_of(int64 count, int64 remaining, int64 length)
 	/* Division is slow, much more so in 128 bits, and seldom needed. */
 	if (count == 0)
 		return 0;
-	if (count <= PG_INT64_MAX / USECS_PER_DAY)
+	if (count <= PG_INT64_MAX / WINDOW_MAX_LENGTH)
 		return count * remaining / length;
 	return (int64) ((int128) count * remaining / length);
 }
@@ -98,12 +91,10 @@ used(const Window *window, int64 length, TimestampTz now)
 
 /* Returns the used amount of a window. */
 int64
-window_used(Window *windows, WindowKind kind, TimestampTz now)
+window_used(Window *window, int64 length, TimestampTz now)
 {
-	Window	   *window = &windows[kind];
-
-	advance(window, lengths[kind], now);
-	return used(window, lengths[kind], now);
+	advance(window, length, now);
+	return used(window, length, now);
 }
 
 /*
@@ -122,21 +113,32 @@ remaining_for(int64 count, int64 max, int64 length)
 }
 
 /*
+ * Does a cost pass even if the previous bucket counts in full?  Then the window
+ * need not be advanced, unless the clock was set back: the buckets would last
+ * that much longer.
+ */
+static inline bool
+passes_unweighted(const Window *window, int64 available, TimestampTz now)
+{
+	return window->previous <= available && window->current <= available - window->previous &&
+		   now >= window->start;
+}
+
+/*
  * Returns the earliest time at which a cost passes if nothing else is spent:
  * 0 for now, DT_NOEND for never.
  */
 TimestampTz
-window_wait(Window *windows, WindowKind kind, int64 limit, int64 cost,
-			TimestampTz now)
+window_wait(Window *window, int64 length, int64 limit, int64 cost, TimestampTz now)
 {
-	Window	   *window = &windows[kind];
-	int64		length = lengths[kind];
 	int64		available = limit - cost;
 
 	Assert(limit > 0 && cost >= 0);
 
 	if (available < 0)
 		return DT_NOEND;
+	if (passes_unweighted(window, available, now))
+		return 0;
 	advance(window, length, now);
 	if (used(window, length, now) <= available)
 		return 0;
@@ -154,59 +156,13 @@ window_wait(Window *windows, WindowKind kind, int64 limit, int64 cost,
 	return window->start + 2 * length - remaining_for(window->current, available, length);
 }
 
-/*
- * Does a cost pass even if the previous bucket counts in full?  Then the window
- * need not be advanced, unless the clock was set back: the buckets would last
- * that much longer.
- */
-static inline bool
-passes_unweighted(const Window *window, int64 available, TimestampTz now)
-{
-	return window->previous <= available && window->current <= available - window->previous &&
-		   now >= window->start;
-}
-
-/*
- * Returns the window whose limit its cost exceeds now, or NO_WINDOW: of several
- * the last that admits its cost, since by then all do.  *until is that time,
- * or 0.  A limit of 0 means unlimited.
- */
-int
-window_find_full(Window *windows, const int64 *limits, const int64 *costs,
-				 TimestampTz now, TimestampTz *until)
-{
-	int			full = NO_WINDOW;
-
-	*until = 0;
-	for (int kind = 0; kind < WINDOW_NKINDS; kind++)
-	{
-		TimestampTz wait;
-
-		if (limits[kind] == 0 || passes_unweighted(&windows[kind], limits[kind] - costs[kind], now))
-			continue;
-		wait = window_wait(windows, kind, limits[kind], costs[kind], now);
-		if (wait > *until)
-		{
-			full = kind;
-			*until = wait;
-		}
-	}
-
-	return full;
-}
-
-/* Spends the costs in each window with a limit, even beyond the limit. */
+/* Spends an amount now, even beyond a limit. */
 void
-window_spend(Window *windows, const int64 *limits, const int64 *costs, TimestampTz now)
+window_spend(Window *window, int64 length, int64 amount, TimestampTz now)
 {
-	for (int kind = 0; kind < WINDOW_NKINDS; kind++)
-	{
-		if (limits[kind] > 0 && costs[kind] > 0)
-		{
-			advance(&windows[kind], lengths[kind], now);
-			windows[kind].current = add_saturated(windows[kind].current, costs[kind]);
-		}
-	}
+	Assert(amount >= 0);
+	advance(window, length, now);
+	window->current = add_saturated(window->current, amount);
 }
 
 /*
@@ -215,11 +171,8 @@ window_spend(Window *windows, const int64 *limits, const int64 *costs, Timestamp
  * time.
  */
 void
-window_add_at(Window *windows, WindowKind kind, int64 amount, TimestampTz at, TimestampTz now)
+window_add_at(Window *window, int64 length, int64 amount, TimestampTz at, TimestampTz now)
 {
-	Window	   *window = &windows[kind];
-	int64		length = lengths[kind];
-
 	advance(window, length, now);
 	/* The earliest starts the buckets, though others may have been faster. */
 	if (amount > 0 && window->previous == 0 && at < window->start && now - at < length)
@@ -231,16 +184,12 @@ window_add_at(Window *windows, WindowKind kind, int64 amount, TimestampTz at, Ti
 		window->previous = Max(add_saturated(window->previous, amount), 0);
 }
 
-/* Is anything counted in any window? */
+/* Does a window count anything now? */
 bool
-window_any_live(Window *windows, TimestampTz now)
+window_is_live(const Window *window, int64 length, TimestampTz now)
 {
-	for (int kind = 0; kind < WINDOW_NKINDS; kind++)
-	{
-		advance(&windows[kind], lengths[kind], now);
-		if (windows[kind].current > 0 || windows[kind].previous > 0)
-			return true;
-	}
+	Window		advanced = *window;
 
-	return false;
+	advance(&advanced, length, now);
+	return advanced.current > 0 || advanced.previous > 0;
 }

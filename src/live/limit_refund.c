@@ -1,0 +1,108 @@
+/*-------------------------------------------------------------------------
+ *
+ * limit_refund.c
+ *	  What voids return to the rate windows when they are committed.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ * It is not returned sooner: a void that is rolled back would otherwise let
+ * more through than the limit allows.  Nor is that of a transaction that is
+ * prepared, since COMMIT PREPARED runs none of our code.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/memutils.h"
+
+#include "live/limit_refund.h"
+#include "live/rate_limiter.h"
+
+typedef struct Refund
+{
+	pg_uuid_t	owner;
+	uint64		window_id;
+	int64		amount;
+	TimestampTz at;
+	SubTransactionId subid;		/* of the void; grows from one to the next */
+} Refund;
+
+/* Those of this transaction, in TopTransactionContext. */
+static Refund *refunds = NULL;
+static int	nrefunds = 0;
+static int	max_refunds = 0;
+
+/* Makes space for one more refund. */
+static void
+ensure_space(void)
+{
+	if (nrefunds < max_refunds)
+		return;
+
+	max_refunds = Max(16, 2 * max_refunds);
+	refunds = refunds == NULL
+				  ? MemoryContextAlloc(TopTransactionContext, max_refunds * sizeof(Refund))
+				  : repalloc_huge(refunds, max_refunds * sizeof(Refund));
+}
+
+/* Adds a refund to a window of an owner. */
+static void
+add_refund(const pg_uuid_t *owner, uint64 window_id, int64 amount, TimestampTz at)
+{
+	Refund	   *refund;
+
+	ensure_space();
+	refund = &refunds[nrefunds++];
+	refund->owner = *owner;
+	refund->window_id = window_id;
+	refund->amount = amount;
+	refund->at = at;
+	refund->subid = GetCurrentSubTransactionId();
+}
+
+/*
+ * Returns what was used to the windows of an owner when this is committed.  A
+ * window that counts endpoints keeps it: nobody knows whether it has counted it.
+ */
+void
+limit_refund_add(const pg_uuid_t *owner, const RateLimits *limits, const UsedAmounts *used)
+{
+	WindowSet	windows;
+
+	Assert(IsTransactionState());
+	if (limits == NULL || !rate_limiter_available())
+		return;
+
+	windows = rate_limits_match(limits, used->model, NULL);
+	for (int i = 0; i < limits->nwindows; i++)
+	{
+		const WindowLimit *limit = &limits->windows[i];
+		int64		amount = limit_usage_amount(used, limit->unit);
+
+		if (windows & 1 << i && amount > 0)
+			add_refund(owner, limit->id, amount, used->at);
+	}
+}
+
+/* Returns what a transaction that has committed gives back. */
+void
+limit_refund_at_eoxact(bool is_commit)
+{
+	for (int i = 0; is_commit && i < nrefunds; i++)
+		limit_usage_return(&refunds[i].owner, refunds[i].window_id, refunds[i].amount, refunds[i].at);
+
+	refunds = NULL;				/* freed with the transaction's memory */
+	nrefunds = max_refunds = 0;
+}
+
+/*
+ * Discards the refunds of the subtransaction that aborts, and of those within
+ * it, which have higher ids.
+ */
+void
+limit_refund_at_subxact_abort(SubTransactionId subid)
+{
+	while (nrefunds > 0 && refunds[nrefunds - 1].subid >= subid)
+		nrefunds--;
+}

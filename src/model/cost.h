@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * cost.h
+ *	  Costs as integers, for what is counted in shared memory.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_MODEL_COST_H
+#define APIKEYS_MODEL_COST_H
+
+#include "utils/numeric.h"
+
+/* The largest cost that is estimated or limited, and what it is in billionths. */
+#define COST_MAX			INT64CONST(9000000000)
+#define COST_SCALE			9
+
+extern int64 cost_to_billionths(Numeric cost, bool round_up);
+extern Numeric cost_from_billionths(int64 billionths);
+
+#endif							/* APIKEYS_MODEL_COST_H */

@@ -1,0 +1,110 @@
+/*-------------------------------------------------------------------------
+ *
+ * patterns.c
+ *	  Lists of names, or of what names begin with.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+
+#include "model/patterns.h"
+
+#define PATTERN_MAX_LEN		255		/* fits a byte */
+#define PATTERNS_MAX		1000	/* in a list */
+#define PATTERN_WHOLE		'='
+#define PATTERN_PREFIX		'*'
+
+StaticAssertDecl(PATTERN_MAX_LEN <= PG_UINT8_MAX, "the length of a pattern is a byte");
+
+/* Appends a pattern of at least one byte to a list. */
+static void
+add_pattern(StringInfo list, const char *pattern, int len)
+{
+	bool		is_prefix;
+
+	Assert(len >= 1 && len <= PATTERN_MAX_LEN);
+	is_prefix = (pattern[len - 1] == '*');
+	if (is_prefix)
+		len--;
+	appendStringInfoChar(list, is_prefix ? PATTERN_PREFIX : PATTERN_WHOLE);
+	appendStringInfoChar(list, (char) len);
+	appendBinaryStringInfo(list, pattern, len);
+}
+
+/*
+ * Parses an array of patterns, the value of a member; an empty list is the same
+ * as no list, NULL.  palloc'd.  Raises 22023.
+ */
+Patterns *
+patterns_parse(const JsonDocument *document, const JsonDocumentMember *member, const JsonbValue *value)
+{
+	const char *expected = "an array of strings of 1 to 255 bytes";
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	element;
+	StringInfoData list;
+	Patterns   *patterns;
+
+	if (value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data))
+		json_document_raise_bad_value(document, member, expected);
+	if (JsonContainerSize(value->val.binary.data) > PATTERNS_MAX)
+		json_document_raise_bad_value(document, member,
+									  psprintf("an array of at most %d strings", PATTERNS_MAX));
+
+	initStringInfo(&list);
+	it = JsonbIteratorInit(value->val.binary.data);
+	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
+	{
+		if (token != WJB_ELEM)
+			continue;
+		if (element.type != jbvString || element.val.string.len < 1 ||
+			element.val.string.len > PATTERN_MAX_LEN)
+			json_document_raise_bad_value(document, member, expected);
+		add_pattern(&list, element.val.string.val, element.val.string.len);
+	}
+
+	patterns = list.len > 0 ? cstring_to_text_with_len(list.data, list.len) : NULL;
+	pfree(list.data);
+	return patterns;
+}
+
+/* Does a pattern of the list match the subject?  NULL is an empty list. */
+bool
+patterns_match(const Patterns *patterns, const text *subject)
+{
+	const char *subject_data = VARDATA_ANY(subject);
+	Size		subject_len = VARSIZE_ANY_EXHDR(subject);
+	const char *next;
+	const char *end;
+
+	if (patterns == NULL)
+		return false;
+
+	Assert(VARATT_IS_4B_U(patterns));
+	next = VARDATA(patterns);
+	end = next + VARSIZE(patterns) - VARHDRSZ;
+	while (next < end)
+	{
+		bool		is_prefix = (*next++ == PATTERN_PREFIX);
+		Size		len = (unsigned char) *next++;
+
+		if ((is_prefix ? subject_len >= len : subject_len == len) &&
+			memcmp(next, subject_data, len) == 0)
+			return true;
+		next += len;
+	}
+	Assert(next == end);
+
+	return false;
+}
+
+/* As patterns_match(), but without a list everything is allowed. */
+bool
+patterns_allow(const Patterns *patterns, const text *subject)
+{
+	return patterns == NULL || patterns_match(patterns, subject);
+}

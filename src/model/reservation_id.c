@@ -1,0 +1,54 @@
+/*-------------------------------------------------------------------------
+ *
+ * reservation_id.c
+ *	  Ids of reservations, which nobody can guess.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ * An id is a UUID of version 4 (RFC 9562), but for its first 32 bits, which say
+ * where the reservation is held.  The other 90 are random: at a million guesses
+ * a second one in 2^45 is found in a year.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "port/pg_bswap.h"
+
+#include "model/reservation_id.h"
+
+#define HOLD_BYTES	4
+
+/* Generates an id; where it is held has to be set, and that cannot fail. */
+void
+reservation_id_generate(pg_uuid_t *id)
+{
+	if (!pg_strong_random(id->data, UUID_LEN))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+
+	id->data[6] = (id->data[6] & 0x0f) | 0x40;	/* version */
+	id->data[8] = (id->data[8] & 0x3f) | 0x80;	/* variant */
+}
+
+/* Sets where a reservation is held. */
+void
+reservation_id_set_hold(pg_uuid_t *id, int hold)
+{
+	uint32		index = pg_hton32((uint32) hold);
+
+	Assert(hold >= 0);
+	memcpy(id->data, &index, HOLD_BYTES);
+}
+
+/* Returns where a reservation is held, a number that anyone may have made up. */
+int
+reservation_id_hold(const pg_uuid_t *id)
+{
+	uint32		index;
+
+	memcpy(&index, id->data, HOLD_BYTES);
+	index = pg_ntoh32(index);
+	return index <= PG_INT32_MAX ? (int) index : -1;
+}
