@@ -41,36 +41,41 @@ CREATE TABLE apikeys_data.usage_entry (
     requests integer NOT NULL DEFAULT 1,
     tokens bigint NOT NULL,
     cost numeric NOT NULL,
-    budget_id uuid,
-    budget_period timestamptz,
     model text COLLATE "C",
     -- One constraint for all: the server parses each anew in each statement.
     CONSTRAINT usage_entry_is_valid CHECK (
         CASE requests WHEN 1 THEN tokens >= 0 AND cost >= 0 AND cost < 1e18
                       WHEN -1 THEN tokens <= 0 AND cost <= 0 AND cost > -1e18 ELSE false END
-        AND scale(cost) <= 18 AND (budget_id IS NULL) = (budget_period IS NULL))
+        AND scale(cost) <= 18)
 );
 COMMENT ON COLUMN apikeys_data.usage_entry.requests IS '1, or -1 for a void, which has the time of the record that it takes back.';
-COMMENT ON COLUMN apikeys_data.usage_entry.budget_id IS 'Budget of the key when it was recorded.';
-COMMENT ON COLUMN apikeys_data.usage_entry.budget_period IS 'Start of the budget''s period in which it was recorded.';
 COMMENT ON TABLE apikeys_data.usage_entry IS 'Append-only ledger of apikey_record_usage, until it is rolled up.';
 
 CREATE INDEX usage_entry_key_id_idx ON apikeys_data.usage_entry (key_id);
-CREATE INDEX usage_entry_budget_id_idx ON apikeys_data.usage_entry (budget_id) WHERE budget_id IS NOT NULL;
 
--- Figures are kept for a void: the entry may have been rolled up by then.
+-- Figures are kept for a void: the entries may have been rolled up by then.
 CREATE TABLE apikeys_data.usage_request (
     key_id uuid,
     request_id text COLLATE "C",
     recorded_at timestamptz NOT NULL,
     tokens bigint NOT NULL,
     cost numeric NOT NULL,
-    budget_id uuid,
-    budget_period timestamptz,
+    budget_ids uuid[],
+    budget_periods timestamptz[],
     model text COLLATE "C",
     is_void boolean NOT NULL DEFAULT false,
-    PRIMARY KEY (key_id, request_id)
+    PRIMARY KEY (key_id, request_id),
+    CONSTRAINT usage_request_is_valid CHECK (
+        length(request_id) BETWEEN 1 AND 255 AND tokens >= 0
+        AND cost >= 0 AND cost < 1e18 AND scale(cost) <= 18
+        AND coalesce(length(model) BETWEEN 1 AND 255, true)
+        AND coalesce(cardinality(budget_ids), 0) = coalesce(cardinality(budget_periods), 0)
+        AND coalesce(cardinality(budget_ids) BETWEEN 1 AND 8, true)
+        AND array_position(budget_ids, NULL) IS NULL
+        AND array_position(budget_periods, NULL) IS NULL)
 );
+COMMENT ON COLUMN apikeys_data.usage_request.budget_ids IS 'Budgets from which the cost was spent; null: none.';
+COMMENT ON COLUMN apikeys_data.usage_request.budget_periods IS 'Starts of their periods in which it was recorded.';
 COMMENT ON TABLE apikeys_data.usage_request IS 'Requests that were recorded with an id, for apikeys.request_id_retention.';
 
 CREATE INDEX usage_request_recorded_at_idx ON apikeys_data.usage_request (recorded_at);

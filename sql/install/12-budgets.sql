@@ -3,11 +3,11 @@
 -- Budgets, and what is spent of them.
 
 CREATE FUNCTION apikeys.check_budget(
-    name text, max_cost numeric, reset_every interval, warn_at numeric[],
-    starts_at timestamptz, time_zone text, metadata jsonb) RETURNS boolean
+    name text, max_cost numeric, reset_every interval, parent_id uuid, rate_limits jsonb,
+    warn_at numeric[], starts_at timestamptz, time_zone text, metadata jsonb) RETURNS boolean
 LANGUAGE C IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'apikeys_check_budget';
-COMMENT ON FUNCTION apikeys.check_budget(text, numeric, interval, numeric[], timestamptz, text, jsonb)
+COMMENT ON FUNCTION apikeys.check_budget(text, numeric, interval, uuid, jsonb, numeric[], timestamptz, text, jsonb)
 IS 'True for the values of a valid budget; raises 22023 for any other.';
 
 CREATE TABLE apikeys_data.budget (
@@ -15,6 +15,8 @@ CREATE TABLE apikeys_data.budget (
     name text NOT NULL,
     max_cost numeric,
     reset_every interval,
+    parent_id uuid,
+    rate_limits jsonb NOT NULL DEFAULT '{}',
     warn_at numeric[],
     starts_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     time_zone text NOT NULL DEFAULT 'UTC',
@@ -22,9 +24,26 @@ CREATE TABLE apikeys_data.budget (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT budget_is_valid CHECK (
-        apikeys.check_budget(name, max_cost, reset_every, warn_at, starts_at, time_zone, metadata))
+        apikeys.check_budget(name, max_cost, reset_every, parent_id, rate_limits,
+                             warn_at, starts_at, time_zone, metadata))
 );
 COMMENT ON TABLE apikeys_data.budget IS 'Spending pools that keys point to with budget_id.';
+
+CREATE INDEX budget_parent_id_idx ON apikeys_data.budget (parent_id) WHERE parent_id IS NOT NULL;
+
+-- No foreign key: its check would lock the row of a hot budget.
+CREATE TABLE apikeys_data.budget_entry (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    budget_id uuid NOT NULL,
+    budget_period timestamptz NOT NULL,
+    cost numeric NOT NULL,
+    CONSTRAINT budget_entry_is_valid CHECK (cost > -1e18 AND cost < 1e18 AND scale(cost) <= 18)
+);
+COMMENT ON TABLE apikeys_data.budget_entry IS 'Append-only ledger of what is spent of budgets, until it is rolled up: one row per cost and budget.';
+COMMENT ON COLUMN apikeys_data.budget_entry.budget_period IS 'Start of the budget''s period in which it was recorded.';
+COMMENT ON COLUMN apikeys_data.budget_entry.cost IS 'Negative for a void, which has the period of the record that it takes back.';
+
+CREATE INDEX budget_entry_budget_id_idx ON apikeys_data.budget_entry (budget_id);
 
 CREATE TABLE apikeys_data.budget_period (
     budget_id uuid,
@@ -52,6 +71,8 @@ COMMENT ON TABLE apikeys_data.budget_warning IS 'One row per warning that a budg
 
 -- The user's data: pg_dump takes the rows along.
 SELECT pg_extension_config_dump('apikeys_data.budget', '');
+SELECT pg_extension_config_dump('apikeys_data.budget_entry', '');
+SELECT pg_extension_config_dump('apikeys_data.budget_entry_id_seq', '');
 SELECT pg_extension_config_dump('apikeys_data.budget_period', '');
 SELECT pg_extension_config_dump('apikeys_data.budget_credit', '');
 SELECT pg_extension_config_dump('apikeys_data.budget_warning', '');
@@ -75,7 +96,9 @@ SELECT b.id,
        b.reset_every,
        p.started_at AS period_started_at,
        nullif(p.ends_at, 'infinity') AS period_ends_at,
+       b.parent_id,
        a.added,
+       b.rate_limits,
        b.warn_at,
        b.metadata,
        b.starts_at,
@@ -93,7 +116,7 @@ CROSS JOIN LATERAL (
             AND r.started_at >= f.begin_at AND r.started_at < p.ends_at
           UNION ALL
           SELECT e.cost
-          FROM apikeys_data.usage_entry e
+          FROM apikeys_data.budget_entry e
           WHERE e.budget_id = b.id
             AND e.budget_period >= f.begin_at AND e.budget_period < p.ends_at) c
 ) s
@@ -112,12 +135,14 @@ COMMENT ON VIEW apikeys.budget_info IS 'Budgets for administrators, one row per 
 COMMENT ON COLUMN apikeys.budget_info.id IS 'Id of the budget: the budget_id of its keys.';
 COMMENT ON COLUMN apikeys.budget_info.name IS 'Name of the budget; need not be unique.';
 COMMENT ON COLUMN apikeys.budget_info.max_cost IS 'How much may be spent in a period, in the unit that the application uses.';
-COMMENT ON COLUMN apikeys.budget_info.spent IS 'What was spent in the current period, exact to the last committed entry.';
+COMMENT ON COLUMN apikeys.budget_info.spent IS 'What was spent in the current period, also of budgets below, exact to the last committed entry.';
 COMMENT ON COLUMN apikeys.budget_info.remaining IS 'max_cost and what was added, less what is spent, but not below 0; null without max_cost.';
 COMMENT ON COLUMN apikeys.budget_info.reset_every IS 'Length of a period; null for a budget that is never reset.';
 COMMENT ON COLUMN apikeys.budget_info.period_started_at IS 'Start of the current period.';
 COMMENT ON COLUMN apikeys.budget_info.period_ends_at IS 'End of the current period; null for a budget that is never reset.';
+COMMENT ON COLUMN apikeys.budget_info.parent_id IS 'Budget from which it is spent as well; null: none.';
 COMMENT ON COLUMN apikeys.budget_info.added IS 'What apikey_budget_add has added to max_cost in this period; negative if more was taken back.';
+COMMENT ON COLUMN apikeys.budget_info.rate_limits IS 'Limits of all its keys together; {} means none.';
 COMMENT ON COLUMN apikeys.budget_info.warn_at IS 'Fractions of max_cost and added at which the budget warns.';
 COMMENT ON COLUMN apikeys.budget_info.metadata IS 'The caller''s own data.';
 COMMENT ON COLUMN apikeys.budget_info.starts_at IS 'From when periods are counted, backwards as well.';

@@ -21,6 +21,8 @@
 #include "model/json_document.h"
 #include "model/key_config.h"
 #include "model/raw_key_filter.h"
+#include "store/advisory_locks.h"
+#include "store/budget_tree.h"
 #include "store/budgets.h"
 #include "store/events.h"
 
@@ -31,6 +33,12 @@ PG_FUNCTION_INFO_V1(apikey_budget_delete);
 
 #define NOTE_MAX_CHARS	1000
 
+static char *
+uuid_to_cstring(const pg_uuid_t *id)
+{
+	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)));
+}
+
 /* Raises P0002. */
 static void
 raise_budget_not_found(const pg_uuid_t *id)
@@ -38,8 +46,7 @@ raise_budget_not_found(const pg_uuid_t *id)
 	ereport(ERROR,
 			(errcode(ERRCODE_NO_DATA_FOUND),
 			 errmsg("budget not found"),
-			 errdetail("There is no budget with id %s.",
-					   DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id))))));
+			 errdetail("There is no budget with id %s.", uuid_to_cstring(id))));
 }
 
 /*
@@ -59,6 +66,37 @@ lock_budget(FunctionCallInfo fcinfo, bool for_deletion, BudgetConfig *config)
 }
 
 /*
+ * Raises 23503 for a parent_id that names no budget, and 22023 for one below
+ * which the budget cannot be.  The tree is locked.
+ */
+static void
+check_place(const pg_uuid_t *id, const BudgetConfig *config)
+{
+	const pg_uuid_t *parent_id = DatumGetUUIDP(config->values[BUDGET_PARENT_ID]);
+	BudgetPlace place;
+
+	if (config->nulls[BUDGET_PARENT_ID])
+		return;
+
+	store_find_budget_place(id, parent_id, &place);
+	if (!place.has_parent)
+		ereport(ERROR,
+				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+				 errmsg("parent_id names no budget"),
+				 errdetail("There is no budget with id %s.", uuid_to_cstring(parent_id))));
+	if (place.is_below_itself)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a budget must not be above itself"),
+				 errdetail("The budget with id %s is this one, or below it.", uuid_to_cstring(parent_id))));
+	if (place.nlevels > BUDGET_MAX_LEVELS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("budgets can have %d levels at most", BUDGET_MAX_LEVELS),
+				 errdetail("With this parent_id there would be %d.", place.nlevels)));
+}
+
+/*
  * Makes the configuration of a budget after the changes of argument 1; returns
  * whether it is another one.  Raises 22023.
  */
@@ -73,7 +111,8 @@ change_config(FunctionCallInfo fcinfo, BudgetConfig *config)
 
 /*
  * apikey_budget_create(name text, max_cost numeric, reset_every interval,
- * warn_at numeric[], starts_at timestamptz, time_zone text, metadata jsonb): uuid
+ * parent_id uuid, rate_limits jsonb, warn_at numeric[], starts_at timestamptz,
+ * time_zone text, metadata jsonb): uuid
  */
 Datum
 apikey_budget_create(PG_FUNCTION_ARGS)
@@ -85,6 +124,9 @@ apikey_budget_create(PG_FUNCTION_ARGS)
 	budget_config_from_arguments(&config, fcinfo, now);
 
 	id = DatumGetUUIDP(DirectFunctionCall1(gen_random_uuid, (Datum) 0));
+	if (!config.nulls[BUDGET_PARENT_ID])
+		store_lock_budget_tree();
+	check_place(id, &config);
 	store_insert_budget(id, &config, now);
 
 	PG_RETURN_UUID_P(id);
@@ -100,6 +142,7 @@ apikey_budget_update(PG_FUNCTION_ARGS)
 	BudgetConfig config;
 	pg_uuid_t  *id;
 	bool		changes;
+	bool		names_parent = false;
 
 	require_not_null(fcinfo, 0, "id");
 	require_not_null(fcinfo, 1, "changes");
@@ -110,9 +153,14 @@ apikey_budget_update(PG_FUNCTION_ARGS)
 	changes = change_config(fcinfo, &config);
 	if (changes)
 	{
+		names_parent = budget_config_names_parent(PG_GETARG_JSONB_P(1));
+		if (names_parent)
+			store_lock_budget_tree();
 		lock_budget(fcinfo, false, &config);
 		changes = change_config(fcinfo, &config);
 	}
+	if (names_parent)
+		check_place(id, &config);
 
 	if (changes)
 		store_update_budget(id, &config, GetCurrentTimestamp());
@@ -214,6 +262,18 @@ check_no_live_keys(const pg_uuid_t *id, const BudgetConfig *config, TimestampTz 
 				 errhint("Give them another budget_id, or null, or revoke them.")));
 }
 
+/* Raises 23503 if other budgets are below a budget.  The tree is locked. */
+static void
+check_no_children(const pg_uuid_t *id, const BudgetConfig *config)
+{
+	if (store_budget_has_children(id))
+		ereport(ERROR,
+				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+				 errmsg("cannot delete budget \"%s\" because budgets are below it",
+						TextDatumGetCString(config->values[BUDGET_NAME])),
+				 errhint("Give them another parent_id, or null.")));
+}
+
 /*
  * apikey_budget_delete(id uuid): void.  The second check is for an expired key
  * whose life was extended while its row was waited for: it has not been
@@ -223,9 +283,13 @@ Datum
 apikey_budget_delete(PG_FUNCTION_ARGS)
 {
 	BudgetConfig config;
-	pg_uuid_t  *id = lock_budget(fcinfo, true, &config);
-	TimestampTz now = GetCurrentTimestamp();
+	pg_uuid_t  *id;
+	TimestampTz now;
 
+	store_lock_budget_tree();
+	id = lock_budget(fcinfo, true, &config);
+	now = GetCurrentTimestamp();
+	check_no_children(id, &config);
 	check_no_live_keys(id, &config, now);
 	store_delete_budget(id, now);
 	check_no_live_keys(id, &config, now);

@@ -72,18 +72,31 @@ put_rate_limits(ReturnSetInfo *rsinfo, const KeyLimits *key)
 	}
 }
 
-/* Adds a row for the budget of a key, with all spending that is committed. */
+/* Adds a row for a budget with a limit. */
 static void
-put_budget(ReturnSetInfo *rsinfo, const KeyLimits *key)
+put_budget(ReturnSetInfo *rsinfo, const BudgetRow *budget)
 {
-	BudgetRow	budget;
-
-	if (!key->has_budget || !store_find_budget(&key->budget_id, true, &budget, NULL) ||
-		budget.limit == NULL)
+	if (budget->limit == NULL)
 		return;
 
-	put_row(rsinfo, psprintf("budget:%s", budget.name), budget.limit, budget.spent, budget.remaining,
-			budget.ends_at == DT_NOEND ? 0 : budget.ends_at, GetCurrentTimestamp());
+	put_row(rsinfo, psprintf("budget:%s", budget->name), budget->limit, budget->spent, budget->remaining,
+			budget->ends_at == DT_NOEND ? 0 : budget->ends_at, GetCurrentTimestamp());
+}
+
+/* Adds rows for the budget of a key and those above, with all committed spending. */
+static void
+put_budgets(ReturnSetInfo *rsinfo, const KeyLimits *key)
+{
+	BudgetRow	budget = {.has_parent = key->has_budget, .parent_id = key->budget_id};
+
+	for (int level = 0; level < BUDGET_MAX_LEVELS && budget.has_parent; level++)
+	{
+		pg_uuid_t	id = budget.parent_id;
+
+		if (!store_find_budget(&id, true, &budget, NULL))
+			break;
+		put_budget(rsinfo, &budget);
+	}
 }
 
 /* apikey_limits(id uuid): a row for each limit that the key has. */
@@ -99,7 +112,7 @@ apikey_limits(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	put_rate_limits(rsinfo, &key);
-	put_budget(rsinfo, &key);
+	put_budgets(rsinfo, &key);
 
 	return (Datum) 0;
 }

@@ -95,31 +95,50 @@ read_record(FunctionCallInfo fcinfo, UsageRecord *record)
 	check_nonnegative_amount("cost", record->cost);
 	record->request_id = optional_text_argument(fcinfo, 3, "request_id", REQUEST_ID_MAX_CHARS);
 	record->model = optional_text_argument(fcinfo, 4, "model", MODEL_MAX_CHARS);
+	record->budget_id = PG_ARGISNULL(5) ? NULL : PG_GETARG_UUID_P(5);
 }
 
 /*
- * Has the budget of a charge warn, if this cost has taken it so far.  Costs that
- * reach that point only together, as none sees the other, are found by the next
+ * Has a budget warn, if this cost has taken it so far.  Costs that reach that
+ * point only together, as none sees the other, are found by the next
  * transaction that spends, or by the flush; and so is what a transaction spends
  * after it has had the budget warn.
  */
 static void
-warn_of_spending(const Charge *charge, TimestampTz now)
+warn_of_spending(const ChargedBudget *budget, TimestampTz now)
 {
-	const pg_uuid_t *id = &charge->key.budget_id;
-	Numeric		own = budget_spend_pending(id, charge->period);
+	Numeric		own = budget_spend_pending(&budget->id, budget->period);
 
-	if (own == NULL || !budget_has_to_warn(id, own))
+	if (own == NULL || !budget_has_to_warn(&budget->id, own))
 		return;
 
-	(void) store_warn_budget(id, now);
-	budget_spend_set_warned(id, charge->period);
-	budget_forget(id);
+	(void) store_warn_budget(&budget->id, now);
+	budget_spend_set_warned(&budget->id, budget->period);
+	budget_forget(&budget->id);
+}
+
+/* Lets others know, at commit, what is spent of budgets. */
+static void
+publish_spending(const ChargedBudgets *charged, Numeric cost)
+{
+	for (int i = 0; i < charged->n; i++)
+		budget_spend_record(&charged->budgets[i].id, charged->budgets[i].period, cost);
+}
+
+/* Raises 22023. */
+pg_noreturn static void
+raise_no_such_budget(const pg_uuid_t *id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("budget_id names no budget"),
+			 errdetail("There is no budget with id %s.",
+					   DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id))))));
 }
 
 /*
  * apikey_record_usage(id uuid, tokens bigint, cost numeric, request_id text,
- * model text): boolean.  Counts one request; false if it has been counted
+ * model text, budget_id uuid): boolean.  Counts one request; false if it has been counted
  * already, under its request_id.  Works for revoked keys: the usage may be from before.
  * Tokens are spent at once, even if the transaction rolls back: the application
  * has used them.
@@ -135,6 +154,8 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 	{
 		case RECORD_KEY_GONE:
 			raise_key_not_found(record.id);
+		case RECORD_BUDGET_GONE:
+			raise_no_such_budget(record.budget_id);
 		case RECORD_REPEATED:
 			PG_RETURN_BOOL(false);
 		case RECORD_ADDED:
@@ -142,10 +163,12 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 	}
 
 	spend_tokens(&charge.key, record.tokens, record.now);
-	if (charge.key.has_budget)
-		budget_spend_record(&charge.key.budget_id, charge.period, record.cost);
-	if (charge.key.has_budget && charge.warns)
-		warn_of_spending(&charge, record.now);
+	publish_spending(&charge.charged, record.cost);
+	for (int i = 0; i < charge.charged.n; i++)
+	{
+		if (charge.charged.budgets[i].warns)
+			warn_of_spending(&charge.charged.budgets[i], record.now);
+	}
 	pending_usage_record();
 
 	PG_RETURN_BOOL(true);
@@ -176,8 +199,7 @@ apikey_void_usage(PG_FUNCTION_ARGS)
 
 	if (voided.tokens != 0)
 		token_refund_add(&key.root_id, -voided.tokens, voided.recorded_at);
-	if (voided.has_budget)
-		budget_spend_record(&voided.budget_id, voided.period, voided.cost);
+	publish_spending(&voided.charged, voided.cost);
 	pending_usage_record();
 
 	PG_RETURN_BOOL(true);

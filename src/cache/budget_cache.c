@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * budget_cache.c
- *	  Is the budget of a key exhausted?  A backend's cache of budgets.
+ *	  A backend's cache of budgets, with what is spent of them.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * The result counts all costs that were committed before the check.  A
+ * What is spent counts all costs that were committed before it is asked for.  A
  * backend caches the budgets it has read, with what is spent in the current
  * period, and adds what has been spent since: see budget_spend.c.  A change
  * of a budget invalidates the caches, as a change of a key does.  A missing
@@ -20,7 +20,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "access/xlog.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
@@ -38,25 +37,6 @@
 #define MAX_AGE		USECS_PER_MINUTE
 
 #define CHUNK		16			/* records copied from the ring at a time */
-
-typedef struct Budget
-{
-	MemoryContext context;		/* of what this points to */
-	bool		exists;			/* else it has no name, costs or snapshot */
-	char	   *name;
-	Numeric		limit;			/* NULL: it is never exhausted */
-	Numeric		spent;
-	LimitStatus status;			/* as of these, without its times */
-	Numeric		warn_next;		/* spent when it warns next; NULL: never */
-	bool		is_exhausted;
-	TimestampTz started_at;		/* the period; DT_NOBEGIN if it never ends */
-	TimestampTz ends_at;
-	TimestampTz read_at;
-	uint64		generation;		/* of the keys' cache */
-	BudgetSpendPosition position;
-	SavedSnapshot snapshot;		/* records it has not seen count */
-	bool		is_consistent;	/* false while records are added */
-} Budget;
 
 typedef struct CachedBudget
 {
@@ -87,21 +67,31 @@ set_remaining(Budget *budget)
 	MemoryContextSwitchTo(old);
 }
 
-/* Makes space for one more budget, by emptying a cache that is full. */
+/*
+ * Begins a request: budgets found before are valid no more.  Empties a cache that
+ * is full, since from now on what is found must stay; so it may have a few more
+ * budgets than it should.
+ */
+void
+budget_cache_begin(void)
+{
+	if (cache == NULL || hash_get_num_entries(cache) < guc_cache_size)
+		return;
+
+	cache = NULL;
+	nremovals++;
+	MemoryContextReset(memory);
+}
+
+/* Makes the cache if there is none. */
 static void
-ensure_space(void)
+ensure_cache(void)
 {
 	HASHCTL		ctl = {0};
 
 	if (memory == NULL)
 		memory = AllocSetContextCreate(TopMemoryContext, "apikeys budgets",
 									   ALLOCSET_DEFAULT_SIZES);
-	if (cache != NULL && hash_get_num_entries(cache) >= guc_cache_size)
-	{
-		cache = NULL;
-		nremovals++;
-		MemoryContextReset(memory);
-	}
 	if (cache == NULL)
 	{
 		ctl.keysize = sizeof(pg_uuid_t);
@@ -213,6 +203,9 @@ set_budget(Budget *budget, const BudgetRow *row, TimestampTz now)
 		return;
 
 	budget->name = row->name;
+	budget->has_parent = row->has_parent;
+	budget->parent_id = row->parent_id;
+	budget->rate_limits = row->rate_limits;
 	budget->status.name = psprintf("budget:%s", row->name);
 	budget->limit = row->limit;
 	budget->spent = row->spent;
@@ -257,7 +250,7 @@ add_to_cache(const pg_uuid_t *id, const Budget *budget)
 {
 	CachedBudget *cached;
 
-	ensure_space();
+	ensure_cache();
 	Assert(hash_search(cache, id, HASH_FIND, NULL) == NULL);
 	cached = hash_search(cache, id, HASH_ENTER, NULL);
 	cached->budget = *budget;
@@ -268,12 +261,12 @@ add_to_cache(const pg_uuid_t *id, const Budget *budget)
 
 /*
  * Returns a budget as it is now, also if there is none with this id; valid
- * until the next call.  What this transaction has spent counts if own is set.
+ * until budget_cache_begin(), if no budget is asked for twice.  What this transaction has spent counts if own is set.
  * Sets now to the current time if the budget had to be read, since that may have
  * had to wait.
  */
-static const Budget *
-find_budget(const pg_uuid_t *id, bool own, BudgetHint *hint, TimestampTz *now)
+Budget *
+budget_cache_find(const pg_uuid_t *id, bool own, BudgetHint *hint, TimestampTz *now)
 {
 	CachedBudget *cached = find_cached(id, hint);
 	Budget	   *budget;
@@ -293,33 +286,6 @@ find_budget(const pg_uuid_t *id, bool own, BudgetHint *hint, TimestampTz *now)
 }
 
 /*
- * Is the budget of a key exhausted at this time?  Then sets the reason,
- * palloc'd.  Sets the status of the limit, valid until the next call; its name
- * is NULL for a key without a budget, and for one whose id no budget has.  Sets
- * now to the current time if the budget had to be read.
- */
-bool
-budget_is_exhausted(CachedKey *key, TimestampTz *now, char **reason, LimitStatus *limit)
-{
-	const Budget *budget;
-
-	Assert(IsTransactionState());
-	limit->name = NULL;
-	if (key->row.nulls[KEY_BUDGET_ID])
-		return false;
-	budget = find_budget(DatumGetUUIDP(key->row.values[KEY_BUDGET_ID]), true, &key->budget, now);
-	if (!budget->exists || budget->limit == NULL)
-		return false;
-
-	*limit = budget->status;
-	limit->resets_at = budget->ends_at;
-	limit->retry_at = budget->is_exhausted ? budget->ends_at : 0;
-	if (budget->is_exhausted)
-		*reason = psprintf("budget \"%s\" is spent", budget->name);
-	return budget->is_exhausted;
-}
-
-/*
  * Has a budget to warn, with what is committed as spent and with what this
  * transaction has spent?  In memory, so that it can be asked at each cost; the
  * answer may be late, as others spend at the same time.
@@ -332,7 +298,8 @@ budget_has_to_warn(const pg_uuid_t *id, Numeric own)
 	const Budget *budget;
 
 	key_cache_begin();
-	budget = find_budget(id, false, &hint, &now);
+	budget_cache_begin();
+	budget = budget_cache_find(id, false, &hint, &now);
 
 	return budget->exists && budget->warn_next != NULL &&
 		   DatumGetBool(DirectFunctionCall2(numeric_ge,

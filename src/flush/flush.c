@@ -5,7 +5,8 @@
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * That is last uses, usage entries to be rolled up, and keys to be rehashed.
+ * That is last uses, entries of the ledgers to be rolled up, and keys to be
+ * rehashed.
  *
  * All of it happens in the caller's transaction: a flush worker's, or that of
  * apikey_flush().  A use counts as persisted only once that transaction has
@@ -36,6 +37,7 @@
 #include "store/families.h"
 #include "store/last_used.h"
 #include "store/rehash.h"
+#include "store/roll_up.h"
 #include "store/usage.h"
 
 #define DELETED_AFTER_MS	60000	/* not visible this long after its use */
@@ -265,9 +267,9 @@ warn_budgets(ArrayType *ids)
 		(void) store_warn_budget(DatumGetUUIDP(elements[i]), GetCurrentTimestamp());
 }
 
-/* Rolls up a batch of usage entries. */
+/* Rolls up a batch of entries of a ledger. */
 void
-flush_usage(RollUp *batch)
+flush_ledger(RollUp *batch)
 {
 	Assert(batch->limit > 0 && batch->limit <= FLUSH_BATCH);
 	Assert(batch->skip >= 0);
@@ -341,11 +343,28 @@ rehash_all(void)
 	return written;
 }
 
+/* Rolls up all entries of a ledger that are not locked; returns how many. */
+static int64
+roll_up_all(Ledger ledger)
+{
+	RollUp		batch = {.ledger = ledger, .limit = FLUSH_BATCH};
+	int64		taken = 0;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		flush_ledger(&batch);
+		batch.skip += batch.seen - batch.taken;
+		taken += batch.taken;
+	} while (batch.seen == batch.limit);
+
+	return taken;
+}
+
 /* apikey_flush(): bigint, how many rows were written. */
 Datum
 apikey_flush(PG_FUNCTION_ARGS)
 {
-	RollUp		batch = {.limit = FLUSH_BATCH};
 	KeyUse	   *uses;
 	int			nuses;
 	int64		written = 0;
@@ -360,13 +379,8 @@ apikey_flush(PG_FUNCTION_ARGS)
 		written += flush_uses(&uses[i], Min(FLUSH_BATCH, nuses - i));
 
 	written += rehash_all();
-	do
-	{
-		CHECK_FOR_INTERRUPTS();
-		flush_usage(&batch);
-		batch.skip += batch.seen - batch.taken;
-		written += batch.taken;
-	} while (batch.seen == batch.limit);
+	written += roll_up_all(LEDGER_USAGE);
+	written += roll_up_all(LEDGER_BUDGETS);
 
 	/* A void that is not in the snapshot would fail us, see rehash_all(). */
 	while (!IsolationUsesXactSnapshot() && flush_request_ids() == FLUSH_BATCH)

@@ -14,12 +14,12 @@
 
 #include "store/last_used.h"
 #include "store/rehash.h"
-#include "store/usage.h"
+#include "store/roll_up.h"
 
 #define FLUSH_BATCH 1000
 
 extern int64 flush_uses(const KeyUse *uses, int nuses);
-extern void flush_usage(RollUp *batch);
+extern void flush_ledger(RollUp *batch);
 extern int64 flush_request_ids(void);
 extern int64 flush_rehash(const RehashRequest *requests, int nrequests);
 extern void flush_remove_keys(ArrayType *ids);

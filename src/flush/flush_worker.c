@@ -208,7 +208,7 @@ reclaim(void)
 	end_work();
 }
 
-/* Rolls up a batch of usage entries in its own transaction; false: locked. */
+/* Rolls up a batch of entries in its own transaction; false: locked. */
 static bool
 try_roll_up(RollUp *batch)
 {
@@ -217,7 +217,7 @@ try_roll_up(RollUp *batch)
 	begin_work();
 	if (lock_for_flush())
 	{
-		flush_usage(batch);
+		flush_ledger(batch);
 		done = true;
 	}
 	end_work();
@@ -226,13 +226,14 @@ try_roll_up(RollUp *batch)
 }
 
 /*
- * Rolls up usage entries.  A batch that fails is halved until a single entry
- * fails, which is skipped, so that it blocks no other.
+ * Rolls up the entries of a ledger; returns whether none is left.  A batch that
+ * fails is halved until a single entry fails, which is skipped, so that it
+ * blocks no other.
  */
-static void
-roll_up_usage(TimestampTz exit_at)
+static bool
+roll_up(Ledger ledger, TimestampTz exit_at)
 {
-	volatile RollUp batch = {.limit = FLUSH_BATCH};
+	volatile RollUp batch = {.ledger = ledger, .limit = FLUSH_BATCH};
 	volatile bool more = true;
 	volatile bool finished = false;
 	MemoryContext context = CurrentMemoryContext;
@@ -260,7 +261,17 @@ roll_up_usage(TimestampTz exit_at)
 		PG_END_TRY();
 	}
 
-	if (finished)
+	return finished;
+}
+
+/* Rolls up the entries of all ledgers; none takes the time of the other. */
+static void
+roll_up_ledgers(TimestampTz exit_at)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		finished = roll_up(LEDGER_USAGE, now + (exit_at - now) / 2);
+
+	if (roll_up(LEDGER_BUDGETS, exit_at) && finished)
 		usage_left = false;
 }
 
@@ -394,7 +405,7 @@ flush_database(void)
 	/* Whatever the flag says: COMMIT PREPARED, for one, does not set it. */
 	usage_left = flush_queue_exchange_usage(MyDatabaseId, false);
 	rehash_keys(exit_at);
-	roll_up_usage(exit_at);
+	roll_up_ledgers(exit_at);
 	delete_request_ids(exit_at);
 }
 

@@ -26,6 +26,7 @@
 #include "model/budget_config.h"
 #include "model/key_config.h"
 #include "model/period.h"
+#include "model/rate_limits.h"
 #include "model/raw_key_filter.h"
 
 PG_FUNCTION_INFO_V1(apikeys_check_budget);
@@ -37,6 +38,8 @@ static const JsonDocumentMember members[] = {
 	[BUDGET_NAME] = {"name", TEXTOID},
 	[BUDGET_MAX_COST] = {"max_cost", NUMERICOID},
 	[BUDGET_RESET_EVERY] = {"reset_every", INTERVALOID},
+	[BUDGET_PARENT_ID] = {"parent_id", UUIDOID},
+	[BUDGET_RATE_LIMITS] = {"rate_limits", JSONBOID},
 	[BUDGET_WARN_AT] = {"warn_at", NUMERICARRAYOID},
 	[BUDGET_STARTS_AT] = {"starts_at", TIMESTAMPTZOID},
 	[BUDGET_TIME_ZONE] = {"time_zone", TEXTOID},
@@ -78,6 +81,7 @@ normalize(BudgetConfig *config, BudgetMember member, TimestampTz now)
 				*value = CStringGetTextDatum(period_check_time_zone(TextDatumGetCString(*value)));
 			}
 			break;
+		case BUDGET_RATE_LIMITS:
 		case BUDGET_METADATA:
 			if (isnull)
 				*value = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
@@ -134,6 +138,17 @@ check_warn_at(Datum value)
 	}
 }
 
+/* Raises 22023 unless a rate-limit document is valid, and without raw keys. */
+static void
+check_rate_limits(Datum value)
+{
+	RateLimits	limits;
+
+	json_document_check_size("rate_limits", value, JSON_DOCUMENT_MAX_BYTES);
+	raw_key_filter_check_jsonb("rate_limits", DatumGetJsonbP(value));
+	rate_limits_parse(DatumGetJsonbP(value), &limits);
+}
+
 /* Checks a value in its stored form.  Raises 22023. */
 static void
 check_value(BudgetMember member, Datum value, bool isnull)
@@ -153,6 +168,9 @@ check_value(BudgetMember member, Datum value, bool isnull)
 			break;
 		case BUDGET_RESET_EVERY:
 			period_check_length(DatumGetIntervalP(value));
+			break;
+		case BUDGET_RATE_LIMITS:
+			check_rate_limits(value);
 			break;
 		case BUDGET_WARN_AT:
 			check_warn_at(value);
@@ -276,6 +294,15 @@ budget_config_change(BudgetConfig *config, Jsonb *changes, TimestampTz now)
 	ChangeTarget target = {config, now};
 
 	json_document_visit(&changes_document, changes, change_member, &target);
+}
+
+/* Does a document of changes, which is known to be one, name parent_id? */
+bool
+budget_config_names_parent(Jsonb *changes)
+{
+	const char *name = members[BUDGET_PARENT_ID].name;
+
+	return getKeyJsonValueFromContainer(&changes->root, name, strlen(name), NULL) != NULL;
 }
 
 /* Are two configurations the same? */

@@ -23,13 +23,13 @@
 
 #define LOCK_CLASS	0xA9		/* SQL functions use 1 and 2 */
 
-/* Who holds the lock of the flush; null for a prepared transaction. */
-static Statement flush_holder = {
+/* Who holds the lock on what there is one of; null for a prepared transaction. */
+static Statement lock_holder = {
 	.sql = "SELECT l.pid FROM pg_catalog.pg_locks l"
 	" WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted"
 	" AND l.database OPERATOR(pg_catalog.=) $1"
-	" AND l.classid OPERATOR(pg_catalog.=) 0 AND l.objsubid OPERATOR(pg_catalog.=) $2",
-	STATEMENT_ARGS(OIDOID, INT2OID)
+	" AND l.classid OPERATOR(pg_catalog.=) $3 AND l.objsubid OPERATOR(pg_catalog.=) $2",
+	STATEMENT_ARGS(OIDOID, INT2OID, OIDOID)
 };
 
 PG_FUNCTION_INFO_V1(apikeys_try_lock_use);
@@ -40,7 +40,8 @@ typedef enum Locked
 	LOCKED_FLUSH,				/* of this database */
 	LOCKED_USE,					/* the last use of a key */
 	LOCKED_GRANTS,
-	LOCKED_WARNINGS				/* of a budget */
+	LOCKED_WARNINGS,			/* of a budget */
+	LOCKED_BUDGET_TREE			/* which budgets are above which */
 } Locked;
 
 /*
@@ -58,13 +59,13 @@ lock(Locked locked, uint32 hash, bool wait)
 }
 
 static void
-wait_for_flush(void *arg)
+wait_for_lock(void *arg)
 {
-	lock(LOCKED_FLUSH, 0, true);
+	lock(*(const Locked *) arg, 0, true);
 }
 
 static List *
-flush_holders(void *arg)
+lock_holders(void *arg)
 {
 	StoreScope	scope;
 	MemoryContext caller = CurrentMemoryContext;
@@ -72,8 +73,9 @@ flush_holders(void *arg)
 	uint64		n;
 
 	store_open(&scope);
-	n = store_read_latest(&flush_holder,
-						  (Datum[]) {ObjectIdGetDatum(MyDatabaseId), Int16GetDatum(LOCK_CLASS)},
+	n = store_read_latest(&lock_holder,
+						  (Datum[]) {ObjectIdGetDatum(MyDatabaseId), Int16GetDatum(LOCK_CLASS),
+									ObjectIdGetDatum(*(const Locked *) arg)},
 						  NULL);
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -89,20 +91,40 @@ flush_holders(void *arg)
 }
 
 /*
+ * Takes a lock of which there is one in this database.  If another transaction
+ * holds it, returns false unless wait is true; then the client is told who it
+ * is if that takes long.
+ */
+static bool
+lock_the_only(Locked locked, const char *what, bool wait)
+{
+	LockKind	kind = {what, wait_for_lock, lock_holders};
+
+	if (lock(locked, 0, false))
+		return true;
+	if (wait)
+		lock_and_tell(&kind, &locked);
+	return wait;
+}
+
+/*
  * Takes the lock that serializes flushes of this database.  If another
- * transaction holds it, returns false unless wait is true; then the client is
- * told who it is if that takes long.
+ * transaction holds it, returns false unless wait is true.
  */
 bool
 store_lock_flush(bool wait)
 {
-	static const LockKind kind = {"the flush of this database", wait_for_flush, flush_holders};
+	return lock_the_only(LOCKED_FLUSH, "the flush of this database", wait);
+}
 
-	if (lock(LOCKED_FLUSH, 0, false))
-		return true;
-	if (wait)
-		lock_and_tell(&kind, NULL);
-	return wait;
+/*
+ * Takes the lock that serializes changes of which budgets are above which.  To
+ * be taken before the row of a budget is locked.
+ */
+void
+store_lock_budget_tree(void)
+{
+	(void) lock_the_only(LOCKED_BUDGET_TREE, "the tree of budgets", true);
 }
 
 /* Takes the lock that serializes changes of who may do what. */

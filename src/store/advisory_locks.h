@@ -13,6 +13,7 @@
 #include "utils/uuid.h"
 
 extern bool store_lock_flush(bool wait);
+extern void store_lock_budget_tree(void);
 extern void store_lock_grants(void);
 extern bool store_try_lock_warnings(const pg_uuid_t *budget_id);
 

@@ -38,7 +38,8 @@ static Statement find_budget = {
 	.sql = "SELECT i.name, i.max_cost OPERATOR(pg_catalog.+) i.added, i.spent, i.remaining,"
 	" i.period_started_at, i.period_ends_at, b.xmin,"
 	" CASE WHEN b.warn_at IS NOT NULL THEN (i.max_cost OPERATOR(pg_catalog.+) i.added)"
-	" OPERATOR(pg_catalog.*) (SELECT pg_catalog.min(f) FROM " WARNINGS_LEFT ") END"
+	" OPERATOR(pg_catalog.*) (SELECT pg_catalog.min(f) FROM " WARNINGS_LEFT ") END,"
+	" b.parent_id, b.rate_limits"
 	" FROM apikeys_data.budget b"
 	" JOIN apikeys_data.budget_info i ON i.id OPERATOR(pg_catalog.=) b.id"
 	" WHERE b.id OPERATOR(pg_catalog.=) $1",
@@ -46,7 +47,8 @@ static Statement find_budget = {
 };
 
 #define BUDGET_CONFIG_COLUMNS \
-	"b.name, b.max_cost, b.reset_every, b.warn_at, b.starts_at, b.time_zone, b.metadata"
+	"b.name, b.max_cost, b.reset_every, b.parent_id, b.rate_limits, b.warn_at," \
+	" b.starts_at, b.time_zone, b.metadata"
 
 static Statement read_budget = {
 	.sql = SELECT_BY_ID(BUDGET_CONFIG_COLUMNS, "budget", "b"),
@@ -81,19 +83,20 @@ static Statement live_budget_keys = {
 /* The configuration of a budget, as a document. */
 #define BUDGET_DOCUMENT \
 	"pg_catalog.jsonb_build_object('name', name, 'max_cost', max_cost," \
-	" 'reset_every', reset_every, 'warn_at', warn_at, 'starts_at', starts_at, 'time_zone', time_zone," \
+	" 'reset_every', reset_every, 'parent_id', parent_id, 'rate_limits', rate_limits," \
+	" 'warn_at', warn_at, 'starts_at', starts_at, 'time_zone', time_zone," \
 	" 'metadata', metadata) AS document"
 
 /* id, now, role, and the configuration */
 #define BUDGET_ARGS \
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID, TEXTOID, NUMERICOID, INTERVALOID, \
-				   NUMERICARRAYOID, TIMESTAMPTZOID, TEXTOID, JSONBOID)
+				   UUIDOID, JSONBOID, NUMERICARRAYOID, TIMESTAMPTZOID, TEXTOID, JSONBOID)
 
 static Statement insert_budget = {
 	.sql = "WITH new AS ("
 	"INSERT INTO apikeys_data.budget (id, created_at, updated_at,"
-	" name, max_cost, reset_every, warn_at, starts_at, time_zone, metadata)"
-	" VALUES ($1, $2, $2, $4, $5, $6, $7, $8, $9, $10)"
+	" name, max_cost, reset_every, parent_id, rate_limits, warn_at, starts_at, time_zone, metadata)"
+	" VALUES ($1, $2, $2, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 	" RETURNING " BUDGET_DOCUMENT ")"
 	" " ADD_EVENT
 	" SELECT $2, $3, 'budget_create', NULL,"
@@ -106,7 +109,8 @@ static Statement update_budget = {
 	.sql = "WITH was AS (SELECT " BUDGET_DOCUMENT " FROM apikeys_data.budget"
 	" WHERE id OPERATOR(pg_catalog.=) $1),"
 	" became AS (UPDATE apikeys_data.budget SET updated_at = $2, name = $4,"
-	" max_cost = $5, reset_every = $6, warn_at = $7, starts_at = $8, time_zone = $9, metadata = $10"
+	" max_cost = $5, reset_every = $6, parent_id = $7, rate_limits = $8, warn_at = $9,"
+	" starts_at = $10, time_zone = $11, metadata = $12"
 	" WHERE id OPERATOR(pg_catalog.=) $1"
 	" RETURNING " BUDGET_DOCUMENT ")"
 	" " ADD_EVENT
@@ -158,7 +162,8 @@ static Statement add_warnings = {
 /*
  * Keys that are revoked or expired are detached: the event has their number, and
  * they get no events of their own.  Rows of budget_period are left to
- * apikey_cleanup_expired, so that no flush has to wait.  Entries in the ledger are discarded when they are rolled up.
+ * apikey_cleanup_expired, so that no flush has to wait.  Entries
+ * in the ledger are discarded when they are rolled up.
  */
 static Statement delete_budget = {
 	.sql = "WITH detached AS (UPDATE ONLY apikeys_data.key"
@@ -189,8 +194,8 @@ store_find_budget(const pg_uuid_t *id, bool own, BudgetRow *row, SavedSnapshot *
 {
 	StoreScope	scope;
 	MemoryContext caller = CurrentMemoryContext;
-	Datum		values[8];
-	bool		nulls[8];
+	Datum		values[10];
+	bool		nulls[10];
 	bool		found;
 
 	store_open(&scope);
@@ -212,6 +217,10 @@ store_find_budget(const pg_uuid_t *id, bool own, BudgetRow *row, SavedSnapshot *
 		row->ends_at = nulls[5] ? DT_NOEND : DatumGetTimestampTz(values[5]);
 		row->own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(values[6]));
 		row->warn_next = nulls[7] ? NULL : DatumGetNumericCopy(values[7]);
+		row->has_parent = !nulls[8];
+		if (row->has_parent)
+			row->parent_id = *DatumGetUUIDP(values[8]);
+		row->rate_limits = DatumGetJsonbPCopy(values[9]);
 	}
 
 	return found;

@@ -10,6 +10,7 @@
 #ifndef APIKEYS_STORE_BUDGETS_H
 #define APIKEYS_STORE_BUDGETS_H
 
+#include "utils/jsonb.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
@@ -27,6 +28,9 @@ typedef struct BudgetRow
 	TimestampTz started_at;		/* the period */
 	TimestampTz ends_at;		/* DT_NOEND: never */
 	Numeric		warn_next;		/* what is spent when it warns next; NULL: never */
+	bool		has_parent;
+	pg_uuid_t	parent_id;		/* if so */
+	Jsonb	   *rate_limits;
 	bool		own;			/* written by this transaction */
 } BudgetRow;
 

@@ -107,6 +107,7 @@ store_keep_extension(Oid extension)
 		"usage_entry",
 		"usage_request",
 		"budget",
+		"budget_entry",
 		"budget_period",
 		"event",
 		"event_id_seq",

@@ -34,22 +34,33 @@ store_copy_limits(const Datum *row, const bool *nulls, KeyLimits *limits)
 		limits->budget_id = *DatumGetUUIDP(row[2]);
 }
 
-/* Reads the committed limits of a key; returns false if it does not exist. */
+/*
+ * Reads the committed limits of a key, in an open scope; returns false if it does
+ * not exist.
+ */
+bool
+store_read_limits(const pg_uuid_t *id, KeyLimits *limits)
+{
+	Datum		values[3];
+	bool		nulls[3];
+
+	if (store_read_latest(&key_limits, (Datum[]) {UUIDPGetDatum(id)}, NULL) == 0)
+		return false;
+
+	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values, nulls);
+	store_copy_limits(values, nulls, limits);
+	return true;
+}
+
+/* The same, in a scope of its own. */
 bool
 store_key_limits(const pg_uuid_t *id, KeyLimits *limits)
 {
 	StoreScope	scope;
-	Datum		values[3];
-	bool		nulls[3];
 	bool		found;
 
 	store_open(&scope);
-	found = store_read_latest(&key_limits, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
-	if (found)
-	{
-		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values, nulls);
-		store_copy_limits(values, nulls, limits);
-	}
+	found = store_read_limits(id, limits);
 	store_close(&scope);
 
 	return found;

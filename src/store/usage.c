@@ -1,19 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * usage.c
- *	  The statements on the ledger of usage and its totals: usage_entry,
- *	  usage_request, usage, usage_day and budget_period.
+ *	  The statements that record usage in the ledgers, usage_entry and
+ *	  budget_entry, and on what keys have used.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * A transaction that records usage never waits: it only appends to
- * usage_entry, and there is no foreign key to apikeys_data.key, since its check
- * would lock the row of a hot key.  One flush at a time rolls up what was
- * appended.
+ * A transaction that records usage never waits: it only appends, to usage_entry
+ * and, for each budget that a cost is spent from, to budget_entry.  There are no
+ * foreign keys to apikeys_data.key and budget, since their checks would lock the
+ * row of a hot key or budget.  roll_up.c rolls up what was appended.
  *
  * With a request_id it waits for others that record or void the same request of
  * the same key, since what it has to do depends on their outcome.  A void adds
- * an entry with the figures of the record, negative.  So it is the same whether
+ * entries with the figures of the record, negative.  So it is the same whether
  * the record has been rolled up or not, and waits for no flush either.
  *
  *-------------------------------------------------------------------------
@@ -23,143 +23,77 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
 
+#include "model/budget_config.h"
 #include "store/key_limits.h"
 #include "store/spi.h"
 #include "store/usage.h"
 #include "store/write_latest.h"
 
-/* A sum of tokens, a numeric, as a bigint. */
-#define SATURATED(sum) \
-	"GREATEST(LEAST(" sum ", 9223372036854775807), -9223372036854775807)"
-
-/* The sum of a total and what is added to it. */
-#define ADD_TOKENS(total, added) \
-	"CASE WHEN " total " OPERATOR(pg_catalog.=) 9223372036854775807 THEN " total \
-	" ELSE " SATURATED(total "::pg_catalog.numeric OPERATOR(pg_catalog.+) " added) " END"
+StaticAssertDecl(CHARGE_MAX_BUDGETS == 2 * BUDGET_MAX_LEVELS,
+				 "a cost is charged to two budgets and those above them");
 
 /*
- * Moves entries into the totals: one statement deletes and counts them, so they
- * count exactly once.  Entries of a deleted key are discarded, but still count
- * for their budgets; those of a key whose totals are locked are left for later.
- * Sums of tokens saturate at the largest bigint, and stay there: what a void
- * takes back may be part of what was cut off.
- *
- * A key has at most 1,000 models on a day: others count as (other), in the order
- * of their first entry.  They do so from then on, so a void finds the row of its
- * record.
- */
-static Statement roll_up = {
-	.sql = "WITH batch AS MATERIALIZED (SELECT e.id, e.key_id FROM apikeys_data.usage_entry e"
-	" ORDER BY e.id LIMIT $1 OFFSET $2 FOR UPDATE SKIP LOCKED),"
-	" free AS MATERIALIZED (SELECT u.key_id FROM apikeys_data.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (SELECT b.key_id FROM batch b)"
-	" ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
-	" taken AS (DELETE FROM apikeys_data.usage_entry e USING batch"
-	" WHERE e.id OPERATOR(pg_catalog.=) batch.id"
-	" AND (EXISTS (SELECT FROM free WHERE free.key_id OPERATOR(pg_catalog.=) batch.key_id)"
-	" OR (NOT EXISTS (SELECT FROM apikeys_data.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) batch.key_id)"
-	" AND ($3 OR apikeys.try_lock_use(batch.key_id))))"
-	" RETURNING e.id, e.key_id, e.recorded_at, e.requests, e.tokens, e.cost,"
-	" e.budget_id, e.budget_period, e.model),"
-	" live AS MATERIALIZED (SELECT t.id, t.key_id, t.requests, t.tokens, t.cost,"
-	" pg_catalog.timezone('UTC', t.recorded_at)::pg_catalog.date AS day,"
-	" COALESCE(t.model, '') AS model FROM taken t"
-	" JOIN apikeys_data.key k ON k.id OPERATOR(pg_catalog.=) t.key_id),"
-	" total AS (INSERT INTO apikeys_data.usage AS u"
-	" (key_id, total_requests, total_tokens, total_cost)"
-	" SELECT live.key_id, pg_catalog.sum(live.requests),"
-	" " SATURATED("pg_catalog.sum(live.tokens)") ", pg_catalog.sum(live.cost)"
-	" FROM live GROUP BY live.key_id ORDER BY live.key_id"
-	" ON CONFLICT (key_id) DO UPDATE SET"
-	" total_requests = u.total_requests OPERATOR(pg_catalog.+) excluded.total_requests,"
-	" total_tokens = " ADD_TOKENS("u.total_tokens", "excluded.total_tokens") ","
-	" total_cost = u.total_cost OPERATOR(pg_catalog.+) excluded.total_cost),"
-	" by_model AS (SELECT l.key_id, l.day, l.model, pg_catalog.min(l.id) AS first_id,"
-	" pg_catalog.sum(l.requests) AS requests, pg_catalog.sum(l.tokens) AS tokens,"
-	" pg_catalog.sum(l.cost) AS cost,"
-	" l.model OPERATOR(pg_catalog.<>) ALL (ARRAY['', '(other)'])"
-	" AND NOT EXISTS (SELECT FROM apikeys_data.usage_day d"
-	" WHERE d.key_id OPERATOR(pg_catalog.=) l.key_id AND d.day OPERATOR(pg_catalog.=) l.day"
-	" AND d.model OPERATOR(pg_catalog.=) l.model) AS is_new"
-	" FROM live l GROUP BY l.key_id, l.day, l.model),"
-	" named AS (SELECT m.key_id, m.day, CASE WHEN m.is_new AND pg_catalog.row_number()"
-	" OVER (PARTITION BY m.key_id, m.day, m.is_new ORDER BY m.first_id) OPERATOR(pg_catalog.+)"
-	" (SELECT pg_catalog.count(*) FROM apikeys_data.usage_day d"
-	" WHERE d.key_id OPERATOR(pg_catalog.=) m.key_id AND d.day OPERATOR(pg_catalog.=) m.day"
-	" AND d.model OPERATOR(pg_catalog.<>) ALL (ARRAY['', '(other)']))"
-	" OPERATOR(pg_catalog.>) 1000 THEN '(other)' ELSE m.model END AS model,"
-	" m.requests, m.tokens, m.cost FROM by_model m),"
-	" daily AS (INSERT INTO apikeys_data.usage_day AS d"
-	" (key_id, day, model, requests, tokens, cost)"
-	" SELECT n.key_id, n.day, n.model, pg_catalog.sum(n.requests),"
-	" " SATURATED("pg_catalog.sum(n.tokens)") ", pg_catalog.sum(n.cost)"
-	" FROM named n GROUP BY n.key_id, n.day, n.model ORDER BY n.key_id, n.day, n.model"
-	" ON CONFLICT (key_id, day, model) DO UPDATE SET"
-	" requests = d.requests OPERATOR(pg_catalog.+) excluded.requests,"
-	" tokens = " ADD_TOKENS("d.tokens", "excluded.tokens") ","
-	" cost = d.cost OPERATOR(pg_catalog.+) excluded.cost),"
-	" spent AS (INSERT INTO apikeys_data.budget_period AS p (budget_id, started_at, spent)"
-	" SELECT t.budget_id, t.budget_period, pg_catalog.sum(t.cost) FROM taken t"
-	" JOIN apikeys_data.budget b ON b.id OPERATOR(pg_catalog.=) t.budget_id"
-	" GROUP BY t.budget_id, t.budget_period ORDER BY t.budget_id, t.budget_period"
-	" ON CONFLICT (budget_id, started_at) DO UPDATE SET"
-	" spent = p.spent OPERATOR(pg_catalog.+) excluded.spent)"
-	" SELECT (SELECT pg_catalog.count(*) FROM batch), (SELECT pg_catalog.count(*) FROM taken),"
-	" ARRAY(SELECT DISTINCT t.budget_id FROM taken t"
-	" JOIN apikeys_data.budget b ON b.id OPERATOR(pg_catalog.=) t.budget_id"
-	" WHERE b.warn_at IS NOT NULL)",
-	STATEMENT_ARGS(INT4OID, INT8OID, BOOLOID)
-};
-
-/*
- * What a key's usage is charged to: its limits, and its budget if the cost ($3)
- * is positive.  Key and budget are read as verify reads them: without row
+ * What a key's usage is charged to: its limits, and the budgets that a cost is
+ * spent from, a row for each: the key's and another one ($3), and all above
+ * them.  UNION drops one that is above both, and ends a circle that somebody
+ * has made by hand.  Key and budgets are read as verify reads them: without row
  * locks, which would write to them, and with the latest snapshot.
  */
 static Statement find_charge = {
-	.sql = "SELECT k.root_id, k.rate_limits, b.id, CASE WHEN b.id IS NOT NULL"
-	" THEN (apikeys.period_at(b.starts_at, b.reset_every, $2, b.time_zone)).started_at END,"
+	.sql = "SELECT k.root_id, k.rate_limits, k.budget_id, s.id, s.started_at, s.warns"
+	" FROM apikeys_data.key k LEFT JOIN LATERAL ("
+	"WITH RECURSIVE path AS ("
+	"SELECT b.id, b.parent_id,"
+	" (apikeys.period_at(b.starts_at, b.reset_every, $2, b.time_zone)).started_at,"
+	" b.warn_at IS NOT NULL AS warns"
+	" FROM apikeys_data.budget b WHERE b.id OPERATOR(pg_catalog.=) ANY (ARRAY[k.budget_id, $3])"
+	" UNION SELECT b.id, b.parent_id,"
+	" (apikeys.period_at(b.starts_at, b.reset_every, $2, b.time_zone)).started_at,"
 	" b.warn_at IS NOT NULL"
-	" FROM apikeys_data.key k LEFT JOIN apikeys_data.budget b"
-	" ON b.id OPERATOR(pg_catalog.=) k.budget_id"
-	" AND $3 OPERATOR(pg_catalog.>) 0::pg_catalog.numeric"
+	" FROM path p JOIN apikeys_data.budget b ON b.id OPERATOR(pg_catalog.=) p.parent_id)"
+	" SELECT p.id, p.started_at, p.warns FROM path p LIMIT " CppAsString2(CHARGE_MAX_BUDGETS)
+	") s ON true"
 	" WHERE k.id OPERATOR(pg_catalog.=) $1",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NUMERICOID)
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, UUIDOID)
 };
 
 static Statement add_usage = {
-	.sql = "INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost,"
-	" budget_id, budget_period, model) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, UUIDOID, TIMESTAMPTZOID,
-				   TEXTOID)
+	.sql = "INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost, model)"
+	" VALUES ($1, $2, $3, $4, $5)",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, TEXTOID)
 };
 
-/* Adds an entry, unless a request of this key has this id ($8) already. */
+/* Adds an entry, unless a request of this key has this id ($6) already. */
 static Statement add_request = {
 	.sql = "WITH request AS (INSERT INTO apikeys_data.usage_request"
-	" (key_id, recorded_at, tokens, cost, budget_id, budget_period, model, request_id)"
+	" (key_id, recorded_at, tokens, cost, model, request_id, budget_ids, budget_periods)"
 	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
 	" ON CONFLICT (key_id, request_id) DO NOTHING RETURNING key_id)"
-	" INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost,"
-	" budget_id, budget_period, model)"
-	" SELECT request.key_id, $2, $3, $4, $5, $6, $7 FROM request",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, UUIDOID, TIMESTAMPTZOID,
-				   TEXTOID, TEXTOID)
+	" INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost, model)"
+	" SELECT request.key_id, $2, $3, $4, $5 FROM request",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, TEXTOID, TEXTOID,
+				   UUIDARRAYOID, TIMESTAMPTZARRAYOID)
+};
+
+static Statement add_spending = {
+	.sql = "INSERT INTO apikeys_data.budget_entry (budget_id, budget_period, cost)"
+	" SELECT pg_catalog.unnest($1), pg_catalog.unnest($2), $3",
+	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZARRAYOID, NUMERICOID)
 };
 
 static Statement void_request = {
 	.sql = "WITH request AS (UPDATE apikeys_data.usage_request r SET is_void = true"
 	" WHERE r.key_id OPERATOR(pg_catalog.=) $1 AND r.request_id OPERATOR(pg_catalog.=) $2"
 	" AND r.recorded_at OPERATOR(pg_catalog.>=) $3 AND NOT r.is_void"
-	" RETURNING r.key_id, r.recorded_at, r.tokens, r.cost, r.budget_id, r.budget_period,"
-	" r.model)"
-	" INSERT INTO apikeys_data.usage_entry AS e (key_id, recorded_at, requests, tokens, cost,"
-	" budget_id, budget_period, model) SELECT r.key_id, r.recorded_at, -1,"
-	" OPERATOR(pg_catalog.-) r.tokens, OPERATOR(pg_catalog.-) r.cost,"
-	" r.budget_id, r.budget_period, r.model FROM request r"
-	" RETURNING e.recorded_at, e.tokens, e.cost, e.budget_id, e.budget_period",
+	" RETURNING r.key_id, r.recorded_at, OPERATOR(pg_catalog.-) r.tokens AS tokens,"
+	" OPERATOR(pg_catalog.-) r.cost AS cost, r.model, r.budget_ids, r.budget_periods),"
+	" entry AS (INSERT INTO apikeys_data.usage_entry"
+	" (key_id, recorded_at, requests, tokens, cost, model)"
+	" SELECT r.key_id, r.recorded_at, -1, r.tokens, r.cost, r.model FROM request r)"
+	" SELECT r.recorded_at, r.tokens, r.cost, r.budget_ids, r.budget_periods FROM request r",
 	STATEMENT_ARGS(UUIDOID, TEXTOID, TIMESTAMPTZOID)
 };
 
@@ -233,79 +167,144 @@ store_delete_orphans(void)
 	store_write_silently(&delete_orphans, NULL, NULL);
 }
 
-/* Rolls up a batch of usage entries. */
-void
-store_roll_up(RollUp *batch)
+static bool
+is_charged(const pg_uuid_t *id, const ChargedBudgets *charged)
 {
-	StoreScope	scope;
+	for (int i = 0; i < charged->n; i++)
+	{
+		if (memcmp(&charged->budgets[i].id, id, sizeof(pg_uuid_t)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Adds the budget of a row (..., id, started_at, warns) of find_charge, if there is one. */
+static void
+add_charged(const Datum *row, const bool *nulls, ChargedBudgets *charged)
+{
+	ChargedBudget *budget;
+
+	if (nulls[3])
+		return;
+	Assert(charged->n < CHARGE_MAX_BUDGETS);
+	budget = &charged->budgets[charged->n++];
+	budget->id = *DatumGetUUIDP(row[3]);
+	budget->period = DatumGetTimestampTz(row[4]);
+	budget->warns = DatumGetBool(row[5]);
+}
+
+/* Reads a key with the budgets of a charge; returns false if it does not exist. */
+static bool
+read_budgets(const UsageRecord *record, Charge *charge)
+{
 	Datum		arguments[] = {
-		Int32GetDatum(batch->limit),
-		Int64GetDatum(batch->skip),
-		BoolGetDatum(batch->alone)
+		UUIDPGetDatum(record->id),
+		TimestampTzGetDatum(record->now),
+		UUIDPGetDatum(record->budget_id)
 	};
-	Datum		row[3];
-	bool		nulls[3];
+	uint64		nrows = store_read_latest(&find_charge, arguments,
+										  (bool[lengthof(arguments)]){[2] = record->budget_id == NULL});
 
-	Assert(batch->limit > 0 && batch->skip >= 0);
+	for (uint64 i = 0; i < nrows; i++)
+	{
+		Datum		row[6];
+		bool		nulls[6];
 
-	store_open(&scope);
-	store_write_silently(&roll_up, arguments, NULL);
-	heap_deform_tuple(store_copy_row(), SPI_tuptable->tupdesc, row, nulls);
-	batch->seen = DatumGetInt64(row[0]);
-	batch->taken = DatumGetInt64(row[1]);
-	Assert(batch->taken <= batch->seen && batch->seen <= batch->limit);
-	store_close(&scope);
-
-	/* This may allocate, in the caller's memory. */
-	batch->warning_budgets = DatumGetArrayTypeP(row[2]);
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row, nulls);
+		if (i == 0)
+			store_copy_limits(row, nulls, &charge->key);
+		add_charged(row, nulls, &charge->charged);
+	}
+	return nrows > 0;
 }
 
-/* Reads what usage is charged to; returns false if the key does not exist. */
 static bool
-read_charge(Datum id, Datum recorded_at, Datum cost, Charge *charge)
+is_positive(Numeric cost)
 {
-	Datum		row[5];
-	bool		nulls[5];
-
-	if (store_read_latest(&find_charge, (Datum[]) {id, recorded_at, cost}, NULL) == 0)
-		return false;
-
-	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
-	store_copy_limits(row, nulls, &charge->key);
-	charge->period = nulls[3] ? 0 : DatumGetTimestampTz(row[3]);
-	charge->warns = DatumGetBool(row[4]);
-	return true;
+	return DatumGetBool(DirectFunctionCall2(numeric_gt, NumericGetDatum(cost),
+											NumericGetDatum(int64_to_numeric(0))));
 }
 
-/* Appends an entry for what a record is charged to; false if it is repeated. */
+/*
+ * Reads what usage is charged to.  Most keys have no budget, so what that takes
+ * is read only if it is needed; then all is read with one snapshot.
+ */
+static RecordOutcome
+read_charge(const UsageRecord *record, Charge *charge)
+{
+	bool		has_cost = is_positive(record->cost);
+
+	charge->charged.n = 0;
+	if (record->budget_id == NULL)
+	{
+		if (!store_read_limits(record->id, &charge->key))
+			return RECORD_KEY_GONE;
+		if (!has_cost || !charge->key.has_budget)
+			return RECORD_ADDED;
+	}
+
+	if (!read_budgets(record, charge))
+		return RECORD_KEY_GONE;
+	if (record->budget_id != NULL && !is_charged(record->budget_id, &charge->charged))
+		return RECORD_BUDGET_GONE;
+	if (!has_cost)
+		charge->charged.n = 0;
+	return RECORD_ADDED;
+}
+
+/* Makes arrays of the ids and periods of budgets. */
+static void
+make_arrays(const ChargedBudgets *charged, Datum *ids, Datum *periods)
+{
+	Datum		id[CHARGE_MAX_BUDGETS];
+	Datum		period[CHARGE_MAX_BUDGETS];
+
+	for (int i = 0; i < charged->n; i++)
+	{
+		id[i] = UUIDPGetDatum(&charged->budgets[i].id);
+		period[i] = TimestampTzGetDatum(charged->budgets[i].period);
+	}
+	*ids = PointerGetDatum(construct_array(id, charged->n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	*periods = PointerGetDatum(construct_array(period, charged->n, TIMESTAMPTZOID, sizeof(TimestampTz),
+											   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* Appends entries for what a record is charged to; false if it is repeated. */
 static bool
-add_entry(const UsageRecord *record, const Charge *charge)
+add_entries(const UsageRecord *record, const ChargedBudgets *charged)
 {
 	Datum		entry[] = {
 		UUIDPGetDatum(record->id),
 		TimestampTzGetDatum(record->now),
 		Int64GetDatum(record->tokens),
 		NumericGetDatum(record->cost),
-		UUIDPGetDatum(&charge->key.budget_id),
-		TimestampTzGetDatum(charge->period),
 		PointerGetDatum(record->model),
-		PointerGetDatum(record->request_id)
+		PointerGetDatum(record->request_id),
+		(Datum) 0,
+		(Datum) 0
 	};
+	Datum	   *ids = &entry[6];
+	Datum	   *periods = &entry[7];
 	bool		nulls[lengthof(entry)] = {
-		[4] = !charge->key.has_budget,
-		[5] = !charge->key.has_budget,
-		[6] = record->model == NULL
+		[4] = record->model == NULL,
+		[6] = charged->n == 0,
+		[7] = charged->n == 0
 	};
 
-	if (record->request_id != NULL)
-		return store_write_latest(&add_request, entry, nulls) > 0;
+	if (charged->n > 0)
+		make_arrays(charged, ids, periods);
+	if (record->request_id == NULL)
+		store_write_silently(&add_usage, entry, nulls);
+	else if (store_write_latest(&add_request, entry, nulls) == 0)
+		return false;
 
-	store_write_silently(&add_usage, entry, nulls);
+	if (charged->n > 0)
+		store_write_silently(&add_spending, (Datum[]) {*ids, *periods, entry[3]}, NULL);
 	return true;
 }
 
 /*
- * Records a request in the ledger, and sets what it is charged to.  Waits for
+ * Records a request in the ledgers, and sets what it is charged to.  Waits for
  * others that record or void the same request_id of this key, and for nobody
  * else.
  */
@@ -313,26 +312,52 @@ RecordOutcome
 store_add_usage(const UsageRecord *record, Charge *charge)
 {
 	StoreScope	scope;
-	RecordOutcome outcome = RECORD_KEY_GONE;
+	RecordOutcome outcome;
 
 	Assert(record->tokens >= 0);
 
 	store_open(&scope);
-	if (read_charge(UUIDPGetDatum(record->id), TimestampTzGetDatum(record->now),
-					NumericGetDatum(record->cost), charge))
+	outcome = read_charge(record, charge);
+	if (outcome == RECORD_ADDED)
 	{
 		store_lock_keys_first();
 		ForceSyncCommit();
-		outcome = add_entry(record, charge) ? RECORD_ADDED : RECORD_REPEATED;
+		if (!add_entries(record, &charge->charged))
+			outcome = RECORD_REPEATED;
 	}
 	store_close(&scope);
 
 	return outcome;
 }
 
-/* Copies the entry that a void has added to the ledger. */
+/* Sets budgets from arrays of their ids and periods. */
 static void
-copy_voided(VoidedUsage *voided)
+read_arrays(Datum ids, Datum periods, ChargedBudgets *charged)
+{
+	Datum	   *id;
+	Datum	   *period;
+	int			nids;
+	int			nperiods;
+
+	deconstruct_array(DatumGetArrayTypeP(ids), UUIDOID, UUID_LEN, false, TYPALIGN_CHAR,
+					  &id, NULL, &nids);
+	deconstruct_array(DatumGetArrayTypeP(periods), TIMESTAMPTZOID, sizeof(TimestampTz),
+					  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &period, NULL, &nperiods);
+	if (nids != nperiods || nids > CHARGE_MAX_BUDGETS)
+		elog(ERROR, "apikeys_data.usage_request has %d budgets with %d periods", nids, nperiods);
+
+	charged->n = nids;
+	for (int i = 0; i < nids; i++)
+	{
+		charged->budgets[i].id = *DatumGetUUIDP(id[i]);
+		charged->budgets[i].period = DatumGetTimestampTz(period[i]);
+		charged->budgets[i].warns = false;
+	}
+}
+
+/* Copies what a void has taken back, and appends it to the ledger of budgets. */
+static void
+void_spending(VoidedUsage *voided)
 {
 	Datum		row[5];
 	bool		nulls[5];
@@ -341,12 +366,12 @@ copy_voided(VoidedUsage *voided)
 	voided->recorded_at = DatumGetTimestampTz(row[0]);
 	voided->tokens = DatumGetInt64(row[1]);
 	voided->cost = DatumGetNumeric(row[2]);
-	voided->has_budget = !nulls[3];
-	if (voided->has_budget)
-	{
-		voided->budget_id = *DatumGetUUIDP(row[3]);
-		voided->period = DatumGetTimestampTz(row[4]);
-	}
+	voided->charged.n = 0;
+	if (nulls[3])
+		return;
+
+	read_arrays(row[3], row[4], &voided->charged);
+	store_write_silently(&add_spending, (Datum[]) {row[3], row[4], row[2]}, NULL);
 }
 
 /*
@@ -369,7 +394,7 @@ store_void_usage(const pg_uuid_t *id, const text *request_id, TimestampTz oldest
 										 TimestampTzGetDatum(oldest)},
 							   NULL) > 0;
 	if (found)
-		copy_voided(voided);
+		void_spending(voided);
 	store_close(&scope);
 
 	return found;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * usage.h
- *	  The statements on the ledger of usage and its totals.
+ *	  The statements that record usage, and on what keys have used.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -10,30 +10,33 @@
 #ifndef APIKEYS_STORE_USAGE_H
 #define APIKEYS_STORE_USAGE_H
 
-#include "utils/array.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "store/key_limits.h"
 
-/* A batch of usage entries to be rolled up. */
-typedef struct RollUp
+/* A budget from which a cost is spent, and the start of its period. */
+typedef struct ChargedBudget
 {
-	int			limit;			/* entries to read */
-	int64		skip;			/* entries to skip, which are locked */
-	bool		alone;			/* only flushes insert last uses */
-	int64		seen;			/* result: entries read */
-	int64		taken;			/* result: entries rolled up */
-	ArrayType  *warning_budgets; /* result: of their budgets, uuid[], those that warn */
-} RollUp;
+	pg_uuid_t	id;
+	TimestampTz period;
+	bool		warns;
+} ChargedBudget;
+
+#define CHARGE_MAX_BUDGETS 8	/* a literal, for SQL */
+
+typedef struct ChargedBudgets
+{
+	int			n;
+	ChargedBudget budgets[CHARGE_MAX_BUDGETS];
+} ChargedBudgets;
 
 /* What the usage of a key is charged to. */
 typedef struct Charge
 {
-	KeyLimits	key;			/* budget: if it exists and there is a cost */
-	TimestampTz period;			/* start of the budget's period, if so */
-	bool		warns;			/* the budget, if so */
+	KeyLimits	key;
+	ChargedBudgets charged;		/* none without a cost */
 } Charge;
 
 /* A request to be recorded. */
@@ -44,6 +47,7 @@ typedef struct UsageRecord
 	Numeric		cost;
 	const text *request_id;		/* or NULL */
 	const text *model;			/* or NULL */
+	const pg_uuid_t *budget_id; /* one more to charge, or NULL */
 	TimestampTz now;
 } UsageRecord;
 
@@ -51,7 +55,8 @@ typedef enum RecordOutcome
 {
 	RECORD_ADDED,
 	RECORD_REPEATED,			/* the request_id is known: nothing was added */
-	RECORD_KEY_GONE
+	RECORD_KEY_GONE,
+	RECORD_BUDGET_GONE			/* the one of the record */
 } RecordOutcome;
 
 /* What a void has taken back. */
@@ -60,9 +65,7 @@ typedef struct VoidedUsage
 	TimestampTz recorded_at;
 	int64		tokens;			/* negative */
 	Numeric		cost;			/* negative; palloc'd */
-	bool		has_budget;		/* from which the cost was spent */
-	pg_uuid_t	budget_id;
-	TimestampTz period;
+	ChargedBudgets charged;		/* from which the cost was spent */
 } VoidedUsage;
 
 /* apikey_usage's row. */
@@ -78,7 +81,6 @@ extern RecordOutcome store_add_usage(const UsageRecord *record, Charge *charge);
 extern bool store_void_usage(const pg_uuid_t *id, const text *request_id,
 							 TimestampTz oldest, VoidedUsage *voided);
 extern int64 store_delete_requests(TimestampTz until, int limit);
-extern void store_roll_up(RollUp *batch);
 extern bool store_usage(const pg_uuid_t *id, UsageRow *row);
 extern void store_delete_use(Datum ids);
 extern void store_delete_orphans(void);

@@ -22,7 +22,7 @@
 
 #include "base/arguments.h"
 #include "base/compat.h"
-#include "cache/budget_cache.h"
+#include "cache/budget_path.h"
 #include "flush/flush_queue.h"
 #include "flush/reclaim.h"
 #include "live/counters.h"
@@ -249,10 +249,10 @@ check_key(const NullableDatum *args, AuthDecision *decision)
 }
 
 /*
- * Checks the limits of a key whose budget is known.  An exceeded limit
- * determines the result even if the budget is exhausted, but limits are spent
- * only if it is not.  If both reject the request, it can be retried when
- * neither does.  budget_reason is NULL if the budget is not exhausted.
+ * Checks the limits of a key whose budgets are known.  An exceeded limit
+ * determines the result even if a budget is exhausted, but limits are spent
+ * only if none is.  If both reject the request, it can be retried when
+ * neither does.  budget_reason is NULL if no budget is exhausted.
  */
 static void
 check_limits_and_budget(const NullableDatum *args, AuthDecision *decision, bool last,
@@ -263,7 +263,6 @@ check_limits_and_budget(const NullableDatum *args, AuthDecision *decision, bool 
 	if (budget->name != NULL)
 	{
 		decision->retry_at = Max(decision->retry_at, budget->retry_at);
-		decision->budget_remaining = budget->remaining_cost;
 		if (limit_status_is_nearer(budget, &decision->limit))
 			decision->limit = *budget;
 	}
@@ -274,7 +273,7 @@ check_limits_and_budget(const NullableDatum *args, AuthDecision *decision, bool 
 }
 
 /*
- * Makes all checks.  To read the budget, or to reclaim space, may have to wait
+ * Makes all checks.  To read the budgets, or to reclaim space, may have to wait
  * for a lock; it updates the time, since with an outdated one, limits would
  * age what others have spent (rate_limiter.c).  If keys have changed meanwhile,
  * nothing is decided, unless this is the last attempt.
@@ -282,13 +281,15 @@ check_limits_and_budget(const NullableDatum *args, AuthDecision *decision, bool 
 static bool
 try_to_decide(const NullableDatum *args, AuthDecision *decision, bool last)
 {
+	BudgetPath	path;
 	LimitStatus budget;
 	char	   *reason = NULL;
 
 	if (!check_key(args, decision))
 		return true;
 
-	budget_is_exhausted(decision->key, &decision->now, &reason, &budget);
+	budget_path_of_key(&path, decision->key, &decision->now);
+	budget_path_is_exhausted(&path, &reason, &budget, &decision->budget_remaining);
 	if (!last && !decision->key->row.nulls[KEY_BUDGET_ID] && !key_cache_is_current())
 		return false;
 

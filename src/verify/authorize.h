@@ -34,7 +34,7 @@ typedef struct AuthDecision
 	CachedKey  *key;			/* NULL: not found; valid until authorize_record_use() */
 	TimestampTz now;			/* of the decision */
 	TimestampTz retry_at;		/* 0: not known; DT_NOEND: never */
-	Numeric		budget_remaining; /* NULL: no budget; valid as long as the key */
+	Numeric		budget_remaining; /* NULL: no limit; valid as long as the key */
 	int64		slot;			/* 0: none was acquired */
 	bool		use_recorded;	/* already: see rate_limiter.h */
 	bool		use_newly_pending;
