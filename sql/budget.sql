@@ -33,7 +33,7 @@ SELECT test.spend('budget 2', 0.000000000000000001);
 SELECT * FROM test.verify('budget 1');
 SELECT * FROM test.verify('budget 2');
 SELECT * FROM test.verify('budget none');
-SELECT valid, id = test.id('budget 2') AS id, budget_id = :'pool' AS budget_id, slot FROM apikey_verify('budget 2-key');
+SELECT valid, id = test.id('budget 2') AS id, budget_id = :'pool' AS budget_id, reservation FROM apikey_verify('budget 2-key');
 SELECT spent, remaining FROM apikeys.budget_info;
 
 -- What went beyond it is counted as well; nothing is left of it.

@@ -24,6 +24,8 @@ SELECT b.name, p.name AS parent, b.rate_limits FROM apikeys.budget_info b LEFT J
 WHERE b.name LIKE 'tree %' ORDER BY b.name COLLATE "C";
 SELECT details - 'parent_id' - 'budget_id' AS details, details->>'parent_id' = :'team' AS parent_id
 FROM apikeys_data.event WHERE action = 'budget_create' AND details->>'budget_id' = :'person';
+-- Without limits, so that the rest needs no shared memory.
+SELECT rate_limits FROM apikey_budget_update(:'team', '{"rate_limits": null}');
 
 -- Spent on every level, each in its own period, in one step.
 SELECT test.make_key('tree person', :'person') IS NOT NULL, test.make_key('tree team', :'team') IS NOT NULL,

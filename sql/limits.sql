@@ -1,19 +1,19 @@
--- Rate limits and slots.  Where there is no shared memory, limits_1.out shows
+-- Rate limits and reservations of concurrent requests.  Where there is no shared memory, limits_1.out shows
 -- that a key with limits is an error, and never a key without limits.
 CREATE FUNCTION test.limited(name text, limits jsonb) RETURNS uuid LANGUAGE sql AS $$
   SELECT apikey_import(digest('limits-' || name, 'sha256'), 'limits ' || name, name, rate_limits => limits)
 $$;
 -- What verify says to some requests in a row.
-CREATE FUNCTION test.verify(name text, times integer = 1, tokens bigint = NULL, acquire_slot boolean = false)
-RETURNS TABLE (n bigint, code text, reason text, retry_after text, slot boolean) LANGUAGE plpgsql AS $$
+CREATE FUNCTION test.verify(name text, times integer = 1, tokens bigint = NULL, reserve boolean = false)
+RETURNS TABLE (n bigint, code text, reason text, retry_after text, reserved boolean) LANGUAGE plpgsql AS $$
 BEGIN
   FOR i IN 1 .. times LOOP
     RETURN QUERY
       SELECT i::bigint, v.code, v.reason,
              CASE WHEN v.retry_after > 36000 THEN 'hours' WHEN v.retry_after > 60 THEN 'minutes'
                   WHEN v.retry_after > 0 THEN 'seconds' WHEN v.retry_after IS NOT NULL THEN 'wrong' END,
-             v.slot > 0
-      FROM apikey_verify('limits-' || name, tokens => tokens, acquire_slot => acquire_slot) v;
+             v.reservation IS NOT NULL
+      FROM apikey_verify('limits-' || name, tokens => tokens, reserve => reserve) v;
   END LOOP;
 END $$;
 -- A minute's limits, which do not roll on while this runs.
@@ -30,7 +30,7 @@ SELECT * FROM test.verify('zero', 2, 9223372036854775807, true);
 SELECT * FROM test.standing('none');
 SELECT * FROM test.standing('zero');
 SELECT apikey_record_usage(test.id('limits zero'), 9223372036854775807);
-SELECT apikey_release(slot) FROM unnest('{NULL,0,-1,1,16777215,9223372036854775807,-9223372036854775808}'::bigint[]) slot;
+SELECT apikey_release(r) FROM unnest(ARRAY[NULL, '00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff', '7fffffff-0000-4000-8000-000000000000', gen_random_uuid()]) r;
 
 -- Whichever way a key gets a limit: a warning where limits cannot be counted.
 SELECT count(*) FROM apikey_generate('limits generate', rate_limits => '{"tokens_per_minute": 1}');
@@ -47,7 +47,7 @@ SELECT * FROM test.errors(
 -- The ledger is kept, and a key without limits passes as ever.
 SELECT apikey_record_usage(test.id('limits import'), 7);
 SELECT total_tokens FROM apikey_usage(test.id('limits import'));
-SELECT code FROM apikey_verify('limits-zero', acquire_slot => true);
+SELECT code FROM apikey_verify('limits-zero', reserve => true);
 -- A budget needs no shared memory.
 SELECT name FROM apikey_update(test.id('limits zero'), jsonb_build_object('budget_id', apikey_budget_create('limits zero', 3)));
 SELECT apikey_record_usage(test.id('limits zero'), cost => 1.5);
@@ -145,7 +145,7 @@ SELECT * FROM test.verify('several', 2, NULL, true);
 SELECT * FROM test.verify('several', 1);
 
 -- The limit that is nearest to its end, after the request's own spending.
-CREATE FUNCTION test.nearest(name text, tokens bigint = NULL, acquire_slot boolean = false)
+CREATE FUNCTION test.nearest(name text, tokens bigint = NULL, reserve boolean = false)
 RETURNS TABLE (code text, limit_name text, max numeric, remaining numeric, resets boolean, as_in_limits boolean, budget numeric) LANGUAGE sql AS $$
   SELECT v.code, v.limit_name, v.limit_max, v.limit_remaining, v.limit_resets_in > 0,
          v.limit_name IS NULL OR EXISTS (
@@ -154,11 +154,11 @@ RETURNS TABLE (code text, limit_name text, max numeric, remaining numeric, reset
                  AND (v.limit_resets_in - extract(epoch FROM l.resets_in) BETWEEN 0 AND 2
                       OR v.limit_resets_in IS NULL AND l.resets_in IS NULL)),
          v.budget_remaining
-  FROM apikey_verify('limits-' || name, tokens => tokens, acquire_slot => acquire_slot) v
+  FROM apikey_verify('limits-' || name, tokens => tokens, reserve => reserve) v
 $$;
 SELECT test.limited('nearest', '{"requests_per_day": 4, "tokens_per_day": 100, "max_concurrent_requests": 2}') IS NOT NULL AS made;
 SELECT * FROM test.nearest('nearest');
-SELECT * FROM test.nearest('nearest', 100, true);
+SELECT * FROM test.nearest('nearest', NULL, true);
 SELECT apikey_record_usage(test.id('limits nearest'), 80);
 SELECT * FROM test.nearest('nearest');
 SELECT * FROM test.nearest('nearest', 21);
@@ -184,37 +184,37 @@ SELECT apikey_delete(test.id('limits rotated'));
 SELECT apikey_flush() >= 0 AS flushed;
 SELECT code, reason FROM apikey_verify(:'raw_key');
 
--- Slots
+-- Concurrent requests
 SELECT test.limited('slots', '{"max_concurrent_requests": 2}') IS NOT NULL AS made;
-SELECT valid, slot IS NULL AS none FROM apikey_verify('limits-slots');
-SELECT slot AS first FROM apikey_verify('limits-slots', acquire_slot => true) \gset
-SELECT slot AS second FROM apikey_verify('limits-slots', acquire_slot => true) \gset
-SELECT :first > 0 AND :second > 0 AND :first <> :second AS two;
-SELECT code, reason, slot,
-       retry_after BETWEEN extract(epoch FROM t.slot_timeout) - 60 AND extract(epoch FROM t.slot_timeout) AS in_slot_timeout
-FROM (SELECT current_setting('apikeys.slot_timeout')::interval) t(slot_timeout), apikey_verify('limits-slots', acquire_slot => true);
+SELECT valid, reservation IS NULL AS none FROM apikey_verify('limits-slots');
+SELECT reservation AS first FROM apikey_verify('limits-slots', reserve => true) \gset
+SELECT reservation AS second FROM apikey_verify('limits-slots', reserve => true) \gset
+SELECT :'first' <> :'second' AS two;
+SELECT code, reason, reservation,
+       retry_after BETWEEN extract(epoch FROM t.timeout) - 60 AND extract(epoch FROM t.timeout) AS in_timeout
+FROM (SELECT current_setting('apikeys.reservation_timeout')::interval) t(timeout), apikey_verify('limits-slots', reserve => true);
 SELECT * FROM test.standing('slots');
-SELECT valid, slot FROM apikey_verify('limits-slots');
-SELECT apikey_release(:first), apikey_release(:first) AS again, apikey_release(:second + 16777216) AS guessed;
+SELECT valid, reservation FROM apikey_verify('limits-slots');
+SELECT apikey_release(:'first'), apikey_release(:'first') AS again, apikey_release(overlay(:'second' placing translate(right(:'second', 1), '0123456789abcdef', '123456789abcdef0') from 36)::uuid) AS guessed;
 SELECT * FROM test.standing('slots');
 SELECT * FROM test.verify('slots', 2, NULL, true);
 BEGIN;
-SELECT apikey_release(:second);
+SELECT apikey_release(:'second');
 ROLLBACK;
-SELECT apikey_release(:second);
+SELECT apikey_release(:'second');
 
--- When the limit is lowered, a slot is free when enough of them have been.
+-- When the limit is lowered, there is room when enough reservations have ended.
 SELECT test.limited('lowered', '{"max_concurrent_requests": 3}') IS NOT NULL AS made;
 DO $$
 BEGIN
   FOR i IN 1 .. 3 LOOP
-    PERFORM apikey_verify('limits-lowered', acquire_slot => true);
+    PERFORM apikey_verify('limits-lowered', reserve => true);
     PERFORM pg_sleep(1.1) WHERE i = 1;
   END LOOP;
 END $$;
 SELECT rate_limits FROM apikey_update(test.id('limits lowered'), '{"rate_limits": {"max_concurrent_requests": 1}}');
 SELECT v.code, v.retry_after >= extract(epoch FROM l.resets_in) AS as_late_as_the_last
-FROM apikey_verify('limits-lowered', acquire_slot => true) v, apikey_limits(test.id('limits lowered')) l;
+FROM apikey_verify('limits-lowered', reserve => true) v, apikey_limits(test.id('limits lowered')) l;
 
 -- A DROP EXTENSION that is undone has forgotten nothing, be it by ROLLBACK or
 -- with a savepoint.
@@ -238,6 +238,6 @@ SELECT rate_limited > 5 AS counted FROM apikeys.stats;
 SELECT * FROM test.errors(
   $$SELECT * FROM apikey_limits(NULL)$$,
   $$SELECT * FROM apikey_limits('00000000-0000-0000-0000-000000000000')$$,
-  $$SET apikeys.slot_timeout = 5$$);
+  $$SET apikeys.reservation_timeout = 5$$);
 
 DROP FUNCTION test.limited, test.verify, test.standing;

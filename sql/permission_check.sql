@@ -80,7 +80,7 @@ FROM test.request r JOIN test.uncached u USING (number),
 
 -- The key's columns come with the refusal, which is not a use.
 SELECT apikey_import(digest('permit-refused', 'sha256'), 'permit refused', 'refused', allowed_ips => '{10.0.0.1}') AS id \gset
-SELECT code, valid, name, id = :'id' AS id, retry_after, slot FROM apikey_verify('permit-refused', client_ip => '1.1.1.1');
+SELECT code, valid, name, id = :'id' AS id, retry_after, reservation FROM apikey_verify('permit-refused', client_ip => '1.1.1.1');
 SELECT last_used_at IS NOT NULL AS used FROM apikey_usage(:'id');
 SELECT code FROM apikey_verify('permit-refused', client_ip => '10.0.0.1');
 SELECT (last_used_at IS NOT NULL) = test.keeps_last_use() AS used FROM apikey_usage(:'id');

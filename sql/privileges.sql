@@ -55,7 +55,7 @@ INSERT INTO test.call (function, call) VALUES
   ('apikey_generate', $$SELECT count(*) FROM apikey_generate('privileges')$$),
   ('apikey_import', $$SELECT apikey_import(digest('privileges-key', 'sha256'), 'privileges imported', 'x') IS NOT NULL$$),
   ('apikey_verify', $$SELECT code FROM apikey_verify('privileges-key')$$),
-  ('apikey_release', $$SELECT apikey_release(1)$$),
+  ('apikey_release', $$SELECT apikey_release(gen_random_uuid())$$),
   ('apikey_limits', $$SELECT count(*) FROM apikey_limits(test.id('privileges imported'))$$),
   ('apikey_get', $$SELECT name FROM apikey_get(test.id('privileges imported'))$$),
   ('apikey_list', $$SELECT count(*) > 0 FROM apikey_list('active', row_limit => 1)$$),

@@ -27,14 +27,14 @@ SELECT id FROM apikey_generate('once') \gset
 SELECT id AS other_id FROM apikey_generate('once other') \gset
 
 -- Once for a key, whatever else it says
-SELECT apikey_record_usage(:'id', 10, 0.1, 'a');
-SELECT apikey_record_usage(:'id', 10, 0.1, 'a'), apikey_record_usage(:'id', 77, 7, request_id => 'a');
-SELECT apikey_record_usage(:'id', 20, 0.2, 'b'), apikey_record_usage(:'id', 20, 0.2, 'b');
-SELECT apikey_record_usage(:'other_id', 10, 0.1, 'a');
+SELECT apikey_record_usage(:'id', 10, 0.1, NULL, 'a');
+SELECT apikey_record_usage(:'id', 10, 0.1, NULL, 'a'), apikey_record_usage(:'id', 77, 7, request_id => 'a');
+SELECT apikey_record_usage(:'id', 20, 0.2, NULL, 'b'), apikey_record_usage(:'id', 20, 0.2, NULL, 'b');
+SELECT apikey_record_usage(:'other_id', 10, 0.1, NULL, 'a');
 SELECT apikey_record_usage(:'id', 1), apikey_record_usage(:'id', 1, request_id => NULL);
 SELECT test.total('once'), test.total('once other');
 CALL test.roll_up();
-SELECT apikey_record_usage(:'id', 10, 0.1, 'a'), apikey_record_usage(:'other_id', 10, 0.1, 'a');
+SELECT apikey_record_usage(:'id', 10, 0.1, NULL, 'a'), apikey_record_usage(:'other_id', 10, 0.1, NULL, 'a');
 SELECT test.total('once'), test.total('once other');
 
 -- In one statement, for many
@@ -60,7 +60,7 @@ SELECT test.total('once');
 
 -- Taken back, once: before the roll-up and after
 SELECT id FROM apikey_generate('void') \gset
-SELECT apikey_record_usage(:'id', 10, 0.1, 'a'), apikey_record_usage(:'id', 20, 0.2, 'b'), apikey_record_usage(:'id', 30, 0.3);
+SELECT apikey_record_usage(:'id', 10, 0.1, NULL, 'a'), apikey_record_usage(:'id', 20, 0.2, NULL, 'b'), apikey_record_usage(:'id', 30, 0.3);
 SELECT apikey_void_usage(:'id', 'a');
 SELECT apikey_void_usage(:'id', 'a');
 SELECT test.total('void');
@@ -73,7 +73,7 @@ SELECT test.total('void');
 SELECT requests, tokens, cost FROM apikey_usage_history(:'id');
 
 -- Its id is used up.
-SELECT apikey_record_usage(:'id', 10, 0.1, 'a');
+SELECT apikey_record_usage(:'id', 10, 0.1, NULL, 'a');
 -- What was never recorded, not for this key, or is rolled back
 SELECT apikey_void_usage(:'id', 'never'), apikey_void_usage(:'other_id', 'b');
 BEGIN;
@@ -92,7 +92,7 @@ SELECT test.total('void');
 
 -- On the day of the record, and not after the retention: two days, each with
 -- two requests
-SELECT apikey_record_usage(:'id', 3, 3, 'yesterday'), apikey_record_usage(:'id', 4, 4, 'long ago');
+SELECT apikey_record_usage(:'id', 3, 3, NULL, 'yesterday'), apikey_record_usage(:'id', 4, 4, NULL, 'long ago');
 UPDATE apikeys_data.usage_entry SET recorded_at = recorded_at - interval '23 hours 59 minutes' WHERE key_id = :'id' AND tokens = 3;
 INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost) VALUES (:'id', now() - interval '23 hours 59 minutes', 5, 5);
 UPDATE apikeys_data.usage_request SET recorded_at = recorded_at - interval '23 hours 59 minutes' WHERE request_id = 'yesterday';
@@ -105,7 +105,7 @@ SELECT (now() AT TIME ZONE 'UTC')::date - day AS days_ago, requests, tokens, cos
 SELECT test.total('void');
 -- Then a flush lets go of the id.
 SELECT request_id FROM apikeys_data.usage_request WHERE key_id = :'id' ORDER BY 1;
-SELECT apikey_record_usage(:'id', 4, 4, 'long ago'), apikey_record_usage(:'id', 3, 3, 'yesterday');
+SELECT apikey_record_usage(:'id', 4, 4, NULL, 'long ago'), apikey_record_usage(:'id', 3, 3, NULL, 'yesterday');
 
 -- A void may be rolled up first.
 SELECT id FROM apikey_generate('void first') \gset

@@ -91,7 +91,7 @@ SELECT * FROM test.errors(
   'DELETE FROM apikeys_data.event');
 SET ROLE regress_apikeys_verify;
 SELECT code, name, metadata FROM apikey_verify(:'raw_key');
-SELECT apikey_release(1), apikey_model_allowed('{}', 'm'), apikey_endpoint_allowed('{}', 'e');
+SELECT apikey_release(gen_random_uuid()), apikey_model_allowed('{}', 'm'), apikey_endpoint_allowed('{}', 'e');
 SELECT * FROM test.errors(
   $$SELECT apikey_record_usage(current_setting('test.id')::uuid)$$,
   $$SELECT apikey_get(current_setting('test.id')::uuid)$$,
@@ -123,12 +123,12 @@ SELECT * FROM test.errors(
   $$SELECT apikey_revoke_grant('regress_apikeys_read', 'read')$$);
 GRANT EXECUTE ON FUNCTION apikey_verify TO regress_apikeys_other;
 RESET ROLE;
-SELECT has_function_privilege('regress_apikeys_other', 'apikey_verify(text,text,text,text[],bigint,text,boolean)', 'EXECUTE') AS handed_out;
+SELECT has_function_privilege('regress_apikeys_other', 'apikey_verify(text,text,text,text[],bigint,text,boolean,numeric,text[],uuid)', 'EXECUTE') AS handed_out;
 
 -- A level goes with those above it, and those below it stay.
 CREATE FUNCTION test.levels(role regrole) RETURNS text LANGUAGE sql AS $$
   SELECT concat_ws(' ',
-    CASE WHEN has_function_privilege(role, 'apikey_verify(text,text,text,text[],bigint,text,boolean)', 'EXECUTE') THEN 'verify' END,
+    CASE WHEN has_function_privilege(role, 'apikey_verify(text,text,text,text[],bigint,text,boolean,numeric,text[],uuid)', 'EXECUTE') THEN 'verify' END,
     CASE WHEN has_table_privilege(role, 'apikeys.stats', 'SELECT')
           AND has_function_privilege(role, 'apikeys.read_stats()', 'EXECUTE') THEN 'stats' END,
     CASE WHEN has_function_privilege(role, 'apikey_count(apikeys.key_status)', 'EXECUTE') THEN 'read' END,

@@ -28,7 +28,7 @@ SELECT apikey_current_id(), apikey_current_root_id(), apikey_current_user_id(), 
 
 -- What it says.
 BEGIN;
-SELECT valid, code, name, user_id, slot FROM apikey_login('a-session');
+SELECT valid, code, name, user_id, reservation FROM apikey_login('a-session');
 SELECT test.whoami(), apikey_current_user_id(), apikey_current_team_id(), apikey_current_external_id();
 SELECT p, apikey_current_has_permission(p)
 FROM unnest(ARRAY['files:read', 'files:', 'files', 'admin-read', 'admin-write', 'FILES:read', '', NULL]) p;

@@ -32,8 +32,8 @@ SELECT apikey_budget_create('report', 100) AS budget \gset
 SELECT id FROM apikey_generate('report', user_id => '00000000-0000-0000-0000-000000000001', team_id => '00000000-0000-0000-0000-000000000002',
   external_id => 'customer 1', budget_id => :'budget') \gset
 SELECT * FROM test.report('report');
-SELECT apikey_record_usage(:'id', 10, 0.1, model => 'gpt-4o'), apikey_record_usage(:'id', 20, 0.2, 'r1', 'gpt-4o'),
-       apikey_record_usage(:'id', 30, 0.3, 'r2', 'claude'), apikey_record_usage(:'id', 40, 0.4);
+SELECT apikey_record_usage(:'id', 10, 0.1, model => 'gpt-4o'), apikey_record_usage(:'id', 20, 0.2, NULL, 'r1', 'gpt-4o'),
+       apikey_record_usage(:'id', 30, 0.3, NULL, 'r2', 'claude'), apikey_record_usage(:'id', 40, 0.4);
 SELECT * FROM test.report('report');
 CALL test.roll_up();
 SELECT * FROM test.report('report');

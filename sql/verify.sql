@@ -11,7 +11,7 @@ SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SELECT valid, code, reason, id = :'id' AS id, root_id = :'id' AS root_id, name,
        key_prefix ~ '^gw-.\.\.\.....$' AS key_prefix, user_id, team_id, budget_id,
-       external_id, permissions, rate_limits, metadata, expires_at, retry_after, slot,
+       external_id, permissions, rate_limits, metadata, expires_at, retry_after, reservation,
        limit_name, limit_max, limit_remaining, limit_resets_in, budget_remaining
 FROM apikey_verify(:'raw_key') \gx
 RESET timezone;
@@ -19,20 +19,20 @@ RESET datestyle;
 
 -- All arguments, by place and by name.
 SELECT code FROM apikey_verify(:'raw_key', 'model', '/endpoint', NULL, 10, '10.0.0.1', false);
-SELECT code FROM apikey_verify(client_ip => '::1', raw_key => :'raw_key', tokens => 0, acquire_slot => false);
+SELECT code FROM apikey_verify(client_ip => '::1', raw_key => :'raw_key', tokens => 0, reserve => false);
 SELECT code FROM apikey_verify(raw_key => :'raw_key', model => NULL, endpoint => NULL, required_permissions => NULL,
-  tokens => NULL, client_ip => NULL, acquire_slot => NULL);
+  tokens => NULL, client_ip => NULL, reserve => NULL);
 
 -- Each other outcome tells what it knows of the key, in this order: revoked,
 -- expired, disabled.
 SELECT status FROM apikey_update(:'id', '{"enabled": false}');
-SELECT valid, code, reason, id = :'id' AS id, root_id = :'id' AS root_id, name, external_id, retry_after, slot
+SELECT valid, code, reason, id = :'id' AS id, root_id = :'id' AS root_id, name, external_id, retry_after, reservation
 FROM apikey_verify(:'raw_key');
 UPDATE apikeys_data.key SET created_at = created_at - interval '1 day', expires_at = clock_timestamp() - interval '1 second' WHERE id = :'id';
-SELECT valid, code, reason, id = :'id' AS id, root_id = :'id' AS root_id, name, external_id, retry_after, slot
+SELECT valid, code, reason, id = :'id' AS id, root_id = :'id' AS root_id, name, external_id, retry_after, reservation
 FROM apikey_verify(:'raw_key');
 SELECT apikey_revoke(:'id');
-SELECT valid, code, reason, id = :'id' AS id, root_id = :'id' AS root_id, name, external_id, retry_after, slot
+SELECT valid, code, reason, id = :'id' AS id, root_id = :'id' AS root_id, name, external_id, retry_after, reservation
 FROM apikey_verify(:'raw_key');
 SELECT apikey_delete(:'id');
 SELECT * FROM apikey_verify(:'raw_key');

@@ -62,6 +62,7 @@ CREATE TABLE apikeys_data.usage_request (
     cost numeric NOT NULL,
     budget_ids uuid[],
     budget_periods timestamptz[],
+    reserved_at timestamptz,
     model text COLLATE "C",
     is_void boolean NOT NULL DEFAULT false,
     PRIMARY KEY (key_id, request_id),
@@ -75,6 +76,7 @@ CREATE TABLE apikeys_data.usage_request (
         AND array_position(budget_periods, NULL) IS NULL)
 );
 COMMENT ON COLUMN apikeys_data.usage_request.budget_ids IS 'Budgets from which the cost was spent; null: none.';
+COMMENT ON COLUMN apikeys_data.usage_request.reserved_at IS 'From when rate windows count it; null: from recorded_at.';
 COMMENT ON COLUMN apikeys_data.usage_request.budget_periods IS 'Starts of their periods in which it was recorded.';
 COMMENT ON TABLE apikeys_data.usage_request IS 'Requests that were recorded with an id, for apikeys.request_id_retention.';
 

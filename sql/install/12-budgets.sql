@@ -87,17 +87,24 @@ IS 'The period that a time falls into. Periods start at multiples of an interval
 
 -- What was spent or added in a period counts where that period started, so that this
 -- also holds after a change of the periods.  If they never end, all counts.
+CREATE FUNCTION apikeys.reserved_cost(budget_id uuid) RETURNS numeric
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'apikeys_reserved_cost';
+COMMENT ON FUNCTION apikeys.reserved_cost(uuid)
+IS 'What is reserved of a budget now, in this server''s shared memory.';
+
 CREATE VIEW apikeys_data.budget_info AS
 SELECT b.id,
        b.name,
        b.max_cost,
        s.spent,
-       CASE WHEN b.max_cost IS NOT NULL THEN greatest(b.max_cost + a.added - s.spent, 0) END AS remaining,
+       CASE WHEN b.max_cost IS NOT NULL THEN greatest(b.max_cost + a.added - s.spent - v.reserved, 0) END AS remaining,
        b.reset_every,
        p.started_at AS period_started_at,
        nullif(p.ends_at, 'infinity') AS period_ends_at,
        b.parent_id,
        a.added,
+       v.reserved,
        b.rate_limits,
        b.warn_at,
        b.metadata,
@@ -125,7 +132,8 @@ CROSS JOIN LATERAL (
     FROM apikeys_data.budget_credit r
     WHERE r.budget_id = b.id
       AND r.started_at >= f.begin_at AND r.started_at < p.ends_at
-) a;
+) a
+CROSS JOIN LATERAL apikeys.reserved_cost(b.id) v(reserved);
 COMMENT ON VIEW apikeys_data.budget_info IS 'What apikeys.budget_info shows; read by the functions of the extension.';
 
 -- As apikeys.info: for people only.
@@ -136,12 +144,13 @@ COMMENT ON COLUMN apikeys.budget_info.id IS 'Id of the budget: the budget_id of 
 COMMENT ON COLUMN apikeys.budget_info.name IS 'Name of the budget; need not be unique.';
 COMMENT ON COLUMN apikeys.budget_info.max_cost IS 'How much may be spent in a period, in the unit that the application uses.';
 COMMENT ON COLUMN apikeys.budget_info.spent IS 'What was spent in the current period, also of budgets below, exact to the last committed entry.';
-COMMENT ON COLUMN apikeys.budget_info.remaining IS 'max_cost and what was added, less what is spent, but not below 0; null without max_cost.';
+COMMENT ON COLUMN apikeys.budget_info.remaining IS 'max_cost and what was added, less what is spent and reserved, but not below 0; null without max_cost.';
 COMMENT ON COLUMN apikeys.budget_info.reset_every IS 'Length of a period; null for a budget that is never reset.';
 COMMENT ON COLUMN apikeys.budget_info.period_started_at IS 'Start of the current period.';
 COMMENT ON COLUMN apikeys.budget_info.period_ends_at IS 'End of the current period; null for a budget that is never reset.';
 COMMENT ON COLUMN apikeys.budget_info.parent_id IS 'Budget from which it is spent as well; null: none.';
 COMMENT ON COLUMN apikeys.budget_info.added IS 'What apikey_budget_add has added to max_cost in this period; negative if more was taken back.';
+COMMENT ON COLUMN apikeys.budget_info.reserved IS 'What requests have reserved that are not settled yet.';
 COMMENT ON COLUMN apikeys.budget_info.rate_limits IS 'Limits of all its keys together; {} means none.';
 COMMENT ON COLUMN apikeys.budget_info.warn_at IS 'Fractions of max_cost and added at which the budget warns.';
 COMMENT ON COLUMN apikeys.budget_info.metadata IS 'The caller''s own data.';

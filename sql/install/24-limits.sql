@@ -10,8 +10,8 @@ IS 'A rate-limit document by name: unlimited, standard, premium. Raises 22023 fo
 
 CREATE FUNCTION apikey_limits(
     id uuid, OUT name text, OUT max numeric, OUT used numeric, OUT remaining numeric,
-    OUT resets_in interval) RETURNS SETOF record
+    OUT resets_in interval, OUT reserved numeric) RETURNS SETOF record
 LANGUAGE C VOLATILE ROWS 6
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_limits(uuid)
-IS 'One row per limit of a key, its budget included: how much of it is used now. Raises P0002 for an unknown id.';
+IS 'One row per limit of a key, of its budget and of those above: how much of it is used now, and how much of that is reserved. Raises P0002 for an unknown id, 55000 if rate limits cannot be counted.';

@@ -3,11 +3,11 @@
 -- Recording and reading what keys use.
 
 CREATE FUNCTION apikey_record_usage(
-    id uuid, tokens bigint = 0, cost numeric = 0, request_id text = NULL,
-    model text = NULL, budget_id uuid = NULL) RETURNS boolean
+    id uuid, tokens bigint = 0, cost numeric = 0, reservation uuid = NULL,
+    request_id text = NULL, model text = NULL, budget_id uuid = NULL) RETURNS boolean
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION apikey_record_usage(uuid, bigint, numeric, text, text, uuid)
+COMMENT ON FUNCTION apikey_record_usage(uuid, bigint, numeric, uuid, text, text, uuid)
 IS 'Records one request of a key, in the caller''s transaction; false if it is recorded already under its request_id. The cost is spent from the key''s budget and from budget_id, and from all budgets above them.';
 
 CREATE FUNCTION apikey_void_usage(id uuid, request_id text) RETURNS boolean

@@ -109,6 +109,7 @@ static const Right functions[] = {
 	{"last_use", ACCESS_READ},
 	{"utc_today", ACCESS_READ},
 	{"period_at", ACCESS_READ},
+	{"reserved_cost", ACCESS_READ},
 	{"read_stats", ACCESS_STATS},
 	{"loaded_secrets", ACCESS_READ},
 

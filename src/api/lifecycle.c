@@ -205,13 +205,10 @@ prefix_argument(FunctionCallInfo fcinfo, int argno)
 static void
 warn_of_rate_limits(const KeyConfig *config)
 {
-	RateLimits	limits;
-
 	if (rate_limiter_available())
 		return;
 
-	rate_limits_parse(DatumGetJsonbP(config->values[CONFIG_RATE_LIMITS]), &limits);
-	if (rate_limits_any(&limits))
+	if (rate_limits_parse(DatumGetJsonbP(config->values[CONFIG_RATE_LIMITS]), CurrentMemoryContext) != NULL)
 		ereport(WARNING,
 				(errmsg("apikey_verify will not accept this key"),
 				 errdetail("Its rate limits need shared memory, which this server does not have."),

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
@@ -24,8 +25,11 @@
 #include "flush/reclaim.h"
 #include "live/budget_spend.h"
 #include "live/last_used.h"
+#include "live/limit_refund.h"
+#include "live/limit_usage.h"
 #include "live/rate_limiter.h"
-#include "live/token_refund.h"
+#include "live/reservation.h"
+#include "model/cost.h"
 #include "model/key_config.h"
 #include "model/raw_key_filter.h"
 #include "settings/guc.h"
@@ -40,23 +44,6 @@ PG_FUNCTION_INFO_V1(apikey_void_usage);
 PG_FUNCTION_INFO_V1(apikey_usage);
 PG_FUNCTION_INFO_V1(apikeys_last_use);
 PG_FUNCTION_INFO_V1(apikeys_utc_today);
-
-/* Spends tokens from the limits of a key; warns if there is no space for it. */
-static void
-spend_tokens(const KeyLimits *key, int64 tokens, TimestampTz recorded_at)
-{
-	bool		retry = true;
-
-	while (!rate_limiter_spend_tokens(&key->root_id, &key->limits, tokens, recorded_at))
-	{
-		if (!retry)
-		{
-			rate_limiter_report_no_space(WARNING);
-			break;
-		}
-		retry = reclaim_for(&key->root_id);
-	}
-}
 
 /*
  * Returns a text argument of 1 to max_chars characters.  Raises 22023 for
@@ -93,9 +80,9 @@ read_record(FunctionCallInfo fcinfo, UsageRecord *record)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("tokens must not be negative")));
 	check_nonnegative_amount("cost", record->cost);
-	record->request_id = optional_text_argument(fcinfo, 3, "request_id", REQUEST_ID_MAX_CHARS);
-	record->model = optional_text_argument(fcinfo, 4, "model", MODEL_MAX_CHARS);
-	record->budget_id = PG_ARGISNULL(5) ? NULL : PG_GETARG_UUID_P(5);
+	record->request_id = optional_text_argument(fcinfo, 4, "request_id", REQUEST_ID_MAX_CHARS);
+	record->model = optional_text_argument(fcinfo, 5, "model", MODEL_MAX_CHARS);
+	record->budget_id = PG_ARGISNULL(6) ? NULL : PG_GETARG_UUID_P(6);
 }
 
 /*
@@ -121,35 +108,131 @@ warn_of_spending(const ChargedBudget *budget, TimestampTz now)
 static void
 publish_spending(const ChargedBudgets *charged, Numeric cost)
 {
+	if (DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(cost),
+										 NumericGetDatum(int64_to_numeric(0)))))
+		return;
 	for (int i = 0; i < charged->n; i++)
 		budget_spend_record(&charged->budgets[i].id, charged->budgets[i].period, cost);
 }
 
 /* Raises 22023. */
 pg_noreturn static void
-raise_no_such_budget(const pg_uuid_t *id)
+raise_foreign_reservation(void)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("budget_id names no budget"),
-			 errdetail("There is no budget with id %s.",
-					   DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id))))));
+			 errmsg("reservation is held by another key")));
 }
 
 /*
- * apikey_record_usage(id uuid, tokens bigint, cost numeric, request_id text,
- * model text, budget_id uuid): boolean.  Counts one request; false if it has been counted
- * already, under its request_id.  Works for revoked keys: the usage may be from before.
- * Tokens are spent at once, even if the transaction rolls back: the application
- * has used them.
+ * Finds the reservation of a record, which is charged to the budgets for which
+ * it was reserved: keys and budgets may have moved since.
+ */
+static void
+find_reservation(const pg_uuid_t *id, Reservation *reservation, UsageRecord *record)
+{
+	Datum		budgets[MAX_LIMIT_BUDGETS];
+
+	reservation_find(id, reservation);
+	if (reservation->nparts == 0)
+		return;
+
+	for (int i = 1; i < reservation->nparts; i++)
+		budgets[i - 1] = UUIDPGetDatum(&reservation->parts[i].owner);
+	record->reserved_budgets = construct_array(budgets, reservation->nparts - 1, UUIDOID, UUID_LEN,
+											   false, TYPALIGN_CHAR);
+	record->reserved_at = reservation->reserved_at;
+}
+
+/* Returns the windows of an owner in which a reservation will be settled. */
+static TrackedWindowSet
+settled_windows(const Reservation *reservation, const pg_uuid_t *owner)
+{
+	for (int i = 0; i < reservation->nparts; i++)
+	{
+		if (memcmp(&reservation->parts[i].owner, owner, sizeof(pg_uuid_t)) == 0)
+			return reservation->parts[i].windows;
+	}
+	return 0;
+}
+
+/* Counts in the windows of an owner what was used; warns if there is no space. */
+static void
+count_use(const pg_uuid_t *owner, const RateLimits *limits, const UsedAmounts *used,
+		  const Reservation *reservation)
+{
+	if (limit_usage_record(owner, limits, used, settled_windows(reservation, owner)))
+		return;
+	if (reclaim_for(owner) && limit_usage_record(owner, limits, used, settled_windows(reservation, owner)))
+		return;
+	rate_limiter_report_no_space(WARNING);
+}
+
+/* Counts in all windows what was used, but for what the reservation settles. */
+static void
+count_in_windows(const Charge *charge, const UsedAmounts *used, const Reservation *reservation)
+{
+	count_use(&charge->key.root_id, charge->key.limits, used, reservation);
+	for (int i = 0; i < charge->charged.n; i++)
+		count_use(&charge->charged.budgets[i].id, charge->charged.budgets[i].limits, used, reservation);
+}
+
+/* Returns what a record counts in windows. */
+static UsedAmounts
+used_amounts(const text *model, int64 tokens, Numeric cost, TimestampTz at)
+{
+	return (UsedAmounts){
+		.model = model,
+		.tokens = tokens,
+		.cost = cost_to_billionths(cost, true),
+		.at = at
+	};
+}
+
+/*
+ * Spends what has been recorded, of limits and budgets.  A reservation is
+ * claimed first: if it has ended meanwhile, what was used counts in full.
+ */
+static void
+spend(const UsageRecord *record, const Charge *charge, const pg_uuid_t *reservation_id,
+	  Reservation *reservation)
+{
+	UsedAmounts used = used_amounts(record->model, record->tokens, record->cost, record->now);
+
+	if (reservation->nparts > 0)
+	{
+		if (memcmp(&reservation->parts[0].owner, &charge->key.root_id, sizeof(pg_uuid_t)) != 0)
+			raise_foreign_reservation();
+		if (!reservation_claim(reservation_id, used.tokens, used.cost))
+			reservation->nparts = 0;
+	}
+	count_in_windows(charge, &used, reservation);
+	publish_spending(&charge->charged, record->cost);
+	for (int i = 0; i < charge->charged.n; i++)
+	{
+		if (charge->charged.budgets[i].warns)
+			warn_of_spending(&charge->charged.budgets[i], record->now);
+	}
+}
+
+/*
+ * apikey_record_usage(id uuid, tokens bigint, cost numeric, reservation uuid,
+ * request_id text, model text, budget_id uuid): boolean.  Counts one request;
+ * false if it has been counted already, under its request_id.  Works for revoked
+ * keys: the usage may be from before.  Without a reservation windows count at
+ * once, even if the transaction rolls back: the application has used it.
  */
 Datum
 apikey_record_usage(PG_FUNCTION_ARGS)
 {
 	UsageRecord record = {.now = GetCurrentTimestamp()};
+	Reservation reservation = {.nparts = 0};
+	const pg_uuid_t *reservation_id = PG_ARGISNULL(3) ? NULL : PG_GETARG_UUID_P(3);
 	Charge		charge;
 
 	read_record(fcinfo, &record);
+	if (reservation_id != NULL)
+		find_reservation(reservation_id, &reservation, &record);
 	switch (store_add_usage(&record, &charge))
 	{
 		case RECORD_KEY_GONE:
@@ -162,23 +245,29 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 			break;
 	}
 
-	spend_tokens(&charge.key, record.tokens, record.now);
-	publish_spending(&charge.charged, record.cost);
-	for (int i = 0; i < charge.charged.n; i++)
-	{
-		if (charge.charged.budgets[i].warns)
-			warn_of_spending(&charge.charged.budgets[i], record.now);
-	}
+	spend(&record, &charge, reservation_id, &reservation);
 	pending_usage_record();
 
 	PG_RETURN_BOOL(true);
 }
 
+/* Gives back, at commit, what windows have counted. */
+static void
+refund(const KeyLimits *key, const VoidedUsage *voided)
+{
+	Numeric		cost = DatumGetNumeric(DirectFunctionCall1(numeric_uminus, NumericGetDatum(voided->cost)));
+	UsedAmounts used = used_amounts(voided->model, -voided->tokens, cost, voided->counted_at);
+
+	limit_refund_add(&key->root_id, key->limits, &used);
+	for (int i = 0; i < voided->charged.n; i++)
+		limit_refund_add(&voided->charged.budgets[i].id, voided->charged.budgets[i].limits, &used);
+}
+
 /*
  * apikey_void_usage(id uuid, request_id text): boolean.  Takes back what was
  * recorded under a request_id, where it was counted; false if that is
- * not known (any more), or was done before.  Tokens are given back to the
- * windows when this is committed.
+ * not known (any more), or was done before.  Tokens and costs are given back to
+ * the windows when this is committed.
  */
 Datum
 apikey_void_usage(PG_FUNCTION_ARGS)
@@ -197,8 +286,7 @@ apikey_void_usage(PG_FUNCTION_ARGS)
 	if (!store_void_usage(PG_GETARG_UUID_P(0), request_id, oldest, &voided))
 		PG_RETURN_BOOL(false);
 
-	if (voided.tokens != 0)
-		token_refund_add(&key.root_id, -voided.tokens, voided.recorded_at);
+	refund(&key, &voided);
 	publish_spending(&voided.charged, voided.cost);
 	pending_usage_record();
 

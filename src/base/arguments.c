@@ -64,6 +64,17 @@ raise_key_not_found(const pg_uuid_t *id)
 														   UUIDPGetDatum(id))))));
 }
 
+/* Raises 22023 for a budget_id that names no budget. */
+void
+raise_no_such_budget(const pg_uuid_t *id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("budget_id names no budget"),
+			 errdetail("There is no budget with id %s.",
+					   DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id))))));
+}
+
 /* Has an amount no more decimals than are stored? */
 static bool
 has_few_decimals(Numeric amount)

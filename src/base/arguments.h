@@ -22,5 +22,6 @@ extern Numeric round_amount(Numeric amount);
 extern void check_nonnegative_amount(const char *what, Numeric amount);
 extern int	hint_preload(void);
 pg_noreturn extern void raise_key_not_found(const pg_uuid_t *id);
+pg_noreturn extern void raise_no_such_budget(const pg_uuid_t *id);
 
 #endif							/* APIKEYS_BASE_ARGUMENTS_H */

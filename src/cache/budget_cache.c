@@ -30,6 +30,7 @@
 #include "base/saved_snapshot.h"
 #include "cache/budget_cache.h"
 #include "live/budget_spend.h"
+#include "model/cost.h"
 #include "settings/guc.h"
 #include "store/budgets.h"
 
@@ -59,10 +60,12 @@ set_remaining(Budget *budget)
 
 	Assert(budget->exists);
 	budget->is_exhausted = false;
+	budget->available = COST_UNLIMITED;
 	if (budget->limit != NULL)
 	{
 		limit_status_set_cost(&budget->status, budget->limit, budget->spent);
 		budget->is_exhausted = budget->status.remaining_part == 0;
+		budget->available = cost_to_billionths(budget->status.remaining_cost, false);
 	}
 	MemoryContextSwitchTo(old);
 }
@@ -205,7 +208,7 @@ set_budget(Budget *budget, const BudgetRow *row, TimestampTz now)
 	budget->name = row->name;
 	budget->has_parent = row->has_parent;
 	budget->parent_id = row->parent_id;
-	budget->rate_limits = row->rate_limits;
+	budget->rate_limits = rate_limits_parse(row->rate_limits, budget->context);
 	budget->status.name = psprintf("budget:%s", row->name);
 	budget->limit = row->limit;
 	budget->spent = row->spent;
@@ -234,8 +237,8 @@ read_budget(const pg_uuid_t *id, bool own, TimestampTz now, Budget *budget)
 											ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(budget->context);
 
-	cacheable = guc_cache_size > 0 && !RecoveryInProgress() && !(own && budget_spend_is_pending()) &&
-				key_cache_is_cacheable() && budget_spend_position(&budget->position);
+	cacheable = budget_spend_position(&budget->position) && guc_cache_size > 0 && !RecoveryInProgress() &&
+				!(own && budget_spend_is_pending()) && key_cache_is_cacheable();
 	budget->generation = key_cache_generation();
 	found = store_find_budget(id, own, &row, &budget->snapshot);
 	set_budget(budget, found ? &row : NULL, now);

@@ -17,6 +17,7 @@
 #include "cache/key_cache.h"
 #include "live/budget_spend.h"
 #include "model/limit_status.h"
+#include "model/rate_limits.h"
 
 /* A budget in its current period.  Without exists, nothing else is set. */
 typedef struct Budget
@@ -27,9 +28,11 @@ typedef struct Budget
 	pg_uuid_t	parent_id;		/* if so */
 	BudgetHint	parent;			/* where it was found last */
 	char	   *name;
-	Jsonb	   *rate_limits;
+	RateLimits *rate_limits;	/* NULL: none */
 	Numeric		limit;			/* NULL: it is never exhausted */
 	Numeric		spent;
+	int64		available;		/* limit less spent, in billionths; or unlimited */
+	BudgetSpendPosition position;	/* up to which costs are known */
 	LimitStatus status;			/* as of these, without its times */
 	TimestampTz started_at;		/* the period; DT_NOBEGIN if it never ends */
 	TimestampTz ends_at;
@@ -39,7 +42,6 @@ typedef struct Budget
 	Numeric		warn_next;		/* spent when it warns next; NULL: never */
 	TimestampTz read_at;
 	uint64		generation;		/* of the keys' cache */
-	BudgetSpendPosition position;
 	SavedSnapshot snapshot;		/* records it has not seen count */
 	bool		is_consistent;	/* false while records are added */
 } Budget;

@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 
 #include "cache/budget_path.h"
+#include "model/cost.h"
 
 /* Makes a path empty.  That of an earlier request is not valid any more. */
 void
@@ -66,38 +67,55 @@ budget_path_add(BudgetPath *path, const pg_uuid_t *id, BudgetHint *hint, Timesta
 	return true;
 }
 
-/* Sets the path to the budget of a key, if it has one, and those above it. */
-void
-budget_path_of_key(BudgetPath *path, CachedKey *key, TimestampTz *now)
-{
-	path->n = 0;
-	if (key->row.nulls[KEY_BUDGET_ID])
-		return;
-	budget_path_begin(path);
-	(void) budget_path_add(path, DatumGetUUIDP(key->row.values[KEY_BUDGET_ID]), &key->budget, now);
-}
-
-/* What a budget, which has a limit, tells a client. */
+/*
+ * What a budget, which has a limit, tells a client: with what is reserved of it
+ * taken for spent.  One that has no room only because of that has some when the
+ * oldest reservation ends, or sooner.
+ */
 static LimitStatus
-budget_status(const Budget *budget)
+budget_status(const BudgetPath *path, int i, const BudgetPathUse *use)
 {
+	const Budget *budget = path->budgets[i];
 	LimitStatus status = budget->status;
 
+	if (use->reserved[i] > 0)
+	{
+		Numeric		reserved = cost_from_billionths(use->reserved[i]);
+
+		status.remaining_cost = NULL;
+		limit_status_set_cost(&status, budget->limit,
+							  DatumGetNumeric(DirectFunctionCall2(numeric_add,
+																  NumericGetDatum(budget->spent),
+																  NumericGetDatum(reserved))));
+	}
 	status.resets_at = budget->ends_at;
-	status.retry_at = budget->is_exhausted ? budget->ends_at : 0;
+	status.retry_at = 0;
+	if (use->no_room & 1 << i)
+		status.retry_at = budget->is_exhausted || use->frees_at[i] == 0
+							  ? budget->ends_at
+							  : Min(budget->ends_at, use->frees_at[i]);
 	return status;
 }
 
+/* Returns why a budget rejects a request, palloc'd. */
+static char *
+explain(const Budget *budget)
+{
+	return psprintf(budget->is_exhausted ? "budget \"%s\" is spent"
+										 : "budget \"%s\" has too little left for this request",
+					budget->name);
+}
+
 /*
- * Is any budget of a path exhausted?  Sets the status of the limit that is
- * nearest to its end, and the least that remains of one.  The name of the first
- * is NULL, and the other, if no budget has a limit.  If one is exhausted, the
- * nearest is the one that is so for longest, and the reason, palloc'd, names it.
- * All are valid as long as the path.
+ * Has a budget of a path no room?  Sets the status of the limit that is nearest
+ * to its end, and the least that remains of one.  The name of the first is
+ * NULL, and the other, if no budget has a limit.  If one has no room, the
+ * nearest is the one that has none for longest, and the reason, palloc'd, names
+ * it.  All are valid as long as the path.
  */
 bool
-budget_path_is_exhausted(const BudgetPath *path, char **reason, LimitStatus *limit,
-						 Numeric *remaining)
+budget_path_is_exhausted(const BudgetPath *path, const BudgetPathUse *use, char **reason,
+						 LimitStatus *limit, Numeric *remaining)
 {
 	const Budget *nearest = NULL;
 
@@ -105,25 +123,24 @@ budget_path_is_exhausted(const BudgetPath *path, char **reason, LimitStatus *lim
 	*remaining = NULL;
 	for (int i = 0; i < path->n; i++)
 	{
-		const Budget *budget = path->budgets[i];
 		LimitStatus status;
 
-		if (budget->limit == NULL)
+		if (path->budgets[i]->limit == NULL)
 			continue;
-		status = budget_status(budget);
+		status = budget_status(path, i, use);
 		if (limit_status_is_nearer(&status, limit))
 		{
 			*limit = status;
-			nearest = budget;
+			nearest = path->budgets[i];
 		}
 		if (*remaining == NULL ||
 			DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(status.remaining_cost),
 											 NumericGetDatum(*remaining))))
 			*remaining = status.remaining_cost;
 	}
-	if (nearest == NULL || !nearest->is_exhausted)
+	if (use->no_room == 0)
 		return false;
 
-	*reason = psprintf("budget \"%s\" is spent", nearest->name);
+	*reason = explain(nearest);
 	return true;
 }

@@ -23,11 +23,18 @@ typedef struct BudgetPath
 	Budget	   *budgets[BUDGET_PATH_MAX];
 } BudgetPath;
 
+/* What shared memory says of the budgets of a path. */
+typedef struct BudgetPathUse
+{
+	uint16		no_room;		/* set of those that have none for the request */
+	int64		reserved[BUDGET_PATH_MAX];	/* in billionths */
+	TimestampTz frees_at[BUDGET_PATH_MAX];	/* when the oldest reservation ends; 0: none */
+} BudgetPathUse;
+
 extern void budget_path_begin(BudgetPath *path);
 extern bool budget_path_add(BudgetPath *path, const pg_uuid_t *id, BudgetHint *hint,
 							TimestampTz *now);
-extern void budget_path_of_key(BudgetPath *path, CachedKey *key, TimestampTz *now);
-extern bool budget_path_is_exhausted(const BudgetPath *path, char **reason,
+extern bool budget_path_is_exhausted(const BudgetPath *path, const BudgetPathUse *use, char **reason,
 									 LimitStatus *limit, Numeric *remaining);
 
 #endif							/* APIKEYS_CACHE_BUDGET_PATH_H */

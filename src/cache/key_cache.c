@@ -172,9 +172,12 @@ free_contents(CachedKey *key)
 		heap_freetuple(key->result);
 	if (key->permission_check != NULL)
 		pfree(key->permission_check);
+	if (key->limits != NULL)
+		pfree(key->limits);
 	key->row.tuple = NULL;
 	key->result = NULL;
 	key->permission_check = NULL;
+	key->limits = NULL;
 }
 
 /* Evicts an entry; returns its index in entries. */
@@ -234,21 +237,6 @@ key_cache_is_cacheable(void)
 {
 	Assert(cache != NULL);
 	return triggers_enabled && !has_invalidated();
-}
-
-/* Parses the limits of a key once; most keys have none, and cost nothing later. */
-static void
-parse_limits(CachedKey *key)
-{
-	Jsonb	   *document = DatumGetJsonbP(key->row.values[KEY_RATE_LIMITS]);
-
-	Assert(!key->row.nulls[KEY_RATE_LIMITS]);
-	key->limited = false;
-	if (JB_ROOT_COUNT(document) > 0)
-	{
-		rate_limits_parse(document, &key->limits);
-		key->limited = rate_limits_any(&key->limits);
-	}
 }
 
 /*
@@ -329,7 +317,7 @@ key_cache_read(const KeyCandidate *candidates, int ncandidates)
 	transient.rehash_requested_at = 0;
 	memset(&transient.budget, 0, sizeof(transient.budget));
 	memcpy(transient.hash, VARDATA_ANY(candidates[transient.candidate].hash), KEY_HASH_LEN);
-	parse_limits(&transient);
+	transient.limits = rate_limits_parse(DatumGetJsonbP(transient.row.values[KEY_RATE_LIMITS]), memory);
 	if (max_entries > 0 && key_cache_is_cacheable() && key_cache_is_current() &&
 		!transient.row.own &&
 		transient.row.tuple->t_len <= MAX_ROW_SIZE)

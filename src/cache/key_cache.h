@@ -33,8 +33,7 @@ typedef struct CachedKey
 	int			candidate;		/* which of the text's hashes this is */
 	bool		cached;			/* else valid only until the next lookup */
 	bool		used;			/* since the clock sweep last passed */
-	bool		limited;		/* the key has limits */
-	RateLimits	limits;			/* if limited */
+	RateLimits *limits;			/* NULL: none */
 	BudgetHint	budget;			/* if it has one */
 	PermissionCheck *permission_check; /* NULL: not needed so far */
 	KeyRow		row;

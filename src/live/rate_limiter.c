@@ -36,7 +36,9 @@
 
 #include "access/xact.h"
 #include "common/int.h"
+#include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 
 #include "base/arguments.h"
 #include "base/shmem.h"

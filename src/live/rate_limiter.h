@@ -32,8 +32,6 @@ typedef struct LimitOwner
 	BudgetSpendPosition position;	/* up to which these costs are known */
 } LimitOwner;
 
-#define COST_UNLIMITED		PG_INT64_MAX
-
 /* A request, as far as limits are concerned. */
 typedef struct LimitRequest
 {

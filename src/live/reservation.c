@@ -37,6 +37,7 @@ typedef struct Claim
 	pg_uuid_t	id;
 	int			nholds;
 	int			holds[MAX_LIMIT_OWNERS];	/* not all may be held any more */
+	uint64		partitions;		/* of the holds */
 	int64		tokens;			/* that were used */
 	int64		cost;			/* likewise, in billionths */
 	SubTransactionId subid;		/* grows from one to the next */
@@ -102,7 +103,10 @@ act_on_hold(const pg_uuid_t *id, int hold, HoldAction action, void *arg, int *ne
 	if (!locate_hold(tracked_keys_attach(), hold, &ref))
 		return false;
 
+	/* While some are locked, no other is: their order would be wrong. */
 	locked_before = (locked_partitions >> ref.number) & 1;
+	if (locked_partitions != 0 && !locked_before)
+		return false;
 	if (!locked_before)
 		tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
 	if (is_held(&ref, hold, id))
@@ -222,6 +226,7 @@ claim_hold(const TrackedKeyRef *ref, TrackedKey *entry, int hold, void *arg)
 	held->settling = true;
 	Assert(claim->nholds < MAX_LIMIT_OWNERS);
 	claim->holds[claim->nholds++] = hold;
+	claim->partitions |= UINT64CONST(1) << ref->number;
 	return true;
 }
 
@@ -259,6 +264,7 @@ reservation_claim(const pg_uuid_t *id, int64 tokens, int64 cost)
 	ensure_space();
 	claim = &claims[nclaims];
 	claim->nholds = 0;
+	claim->partitions = 0;
 	if (!for_each_hold(id, claim_hold, claim))
 		return false;
 
@@ -268,21 +274,6 @@ reservation_claim(const pg_uuid_t *id, int64 tokens, int64 cost)
 	claim->cost = cost;
 	claim->subid = GetCurrentSubTransactionId();
 	return true;
-}
-
-/* Returns the set of the partitions of a claim's holds. */
-static uint64
-partitions_of(const Claim *claim)
-{
-	uint64		partitions = 0;
-	TrackedKeyRef ref;
-
-	for (int i = 0; i < claim->nholds; i++)
-	{
-		if (locate_hold(tracked_keys_attach(), claim->holds[i], &ref))
-			partitions |= UINT64CONST(1) << ref.number;
-	}
-	return partitions;
 }
 
 /*
@@ -300,7 +291,7 @@ reservation_before_publish(void)
 
 	table = tracked_keys_attach();
 	for (int i = 0; i < nclaims; i++)
-		partitions |= partitions_of(&claims[i]);
+		partitions |= claims[i].partitions;
 	for (int p = 0; p < table->npartitions; p++)
 	{
 		if ((partitions >> p) & 1)

@@ -15,7 +15,8 @@
  * without it; likewise if something else is in its place.  It is read twice,
  * first to check it, so that its size takes no memory.
  *
- * Slots are not saved: the connections that held them end with the server.
+ * Reservations are not saved: who made them loses the connection.  What they
+ * have estimated stays counted in the windows.
  *
  *-------------------------------------------------------------------------
  */
@@ -42,9 +43,9 @@
 
 #define STATE_FILE	PGSTAT_STAT_PERMANENT_DIRECTORY "/apikeys.stat"
 #define STATE_MAGIC	0x41504b59	/* APKY */
-#define STATE_FORMAT	2
+#define STATE_FORMAT	3
 
-#define MAX_RECORDS			GUC_MAX_TRACKED_KEYS
+#define MAX_RECORDS			(INT64CONST(5) * GUC_MAX_TRACKED_KEYS)
 #define RECORDS_PER_READ	1024
 
 typedef struct StateHeader
@@ -55,12 +56,16 @@ typedef struct StateHeader
 	uint64		nrecords;
 } StateHeader;
 
+/* A window of an entry, or a pending use of one that has no window. */
 typedef struct StateRecord
 {
 	TrackedKeyTag tag;
 	TransactionId xid;			/* it may be prepared */
 	TimestampTz last_used;		/* if it is pending, else 0 */
-	Window		windows[WINDOW_NKINDS];
+	uint64		window_id;		/* 0: there is none */
+	int32		seconds;
+	int32		unit;
+	Window		window;
 } StateRecord;
 
 /* The contents of a file; a CRC-32C of all of it follows. */
@@ -70,7 +75,7 @@ typedef struct StateImage
 	StateRecord records[FLEXIBLE_ARRAY_MEMBER];
 } StateImage;
 
-StaticAssertDecl(sizeof(StateHeader) == 24 && sizeof(StateRecord) == 128,
+StaticAssertDecl(sizeof(StateHeader) == 24 && sizeof(StateRecord) == 72,
 				 "another layout of the file needs another STATE_FORMAT");
 StaticAssertDecl(offsetof(StateImage, records) == sizeof(StateHeader),
 				 "the checksum covers no padding between header and records");
@@ -92,32 +97,50 @@ image_crc(const StateImage *image, Size size)
 	return crc;
 }
 
+/* Adds the records of an entry to an image with space for them. */
+static void
+add_entry(StateImage *image, const TrackedKeyRef *ref, TrackedKey *entry, TimestampTz now)
+{
+	TimestampTz last_used = tracked_keys_is_pending(entry) ? pg_atomic_read_u64(&entry->last_used) : 0;
+	StateRecord *record = &image->records[image->header.nrecords];
+	StateRecord *first = record;
+
+	for (int w = entry->limits.windows.first; w != NO_TRACKED_WINDOW; w = ref->pools.windows.windows[w].next)
+	{
+		const TrackedWindow *window = &ref->pools.windows.windows[w];
+
+		if (!window_is_live(&window->window, tracked_window_length(window), now))
+			continue;
+		*record++ = (StateRecord){
+			.tag = entry->tag,
+			.xid = entry->limits.xid,
+			.last_used = last_used,
+			.window_id = window->id,
+			.seconds = window->seconds,
+			.unit = window->unit,
+			.window = window->window
+		};
+	}
+	if (record == first && last_used != 0)
+		*record++ = (StateRecord){.tag = entry->tag, .xid = entry->limits.xid, .last_used = last_used};
+	image->header.nrecords += record - first;
+}
+
 /* Adds the entries of a partition that have to be saved; returns the new image. */
 static StateImage *
 add_partition(StateImage *image, TrackedKeys *table, int p, TimestampTz now)
 {
 	TrackedKeyRef ref = tracked_keys_partition(table, p);
-	uint64		n = image->header.nrecords;
+	uint64		max = tracked_keys_nwindows(table) + table->nentries;
 
-	image = repalloc_huge(image, image_size(n + table->nentries));
+	image = repalloc_huge(image, image_size(image->header.nrecords + max));
 	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
 	for (int i = 0; i < table->nentries; i++)
 	{
-		TrackedKey *entry = &ref.entries[i];
-		StateRecord *record = &image->records[n];
-		bool		pending = tracked_keys_is_pending(entry);
-
-		if (!pending && !window_any_live(entry->windows, now))
-			continue;
-		memset(record, 0, sizeof(StateRecord));
-		record->tag = entry->tag;
-		record->xid = entry->xid;
-		record->last_used = pending ? pg_atomic_read_u64(&entry->last_used) : 0;
-		memcpy(record->windows, entry->windows, sizeof(record->windows));
-		n++;
+		if (OidIsValid(ref.entries[i].tag.database))
+			add_entry(image, &ref, &ref.entries[i], now);
 	}
 	tracked_keys_unlock(ref.partition);
-	image->header.nrecords = n;
 
 	return image;
 }
@@ -192,19 +215,12 @@ save_entries(int code, Datum arg)
 static bool
 record_is_valid(const StateRecord *record)
 {
-	if (!OidIsValid(record->tag.database) || !IS_VALID_TIMESTAMP(record->last_used))
-		return false;
-
-	for (int kind = 0; kind < WINDOW_NKINDS; kind++)
-	{
-		const Window *window = &record->windows[kind];
-
-		if (!IS_VALID_TIMESTAMP(window->start) ||
-			window->current < 0 || window->previous < 0)
-			return false;
-	}
-
-	return true;
+	return OidIsValid(record->tag.database) && IS_VALID_TIMESTAMP(record->last_used) &&
+		   IS_VALID_TIMESTAMP(record->window.start) &&
+		   record->window.current >= 0 && record->window.previous >= 0 &&
+		   record->unit >= 0 && record->unit < WINDOW_NUNITS &&
+		   (record->window_id == 0 ||
+			(record->seconds > 0 && record->seconds <= WINDOW_MAX_LENGTH / USECS_PER_SEC));
 }
 
 /* Reads exactly so many bytes; false if there are fewer. */
@@ -291,33 +307,62 @@ file_error(int fd, StateHeader *header, StateRecord *buffer)
 	return error != NULL ? error : records_error(fd, header, buffer);
 }
 
+/* Loads the window of a record into its entry; false if there is no space. */
+static bool
+restore_window(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry,
+			   const StateRecord *record, TimestampTz now)
+{
+	RateLimits	limits = {.nwindows = 1};
+	TrackedWindow *window;
+	bool		evicted = false;
+
+	if (record->window_id == 0)
+		return true;
+
+	limits.windows[0].id = record->window_id;
+	limits.windows[0].length = record->seconds * USECS_PER_SEC;
+	limits.windows[0].unit = record->unit;
+	entry->pinned = true;
+	window = tracked_keys_add_window(table, ref, entry, &limits, &limits.windows[0], now, &evicted);
+	entry->pinned = false;
+	if (window != NULL)
+		window->window = record->window;
+	return window != NULL;
+}
+
+/* Loads a record into the table; false if there is no space. */
+static bool
+restore_record(TrackedKeys *table, const StateRecord *record)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TrackedKeyRef ref = tracked_keys_locate(table, record->tag.database, &record->tag.id);
+	TrackedKey *entry;
+	bool		evicted;
+	bool		restored;
+
+	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
+	entry = tracked_keys_find_or_add(table, &ref, now, &evicted);
+	restored = entry != NULL && restore_window(table, &ref, entry, record, now);
+	if (entry != NULL)
+	{
+		tracked_keys_advance(&entry->last_used, record->last_used);
+		entry->limits.xid = record->xid;
+	}
+	tracked_keys_unlock(ref.partition);
+
+	return restored;
+}
+
 /* Loads records into the table; returns how many had no space. */
 static uint64
 restore_records(const StateRecord *records, int nrecords)
 {
 	TrackedKeys *table = tracked_keys_attach();
-	TimestampTz now = GetCurrentTimestamp();
 	uint64		lost = 0;
 
 	Assert(table != NULL);
 	for (int i = 0; i < nrecords; i++)
-	{
-		const StateRecord *record = &records[i];
-		TrackedKeyRef ref = tracked_keys_locate(table, record->tag.database, &record->tag.id);
-		TrackedKey *entry;
-		bool		evicted;
-
-		tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
-		entry = tracked_keys_find_or_add(table, &ref, now, &evicted);
-		if (entry != NULL)
-		{
-			tracked_keys_advance(&entry->last_used, record->last_used);
-			memcpy(entry->windows, record->windows, sizeof(entry->windows));
-			entry->xid = record->xid;
-		}
-		tracked_keys_unlock(ref.partition);
-		lost += (entry == NULL);
-	}
+		lost += !restore_record(table, &records[i]);
 
 	return lost;
 }

@@ -49,7 +49,6 @@
 
 #define ENTRIES_PER_PARTITION	1024	/* at least, unless there is only one */
 #define MAX_PARTITIONS			64
-#define WINDOWS_PER_ENTRY		4		/* on average: each entry can have more */
 #define EVICTION_SAMPLE			64	/* entries from which a victim is chosen */
 #define EVICTION_EFFORT			1024	/* entries examined before giving up */
 #define NO_ENTRY				(-1)
@@ -124,7 +123,7 @@ table_size(void)
 	size = add_size(size, mul_size(npartitions, sizeof(PaddedPartition)));
 	size = add_size(size, MAXALIGN(mul_size(nentries, sizeof(int))));
 	size = add_size(size, mul_size(nentries, sizeof(TrackedKey)));
-	size = add_size(size, mul_size(nentries, WINDOWS_PER_ENTRY * sizeof(TrackedWindow)));
+	size = add_size(size, mul_size(nentries, TRACKED_WINDOWS_PER_ENTRY * sizeof(TrackedWindow)));
 	return add_size(size, mul_size(nentries, sizeof(Hold)));
 }
 
@@ -155,7 +154,7 @@ get_windows(TrackedKeys *table, int p)
 {
 	TrackedWindow *windows = (TrackedWindow *) get_entries(table, table->npartitions);
 
-	return windows + (Size) p * table->nentries * WINDOWS_PER_ENTRY;
+	return windows + (Size) p * tracked_keys_nwindows(table);
 }
 
 /* Of all partitions. */
@@ -195,7 +194,7 @@ table_init_shared(void *address)
 		TrackedKey *entries = get_entries(table, p);
 		LimitPools	pools = get_pools(table, p);
 
-		tracked_windows_init_pool(&pools.windows, table->nentries * WINDOWS_PER_ENTRY);
+		tracked_windows_init_pool(&pools.windows, tracked_keys_nwindows(table));
 		LWLockInitialize(&get_partition(table, p)->partition.lock, table->header.tranche_id);
 		for (int i = 0; i < table->nentries; i++)
 		{

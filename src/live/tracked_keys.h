@@ -58,6 +58,15 @@ typedef struct TrackedKeys
 	HoldPool	free_holds;		/* of all partitions; has a lock of its own */
 } TrackedKeys;
 
+#define TRACKED_WINDOWS_PER_ENTRY	4	/* on average: each entry can have more */
+
+/* How many windows a partition has. */
+static inline int
+tracked_keys_nwindows(const TrackedKeys *table)
+{
+	return table->nentries * TRACKED_WINDOWS_PER_ENTRY;
+}
+
 /* How many reservations can be held: one request needs one for each owner. */
 static inline int
 tracked_keys_nholds(const TrackedKeys *table)

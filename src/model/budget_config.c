@@ -142,11 +142,9 @@ check_warn_at(Datum value)
 static void
 check_rate_limits(Datum value)
 {
-	RateLimits	limits;
-
 	json_document_check_size("rate_limits", value, JSON_DOCUMENT_MAX_BYTES);
 	raw_key_filter_check_jsonb("rate_limits", DatumGetJsonbP(value));
-	rate_limits_parse(DatumGetJsonbP(value), &limits);
+	(void) rate_limits_parse(DatumGetJsonbP(value), CurrentMemoryContext);
 }
 
 /* Checks a value in its stored form.  Raises 22023. */

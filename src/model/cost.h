@@ -16,6 +16,9 @@
 #define COST_MAX			INT64CONST(9000000000)
 #define COST_SCALE			9
 
+/* A limit that no sum of costs reaches. */
+#define COST_UNLIMITED		PG_INT64_MAX
+
 extern int64 cost_to_billionths(Numeric cost, bool round_up);
 extern Numeric cost_from_billionths(int64 billionths);
 

@@ -300,12 +300,8 @@ check_value(ConfigMember member, Datum value, bool isnull)
 				break;
 			}
 		case CONFIG_RATE_LIMITS:
-			{
-				RateLimits	limits;
-
-				rate_limits_parse(DatumGetJsonbP(value), &limits);
-				break;
-			}
+			(void) rate_limits_parse(DatumGetJsonbP(value), CurrentMemoryContext);
+			break;
 		case CONFIG_METADATA:
 			check_metadata_depth(DatumGetJsonbP(value));
 			break;

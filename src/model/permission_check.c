@@ -104,17 +104,17 @@ parse_client_ip(struct varlena *value, inet_struct *address)
 	return ip_address_parse(VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain), address);
 }
 
-/* Raises 22023 for more required permissions than are looked up. */
+/* Raises 22023 for more permissions than are looked up. */
 void
-permission_check_required(const ArrayType *required)
+permission_check_list(const char *what, const ArrayType *permissions)
 {
-	if (ArrayGetNItems(ARR_NDIM(required), ARR_DIMS(required)) <= REQUIRED_PERMISSIONS_MAX)
+	if (ArrayGetNItems(ARR_NDIM(permissions), ARR_DIMS(permissions)) <= PERMISSION_LIST_MAX)
 		return;
 
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("required_permissions has too many elements"),
-			 errdetail("It may have %d.", REQUIRED_PERMISSIONS_MAX)));
+			 errmsg("%s has too many elements", what),
+			 errdetail("It may have %d.", PERMISSION_LIST_MAX)));
 }
 
 /*
@@ -169,6 +169,27 @@ missing_permission(const Permissions *permissions, ArrayType *required)
 	return NULL;
 }
 
+/* Is one of these permissions there?  An empty list has none. */
+static bool
+has_any_permission(const Permissions *permissions, ArrayType *any)
+{
+	int			n = ArrayGetNItems(ARR_NDIM(any), ARR_DIMS(any));
+	const char *name = ARR_DATA_PTR(any);
+
+	Assert(ARR_ELEMTYPE(any) == TEXTOID);
+	if (array_contains_nulls(any))
+		return false;
+
+	for (int i = 0; i < n; i++, name = next_element(name))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (patterns_match(permissions->custom_permissions, (const text *) name))
+			return true;
+	}
+
+	return false;
+}
+
 /* Checks what a request names against the permissions. */
 char *
 permission_check_request(const PermissionCheck *check, const Request *request)
@@ -191,6 +212,10 @@ permission_check_request(const PermissionCheck *check, const Request *request)
 		if (missing != NULL)
 			return missing;
 	}
+
+	if (request->any_permissions != NULL && !permissions->is_admin &&
+		!has_any_permission(permissions, request->any_permissions))
+		return pstrdup("none of the permissions is there");
 
 	if (permissions->max_tokens_per_request > 0 &&
 		request->tokens > permissions->max_tokens_per_request)

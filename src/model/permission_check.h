@@ -28,17 +28,18 @@ typedef struct Request
 {
 	text	   *model;
 	text	   *endpoint;
-	ArrayType  *required_permissions;
+	ArrayType  *required_permissions;	/* all of them */
+	ArrayType  *any_permissions;	/* at least one */
 	int64		tokens;
 	struct varlena *client_ip;	/* text, as it was passed */
 } Request;
 
 #define NO_TOKENS	(-1)
 
-#define REQUIRED_PERMISSIONS_MAX	100
+#define PERMISSION_LIST_MAX		100
 
 extern PermissionCheck *permission_check_create(Jsonb *document, ArrayType *allowed_ips, MemoryContext memory);
-extern void permission_check_required(const ArrayType *required);
+extern void permission_check_list(const char *what, const ArrayType *permissions);
 extern char *permission_check_client(const PermissionCheck *check, const Request *request);
 extern char *permission_check_request(const PermissionCheck *check, const Request *request);
 

@@ -375,34 +375,100 @@ parse_member(const JsonDocument *document, const JsonDocumentMember *member,
 		parsed->numbers[which] = json_document_parse_integer(document, member, value);
 }
 
-/*
- * Parses a rate-limit document; palloc'd, NULL if nothing is limited.  Raises
- * 22023.
- */
-RateLimits *
-rate_limits_parse(Jsonb *document)
+/* Sets *part to a copy of size bytes at *free, and moves that behind it. */
+static void
+move_part(void *part, Size size, char **free)
 {
-	ParsedDocument parsed = {0};
-	RateLimits *limits;
+	void	  **pointer = part;
 
-	json_document_visit(&rate_limits_document, document, parse_member, &parsed);
+	if (*pointer == NULL)
+		return;
+	*pointer = memcpy(*free, *pointer, size);
+	*free += MAXALIGN(size);
+}
 
-	limits = palloc0(sizeof(RateLimits));
-	limits->max_concurrent = parsed.numbers[MEMBER_CONCURRENT];
+/* How much space a part needs. */
+static Size
+part_size(const void *part, Size size)
+{
+	return part != NULL ? MAXALIGN(size) : 0;
+}
+
+static Size
+patterns_size(const Patterns *patterns)
+{
+	return patterns != NULL ? VARSIZE(patterns) : 0;
+}
+
+/* Copies limits into one chunk, which a pfree() frees. */
+static RateLimits *
+copy_limits(const RateLimits *limits, MemoryContext memory)
+{
+	Size		size = MAXALIGN(sizeof(RateLimits));
+	RateLimits *copy;
+	char	   *free;
+
+	for (int i = 0; i < limits->nwindows; i++)
+	{
+		const WindowLimit *limit = &limits->windows[i];
+
+		size += part_size(limit->name, strlen(limit->name) + 1) +
+				part_size(limit->models, patterns_size(limit->models)) +
+				part_size(limit->endpoints, patterns_size(limit->endpoints));
+	}
+
+	copy = MemoryContextAlloc(memory, size);
+	*copy = *limits;
+	free = (char *) copy + MAXALIGN(sizeof(RateLimits));
+	for (int i = 0; i < copy->nwindows; i++)
+	{
+		WindowLimit *limit = &copy->windows[i];
+
+		move_part(&limit->name, strlen(limit->name) + 1, &free);
+		move_part(&limit->models, patterns_size(limit->models), &free);
+		move_part(&limit->endpoints, patterns_size(limit->endpoints), &free);
+	}
+	Assert(free == (char *) copy + size);
+
+	return copy;
+}
+
+/* Adds the windows of the members that limit something, and those of the array. */
+static void
+add_windows(const ParsedDocument *parsed, RateLimits *limits)
+{
 	for (size_t i = 0; i < lengthof(member_windows); i++)
 	{
 		WindowLimit *limit = &limits->windows[limits->nwindows];
 
-		if (parsed.numbers[i] == 0)
+		if (parsed->numbers[i] == 0)
 			continue;
 		*limit = member_windows[i];
-		limit->max = parsed.numbers[i];
+		limit->max = parsed->numbers[i];
 		limits->nwindows++;
 	}
-	for (int i = 0; i < parsed.array.nwindows; i++)
-		limits->windows[limits->nwindows++] = parsed.array.windows[i];
+	for (int i = 0; i < parsed->array.nwindows; i++)
+		limits->windows[limits->nwindows++] = parsed->array.windows[i];
+}
 
-	return limits->nwindows > 0 || limits->max_concurrent > 0 ? limits : NULL;
+/*
+ * Parses a rate-limit document; NULL if nothing is limited.  The result is one
+ * chunk in the given context; garbage is left in the current one.  Raises 22023.
+ */
+RateLimits *
+rate_limits_parse(Jsonb *document, MemoryContext memory)
+{
+	ParsedDocument parsed = {0};
+	RateLimits	limits = {0};
+
+	if (JB_ROOT_IS_OBJECT(document) && JB_ROOT_COUNT(document) == 0)
+		return NULL;
+
+	json_document_visit(&rate_limits_document, document, parse_member, &parsed);
+	limits.max_concurrent = parsed.numbers[MEMBER_CONCURRENT];
+	add_windows(&parsed, &limits);
+
+	return limits.nwindows > 0 || limits.max_concurrent > 0 ? copy_limits(&limits, memory) : NULL;
 }
 
 static bool

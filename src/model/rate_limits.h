@@ -49,7 +49,7 @@ typedef struct RateLimits
 
 #define RATE_CONCURRENT_NAME	"max_concurrent_requests"
 
-extern RateLimits *rate_limits_parse(Jsonb *document);
+extern RateLimits *rate_limits_parse(Jsonb *document, MemoryContext memory);
 extern WindowSet rate_limits_match(const RateLimits *limits, const text *model,
 								   const text *endpoint);
 

@@ -52,11 +52,12 @@ int			guc_max_tracked_keys;
 int			guc_cache_size;
 
 /*
- * apikeys.slot_timeout, in milliseconds: after how long a slot that is not
- * released expires.  Set it above the longest request that you serve, but not
- * far above, since the slots of a crashed caller are blocked until then.
+ * apikeys.reservation_timeout, in milliseconds: after how long a reservation
+ * that is neither settled nor released expires.  Set it above the longest
+ * request that you serve, but not far above, since what a caller that crashed
+ * has reserved is blocked until then.
  */
-int			guc_slot_timeout;
+int			guc_reservation_timeout;
 
 /*
  * apikeys.request_id_retention, in seconds: how long a request_id is known.
@@ -232,10 +233,10 @@ guc_init(void)
 							PGC_USERSET, 0,
 							NULL, NULL, NULL);
 
-	DefineCustomIntVariable("apikeys.slot_timeout",
-							"Sets after how long a slot that is not released expires.",
+	DefineCustomIntVariable("apikeys.reservation_timeout",
+							"Sets after how long a reservation that is not settled or released expires.",
 							NULL,
-							&guc_slot_timeout,
+							&guc_reservation_timeout,
 							600000, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);

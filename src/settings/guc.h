@@ -18,7 +18,7 @@ extern int	guc_last_used_throttle;
 extern int	guc_flush_interval;
 extern int	guc_max_tracked_keys;
 extern int	guc_cache_size;
-extern int	guc_slot_timeout;
+extern int	guc_reservation_timeout;
 extern int	guc_request_id_retention;
 extern bool guc_redact_log;
 extern char *guc_request_header;

@@ -29,7 +29,8 @@
 
 /*
  * The keys with these ids, and those of their successors that can be used or
- * that a transaction has locked or changed, which xmax shows.
+ * that a transaction has locked or changed, which xmax shows; and budgets, which
+ * can always be used.
  */
 static Statement family_states = {
 	.sql = "SELECT d.n, f.is_first, f.can_be_used, f.xmax"
@@ -41,6 +42,9 @@ static Statement family_states = {
 	"SELECT false, " CAN_BE_USED ", k.xmax"
 	" FROM ONLY apikeys_data.key k WHERE " SUCCESSOR
 	" AND (" CAN_BE_USED " OR k.xmax OPERATOR(pg_catalog.<>) '0'::pg_catalog.xid)"
+	" UNION ALL "
+	"SELECT true, true, b.xmax"
+	" FROM ONLY apikeys_data.budget b WHERE b.id OPERATOR(pg_catalog.=) d.id"
 	") f ON true",
 	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZOID)
 };

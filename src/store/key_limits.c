@@ -21,25 +21,25 @@ static Statement key_limits = {
 	STATEMENT_ARGS(UUIDOID)
 };
 
-/* Copies a key's limits from a row (root_id, rate_limits, budget_id, ...). */
+/* Copies a key's limits from a row (root_id, rate_limits, budget_id, ...) to memory. */
 void
-store_copy_limits(const Datum *row, const bool *nulls, KeyLimits *limits)
+store_copy_limits(const Datum *row, const bool *nulls, MemoryContext memory, KeyLimits *limits)
 {
 	Assert(!nulls[0] && !nulls[1]);
 
 	limits->root_id = *DatumGetUUIDP(row[0]);
-	rate_limits_parse(DatumGetJsonbP(row[1]), &limits->limits);
+	limits->limits = rate_limits_parse(DatumGetJsonbP(row[1]), memory);
 	limits->has_budget = !nulls[2];
 	if (limits->has_budget)
 		limits->budget_id = *DatumGetUUIDP(row[2]);
 }
 
 /*
- * Reads the committed limits of a key, in an open scope; returns false if it does
- * not exist.
+ * Reads the committed limits of a key into memory, in an open scope; returns
+ * false if it does not exist.
  */
 bool
-store_read_limits(const pg_uuid_t *id, KeyLimits *limits)
+store_read_limits(const pg_uuid_t *id, MemoryContext memory, KeyLimits *limits)
 {
 	Datum		values[3];
 	bool		nulls[3];
@@ -48,19 +48,20 @@ store_read_limits(const pg_uuid_t *id, KeyLimits *limits)
 		return false;
 
 	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values, nulls);
-	store_copy_limits(values, nulls, limits);
+	store_copy_limits(values, nulls, memory, limits);
 	return true;
 }
 
-/* The same, in a scope of its own. */
+/* The same, in a scope of its own, into the current memory. */
 bool
 store_key_limits(const pg_uuid_t *id, KeyLimits *limits)
 {
 	StoreScope	scope;
+	MemoryContext memory = CurrentMemoryContext;
 	bool		found;
 
 	store_open(&scope);
-	found = store_read_limits(id, limits);
+	found = store_read_limits(id, memory, limits);
 	store_close(&scope);
 
 	return found;

@@ -19,13 +19,14 @@
 typedef struct KeyLimits
 {
 	pg_uuid_t	root_id;
-	RateLimits	limits;
+	RateLimits *limits;			/* palloc'd; NULL: none */
 	bool		has_budget;		/* budget_id is set; the budget may not exist */
 	pg_uuid_t	budget_id;
 } KeyLimits;
 
 extern bool store_key_limits(const pg_uuid_t *id, KeyLimits *limits);
-extern bool store_read_limits(const pg_uuid_t *id, KeyLimits *limits);
-extern void store_copy_limits(const Datum *row, const bool *nulls, KeyLimits *limits);
+extern bool store_read_limits(const pg_uuid_t *id, MemoryContext memory, KeyLimits *limits);
+extern void store_copy_limits(const Datum *row, const bool *nulls, MemoryContext memory,
+							  KeyLimits *limits);
 
 #endif							/* APIKEYS_STORE_KEY_LIMITS_H */

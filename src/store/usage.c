@@ -35,29 +35,34 @@
 StaticAssertDecl(CHARGE_MAX_BUDGETS == 2 * BUDGET_MAX_LEVELS,
 				 "a cost is charged to two budgets and those above them");
 
+#define CHARGED_COLUMNS \
+	"b.id, b.parent_id," \
+	" (apikeys.period_at(b.starts_at, b.reset_every, $2, b.time_zone)).started_at," \
+	" b.warn_at IS NOT NULL AS warns, b.rate_limits"
+
 /*
- * What a key's usage is charged to: its limits, and the budgets that a cost is
- * spent from, a row for each: the key's and another one ($3), and all above
- * them.  UNION drops one that is above both, and ends a circle that somebody
- * has made by hand.  Key and budgets are read as verify reads them: without row
- * locks, which would write to them, and with the latest snapshot.
+ * What a key's usage is charged to: its limits, and the budgets that it counts
+ * against, a row for each: those for which it has been reserved ($4), or the
+ * key's and another one ($3), and all above them.  UNION drops one that is above
+ * both, and ends a circle that somebody has made by hand.  Key and budgets are
+ * read as verify reads them: without row locks, which would write to them, and
+ * with the latest snapshot.
  */
 static Statement find_charge = {
-	.sql = "SELECT k.root_id, k.rate_limits, k.budget_id, s.id, s.started_at, s.warns"
+	.sql = "SELECT k.root_id, k.rate_limits, k.budget_id, s.id, s.started_at, s.warns, s.rate_limits"
 	" FROM apikeys_data.key k LEFT JOIN LATERAL ("
 	"WITH RECURSIVE path AS ("
-	"SELECT b.id, b.parent_id,"
-	" (apikeys.period_at(b.starts_at, b.reset_every, $2, b.time_zone)).started_at,"
-	" b.warn_at IS NOT NULL AS warns"
-	" FROM apikeys_data.budget b WHERE b.id OPERATOR(pg_catalog.=) ANY (ARRAY[k.budget_id, $3])"
-	" UNION SELECT b.id, b.parent_id,"
-	" (apikeys.period_at(b.starts_at, b.reset_every, $2, b.time_zone)).started_at,"
-	" b.warn_at IS NOT NULL"
-	" FROM path p JOIN apikeys_data.budget b ON b.id OPERATOR(pg_catalog.=) p.parent_id)"
-	" SELECT p.id, p.started_at, p.warns FROM path p LIMIT " CppAsString2(CHARGE_MAX_BUDGETS)
+	"SELECT " CHARGED_COLUMNS
+	" FROM apikeys_data.budget b"
+	" WHERE b.id OPERATOR(pg_catalog.=) ANY (COALESCE($4, ARRAY[k.budget_id, $3]))"
+	" UNION SELECT " CHARGED_COLUMNS
+	" FROM path p JOIN apikeys_data.budget b ON b.id OPERATOR(pg_catalog.=) p.parent_id"
+	" WHERE $4 IS NULL)"
+	" SELECT p.id, p.started_at, p.warns, p.rate_limits FROM path p"
+	" LIMIT " CppAsString2(CHARGE_MAX_BUDGETS)
 	") s ON true"
 	" WHERE k.id OPERATOR(pg_catalog.=) $1",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, UUIDOID)
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, UUIDOID, UUIDARRAYOID)
 };
 
 static Statement add_usage = {
@@ -69,13 +74,13 @@ static Statement add_usage = {
 /* Adds an entry, unless a request of this key has this id ($6) already. */
 static Statement add_request = {
 	.sql = "WITH request AS (INSERT INTO apikeys_data.usage_request"
-	" (key_id, recorded_at, tokens, cost, model, request_id, budget_ids, budget_periods)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+	" (key_id, recorded_at, tokens, cost, model, request_id, budget_ids, budget_periods, reserved_at)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 	" ON CONFLICT (key_id, request_id) DO NOTHING RETURNING key_id)"
 	" INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost, model)"
 	" SELECT request.key_id, $2, $3, $4, $5 FROM request",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, TEXTOID, TEXTOID,
-				   UUIDARRAYOID, TIMESTAMPTZARRAYOID)
+				   UUIDARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID)
 };
 
 static Statement add_spending = {
@@ -89,11 +94,12 @@ static Statement void_request = {
 	" WHERE r.key_id OPERATOR(pg_catalog.=) $1 AND r.request_id OPERATOR(pg_catalog.=) $2"
 	" AND r.recorded_at OPERATOR(pg_catalog.>=) $3 AND NOT r.is_void"
 	" RETURNING r.key_id, r.recorded_at, OPERATOR(pg_catalog.-) r.tokens AS tokens,"
-	" OPERATOR(pg_catalog.-) r.cost AS cost, r.model, r.budget_ids, r.budget_periods),"
+	" OPERATOR(pg_catalog.-) r.cost AS cost, r.model, r.budget_ids, r.budget_periods, r.reserved_at),"
 	" entry AS (INSERT INTO apikeys_data.usage_entry"
 	" (key_id, recorded_at, requests, tokens, cost, model)"
 	" SELECT r.key_id, r.recorded_at, -1, r.tokens, r.cost, r.model FROM request r)"
-	" SELECT r.recorded_at, r.tokens, r.cost, r.budget_ids, r.budget_periods FROM request r",
+	" SELECT COALESCE(r.reserved_at, r.recorded_at), r.tokens, r.cost, r.budget_ids, r.budget_periods, r.model"
+	" FROM request r",
 	STATEMENT_ARGS(UUIDOID, TEXTOID, TIMESTAMPTZOID)
 };
 
@@ -178,9 +184,12 @@ is_charged(const pg_uuid_t *id, const ChargedBudgets *charged)
 	return false;
 }
 
-/* Adds the budget of a row (..., id, started_at, warns) of find_charge, if there is one. */
+/*
+ * Adds the budget of a row (..., id, started_at, warns, rate_limits) of
+ * find_charge, if there is one; its limits to memory.
+ */
 static void
-add_charged(const Datum *row, const bool *nulls, ChargedBudgets *charged)
+add_charged(const Datum *row, const bool *nulls, MemoryContext memory, ChargedBudgets *charged)
 {
 	ChargedBudget *budget;
 
@@ -191,29 +200,34 @@ add_charged(const Datum *row, const bool *nulls, ChargedBudgets *charged)
 	budget->id = *DatumGetUUIDP(row[3]);
 	budget->period = DatumGetTimestampTz(row[4]);
 	budget->warns = DatumGetBool(row[5]);
+	budget->limits = rate_limits_parse(DatumGetJsonbP(row[6]), memory);
 }
 
 /* Reads a key with the budgets of a charge; returns false if it does not exist. */
 static bool
-read_budgets(const UsageRecord *record, Charge *charge)
+read_budgets(const UsageRecord *record, MemoryContext memory, Charge *charge)
 {
 	Datum		arguments[] = {
 		UUIDPGetDatum(record->id),
 		TimestampTzGetDatum(record->now),
-		UUIDPGetDatum(record->budget_id)
+		UUIDPGetDatum(record->budget_id),
+		PointerGetDatum(record->reserved_budgets)
 	};
-	uint64		nrows = store_read_latest(&find_charge, arguments,
-										  (bool[lengthof(arguments)]){[2] = record->budget_id == NULL});
+	bool		arguments_nulls[lengthof(arguments)] = {
+		[2] = record->budget_id == NULL,
+		[3] = record->reserved_budgets == NULL
+	};
+	uint64		nrows = store_read_latest(&find_charge, arguments, arguments_nulls);
 
 	for (uint64 i = 0; i < nrows; i++)
 	{
-		Datum		row[6];
-		bool		nulls[6];
+		Datum		row[7];
+		bool		nulls[7];
 
 		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row, nulls);
 		if (i == 0)
-			store_copy_limits(row, nulls, &charge->key);
-		add_charged(row, nulls, &charge->charged);
+			store_copy_limits(row, nulls, memory, &charge->key);
+		add_charged(row, nulls, memory, &charge->charged);
 	}
 	return nrows > 0;
 }
@@ -226,29 +240,25 @@ is_positive(Numeric cost)
 }
 
 /*
- * Reads what usage is charged to.  Most keys have no budget, so what that takes
- * is read only if it is needed; then all is read with one snapshot.
+ * Reads what usage is charged to, into memory.  Most keys have no budget, so what
+ * that takes is read only if it is needed; then all is read with one snapshot.
  */
 static RecordOutcome
-read_charge(const UsageRecord *record, Charge *charge)
+read_charge(const UsageRecord *record, MemoryContext memory, Charge *charge)
 {
-	bool		has_cost = is_positive(record->cost);
-
 	charge->charged.n = 0;
-	if (record->budget_id == NULL)
+	if (record->budget_id == NULL && record->reserved_budgets == NULL)
 	{
-		if (!store_read_limits(record->id, &charge->key))
+		if (!store_read_limits(record->id, memory, &charge->key))
 			return RECORD_KEY_GONE;
-		if (!has_cost || !charge->key.has_budget)
+		if (!charge->key.has_budget)
 			return RECORD_ADDED;
 	}
 
-	if (!read_budgets(record, charge))
+	if (!read_budgets(record, memory, charge))
 		return RECORD_KEY_GONE;
 	if (record->budget_id != NULL && !is_charged(record->budget_id, &charge->charged))
 		return RECORD_BUDGET_GONE;
-	if (!has_cost)
-		charge->charged.n = 0;
 	return RECORD_ADDED;
 }
 
@@ -281,14 +291,16 @@ add_entries(const UsageRecord *record, const ChargedBudgets *charged)
 		PointerGetDatum(record->model),
 		PointerGetDatum(record->request_id),
 		(Datum) 0,
-		(Datum) 0
+		(Datum) 0,
+		TimestampTzGetDatum(record->reserved_at)
 	};
 	Datum	   *ids = &entry[6];
 	Datum	   *periods = &entry[7];
 	bool		nulls[lengthof(entry)] = {
 		[4] = record->model == NULL,
 		[6] = charged->n == 0,
-		[7] = charged->n == 0
+		[7] = charged->n == 0,
+		[8] = record->reserved_budgets == NULL
 	};
 
 	if (charged->n > 0)
@@ -298,7 +310,7 @@ add_entries(const UsageRecord *record, const ChargedBudgets *charged)
 	else if (store_write_latest(&add_request, entry, nulls) == 0)
 		return false;
 
-	if (charged->n > 0)
+	if (charged->n > 0 && is_positive(record->cost))
 		store_write_silently(&add_spending, (Datum[]) {*ids, *periods, entry[3]}, NULL);
 	return true;
 }
@@ -312,12 +324,13 @@ RecordOutcome
 store_add_usage(const UsageRecord *record, Charge *charge)
 {
 	StoreScope	scope;
+	MemoryContext memory = CurrentMemoryContext;
 	RecordOutcome outcome;
 
 	Assert(record->tokens >= 0);
 
 	store_open(&scope);
-	outcome = read_charge(record, charge);
+	outcome = read_charge(record, memory, charge);
 	if (outcome == RECORD_ADDED)
 	{
 		store_lock_keys_first();
@@ -352,26 +365,56 @@ read_arrays(Datum ids, Datum periods, ChargedBudgets *charged)
 		charged->budgets[i].id = *DatumGetUUIDP(id[i]);
 		charged->budgets[i].period = DatumGetTimestampTz(period[i]);
 		charged->budgets[i].warns = false;
+		charged->budgets[i].limits = NULL;
+	}
+}
+
+static Statement find_budget_limits = {
+	.sql = "SELECT b.id, b.rate_limits FROM apikeys_data.budget b"
+	" WHERE b.id OPERATOR(pg_catalog.=) ANY ($1)",
+	STATEMENT_ARGS(UUIDARRAYOID)
+};
+
+/* Reads the limits that budgets have now, into memory. */
+static void
+read_budget_limits(Datum ids, MemoryContext memory, ChargedBudgets *charged)
+{
+	uint64		nrows = store_read_latest(&find_budget_limits, &ids, NULL);
+
+	for (uint64 r = 0; r < nrows; r++)
+	{
+		Datum		row[2];
+		bool		nulls[2];
+
+		heap_deform_tuple(SPI_tuptable->vals[r], SPI_tuptable->tupdesc, row, nulls);
+		for (int i = 0; i < charged->n; i++)
+		{
+			if (memcmp(&charged->budgets[i].id, DatumGetUUIDP(row[0]), sizeof(pg_uuid_t)) == 0)
+				charged->budgets[i].limits = rate_limits_parse(DatumGetJsonbP(row[1]), memory);
+		}
 	}
 }
 
 /* Copies what a void has taken back, and appends it to the ledger of budgets. */
 static void
-void_spending(VoidedUsage *voided)
+void_spending(MemoryContext memory, VoidedUsage *voided)
 {
-	Datum		row[5];
-	bool		nulls[5];
+	Datum		row[6];
+	bool		nulls[6];
 
 	heap_deform_tuple(store_copy_row(), SPI_tuptable->tupdesc, row, nulls);
-	voided->recorded_at = DatumGetTimestampTz(row[0]);
+	voided->counted_at = DatumGetTimestampTz(row[0]);
 	voided->tokens = DatumGetInt64(row[1]);
 	voided->cost = DatumGetNumeric(row[2]);
+	voided->model = nulls[5] ? NULL : DatumGetTextPP(row[5]);
 	voided->charged.n = 0;
 	if (nulls[3])
 		return;
 
 	read_arrays(row[3], row[4], &voided->charged);
-	store_write_silently(&add_spending, (Datum[]) {row[3], row[4], row[2]}, NULL);
+	if (DatumGetBool(DirectFunctionCall2(numeric_ne, row[2], NumericGetDatum(int64_to_numeric(0)))))
+		store_write_silently(&add_spending, (Datum[]) {row[3], row[4], row[2]}, NULL);
+	read_budget_limits(row[3], memory, &voided->charged);
 }
 
 /*
@@ -384,6 +427,7 @@ store_void_usage(const pg_uuid_t *id, const text *request_id, TimestampTz oldest
 				 VoidedUsage *voided)
 {
 	StoreScope	scope;
+	MemoryContext memory = CurrentMemoryContext;
 	bool		found;
 
 	store_open(&scope);
@@ -394,7 +438,7 @@ store_void_usage(const pg_uuid_t *id, const text *request_id, TimestampTz oldest
 										 TimestampTzGetDatum(oldest)},
 							   NULL) > 0;
 	if (found)
-		void_spending(voided);
+		void_spending(memory, voided);
 	store_close(&scope);
 
 	return found;

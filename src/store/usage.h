@@ -10,6 +10,7 @@
 #ifndef APIKEYS_STORE_USAGE_H
 #define APIKEYS_STORE_USAGE_H
 
+#include "utils/array.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
@@ -22,6 +23,7 @@ typedef struct ChargedBudget
 	pg_uuid_t	id;
 	TimestampTz period;
 	bool		warns;
+	RateLimits *limits;			/* palloc'd; NULL: none */
 } ChargedBudget;
 
 #define CHARGE_MAX_BUDGETS 8	/* a literal, for SQL */
@@ -36,7 +38,7 @@ typedef struct ChargedBudgets
 typedef struct Charge
 {
 	KeyLimits	key;
-	ChargedBudgets charged;		/* none without a cost */
+	ChargedBudgets charged;
 } Charge;
 
 /* A request to be recorded. */
@@ -48,6 +50,8 @@ typedef struct UsageRecord
 	const text *request_id;		/* or NULL */
 	const text *model;			/* or NULL */
 	const pg_uuid_t *budget_id; /* one more to charge, or NULL */
+	ArrayType  *reserved_budgets;	/* to charge in place of these; NULL: nothing is reserved */
+	TimestampTz reserved_at;	/* if so */
 	TimestampTz now;
 } UsageRecord;
 
@@ -62,10 +66,11 @@ typedef enum RecordOutcome
 /* What a void has taken back. */
 typedef struct VoidedUsage
 {
-	TimestampTz recorded_at;
+	TimestampTz counted_at;		/* by windows */
+	const text *model;			/* palloc'd; NULL: none */
 	int64		tokens;			/* negative */
 	Numeric		cost;			/* negative; palloc'd */
-	ChargedBudgets charged;		/* from which the cost was spent */
+	ChargedBudgets charged;		/* from which the cost was spent; without limits that are gone */
 } VoidedUsage;
 
 /* apikey_usage's row. */

@@ -29,10 +29,13 @@
 #include "live/flush_problems.h"
 #include "live/last_used.h"
 #include "live/rate_limiter.h"
+#include "model/cost.h"
 #include "model/permission_check.h"
 #include "model/status.h"
 #include "verify/authorize.h"
 #include "verify/lookup.h"
+
+#define MAX_SPEND_ATTEMPTS	100		/* until what is published of a budget pauses */
 
 typedef struct Outcome
 {
@@ -87,16 +90,16 @@ get_subject(const char *what, Datum value)
 	return DatumGetTextPP(value);
 }
 
-/* Returns the required permissions.  Raises 22023. */
+/* Returns a list of permissions.  Raises 22023. */
 static ArrayType *
-get_required_permissions(Datum value)
+get_permissions(const char *what, Datum value)
 {
-	ArrayType  *required;
+	ArrayType  *permissions;
 
-	check_size("required_permissions", value, PERMISSION_SUBJECT_MAX_BYTES);
-	required = DatumGetArrayTypeP(value);
-	permission_check_required(required);
-	return required;
+	check_size(what, value, PERMISSION_SUBJECT_MAX_BYTES);
+	permissions = DatumGetArrayTypeP(value);
+	permission_check_list(what, permissions);
+	return permissions;
 }
 
 /*
@@ -113,6 +116,7 @@ get_request(const NullableDatum *args, Request *request)
 
 	for (int i = AUTHORIZE_MODEL; i <= AUTHORIZE_CLIENT_IP; i++)
 		has_any |= !args[i].isnull;
+	has_any |= !args[AUTHORIZE_ANY_PERMISSIONS].isnull;
 	if (!has_any)
 		return false;
 
@@ -121,7 +125,9 @@ get_request(const NullableDatum *args, Request *request)
 	if (!args[AUTHORIZE_ENDPOINT].isnull)
 		request->endpoint = get_subject("endpoint", args[AUTHORIZE_ENDPOINT].value);
 	if (!args[AUTHORIZE_REQUIRED_PERMISSIONS].isnull)
-		request->required_permissions = get_required_permissions(args[AUTHORIZE_REQUIRED_PERMISSIONS].value);
+		request->required_permissions = get_permissions("required_permissions", args[AUTHORIZE_REQUIRED_PERMISSIONS].value);
+	if (!args[AUTHORIZE_ANY_PERMISSIONS].isnull)
+		request->any_permissions = get_permissions("any_permissions", args[AUTHORIZE_ANY_PERMISSIONS].value);
 	if (!args[AUTHORIZE_CLIENT_IP].isnull)
 		request->client_ip = (struct varlena *) DatumGetPointer(args[AUTHORIZE_CLIENT_IP].value);
 	if (!args[AUTHORIZE_TOKENS].isnull)
@@ -165,67 +171,6 @@ check_permissions(const NullableDatum *args, AuthDecision *decision)
 }
 
 /*
- * Checks limits and spends them.  If there is no space to count the request,
- * reclaims some, which takes time.  Raises 53400 if there is none.  Unless this
- * is the last attempt, leaves no_space set if keys have changed meanwhile.
- */
-static void
-check_and_spend(const RateLimitRequest *request, AuthDecision *decision, bool last,
-				RateLimitResult *result)
-{
-	bool		retry = true;
-
-	rate_limiter_check_and_spend(request, decision->now, result);
-	while (result->no_space)
-	{
-		if (!retry)
-			rate_limiter_report_no_space(ERROR);
-		retry = reclaim_for(request->root_id);
-		if (!last && !key_cache_is_current())
-			return;
-		decision->now = GetCurrentTimestamp();
-		rate_limiter_check_and_spend(request, decision->now, result);
-	}
-}
-
-/*
- * Checks whether the request is within the limits of the key's family.  With
- * spend, it is counted if so, and its slot acquired.  If not, the request is
- * decided, unless it has to be checked again: see check_and_spend().
- */
-static bool
-check_limits(const NullableDatum *args, AuthDecision *decision, bool spend, bool last)
-{
-	CachedKey  *key = decision->key;
-	RateLimitRequest limits_request;
-	RateLimitResult result;
-
-	Assert(key != NULL);
-	if (!key->limited)
-		return true;
-
-	limits_request.root_id = DatumGetUUIDP(key->row.values[KEY_ROOT_ID]);
-	limits_request.id = DatumGetUUIDP(key->row.values[KEY_ID]);
-	limits_request.limits = &key->limits;
-	limits_request.tokens = args[AUTHORIZE_TOKENS].isnull ? 0 : DatumGetInt64(args[AUTHORIZE_TOKENS].value);
-	limits_request.slot = !args[AUTHORIZE_ACQUIRE_SLOT].isnull && DatumGetBool(args[AUTHORIZE_ACQUIRE_SLOT].value);
-	limits_request.spend = spend;
-	check_and_spend(&limits_request, decision, last, &result);
-	if (result.no_space)
-		return false;
-	decision->slot = result.slot;
-	decision->use_recorded = result.use_recorded;
-	decision->use_newly_pending = result.use_newly_pending;
-	decision->limit = result.nearest;
-	if (result.reason == NULL)
-		return true;
-
-	decision->retry_at = result.retry_at;
-	decide(decision, &rate_limited, result.reason);
-	return false;
-}
-
-/*
  * Finds the key, and checks its status and permissions.  The time is that of
  * the clock once the key is found, not the start of the transaction.
  */
@@ -248,28 +193,221 @@ check_key(const NullableDatum *args, AuthDecision *decision)
 	return false;
 }
 
+/* ------------------------------------------------------------------ limits */
+
 /*
- * Checks the limits of a key whose budgets are known.  An exceeded limit
- * determines the result even if a budget is exhausted, but limits are spent
- * only if none is.  If both reject the request, it can be retried when
- * neither does.  budget_reason is NULL if no budget is exhausted.
+ * A request whose limits are checked, with the budgets that it counts against.
+ * The first owner of limits is the key's family, the others are the budgets.
+ */
+typedef struct Checkpoint
+{
+	AuthDecision *decision;
+	BudgetPath	path;
+	LimitOwner	owners[MAX_LIMIT_OWNERS];
+	LimitRequest request;
+	LimitResult result;
+} Checkpoint;
+
+StaticAssertDecl(MAX_LIMIT_BUDGETS == BUDGET_PATH_MAX, "a request's budgets are those of its path");
+
+/* Finds the budgets of the key and of the request.  Raises 22023. */
+static void
+find_budgets(const NullableDatum *args, Checkpoint *check)
+{
+	CachedKey  *key = check->decision->key;
+	BudgetHint	hint = {0};
+
+	check->path.n = 0;
+	if (key->row.nulls[KEY_BUDGET_ID] && args[AUTHORIZE_BUDGET_ID].isnull)
+		return;
+
+	budget_path_begin(&check->path);
+	if (!key->row.nulls[KEY_BUDGET_ID])
+		(void) budget_path_add(&check->path, DatumGetUUIDP(key->row.values[KEY_BUDGET_ID]), &key->budget,
+							   &check->decision->now);
+	if (!args[AUTHORIZE_BUDGET_ID].isnull &&
+		!budget_path_add(&check->path, DatumGetUUIDP(args[AUTHORIZE_BUDGET_ID].value), &hint,
+						 &check->decision->now))
+		raise_no_such_budget(DatumGetUUIDP(args[AUTHORIZE_BUDGET_ID].value));
+}
+
+/* Returns the estimated cost in billionths, rounded up.  Raises 22023. */
+static int64
+get_cost(const NullableDatum *arg)
+{
+	Numeric		cost;
+
+	if (arg->isnull)
+		return 0;
+	cost = round_amount(DatumGetNumeric(arg->value));
+	check_nonnegative_amount("cost", cost);
+	return cost_to_billionths(cost, true);
+}
+
+/* Sets the owners whose limits are checked. */
+static void
+set_owners(Checkpoint *check)
+{
+	CachedKey  *key = check->decision->key;
+
+	check->owners[0] = (LimitOwner){
+		.id = DatumGetUUIDP(key->row.values[KEY_ROOT_ID]),
+		.limits = key->limits,
+		.available = COST_UNLIMITED
+	};
+	for (int i = 0; i < check->path.n; i++)
+	{
+		const Budget *budget = check->path.budgets[i];
+
+		check->owners[1 + i] = (LimitOwner){
+			.id = &check->path.ids[i],
+			.limits = budget->rate_limits,
+			.budget = budget->name,
+			.is_exhausted = budget->is_exhausted,
+			.available = budget->available,
+			.position = budget->position
+		};
+	}
+	check->request.nowners = 1 + check->path.n;
+}
+
+/*
+ * Describes the request.  One for which nothing is limited reserves nothing.
+ * Raises 22023.
  */
 static void
-check_limits_and_budget(const NullableDatum *args, AuthDecision *decision, bool last,
-						const char *budget_reason, const LimitStatus *budget)
+set_request(const NullableDatum *args, Checkpoint *check)
 {
-	bool		within_limits = check_limits(args, decision, budget_reason == NULL, last);
+	LimitRequest *request = &check->request;
 
-	if (budget->name != NULL)
+	set_owners(check);
+	request->owners = check->owners;
+	request->key_id = DatumGetUUIDP(check->decision->key->row.values[KEY_ID]);
+	request->model = args[AUTHORIZE_MODEL].isnull ? NULL : DatumGetTextPP(args[AUTHORIZE_MODEL].value);
+	request->endpoint = args[AUTHORIZE_ENDPOINT].isnull ? NULL : DatumGetTextPP(args[AUTHORIZE_ENDPOINT].value);
+	request->tokens = args[AUTHORIZE_TOKENS].isnull ? 0 : DatumGetInt64(args[AUTHORIZE_TOKENS].value);
+	request->cost = get_cost(&args[AUTHORIZE_COST]);
+	request->reserve = !args[AUTHORIZE_RESERVE].isnull && DatumGetBool(args[AUTHORIZE_RESERVE].value) &&
+					   (check->owners[0].limits != NULL || check->path.n > 0);
+}
+
+/*
+ * Reclaims space in shared memory for the owner that has none.  Raises 53400 if
+ * there is none to be had.
+ */
+static void
+make_space(const Checkpoint *check)
+{
+	if (!reclaim_for(check->owners[check->result.no_space_for].id))
+		rate_limiter_report_no_space(ERROR);
+}
+
+/*
+ * Checks the limits and spends them, once nothing is stale and there is space.
+ * Finding the budgets and making space may take time; false if keys or budgets
+ * have changed meanwhile, unless this is the last attempt.  Of a budget of which
+ * others publish costs all the time, somebody's request passes each time: what
+ * is tried too often is rejected.
+ */
+static bool
+check_and_spend(const NullableDatum *args, Checkpoint *check, bool last)
+{
+	AuthDecision *decision = check->decision;
+
+	for (int attempts = MAX_SPEND_ATTEMPTS; attempts > 0; attempts--)
 	{
-		decision->retry_at = Max(decision->retry_at, budget->retry_at);
-		if (limit_status_is_nearer(budget, &decision->limit))
-			decision->limit = *budget;
+		CHECK_FOR_INTERRUPTS();
+		find_budgets(args, check);
+		if (!last && check->path.n > 0 && !key_cache_is_current())
+			return false;
+		set_request(args, check);
+		rate_limiter_check_and_spend(&check->request, decision->now, &check->result);
+		if (check->result.no_space_for >= 0)
+		{
+			make_space(check);
+			if (!last && !key_cache_is_current())
+				return false;
+			decision->now = GetCurrentTimestamp();
+		}
+		else if (check->result.stale == 0 || check->result.reason != NULL)
+			return true;
 	}
-	if (within_limits)
-		decide(decision,
-			   budget_reason != NULL ? &budget_exceeded : &by_status[KEY_STATUS_ACTIVE],
-			   budget_reason);
+
+	check->result.exhausted |= check->result.stale;
+	return true;
+}
+
+/* Copies from the result what the decision tells, except for budgets. */
+static void
+copy_result(const Checkpoint *check)
+{
+	AuthDecision *decision = check->decision;
+	const LimitResult *result = &check->result;
+
+	decision->has_reservation = result->has_reservation;
+	decision->reservation = result->reservation;
+	decision->use_recorded = result->use_recorded;
+	decision->use_newly_pending = result->use_newly_pending;
+	decision->limit = result->nearest;
+	decision->retry_at = result->reason != NULL ? result->retry_at : 0;
+}
+
+/* Adds what the budgets say; true if one of them rejects the request. */
+static bool
+add_budgets(const Checkpoint *check, char **reason)
+{
+	AuthDecision *decision = check->decision;
+	BudgetPathUse use = {.no_room = check->result.exhausted >> 1};
+	LimitStatus budget;
+	bool		exhausted;
+
+	for (int i = 0; i < check->path.n; i++)
+	{
+		use.reserved[i] = check->result.reserved[1 + i];
+		use.frees_at[i] = check->result.frees_at[1 + i];
+	}
+	exhausted = budget_path_is_exhausted(&check->path, &use, reason, &budget, &decision->budget_remaining);
+	if (budget.name != NULL)
+	{
+		decision->retry_at = Max(decision->retry_at, budget.retry_at);
+		if (limit_status_is_nearer(&budget, &decision->limit))
+			decision->limit = budget;
+	}
+	return exhausted;
+}
+
+/*
+ * Checks the limits of the key's family and of its budgets, and spends them, all
+ * or nothing.  A rate limit that is exceeded determines the result even if a
+ * budget is exhausted; if both reject the request, it can be retried when
+ * neither does.  False if nothing is decided, since keys have changed.
+ */
+static bool
+check_limits(const NullableDatum *args, AuthDecision *decision, bool last)
+{
+	Checkpoint	check;
+	char	   *reason = NULL;
+
+	if (decision->key->limits == NULL && decision->key->row.nulls[KEY_BUDGET_ID] &&
+		args[AUTHORIZE_BUDGET_ID].isnull)
+	{
+		(void) get_cost(&args[AUTHORIZE_COST]);
+		decide(decision, &by_status[KEY_STATUS_ACTIVE], NULL);
+		return true;
+	}
+
+	check.decision = decision;
+	if (!check_and_spend(args, &check, last))
+		return false;
+
+	copy_result(&check);
+	if (add_budgets(&check, &reason) && check.result.reason == NULL)
+		decide(decision, &budget_exceeded, reason);
+	else if (check.result.reason != NULL)
+		decide(decision, &rate_limited, check.result.reason);
+	else
+		decide(decision, &by_status[KEY_STATUS_ACTIVE], NULL);
+	return true;
 }
 
 /*
@@ -281,20 +419,7 @@ check_limits_and_budget(const NullableDatum *args, AuthDecision *decision, bool 
 static bool
 try_to_decide(const NullableDatum *args, AuthDecision *decision, bool last)
 {
-	BudgetPath	path;
-	LimitStatus budget;
-	char	   *reason = NULL;
-
-	if (!check_key(args, decision))
-		return true;
-
-	budget_path_of_key(&path, decision->key, &decision->now);
-	budget_path_is_exhausted(&path, &reason, &budget, &decision->budget_remaining);
-	if (!last && !decision->key->row.nulls[KEY_BUDGET_ID] && !key_cache_is_current())
-		return false;
-
-	check_limits_and_budget(args, decision, last, reason, &budget);
-	return decision->code != NULL;
+	return !check_key(args, decision) || check_limits(args, decision, last);
 }
 
 /*

@@ -22,7 +22,10 @@ typedef enum AuthorizeArgument
 	AUTHORIZE_REQUIRED_PERMISSIONS,
 	AUTHORIZE_TOKENS,
 	AUTHORIZE_CLIENT_IP,
-	AUTHORIZE_ACQUIRE_SLOT,
+	AUTHORIZE_RESERVE,
+	AUTHORIZE_COST,
+	AUTHORIZE_ANY_PERMISSIONS,
+	AUTHORIZE_BUDGET_ID,
 	AUTHORIZE_NARGUMENTS
 } AuthorizeArgument;
 
@@ -35,7 +38,8 @@ typedef struct AuthDecision
 	TimestampTz now;			/* of the decision */
 	TimestampTz retry_at;		/* 0: not known; DT_NOEND: never */
 	Numeric		budget_remaining; /* NULL: no limit; valid as long as the key */
-	int64		slot;			/* 0: none was acquired */
+	bool		has_reservation;
+	pg_uuid_t	reservation;
 	bool		use_recorded;	/* already: see rate_limiter.h */
 	bool		use_newly_pending;
 	LimitStatus limit;			/* the nearest to its end; without a name, not set */

@@ -30,7 +30,7 @@ enum
 	RESULT_REASON,
 	RESULT_KEY,
 	RESULT_RETRY_AFTER = RESULT_KEY + KEY_NRESULT_COLUMNS,
-	RESULT_SLOT,
+	RESULT_RESERVATION,
 	RESULT_LIMIT_NAME,
 	RESULT_LIMIT_MAX,
 	RESULT_LIMIT_REMAINING,
@@ -83,8 +83,8 @@ put_limits(const AuthDecision *decision, Datum *values, bool *nulls)
 	const LimitStatus *limit = &decision->limit;
 	Numeric		remaining;
 
-	values[RESULT_SLOT] = Int64GetDatum(decision->slot);
-	nulls[RESULT_SLOT] = (decision->slot == 0);
+	values[RESULT_RESERVATION] = UUIDPGetDatum(&decision->reservation);
+	nulls[RESULT_RESERVATION] = !decision->has_reservation;
 	if (limit->name != NULL)
 	{
 		values[RESULT_LIMIT_NAME] = CStringGetTextDatum(limit->name);
@@ -132,6 +132,13 @@ form_result(FunctionCallInfo fcinfo, ResultType *type, const AuthDecision *decis
 	return heap_form_tuple(result_tupdesc(fcinfo, type), values, nulls);
 }
 
+/* How many bytes a value has, or a few more. */
+static Size
+value_size(Form_pg_attribute att, Datum value)
+{
+	return att->attlen > 0 ? att->attlen : VARSIZE_ANY(DatumGetPointer(value));
+}
+
 /* Stores a value at data, as heap_fill_tuple() does; returns where the next one goes. */
 static char *
 store_value(char *data, Form_pg_attribute att, Datum value)
@@ -142,6 +149,13 @@ store_value(char *data, Form_pg_attribute att, Datum value)
 	{
 		data = (char *) att_align_nominal(data, att->attalign);
 		store_att_byval(data, value, att->attlen);
+		return data + att->attlen;
+	}
+
+	if (att->attlen > 0)
+	{
+		Assert(att->attalign == TYPALIGN_CHAR);
+		memcpy(data, DatumGetPointer(value), att->attlen);
 		return data + att->attlen;
 	}
 
@@ -161,7 +175,7 @@ store_value(char *data, Form_pg_attribute att, Datum value)
 }
 
 /*
- * Returns a copy of a row with values in place of its nulls from RESULT_SLOT on.
+ * Returns a copy of a row with values in place of its nulls from RESULT_RESERVATION on.
  * heap_form_tuple() would collect each of the other columns again.
  */
 static HeapTuple
@@ -171,11 +185,10 @@ extend_row(HeapTuple row, TupleDesc tupdesc, const Datum *values, const bool *nu
 	HeapTuple	result;
 	char	   *data;
 
-	for (int i = RESULT_SLOT; i < RESULT_NCOLUMNS; i++)
+	for (int i = RESULT_RESERVATION; i < RESULT_NCOLUMNS; i++)
 	{
 		if (!nulls[i])
-			space += MAXIMUM_ALIGNOF +
-					 (TupleDescAttr(tupdesc, i)->attbyval ? sizeof(Datum) : VARSIZE_ANY(DatumGetPointer(values[i])));
+			space += MAXIMUM_ALIGNOF + value_size(TupleDescAttr(tupdesc, i), values[i]);
 	}
 
 	result = palloc0(HEAPTUPLESIZE + row->t_len + space);
@@ -184,7 +197,7 @@ extend_row(HeapTuple row, TupleDesc tupdesc, const Datum *values, const bool *nu
 	memcpy(result->t_data, row->t_data, row->t_len);
 	data = (char *) result->t_data + row->t_len;
 
-	for (int i = RESULT_SLOT; i < RESULT_NCOLUMNS; i++)
+	for (int i = RESULT_RESERVATION; i < RESULT_NCOLUMNS; i++)
 	{
 		if (nulls[i])
 			continue;
@@ -220,7 +233,6 @@ verify_form_result(FunctionCallInfo fcinfo, ResultType *type, const AuthDecision
 	CachedKey  *key = decision->key;
 
 	Assert(decision->valid && key != NULL);
-	Assert(decision->slot == 0 || decision->limit.name != NULL);
 	if (!key->cached)
 		return form_result(fcinfo, type, decision);
 
@@ -230,7 +242,7 @@ verify_form_result(FunctionCallInfo fcinfo, ResultType *type, const AuthDecision
 		MemoryContext old;
 		HeapTuple	result;
 
-		unlimited.slot = 0;
+		unlimited.has_reservation = false;
 		unlimited.limit.name = NULL;
 		unlimited.budget_remaining = NULL;
 		result = form_result(fcinfo, type, &unlimited);
@@ -240,7 +252,7 @@ verify_form_result(FunctionCallInfo fcinfo, ResultType *type, const AuthDecision
 		pfree(result);
 	}
 
-	if (decision->limit.name != NULL)
+	if (decision->limit.name != NULL || decision->has_reservation)
 		return add_limits(key->result, result_tupdesc(fcinfo, type), decision);
 	return heap_copytuple(key->result);
 }

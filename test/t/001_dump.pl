@@ -160,7 +160,7 @@ foreach my $source (sort keys %sources)
 
 	# Bring to the tables what is only recorded yet.
 	$node->safe_psql("from_$source", q{
-		SELECT apikey_record_usage(id, 10, 0.5, 'request 1', 'gpt-4o') FROM apikeys_data.key WHERE name = 'full';
+		SELECT apikey_record_usage(id, 10, 0.5, NULL, 'request 1', 'gpt-4o') FROM apikeys_data.key WHERE name = 'full';
 		SELECT apikey_flush()});
 	my $before = contents("from_$source");
 	isnt($before->{usage}, '', "$source: a last use");

@@ -110,7 +110,7 @@ my $take = q{
 	DO $$
 	BEGIN
 		FOR i IN 1 .. %d LOOP
-			PERFORM apikey_verify('%s-key', acquire_slot => true);
+			PERFORM apikey_verify('%s-key', reserve => true);
 		END LOOP;
 	END $$};
 my ($ret, $stdout, $stderr);
@@ -124,9 +124,9 @@ is($node->psql('postgres', sprintf $take, 8, 'modest'), 0, 'the other half is th
 $node->safe_psql('postgres', q{
 	SELECT apikey_import(digest('late-key', 'sha256'), 'late', 'late', rate_limits => '{"max_concurrent_requests": 8}')});
 isnt($node->psql('postgres', sprintf $take, 1, 'late'), 0, 'all are taken');
-$node->append_conf('postgresql.conf', "apikeys.slot_timeout = '1s'");
+$node->append_conf('postgresql.conf', "apikeys.reservation_timeout = '1s'");
 $node->reload;
-wait_for($node, 'postgres', q{SELECT current_setting('apikeys.slot_timeout') = '1s'}, 'the timeout is short');
+wait_for($node, 'postgres', q{SELECT current_setting('apikeys.reservation_timeout') = '1s'}, 'the timeout is short');
 my $taken = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
 wait_for($node, 'postgres', "SELECT clock_timestamp() > '$taken'::timestamptz + interval '1 s'", '... and over');
 is($node->psql('postgres', sprintf $take, 1, 'late'), 0, 'another key gets a slot');

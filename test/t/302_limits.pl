@@ -64,7 +64,7 @@ cmp_ok(used('hot', 'requests_per_minute'), '<=', 1000, 'what a window refuses is
 # Two limits, one over the minute and one over the day, and slots: of each
 # the same number is spent.
 add_limited('three', '"requests_per_minute": 700, "requests_per_day": 500, "max_concurrent_requests": 600');
-$load = start_load($node, 'postgres', "SELECT code FROM apikey_verify('three-key', acquire_slot => true);\n",
+$load = start_load($node, 'postgres', "SELECT code FROM apikey_verify('three-key', reserve => true);\n",
 	'--client=16', '--jobs=2', '--transactions=125');
 ok(end_load($load), 'another 2,000');
 is($node->safe_psql('postgres', sprintf q{
@@ -86,7 +86,7 @@ is(codes('one', 3), 'VALID RATE_LIMITED RATE_LIMITED', 'a limit of 1');
 add_limited('large', '"requests_per_day": 2147483647, "tokens_per_minute": 2147483647');
 is(codes('large', 3), 'VALID VALID VALID', 'limits of 2^31 - 1');
 is($node->safe_psql('postgres', q{
-		SELECT code, slot IS NULL FROM apikey_verify('large-key', tokens => 2147483647, acquire_slot => true)}),
+		SELECT code, slot IS NULL FROM apikey_verify('large-key', tokens => 2147483647, reserve => true)}),
 	'VALID|t', 'as many tokens; no slot where there is no limit on them');
 
 my $answer = $node->safe_psql('postgres', q{
@@ -117,7 +117,7 @@ $node->safe_psql('postgres', q{
 			slots = '{}';
 			firsts = '{}';
 			FOR j IN 1 .. 1 + random() * 2 LOOP
-				SELECT v.slot INTO taken FROM apikey_verify('gate-key', acquire_slot => true) v;
+				SELECT v.slot INTO taken FROM apikey_verify('gate-key', reserve => true) v;
 				IF taken IS NULL THEN
 					refused = refused + 1;
 				ELSE
@@ -160,10 +160,10 @@ while ($node->safe_psql('postgres', 'SELECT last_value FROM pairs') < 100_000)
 	$failed += count_in_log($node, qr/was not held/, $offset);
 
 	# What the killed ones held comes back; the others wait for nobody.
-	$node->safe_psql('postgres', q{ALTER SYSTEM SET apikeys.slot_timeout = '1ms'});
+	$node->safe_psql('postgres', q{ALTER SYSTEM SET apikeys.reservation_timeout = '1ms'});
 	$node->reload;
 	wait_until('the slots of killed clients are free', sub { used('gate', 'max_concurrent_requests') == 0 });
-	$node->safe_psql('postgres', q{ALTER SYSTEM RESET apikeys.slot_timeout});
+	$node->safe_psql('postgres', q{ALTER SYSTEM RESET apikeys.reservation_timeout});
 	$node->reload;
 	wait_for_setting('10min');
 }
@@ -173,8 +173,8 @@ sub wait_for_setting
 {
 	my ($value) = @_;
 
-	wait_until("slot_timeout is $value",
-		sub { $node->safe_psql('postgres', 'SHOW apikeys.slot_timeout') eq $value });
+	wait_until("reservation_timeout is $value",
+		sub { $node->safe_psql('postgres', 'SHOW apikeys.reservation_timeout') eq $value });
 }
 
 ok($killed > 0, "$killed clients were killed");
@@ -202,13 +202,13 @@ my $waiting = $node->background_psql('postgres');
 $blocker->query_safe('BEGIN; LOCK TABLE apikeys_data.budget_period');
 $waiting->query_until(qr/asked/, q{
 	\echo asked
-	SELECT code FROM apikey_verify('waiting-key', acquire_slot => true);
+	SELECT code FROM apikey_verify('waiting-key', reserve => true);
 });
 wait_for($node, 'postgres', q{SELECT count(*) = 1 FROM pg_locks WHERE NOT granted}, 'a verify waits');
 my $before = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
 is($node->safe_psql('postgres', qq{
 		SELECT string_agg(v.code, ' ') FROM generate_series(1, 2) n,
-		LATERAL apikey_verify('$freed' || left(n::text, 0), acquire_slot => true) v}),
+		LATERAL apikey_verify('$freed' || left(n::text, 0), reserve => true) v}),
 	'VALID VALID', '... while a successor without a budget takes the slots');
 $blocker->query_safe('COMMIT');
 like($waiting->query_safe('SELECT 1'), qr/RATE_LIMITED/, '... which it then finds taken');
@@ -221,7 +221,7 @@ $_->quit foreach $blocker, $waiting;
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 add_extension($node, 'other');
 add_keys($node, 'other', 'gate');
-my $slot = $node->safe_psql('postgres', q{SELECT slot FROM apikey_verify('gate-key', acquire_slot => true)});
+my $slot = $node->safe_psql('postgres', q{SELECT slot FROM apikey_verify('gate-key', reserve => true)});
 is($node->safe_psql('other', "SELECT apikey_release($slot)"), 'f', 'a slot of another database');
 is($node->safe_psql('postgres', "SELECT apikey_release($slot), apikey_release($slot)"), 't|f',
 	'a slot is given back once');

@@ -40,7 +40,7 @@ sub try_verify
 	my ($ret, $stdout, $stderr) = ($options{node} // $node)->psql(
 		$options{dbname} // 'postgres',
 		sprintf("%s SELECT code FROM apikey_verify('%s-key'%s)",
-			$options{before} // '', $name, $options{slot} ? ', acquire_slot => true' : ''),
+			$options{before} // '', $name, $options{slot} ? ', reserve => true' : ''),
 		extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
 
 	return $ret == 0 ? $stdout : $stderr =~ /ERROR:  (\w+)/ ? $1 : $stderr;

@@ -28,7 +28,7 @@ my $seed = $ENV{SEED} // time;
 srand($seed);
 note "SEED=$seed";
 
-my $node = new_node('main', "apikeys.flush_interval = '1h'", "apikeys.slot_timeout = '90s'");
+my $node = new_node('main', "apikeys.flush_interval = '1h'", "apikeys.reservation_timeout = '90s'");
 set_clock($node, 0);
 with_clock($node, sub { $node->start });
 add_extension($node, 'postgres');
@@ -198,7 +198,7 @@ sub request
 {
 	my ($key, $tokens, $slot) = @_;
 	my $expected = expect($key, $tokens, $slot);
-	my $row = pick($session, $session, $uncached)->query_safe(sprintf q{SELECT %s FROM apikey_verify('%s-key', tokens => %s, acquire_slot => %s)},
+	my $row = pick($session, $session, $uncached)->query_safe(sprintf q{SELECT %s FROM apikey_verify('%s-key', tokens => %s, reserve => %s)},
 		$columns, $key->{name}, $tokens, $slot ? 'true' : 'false');
 
 	return $row eq $expected ? '' : "$key->{name}, $tokens tokens, slot $slot: $row, not $expected";
@@ -263,12 +263,12 @@ sub row
 
 my $hand = add_key('hand', [ 2, 0, 100, 0 ], 1, { name => 'hand', max => 4 });
 is(row($hand, ''), 'VALID||requests_per_minute|2|1|61|4', 'after its own spending');
-is(row($hand, ', acquire_slot => true'), 'VALID||requests_per_minute|2|0|91|4',
+is(row($hand, ', reserve => true'), 'VALID||requests_per_minute|2|0|91|4',
 	'of two with nothing left, the one that resets last');
-is(row($hand, ', acquire_slot => true'), 'RATE_LIMITED|90|max_concurrent_requests|1|0|90|4',
+is(row($hand, ', reserve => true'), 'RATE_LIMITED|90|max_concurrent_requests|1|0|90|4',
 	'of two that refuse, the one that refuses longest');
 stop_clock($node, $now += 31);
-is(row($hand, ', acquire_slot => true'), 'RATE_LIMITED|59|max_concurrent_requests|1|0|59|4', '... 31 seconds later');
+is(row($hand, ', reserve => true'), 'RATE_LIMITED|59|max_concurrent_requests|1|0|59|4', '... 31 seconds later');
 is(row($hand, ''), 'RATE_LIMITED|30|requests_per_minute|2|0|60|4', 'who wants no slot is not told of slots');
 stop_clock($node, $now += 29);
 is(row($hand, ''), 'RATE_LIMITED|1|requests_per_minute|2|0|31|4', 'a microsecond is a second');

@@ -43,7 +43,7 @@ sub start_recording
 		\\set n random(1, $requests)
 		\\set fate random(1, 4)
 		BEGIN ISOLATION LEVEL $level;
-		SELECT apikey_record_usage('$id', 10, 0.1, :n::text)::int AS new \\gset
+		SELECT apikey_record_usage('$id', 10, 0.1, NULL, :n::text)::int AS new \\gset
 		\\if :new
 		INSERT INTO counted VALUES ('$level', :n::text);
 		\\endif

@@ -284,7 +284,7 @@ in_vain('pg_settings', 'mallory', '0', q{SELECT count(*) FROM pg_settings WHERE 
 refused('SHOW hmac_secret_file', 'mallory', '42501', 'SHOW apikeys.hmac_secret_file');
 refused("SHOW $_", 'mallory', '42704', "SHOW apikeys.$_") foreach qw(hmac_secret hmac_secrets);
 refused("SET apikeys.$_", 'mallory', '42501|55P02', "SET apikeys.$_ = 'off'")
-  foreach qw(notify_channel hmac_secret_file redact_log request_header flush_interval slot_timeout);
+  foreach qw(notify_channel hmac_secret_file redact_log request_header flush_interval reservation_timeout);
 refused('set_config for one transaction', 'mallory', '55P02', q{SELECT set_config('apikeys.notify_channel', '', true)});
 refused('ALTER ROLE SET', 'mallory', '42501|55P02', q{ALTER ROLE mallory SET apikeys.notify_channel = ''});
 refused('ALTER DATABASE SET', 'mallory', $denied, q{ALTER DATABASE postgres SET apikeys.cache_size = 0});
@@ -354,7 +354,7 @@ refused('ALTER FUNCTION SECURITY DEFINER', 'mallory', $denied, 'ALTER FUNCTION a
 refused('DROP FUNCTION', 'mallory', $denied, 'DROP FUNCTION apikey_release');
 refused('ALTER EXTENSION ADD', 'mallory', $denied, q{
 	CREATE FUNCTION public.member_mallory() RETURNS void LANGUAGE sql AS ''; ALTER EXTENSION apikeys ADD FUNCTION public.member_mallory()});
-refused('ALTER EXTENSION DROP', 'mallory', $denied, 'ALTER EXTENSION apikeys DROP FUNCTION apikey_release(bigint)');
+refused('ALTER EXTENSION DROP', 'mallory', $denied, 'ALTER EXTENSION apikeys DROP FUNCTION apikey_release(uuid)');
 refused('ALTER EXTENSION UPDATE', 'mallory', $denied, 'ALTER EXTENSION apikeys UPDATE');
 refused('DROP EXTENSION', 'mallory', $denied, 'DROP EXTENSION apikeys CASCADE');
 refused('DROP EXTENSION pgcrypto', 'mallory', $denied, 'DROP EXTENSION pgcrypto CASCADE');
@@ -438,7 +438,7 @@ $before = fingerprint();
 
 # Slots of others.
 {
-	my $slot = $node->safe_psql('postgres', q{SELECT slot FROM apikey_verify('theirs-key', acquire_slot => true)});
+	my $slot = $node->safe_psql('postgres', q{SELECT slot FROM apikey_verify('theirs-key', reserve => true)});
 	in_vain('10,000 slots guessed', 'mallory', '0', q{
 		SELECT count(*) FILTER (WHERE apikey_release(n)) FROM (SELECT generate_series(-10, 4989) UNION ALL
 			SELECT (random() * 9e18)::bigint FROM generate_series(1, 5000)) g(n)});

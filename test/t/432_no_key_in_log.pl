@@ -57,7 +57,7 @@ my @calls = (
 	[ 'apikey_grant', q('postgres_reader', 'read'), '{key}, {key}', q('postgres_reader', {key}) ],
 	[ 'apikey_revoke_grant', q('postgres_reader', 'read'), '{key}, {key}', q('postgres_reader', {key}) ],
 	[ 'apikey_events', '{id}', '{key}' ],
-	[ 'apikey_release', '1', '{key}' ],
+	[ 'apikey_release', 'gen_random_uuid()', '{key}' ],
 	[ 'apikey_limits', '{id}', '{key}' ],
 	[ 'apikey_budget_create', q('b', 1), '{key}, {key}', q('b', time_zone => {key}) ],
 	[ 'apikey_budget_update', q(apikey_budget_create('b', 1), '{"max_cost": 2}'), '{id}, {key}', q({id}, '{}') ],

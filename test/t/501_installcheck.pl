@@ -85,9 +85,9 @@ $node->safe_psql('postgres', qq{
 	ALTER DATABASE app SET work_mem = '5MB';
 	ALTER ROLE tenant SET work_mem = '6MB';
 	SELECT apikey_update(${\id_of('theirs')}, '{"rate_limits": {"max_concurrent_requests": 1}}');
-	SELECT code FROM apikey_verify('theirs-key', acquire_slot => true)});
+	SELECT code FROM apikey_verify('theirs-key', reserve => true)});
 wait_for($node, 'postgres', q{SELECT hash_secret = 'theirs' FROM apikeys_data.key}, 'their key is hashed with their secret');
-$node->safe_psql('postgres', q{ALTER SYSTEM SET apikeys.slot_timeout = '2h'});
+$node->safe_psql('postgres', q{ALTER SYSTEM SET apikeys.reservation_timeout = '2h'});
 $node->reload;
 $node->safe_psql('postgres', qq{
 	ALTER ROLE "$ENV{PGUSER}" SET search_path = 'nowhere';
