@@ -44,7 +44,7 @@ SELECT function, argument, type AS can_it_hold_a_text FROM argument WHERE type N
 CREATE FUNCTION test.good(a argument, opener text) RETURNS text LANGUAGE sql AS $$
   SELECT CASE
     WHEN a.argument = 'raw_key' THEN quote_literal(opener)
-    WHEN a.argument = 'budget_id' OR (a.argument = 'id' AND a.name ~ 'budget') THEN quote_literal(k.budget)
+    WHEN a.argument IN ('budget_id', 'parent_id') OR (a.argument = 'id' AND a.name ~ 'budget') THEN quote_literal(k.budget)
     WHEN a.argument = 'key_hash' THEN 'sha256(convert_to(clock_timestamp()::text, ''UTF8''))'
     WHEN a.argument = 'created_at' THEN 'now() - interval ''1 day'''
     WHEN a.argument = 'access' THEN '''verify'''

@@ -26,14 +26,11 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
-#include "model/budget_config.h"
 #include "store/key_limits.h"
 #include "store/spi.h"
 #include "store/usage.h"
 #include "store/write_latest.h"
 
-StaticAssertDecl(CHARGE_MAX_BUDGETS == 2 * BUDGET_MAX_LEVELS,
-				 "a cost is charged to two budgets and those above them");
 
 /*
  * What a key's usage is charged to: its limits, and the budgets that a cost is
@@ -54,10 +51,9 @@ static Statement find_charge = {
 	" (apikeys.period_at(b.starts_at, b.reset_every, $2, b.time_zone)).started_at,"
 	" b.warn_at IS NOT NULL"
 	" FROM path p JOIN apikeys_data.budget b ON b.id OPERATOR(pg_catalog.=) p.parent_id)"
-	" SELECT p.id, p.started_at, p.warns FROM path p LIMIT " CppAsString2(CHARGE_MAX_BUDGETS)
-	") s ON true"
+	" SELECT p.id, p.started_at, p.warns FROM path p LIMIT $4) s ON true"
 	" WHERE k.id OPERATOR(pg_catalog.=) $1",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, UUIDOID)
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, UUIDOID, INT4OID)
 };
 
 static Statement add_usage = {
@@ -200,7 +196,8 @@ read_budgets(const UsageRecord *record, Charge *charge)
 	Datum		arguments[] = {
 		UUIDPGetDatum(record->id),
 		TimestampTzGetDatum(record->now),
-		UUIDPGetDatum(record->budget_id)
+		UUIDPGetDatum(record->budget_id),
+		Int32GetDatum(CHARGE_MAX_BUDGETS)
 	};
 	uint64		nrows = store_read_latest(&find_charge, arguments,
 										  (bool[lengthof(arguments)]){[2] = record->budget_id == NULL});
