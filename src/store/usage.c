@@ -26,14 +26,10 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
-#include "model/budget_config.h"
 #include "store/key_limits.h"
 #include "store/spi.h"
 #include "store/usage.h"
 #include "store/write_latest.h"
-
-StaticAssertDecl(CHARGE_MAX_BUDGETS == 2 * BUDGET_MAX_LEVELS,
-				 "a cost is charged to two budgets and those above them");
 
 #define CHARGED_COLUMNS \
 	"b.id, b.parent_id," \
@@ -59,10 +55,9 @@ static Statement find_charge = {
 	" FROM path p JOIN apikeys_data.budget b ON b.id OPERATOR(pg_catalog.=) p.parent_id"
 	" WHERE $4 IS NULL)"
 	" SELECT p.id, p.started_at, p.warns, p.rate_limits FROM path p"
-	" LIMIT " CppAsString2(CHARGE_MAX_BUDGETS)
-	") s ON true"
+	" LIMIT $5) s ON true"
 	" WHERE k.id OPERATOR(pg_catalog.=) $1",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, UUIDOID, UUIDARRAYOID)
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, UUIDOID, UUIDARRAYOID, INT4OID)
 };
 
 static Statement add_usage = {
@@ -211,7 +206,8 @@ read_budgets(const UsageRecord *record, MemoryContext memory, Charge *charge)
 		UUIDPGetDatum(record->id),
 		TimestampTzGetDatum(record->now),
 		UUIDPGetDatum(record->budget_id),
-		PointerGetDatum(record->reserved_budgets)
+		PointerGetDatum(record->reserved_budgets),
+		Int32GetDatum(CHARGE_MAX_BUDGETS)
 	};
 	bool		arguments_nulls[lengthof(arguments)] = {
 		[2] = record->budget_id == NULL,

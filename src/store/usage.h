@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "model/budget_config.h"
 #include "store/key_limits.h"
 
 /* A budget from which a cost is spent, and the start of its period. */
@@ -26,7 +27,8 @@ typedef struct ChargedBudget
 	RateLimits *limits;			/* palloc'd; NULL: none */
 } ChargedBudget;
 
-#define CHARGE_MAX_BUDGETS 8	/* a literal, for SQL */
+/* Two budgets, and those above them. */
+#define CHARGE_MAX_BUDGETS (2 * BUDGET_MAX_LEVELS)
 
 typedef struct ChargedBudgets
 {

@@ -161,6 +161,96 @@ $load = start_spending('crash', 400);
 ok(end_load($load), 'crash: the clients are through');
 check_books('crash', 'crash', 1);
 
+# A tree: keys of three levels spend at once, some of that is taken back, and
+# the team moves from one company to the other and back.  What is written down is
+# so in the same transaction, so that it has to agree to the unit; through a crash.
+$node->safe_psql('postgres', q{
+	CREATE TABLE tree (name text, id uuid);
+	INSERT INTO tree VALUES ('here', apikey_budget_create('here')), ('there', apikey_budget_create('there', NULL, '1 hour'));
+	INSERT INTO tree SELECT 'team', apikey_budget_create('team', 1e9, '1 month', id, warn_at => '{0.0000001}') FROM tree WHERE name = 'here';
+	INSERT INTO tree SELECT 'person', apikey_budget_create('person', parent_id => id) FROM tree WHERE name = 'team';
+	SELECT apikey_import(digest('tree ' || name, 'sha256'), 'tree ' || name, '...', budget_id => id) FROM tree;
+	CREATE TABLE tree_said (key text, n bigint, PRIMARY KEY (key, n));
+	CREATE SEQUENCE tree_n});
+my $tree_load = q{
+	\set which random(1, 4)
+	SELECT k.id, k.name AS key, nextval('tree_n') AS n FROM apikeys_data.key k WHERE k.name = 'tree ' || (ARRAY['here', 'there', 'team', 'person'])[:which] \gset
+	BEGIN;
+	SELECT apikey_record_usage(:'id', cost => 1, request_id => :'n');
+	INSERT INTO tree_said VALUES (:'key', :n);
+	COMMIT;
+	\set takes_back random(0, 1)
+	\if :takes_back
+	BEGIN;
+	SELECT apikey_void_usage(:'id', :'n');
+	DELETE FROM tree_said WHERE key = :'key' AND n = :n;
+	COMMIT;
+	\endif
+};
+my $move = q{
+	\set to random(1, 2)
+	SELECT apikey_budget_update((SELECT id FROM tree WHERE name = 'team'), jsonb_build_object('parent_id',
+		(SELECT id FROM tree WHERE name = (ARRAY['here', 'there'])[:to])));
+};
+
+sub check_tree
+{
+	my ($test) = @_;
+	my %said = map { split /\|/ } split /\n/, $node->safe_psql('postgres',
+		q{SELECT substr(name, 6), count(s.n) FROM apikeys_data.key LEFT JOIN tree_said s ON key = name WHERE name LIKE 'tree %' GROUP BY name});
+	my $sum = $said{here} + $said{there} + $said{team} + $said{person};
+
+	is(spent('person'), $said{person}, "$test: the lowest level");
+	is(spent('team'), $said{person} + $said{team}, "$test: the one above");
+	is(spent('here') + spent('there'), $sum, "$test: the topmost, wherever the team was");
+	cmp_ok(spent('here'), '>=', $said{here}, "$test: each has its own");
+	is( $node->safe_psql('postgres', q{SELECT sum(total_cost) FROM apikeys.info WHERE name LIKE 'tree %'}),
+		$sum, "$test: the usage of the keys agrees");
+	return $sum;
+}
+
+foreach my $crash (1, 0)
+{
+	my @loads = (
+		start_load($node, 'postgres', $tree_load, '--client', 8, '--transactions', $crash ? 5000 : 150),
+		start_load($node, 'postgres', $move, '--client', 2, '--transactions', $crash ? 5000 : 100));
+
+	if ($crash)
+	{
+		$node->poll_query_until('postgres', 'SELECT count(*) > 200 FROM tree_said') or die 'nothing is spent';
+		kill 'KILL', $node->safe_psql('postgres',
+			"SELECT pid FROM pg_stat_activity WHERE application_name = 'pgbench' LIMIT 1");
+		end_load($_) foreach @loads;
+		$node->stop('immediate', fail_ok => 1);
+		$node->start;
+		check_tree('tree, after a crash');
+	}
+	else
+	{
+		ok(end_load($_), 'tree: the clients are through') foreach @loads;
+		my $sum = check_tree('tree');
+		$node->safe_psql('postgres', 'SELECT apikey_flush()');
+		is(check_tree('tree, rolled up'), $sum, 'tree: the same');
+		is($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys_data.budget_entry'), 0, 'tree: all is rolled up');
+	}
+}
+is( $node->safe_psql('postgres', q{SELECT count(*) FROM apikeys_data.event WHERE action = 'budget_warning' AND details->>'name' = 'team'}),
+	1, 'tree: one warning');
+
+# A session that has read all levels sees what others spend on any of them.
+my $reader = $node->background_psql('postgres');
+$node->safe_psql('postgres', q{SELECT apikey_budget_update(id, jsonb_build_object('max_cost', spent + 2)) FROM apikeys.budget_info WHERE name IN ('here', 'team')});
+$node->safe_psql('postgres', q{SELECT apikey_budget_update(id, jsonb_build_object('parent_id', (SELECT id FROM tree WHERE name = 'here'))) FROM tree WHERE name = 'team'});
+is($reader->query_safe(q{SELECT code FROM apikey_verify('tree person')}), 'VALID', 'tree: read');
+$node->safe_psql('postgres', spend('tree here', 2));
+is($reader->query_safe(q{SELECT code, reason FROM apikey_verify('tree person')}), 'BUDGET_EXCEEDED|budget "here" is spent', 'tree: the topmost is spent');
+is($reader->query_safe(q{SELECT code FROM apikey_verify('tree there')}), 'VALID', 'tree: the other is not');
+$node->safe_psql('postgres', q{SELECT apikey_budget_update(id, jsonb_build_object('parent_id', (SELECT id FROM tree WHERE name = 'there'))) FROM tree WHERE name = 'team'});
+is($reader->query_safe(q{SELECT code FROM apikey_verify('tree person')}), 'VALID', 'tree: moved to the other');
+$node->safe_psql('postgres', spend('tree person', 2));
+is($reader->query_safe(q{SELECT code, reason FROM apikey_verify('tree person')}), 'BUDGET_EXCEEDED|budget "team" is spent', 'tree: the one in the middle is spent');
+$reader->quit;
+
 # Sessions that read the budget while others are spending it, each unit of
 # which must count once: when all but one is spent, and when that is, too.
 add_budget('reading', 8 * 1000 + 1);

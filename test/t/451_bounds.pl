@@ -51,6 +51,7 @@ sub state_of
 }
 
 sub generate { return "SELECT apikey_generate(" . ($_[0] =~ /name/ ? '' : "'n', ") . "$_[0])" }
+sub tower { return $_[0] == 0 ? 'NULL' : "apikey_budget_create('b', parent_id => " . tower($_[0] - 1) . ')' }
 sub import_with { return "SELECT apikey_import(sha256(random()::text::bytea), 'n', $_[0])" }
 sub update { return "SELECT apikey_update('$other', $_[0])" }
 sub verify_with { return "SELECT code FROM apikey_verify('$key', $_[0])" }
@@ -152,6 +153,10 @@ my %bounds = (
 	'older_than' => [
 		[ map { "SELECT apikey_cleanup_expired('$_')" } '0', '1000 years' ],
 		[ map { "SELECT apikey_cleanup_expired('$_')" } '-1 second', '1001 years', '178000000 years', '-178000000 years', '2147483647 days' ] ],
+	'parent_id' => [
+		[ 'SELECT ' . tower(4), "SELECT apikey_budget_update('$budget', jsonb_build_object('parent_id', ${\tower(3)}))" ],
+		[ 'SELECT ' . tower(5), "SELECT apikey_budget_update('$budget', jsonb_build_object('parent_id', ${\tower(4)}))",
+		  "SELECT apikey_budget_update('$budget', jsonb_build_object('parent_id', '$budget'))" ] ],
 	'reset_every' => [
 		[ map { "SELECT apikey_budget_create('b', 1, '$_')" } '1 second', '1000 years' ],
 		[ map { "SELECT apikey_budget_create('b', 1, '$_')" } '0.9 seconds', '-1 day', '1001 years', '178000000 years', '2147483647 days' ] ],
@@ -256,6 +261,11 @@ is(state_of($_->[1]), $_->[0], $_->[1]) foreach
   [ '23514', "INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost) VALUES ('$id', now(), 1, 1e-19)" ],
   [ '23514', 'UPDATE apikeys_data.usage SET total_cost = 1e-19' ],
   [ '23514', 'UPDATE apikeys_data.usage_day SET cost = 1e-19' ],
+  [ '23514', "INSERT INTO apikeys_data.budget_entry (budget_id, budget_period, cost) VALUES ('$budget', now(), 1e-19)" ],
+  [ '23514', "INSERT INTO apikeys_data.budget_entry (budget_id, budget_period, cost) VALUES ('$budget', now(), -1e18)" ],
+  [ '23514', "INSERT INTO apikeys_data.usage_request (key_id, request_id, recorded_at, tokens, cost) VALUES ('$id', '', now(), 1, 1)" ],
+  [ '23514', "INSERT INTO apikeys_data.usage_request (key_id, request_id, recorded_at, tokens, cost) VALUES ('$id', 'r', now(), 1, 1e18)" ],
+  [ '22023', q{UPDATE apikeys_data.budget SET rate_limits = '{"requests_per_minute": -1}'} ],
   [ '23514', "INSERT INTO apikeys_data.budget_period VALUES ('$budget', now(), 1e-19)" ];
 
 # ------------------------------------------------------------------ cancel
