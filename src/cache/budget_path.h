@@ -27,8 +27,8 @@ typedef struct BudgetPath
 typedef struct BudgetPathUse
 {
 	uint16		no_room;		/* set of those that have none for the request */
-	int64		reserved[BUDGET_PATH_MAX];	/* in billionths */
-	TimestampTz frees_at[BUDGET_PATH_MAX];	/* when the oldest reservation ends; 0: none */
+	int64		reserved[BUDGET_PATH_MAX]; /* in billionths */
+	TimestampTz frees_at[BUDGET_PATH_MAX]; /* when the oldest reservation ends; 0: none */
 } BudgetPathUse;
 
 extern void budget_path_begin(BudgetPath *path);

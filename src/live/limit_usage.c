@@ -18,8 +18,8 @@
 #include "miscadmin.h"
 
 #include "live/counters.h"
+#include "live/limit_check.h"
 #include "live/limit_usage.h"
-#include "live/rate_limiter.h"
 
 /* What was used, in a unit. */
 int64
@@ -176,7 +176,7 @@ int
 limit_usage_read(const pg_uuid_t *owner, const RateLimits *limits, const char *budget,
 				 LimitReading *readings, TimestampTz *now)
 {
-	TrackedKeys *table = rate_limiter_table();
+	TrackedKeys *table = limit_check_table();
 	TrackedKeyRef ref = tracked_keys_locate(table, MyDatabaseId, owner);
 	TrackedWindow windows[RATE_MAX_WINDOWS] = {0};
 	HoldList	holds = {0};

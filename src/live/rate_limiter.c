@@ -7,8 +7,8 @@
  *
  * The keys of one family, a key and its successors by rotation, share the
  * entry of their root_id in the shared table; a budget has an entry as well.
- * A request is checked under the exclusive locks of the partitions of all of
- * them, taken in the order of their numbers: either it passes all limits, and
+ * A request is checked (limit_check.c) and spent under the exclusive locks of the
+ * partitions of all of them: either it passes all limits, and
  * all of them are spent and its reservation is made, or nothing is.  What was
  * spent stays spent if the transaction is rolled back.
  *
@@ -40,70 +40,17 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
-#include "base/arguments.h"
 #include "base/shmem.h"
 #include "live/counters.h"
 #include "live/last_used.h"
 #include "live/rate_limiter.h"
-#include "model/cost.h"
 #include "model/reservation_id.h"
-
-#define CONCURRENT	RATE_MAX_WINDOWS	/* the index of that limit, after the windows */
-
-/* An owner while a request is checked. */
-typedef struct Checked
-{
-	const LimitOwner *owner;
-	int			index;			/* in the request */
-	TrackedKeyRef ref;
-	TrackedKey *entry;			/* NULL: it has none yet */
-	WindowSet	matching;		/* the limits that count the request */
-	TrackedWindow *windows[RATE_MAX_WINDOWS];	/* NULL: nothing is counted */
-
-	/* Copies, so that the locks are held briefly. */
-	Window		used[RATE_MAX_WINDOWS];
-	int64		nholds;
-	TimestampTz holds_reset_at; /* 0: there is none */
-} Checked;
-
-/* The check of one request. */
-typedef struct Check
-{
-	const LimitRequest *request;
-	TrackedKeys *table;
-	TimestampTz now;
-	int64		amounts[WINDOW_NUNITS];	/* that have to pass */
-	int64		spent[WINDOW_NUNITS];	/* if they do */
-	int			nowners;
-	Checked		owners[MAX_LIMIT_OWNERS];	/* those that matter */
-	Checked    *exceeded;		/* the owner whose rate limit rejects the request, or NULL */
-	int			exceeded_limit;
-	TimestampTz exceeded_retry_at;	/* of that limit */
-	bool		too_many_holds;
-	int			nevicted;
-	pg_uuid_t	reservation;	/* its random bits */
-	LimitResult *result;
-} Check;
 
 /* Can limits be enforced here? */
 bool
 rate_limiter_available(void)
 {
 	return tracked_keys_attach() != NULL;
-}
-
-/* Returns the shared table.  Raises 55000 if there is no shared memory. */
-TrackedKeys *
-rate_limiter_table(void)
-{
-	TrackedKeys *table = tracked_keys_attach();
-
-	if (table == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("rate limits need shared memory"),
-				 hint_preload()));
-	return table;
 }
 
 /*
@@ -122,199 +69,6 @@ rate_limiter_report_no_space(int elevel)
 				 : errhint("Add \"apikeys\" to shared_preload_libraries, raise apikeys.max_tracked_keys and restart the server.")));
 }
 
-/* ------------------------------------------------------- before the locks */
-
-/*
- * Does an owner have to be looked at under its lock?  A budget without limits
- * only if something may be reserved of it.
- */
-static bool
-matters(const Check *check, const LimitOwner *owner)
-{
-	if (owner->limits != NULL || check->request->reserve)
-		return true;
-	return owner->budget != NULL && check->table != NULL &&
-		   check->table->free_holds.nfree < tracked_keys_nholds(check->table);
-}
-
-/* Collects the owners that matter.  Raises 55000 if there is no shared memory. */
-static void
-collect_owners(Check *check)
-{
-	const LimitRequest *request = check->request;
-
-	check->nowners = 0;
-	check->table = tracked_keys_attach();
-	for (int i = 0; i < request->nowners; i++)
-	{
-		const LimitOwner *owner = &request->owners[i];
-		Checked    *checked = &check->owners[check->nowners];
-
-		if (!matters(check, owner))
-			continue;
-		if (check->table == NULL)
-			check->table = rate_limiter_table();	/* raises the error */
-		checked->owner = owner;
-		checked->index = i;
-		checked->ref = tracked_keys_locate(check->table, MyDatabaseId, owner->id);
-		checked->matching = owner->limits == NULL ? 0 : rate_limits_match(owner->limits, request->model, request->endpoint);
-		check->nowners++;
-	}
-}
-
-/* Sets what has to pass: at least one token, and the smallest cost. */
-static void
-set_amounts(Check *check)
-{
-	const LimitRequest *request = check->request;
-
-	Assert(request->tokens >= 0 && request->cost >= 0);
-	check->amounts[WINDOW_REQUESTS] = check->spent[WINDOW_REQUESTS] = 1;
-	check->amounts[WINDOW_TOKENS] = Max(request->tokens, 1);
-	check->amounts[WINDOW_COST] = Max(request->cost, 1);
-	check->spent[WINDOW_TOKENS] = request->reserve ? request->tokens : 0;
-	check->spent[WINDOW_COST] = request->reserve ? request->cost : 0;
-}
-
-/* Locks or unlocks the partitions of all owners, each once, in their order. */
-static void
-for_each_partition(Check *check, void (*action) (Partition *))
-{
-	int			last = -1;
-
-	for (;;)
-	{
-		const TrackedKeyRef *next = NULL;
-
-		for (int i = 0; i < check->nowners; i++)
-		{
-			const TrackedKeyRef *ref = &check->owners[i].ref;
-
-			if (ref->number > last && (next == NULL || ref->number < next->number))
-				next = ref;
-		}
-		if (next == NULL)
-			return;
-		action(next->partition);
-		last = next->number;
-	}
-}
-
-static void
-lock_exclusively(Partition *partition)
-{
-	tracked_keys_lock(partition, LW_EXCLUSIVE);
-}
-
-/* ------------------------------------------------ checks, under the locks */
-
-/* Finds what an owner has used. */
-static void
-find_use(Check *check, Checked *checked)
-{
-	const RateLimits *limits = checked->owner->limits;
-
-	checked->entry = tracked_keys_find(&checked->ref);
-	memset(checked->windows, 0, sizeof(checked->windows));
-	if (checked->entry == NULL)
-		return;
-	tracked_limits_expire(&checked->ref.pools, &checked->entry->limits, check->now);
-	if (limits != NULL)
-		tracked_windows_find(&checked->ref.pools.windows, &checked->entry->limits.windows,
-							 limits, checked->windows);
-}
-
-/*
- * Records that a limit rejects the request, unless another does so for longer.
- * A full window is reported before a lack of concurrent requests, since it is
- * known when it ends; those may end before they time out.
- */
-static void
-set_exceeded(Check *check, Checked *checked, int limit, TimestampTz retry_at)
-{
-	check->result->retry_at = Max(check->result->retry_at, retry_at);
-	if (check->exceeded != NULL &&
-		(retry_at <= check->exceeded_retry_at ||
-		 (limit == CONCURRENT && check->exceeded_limit != CONCURRENT)))
-		return;
-	check->exceeded = checked;
-	check->exceeded_limit = limit;
-	check->exceeded_retry_at = retry_at;
-}
-
-/* Checks the windows of an owner. */
-static void
-check_windows(Check *check, Checked *checked)
-{
-	for (int i = 0; checked->matching >> i != 0; i++)
-	{
-		const WindowLimit *limit = &checked->owner->limits->windows[i];
-		Window		none = {0};
-		TimestampTz wait;
-
-		if (!(checked->matching & 1 << i))
-			continue;
-		wait = window_wait(checked->windows[i] != NULL ? &checked->windows[i]->window : &none,
-						   limit->length, limit->max, check->amounts[limit->unit], check->now);
-		if (wait != 0)
-			set_exceeded(check, checked, i, wait);
-	}
-}
-
-/* Checks whether an owner may have one more concurrent request. */
-static void
-check_concurrency(Check *check, Checked *checked)
-{
-	const RateLimits *limits = checked->owner->limits;
-
-	if (!check->request->reserve || checked->entry == NULL || limits == NULL ||
-		limits->max_concurrent == 0 || checked->entry->limits.holds.count < limits->max_concurrent)
-		return;
-
-	set_exceeded(check, checked, CONCURRENT,
-				 holds_wait(checked->ref.pools.holds, &checked->entry->limits.holds,
-							limits->max_concurrent, tracked_limits_timeout()));
-}
-
-/*
- * Checks whether a budget has room for what is reserved and for this request.
- * Nothing that was published since its costs were read may be missing.
- */
-static void
-check_budget(Check *check, Checked *checked)
-{
-	const LimitOwner *owner = checked->owner;
-	const HoldList *holds = checked->entry != NULL ? &checked->entry->limits.holds : NULL;
-	int64		reserved = holds != NULL ? holds->cost : 0;
-	int64		needed;
-
-	if (owner->budget == NULL)
-		return;
-	check->result->reserved[checked->index] = reserved;
-	if (holds != NULL && holds->count > 0)
-		check->result->frees_at[checked->index] =
-			checked->ref.pools.holds[holds->oldest].reserved_at + tracked_limits_timeout();
-	if (pg_add_s64_overflow(reserved, check->request->cost, &needed) ||
-		(needed > 0 && needed > owner->available))
-		check->result->exhausted |= 1 << checked->index;
-	if (needed > 0 && budget_spend_has_news(owner->position, owner->id))
-		check->result->stale |= 1 << checked->index;
-}
-
-/* Checks all limits of all owners. */
-static void
-check_limits(Check *check)
-{
-	for (int i = 0; i < check->nowners; i++)
-	{
-		find_use(check, &check->owners[i]);
-		check_windows(check, &check->owners[i]);
-		check_budget(check, &check->owners[i]);
-	}
-	for (int i = 0; i < check->nowners; i++)
-		check_concurrency(check, &check->owners[i]);
-}
-
 /* ---------------------------------------------- spending, under the locks */
 
 /*
@@ -323,7 +77,7 @@ check_limits(Check *check)
  * tokens or costs are recorded later.
  */
 static bool
-make_space(Check *check, Checked *checked)
+make_space(LimitCheck *check, CheckedOwner *checked)
 {
 	bool		evicted = false;
 
@@ -357,7 +111,7 @@ make_space(Check *check, Checked *checked)
 
 /* Makes space for all owners; false if one has none. */
 static bool
-make_all_space(Check *check)
+make_all_space(LimitCheck *check)
 {
 	int			i = 0;
 
@@ -375,7 +129,7 @@ make_all_space(Check *check)
 
 /* Spends a request in the windows of an owner, and returns those that reserve. */
 static TrackedWindowSet
-spend_windows(Check *check, Checked *checked)
+spend_windows(LimitCheck *check, CheckedOwner *checked)
 {
 	TrackedWindowSet reserving = 0;
 
@@ -401,7 +155,7 @@ spend_windows(Check *check, Checked *checked)
 
 /* Fills in the hold of an owner. */
 static void
-reserve(Check *check, Checked *checked, TrackedWindowSet windows, int hold, int next)
+reserve(LimitCheck *check, CheckedOwner *checked, TrackedWindowSet windows, int hold, int next)
 {
 	Hold	   *held = &checked->ref.pools.holds[hold];
 
@@ -422,7 +176,7 @@ reserve(Check *check, Checked *checked, TrackedWindowSet windows, int hold, int 
  * Records the use of the key in the entry of its family, if it is the key's own.
  */
 static void
-record_use(Check *check, Checked *checked)
+record_use(LimitCheck *check, CheckedOwner *checked)
 {
 	const LimitRequest *request = check->request;
 	LimitResult *result = check->result;
@@ -435,7 +189,7 @@ record_use(Check *check, Checked *checked)
 
 /* An owner gets at most half of all holds: others need some. */
 static bool
-has_too_many_holds(const Check *check)
+has_too_many_holds(const LimitCheck *check)
 {
 	for (int i = 0; i < check->nowners; i++)
 	{
@@ -447,7 +201,7 @@ has_too_many_holds(const Check *check)
 
 /* Takes the holds of a reservation; false if there are not enough. */
 static bool
-take_holds(Check *check, int *holds)
+take_holds(LimitCheck *check, int *holds)
 {
 	LimitResult *result = check->result;
 
@@ -467,7 +221,7 @@ take_holds(Check *check, int *holds)
 
 /* Spends a request of all owners, and makes its reservation; all or nothing. */
 static void
-spend(Check *check)
+spend(LimitCheck *check)
 {
 	TransactionId xid = GetTopTransactionIdIfAny();
 	int			holds[MAX_LIMIT_OWNERS];
@@ -479,7 +233,7 @@ spend(Check *check)
 
 	for (int i = 0; i < check->nowners; i++)
 	{
-		Checked    *checked = &check->owners[i];
+		CheckedOwner *checked = &check->owners[i];
 		TrackedWindowSet windows;
 
 		if (checked->entry == NULL)
@@ -496,7 +250,7 @@ spend(Check *check)
 
 /* Copies what an owner has used. */
 static void
-copy_use(Checked *checked)
+copy_use(CheckedOwner *checked)
 {
 	const HoldList *holds = checked->entry != NULL ? &checked->entry->limits.holds : NULL;
 
@@ -515,7 +269,7 @@ copy_use(Checked *checked)
 
 /* Sets the status of a window, and of what of it rejects the request. */
 static void
-set_window_status(const Check *check, Checked *checked, int i, LimitStatus *status)
+set_window_status(const LimitCheck *check, CheckedOwner *checked, int i, LimitStatus *status)
 {
 	const WindowLimit *limit = &checked->owner->limits->windows[i];
 	Window	   *window = &checked->used[i];
@@ -528,7 +282,7 @@ set_window_status(const Check *check, Checked *checked, int i, LimitStatus *stat
 
 /* Sets the status of the limit of concurrent requests. */
 static void
-set_concurrency_status(const Check *check, const Checked *checked, LimitStatus *status)
+set_concurrency_status(const LimitCheck *check, const CheckedOwner *checked, LimitStatus *status)
 {
 	limit_status_set_concurrent(status, checked->owner->limits->max_concurrent, checked->owner->budget,
 								checked->nholds, checked->holds_reset_at);
@@ -541,13 +295,13 @@ set_concurrency_status(const Check *check, const Checked *checked, LimitStatus *
  * checked against: that of concurrent requests only if it reserves.
  */
 static void
-find_nearest(Check *check, LimitStatus *nearest)
+find_nearest(LimitCheck *check, LimitStatus *nearest)
 {
 	LimitStatus status;
 
 	for (int o = 0; o < check->nowners; o++)
 	{
-		Checked    *checked = &check->owners[o];
+		CheckedOwner *checked = &check->owners[o];
 
 		for (int i = 0; checked->matching >> i != 0; i++)
 		{
@@ -569,7 +323,7 @@ find_nearest(Check *check, LimitStatus *nearest)
 
 /* Returns why a rate limit rejects the request. */
 static char *
-explain(const Check *check)
+explain(const LimitCheck *check)
 {
 	const LimitOwner *owner = check->exceeded->owner;
 	int			i = check->exceeded_limit;
@@ -599,33 +353,21 @@ explain(const Check *check)
 void
 rate_limiter_check_and_spend(const LimitRequest *request, TimestampTz now, LimitResult *result)
 {
-	Check		check;
+	LimitCheck	check;
 
-	check.request = request;
-	check.now = now;
-	check.exceeded = NULL;
-	check.too_many_holds = false;
-	check.nevicted = 0;
-	check.result = result;
-	memset(result, 0, sizeof(LimitResult));
-	result->no_space_for = -1;
-	for (int i = 0; i < request->nowners; i++)
-		result->exhausted |= request->owners[i].is_exhausted << i;
-
-	collect_owners(&check);
+	limit_check_begin(&check, request, now, result);
 	if (check.nowners == 0)
 		return;
-	set_amounts(&check);
 	if (request->reserve)
 		reservation_id_generate(&check.reservation);
 
-	for_each_partition(&check, lock_exclusively);
-	check_limits(&check);
+	limit_check_lock(&check);
+	limit_check_all(&check);
 	if (check.exceeded == NULL && result->exhausted == 0 && result->stale == 0)
 		spend(&check);
 	for (int i = 0; i < check.nowners; i++)
 		copy_use(&check.owners[i]);
-	for_each_partition(&check, tracked_keys_unlock);
+	limit_check_unlock(&check);
 
 	if (check.nevicted > 0)
 		counters_add(COUNT_EVICTIONS, check.nevicted);

@@ -36,7 +36,7 @@ typedef struct Claim
 {
 	pg_uuid_t	id;
 	int			nholds;
-	int			holds[MAX_LIMIT_OWNERS];	/* not all may be held any more */
+	int			holds[MAX_LIMIT_OWNERS]; /* not all may be held any more */
 	uint64		partitions;		/* of the holds */
 	int64		tokens;			/* that were used */
 	int64		cost;			/* likewise, in billionths */
@@ -52,7 +52,7 @@ static int	max_claims = 0;
 static uint64 locked_partitions = 0;
 
 /* What to do with a hold, under the exclusive lock of its partition. */
-typedef bool (*HoldAction) (const TrackedKeyRef *ref, TrackedKey *entry, int hold, void *arg);
+typedef bool (*HoldAction)(const TrackedKeyRef *ref, TrackedKey *entry, int hold, void *arg);
 
 /* ------------------------------------------------------------ the holds */
 

@@ -10,7 +10,7 @@
 #ifndef APIKEYS_LIVE_RESERVATION_H
 #define APIKEYS_LIVE_RESERVATION_H
 
-#include "live/rate_limiter.h"
+#include "live/limit_check.h"
 
 /* What a reservation holds, as far as the ledger is concerned. */
 typedef struct ReservedPart

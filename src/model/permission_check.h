@@ -28,8 +28,8 @@ typedef struct Request
 {
 	text	   *model;
 	text	   *endpoint;
-	ArrayType  *required_permissions;	/* all of them */
-	ArrayType  *any_permissions;	/* at least one */
+	ArrayType  *required_permissions; /* all of them */
+	ArrayType  *any_permissions; /* at least one */
 	int64		tokens;
 	struct varlena *client_ip;	/* text, as it was passed */
 } Request;

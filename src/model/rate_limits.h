@@ -12,28 +12,7 @@
 
 #include "utils/jsonb.h"
 
-#include "model/patterns.h"
-
-/* What a window counts.  A cost is counted in billionths: model/cost.h. */
-typedef enum WindowUnit
-{
-	WINDOW_REQUESTS,
-	WINDOW_TOKENS,
-	WINDOW_COST,
-	WINDOW_NUNITS
-} WindowUnit;
-
-/* A limit on what passes within a time. */
-typedef struct WindowLimit
-{
-	uint64		id;				/* of its name, unit and length: what is counted belongs to it */
-	const char *name;			/* unique in the document */
-	WindowUnit	unit;
-	int64		length;			/* in microseconds, whole seconds */
-	int64		max;			/* positive */
-	Patterns   *models;			/* NULL: it counts all requests */
-	Patterns   *endpoints;
-} WindowLimit;
+#include "model/window_limit.h"
 
 #define RATE_MAX_WINDOWS	12	/* four members, and eight in the array */
 

@@ -28,8 +28,8 @@ reservation_id_generate(pg_uuid_t *id)
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not generate random values")));
 
-	id->data[6] = (id->data[6] & 0x0f) | 0x40;	/* version */
-	id->data[8] = (id->data[8] & 0x3f) | 0x80;	/* variant */
+	id->data[6] = (id->data[6] & 0x0f) | 0x40; /* version */
+	id->data[8] = (id->data[8] & 0x3f) | 0x80; /* variant */
 }
 
 /* Sets where a reservation is held. */

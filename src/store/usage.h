@@ -52,7 +52,7 @@ typedef struct UsageRecord
 	const text *request_id;		/* or NULL */
 	const text *model;			/* or NULL */
 	const pg_uuid_t *budget_id; /* one more to charge, or NULL */
-	ArrayType  *reserved_budgets;	/* to charge in place of these; NULL: nothing is reserved */
+	ArrayType  *reserved_budgets; /* to charge in place of these; NULL: nothing is reserved */
 	TimestampTz reserved_at;	/* if so */
 	TimestampTz now;
 } UsageRecord;
