@@ -118,6 +118,7 @@ budget_path_is_exhausted(const BudgetPath *path, const BudgetPathUse *use, char 
 						 LimitStatus *limit, Numeric *remaining)
 {
 	const Budget *nearest = NULL;
+	const Budget *overflowing = NULL;	/* too much is reserved of one without a limit */
 
 	limit->name = NULL;
 	*remaining = NULL;
@@ -126,7 +127,11 @@ budget_path_is_exhausted(const BudgetPath *path, const BudgetPathUse *use, char 
 		LimitStatus status;
 
 		if (path->budgets[i]->limit == NULL)
+		{
+			if (use->no_room & 1 << i)
+				overflowing = path->budgets[i];
 			continue;
+		}
 		status = budget_status(path, i, use);
 		if (limit_status_is_nearer(&status, limit))
 		{
@@ -141,6 +146,6 @@ budget_path_is_exhausted(const BudgetPath *path, const BudgetPathUse *use, char 
 	if (use->no_room == 0)
 		return false;
 
-	*reason = explain(nearest);
+	*reason = explain(overflowing != NULL ? overflowing : nearest);
 	return true;
 }
