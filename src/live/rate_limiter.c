@@ -91,7 +91,7 @@ make_space(LimitCheck *check, CheckedOwner *checked)
 	if (checked->entry == NULL)
 		return false;
 
-	checked->entry->pinned = true;
+	checked->entry->pinned = true;	/* it may be new */
 	for (int i = 0; checked->matching >> i != 0; i++)
 	{
 		if (!(checked->matching & 1 << i) || checked->windows[i] != NULL)
@@ -109,12 +109,20 @@ make_space(LimitCheck *check, CheckedOwner *checked)
 	return true;
 }
 
-/* Makes space for all owners; false if one has none. */
+/*
+ * Makes space for all owners; false if one has none.  None of those that have an
+ * entry loses it to another.
+ */
 static bool
 make_all_space(LimitCheck *check)
 {
 	int			i = 0;
 
+	for (int j = 0; j < check->nowners; j++)
+	{
+		if (check->owners[j].entry != NULL)
+			check->owners[j].entry->pinned = true;
+	}
 	while (i < check->nowners && make_space(check, &check->owners[i]))
 		i++;
 	if (i < check->nowners)
