@@ -145,6 +145,7 @@ budget_path_is_exhausted(const BudgetPath *path, const BudgetPathUse *use, char 
 {
 	int			nearest = -1;
 	int			least = -1;
+	int			overflowing = -1;	/* too much is reserved of one without a limit */
 
 	limit->name = NULL;
 	*remaining = NULL;
@@ -153,7 +154,11 @@ budget_path_is_exhausted(const BudgetPath *path, const BudgetPathUse *use, char 
 		LimitStatus status;
 
 		if (path->budgets[i]->limit == NULL)
+		{
+			if (use->no_room & 1 << i)
+				overflowing = path->budgets[i];
 			continue;
+		}
 		status = budget_status(path, i, use);
 		if (limit_status_is_nearer(&status, limit))
 		{
@@ -163,13 +168,13 @@ budget_path_is_exhausted(const BudgetPath *path, const BudgetPathUse *use, char 
 		if (least < 0 || has_less(path, i, least, use))
 			least = i;
 	}
-	if (nearest < 0)
-		return false;
-
-	limit->remaining_cost = remaining_of(path, nearest, use);
-	*remaining = least == nearest ? limit->remaining_cost : remaining_of(path, least, use);
+	if (nearest >= 0)
+	{
+		limit->remaining_cost = remaining_of(path, nearest, use);
+		*remaining = least == nearest ? limit->remaining_cost : remaining_of(path, least, use);
+	}
 	if (use->no_room == 0)
 		return false;
-	*reason = explain(path->budgets[nearest]);
+	*reason = explain(path->budgets[overflowing >= 0 ? overflowing : nearest]);
 	return true;
 }

@@ -103,7 +103,7 @@ limit_check_begin(LimitCheck *check, const LimitRequest *request, TimestampTz no
 	memset(result, 0, sizeof(LimitResult));
 	result->no_space_for = -1;
 	for (int i = 0; i < request->nowners; i++)
-		result->exhausted |= request->owners[i].is_exhausted << i;
+		result->exhausted |= (request->owners[i].is_exhausted || request->cost > request->owners[i].available) << i;
 
 	collect_owners(check);
 	set_amounts(check);
@@ -246,7 +246,7 @@ check_budget(LimitCheck *check, CheckedOwner *checked)
 		return;
 	if (pg_add_s64_overflow(reserved, check->amounts[WINDOW_COST], &needed) || needed > owner->available)
 		check->result->exhausted |= 1 << checked->index;
-	if (budget_spend_has_news(owner->position, owner->id))
+	if (owner->available != COST_UNLIMITED && budget_spend_has_news(owner->position, owner->id))
 		check->result->stale |= 1 << checked->index;
 }
 

@@ -210,8 +210,11 @@ typedef struct Checkpoint
 
 StaticAssertDecl(MAX_LIMIT_BUDGETS == BUDGET_PATH_MAX, "a request's budgets are those of its path");
 
-/* Finds the budgets of the key and of the request.  Raises 22023. */
-static void
+/*
+ * Finds the budgets of the key and of the request; false if they name none, and
+ * nothing was looked for.  Raises 22023.
+ */
+static bool
 find_budgets(const NullableDatum *args, Checkpoint *check)
 {
 	CachedKey  *key = check->decision->key;
@@ -219,7 +222,7 @@ find_budgets(const NullableDatum *args, Checkpoint *check)
 
 	check->path.n = 0;
 	if (key->row.nulls[KEY_BUDGET_ID] && args[AUTHORIZE_BUDGET_ID].isnull)
-		return;
+		return false;
 
 	budget_path_begin(&check->path);
 	if (!key->row.nulls[KEY_BUDGET_ID])
@@ -229,6 +232,7 @@ find_budgets(const NullableDatum *args, Checkpoint *check)
 		!budget_path_add(&check->path, DatumGetUUIDP(args[AUTHORIZE_BUDGET_ID].value), &hint,
 						 &check->decision->now))
 		raise_no_such_budget(DatumGetUUIDP(args[AUTHORIZE_BUDGET_ID].value));
+	return true;
 }
 
 /* Returns the estimated cost in billionths, rounded up.  Raises 22023. */
@@ -317,8 +321,7 @@ check_and_spend(const NullableDatum *args, Checkpoint *check, bool last)
 	for (int attempts = MAX_SPEND_ATTEMPTS; attempts > 0; attempts--)
 	{
 		CHECK_FOR_INTERRUPTS();
-		find_budgets(args, check);
-		if (!last && check->path.n > 0 && !key_cache_is_current())
+		if (find_budgets(args, check) && !last && !key_cache_is_current())
 			return false;
 		set_request(args, check);
 		rate_limiter_check_and_spend(&check->request, decision->now, &check->result);

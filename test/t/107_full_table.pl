@@ -100,7 +100,7 @@ foreach my $n (1 .. 20)
 		"k$n, one at a time: written");
 }
 
-# A key that takes slots and gives none back gets half of the pool's, and
+# A key that reserves and gives nothing back gets half of the reservations, and
 # leaves the others to others.
 $node->safe_psql('postgres', q{
 	SELECT apikey_import(digest(name || '-key', 'sha256'), name, name,
@@ -114,13 +114,13 @@ my $take = q{
 		END LOOP;
 	END $$};
 my ($ret, $stdout, $stderr);
-is($node->psql('postgres', sprintf $take, 8, 'greedy'), 0, 'half of the slots');
+is($node->psql('postgres', sprintf $take, 8, 'greedy'), 0, 'half of the reservations');
 ($ret, $stdout, $stderr) = $node->psql('postgres', sprintf($take, 1, 'greedy'),
 	extra_params => [ '-v', 'VERBOSITY=verbose' ]);
-like($stderr, qr/53400:.*HINT:  .*max_tracked_keys.*max_concurrent_requests/s, 'not one more');
+like($stderr, qr/53400:.*HINT:  .*max_tracked_keys/s, 'not one more');
 is($node->psql('postgres', sprintf $take, 8, 'modest'), 0, 'the other half is there for another key');
 
-# Slots that have timed out go to whoever needs them.
+# What has timed out goes to whoever needs it.
 $node->safe_psql('postgres', q{
 	SELECT apikey_import(digest('late-key', 'sha256'), 'late', 'late', rate_limits => '{"max_concurrent_requests": 8}')});
 isnt($node->psql('postgres', sprintf $take, 1, 'late'), 0, 'all are taken');
@@ -129,7 +129,32 @@ $node->reload;
 wait_for($node, 'postgres', q{SELECT current_setting('apikeys.reservation_timeout') = '1s'}, 'the timeout is short');
 my $taken = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
 wait_for($node, 'postgres', "SELECT clock_timestamp() > '$taken'::timestamptz + interval '1 s'", '... and over');
-is($node->psql('postgres', sprintf $take, 1, 'late'), 0, 'another key gets a slot');
+is($node->psql('postgres', sprintf $take, 1, 'late'), 0, 'another key gets one');
 is($node->psql('postgres', sprintf $take, 7, 'late'), 0, '... and as many as it may');
+
+# A key and its budget both need an entry: neither gets that of the other.
+$node->append_conf('postgresql.conf', "apikeys.last_used_throttle = -1");
+$node->restart;
+$node->safe_psql('postgres', q{
+	SELECT apikey_budget_create('rich', rate_limits => '{"windows": [{"per": "1 second", "requests": 1000}]}');
+	SELECT apikey_import(digest(n || '-key', 'sha256'), n, n, rate_limits => '{"requests_per_day": 10}',
+		budget_id => CASE WHEN n IN ('first', 'second') THEN (SELECT id FROM apikeys_data.budget) END)
+	FROM (SELECT 'busy' || i FROM generate_series(1, 16) i UNION ALL VALUES ('first'), ('second')) k(n)});
+
+sub code_of
+{
+	my ($ret, $stdout, $stderr) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nSELECT code FROM apikey_verify('$_[0]-key')");
+	return $ret == 0 ? $stdout : ($stderr =~ /(\w{5})$/)[0];
+}
+
+is(code_of('first'), 'VALID', 'a budget has its entry');
+is(code_of("busy$_"), 'VALID', "busy$_ has one") foreach 1 .. 14;
+is(stats($node, 'entries_used, entries_free'), '16|0', 'the table is full');
+wait_for($node, 'postgres', q{SELECT entries_limited = 15 FROM apikeys.stats}, "the budget's counts nothing any more");
+is(code_of('second'), '53400', 'there is no space for a key and the budget');
+is(code_of('first'), 'VALID', '... which still has its own');
+is($node->safe_psql('postgres', "SELECT name, used FROM apikey_limits(${\id_of('second')}) WHERE name = 'requests_per_day'"),
+	'requests_per_day|0', '... while the key has spent nothing');
+
 $node->stop;
 done_testing();

@@ -15,12 +15,12 @@ use constant {
 	TRACES => $ENV{TRACES} // 1_000,
 	BATCH => 500,
 	STEPS => 30,
+	SECOND => 1_000_000,
 	MINUTE => 60_000_000,
 	HOUR => 3_600_000_000,
 	DAY => 86_400_000_000,
 };
 
-my @lengths = (MINUTE, MINUTE, DAY, DAY);
 my @is_tokens = (0, 1, 0, 1);
 my $seed = $ENV{SEED} // time;
 srand($seed);
@@ -51,27 +51,47 @@ sub pick { return $_[ rand @_ ] }
 # Steps of time that hit the edges of buckets as well as everything between.
 sub step
 {
-	my ($steady) = @_;
+	my ($steady, @lengths) = @_;
+	my $length = pick(@lengths);
 
 	return $steady if rand() < 0.3;
-	return pick(0, 0, 1, int rand 1000, int rand MINUTE / 10, int rand MINUTE,
-		MINUTE - 1, MINUTE, MINUTE + 1, int rand 3 * MINUTE, int rand HOUR,
-		int rand DAY / 4, int rand DAY, DAY - 1, DAY, int rand 3 * DAY);
+	return pick(0, 0, 1, int rand 1000, int rand $length / 10, int rand $length / 4, int rand $length,
+		int rand $length, $length - 1, $length, $length + 1, int rand 3 * $length, int rand HOUR);
 }
+
+# The lengths that have a member of their own, or any that the array can have.
+sub random_lengths
+{
+	return (MINUTE, MINUTE, DAY, DAY) if rand() < 0.4;
+	return map { SECOND * pick(1, 2, 10, 59, 3600, 1 + int rand 100, 1 + int rand 31 * 86400, 31 * 86400) } 1 .. 4;
+}
+
+# A command "new" for windows of these lengths.
+sub new_windows
+{
+	my ($lengths, @limits) = @_;
+
+	return [ 'new', map { ($lengths->[$_], $limits[$_]) } 0 .. 3 ];
+}
+
+# The lengths and the limits of a "new".
+sub lengths_of { return @{ $_[0] }[ 1, 3, 5, 7 ] }
+sub limits_of { return @{ $_[0] }[ 2, 4, 6, 8 ] }
 
 sub random_trace
 {
 	my ($clock_steps) = @_;
 	my $now = 800_000_000_000_000 + int rand DAY;
-	my $steady = int(MINUTE / (1 + rand 20));
-	my @trace = ([ 'new', map { rand() < 0.4 ? 0 : 1 + int rand $_ } 12, 200, 30, 500 ]);
+	my @lengths = random_lengths();
+	my $steady = int(pick(@lengths) / (1 + rand 20));
+	my @limits = map { rand() < 0.4 ? 0 : 1 + int rand $_ } 12, 200, 30, 500;
+	my (@trace, @records);
 
-	my @records;
-
-	$trace[0][1] ||= 3 unless grep { $_ } @{ $trace[0] }[ 1 .. 4 ];
+	$limits[0] ||= 3 unless grep { $_ } @limits;
+	@trace = (new_windows(\@lengths, @limits));
 	foreach (1 .. STEPS)
 	{
-		$now += step($steady);
+		$now += step($steady, @lengths);
 		$now += pick(-(HOUR), HOUR) if $clock_steps && rand() < 0.2;
 		push @trace, rand() < 0.7
 		  ? [ 'verify', $now, 1 + int rand pick(1, 10, 300) ]
@@ -139,7 +159,9 @@ sub faults
 {
 	my ($trace, $answers) = @_;
 	my ($new, @commands) = @$trace;
-	my @windows = map { new_window($lengths[$_], $new->[ $_ + 1 ]) } 0 .. 3;
+	my @lengths = lengths_of($new);
+	my @limits = limits_of($new);
+	my @windows = map { new_window($lengths[$_], $limits[$_]) } 0 .. 3;
 	my @faults;
 
 	for my $i (0 .. $#commands)
@@ -231,6 +253,8 @@ ok($refusals > $verifies / 10 && $refusals < $verifies * 9 / 10, 'the traces tes
 	foreach my $trace (@traces)
 	{
 		my ($new, @commands) = @$trace;
+		my @lengths = lengths_of($new);
+		my @limits = limits_of($new);
 		my @answers = splice @all_answers, 0, STEPS;
 
 		for my $i (0 .. $#commands)
@@ -240,8 +264,8 @@ ok($refusals > $verifies / 10 && $refusals < $verifies * 9 / 10, 'the traces tes
 
 			# When it is set back, the bucket before counts in full again.
 			push @wrong, "@{$commands[$i]}: @{$answers[$i]}"
-			  if ($new->[1] && $used[0] > 2 * $new->[1])
-			  || ($new->[3] && $used[2] > 2 * $new->[3])
+			  if ($limits[0] && $used[0] > 2 * $limits[0])
+			  || ($limits[2] && $used[2] > 2 * $limits[2])
 			  || grep { $_ < 0 } @used;
 			push @wrong, "@{$commands[$i]}: @{$answers[$i]}"
 			  if $full >= 0 && ($before || ($until < 9_223_372_036_854_775_807
@@ -252,16 +276,18 @@ ok($refusals > $verifies / 10 && $refusals < $verifies * 9 / 10, 'the traces tes
 	is("@wrong", '', 'nobody is locked out for more than two windows, wherever the clock goes');
 }
 
+my @usual = (MINUTE, MINUTE, DAY, DAY);
+
 # Set back by an hour, with the minute full: free again after a minute or two.
 is_deeply(
-	[ map { $_->[0] } play([ 'new', 1, 0, 0, 0 ], [ 'verify', 10 * HOUR, 1 ], [ 'verify', 9 * HOUR, 1 ],
+	[ map { $_->[0] } play(new_windows(\@usual, 1, 0, 0, 0), [ 'verify', 10 * HOUR, 1 ], [ 'verify', 9 * HOUR, 1 ],
 			[ 'verify', 9 * HOUR + MINUTE, 1 ], [ 'verify', 9 * HOUR + MINUTE + 1, 1 ]) ],
 	[ -1, 0, 0, -1 ], 'set back by an hour');
 
 # The same with tokens, which requests only look at: there is always room, but
 # not for those that were used before the clock was set back.
 is_deeply(
-	[ map { [ @$_[ 0, 5 ] ] } play([ 'new', 0, 100, 0, 0 ], [ 'record', 10 * HOUR, 60 ], [ 'verify', 9 * HOUR, 40 ],
+	[ map { [ @$_[ 0, 5 ] ] } play(new_windows(\@usual, 0, 100, 0, 0), [ 'record', 10 * HOUR, 60 ], [ 'verify', 9 * HOUR, 40 ],
 			[ 'verify', 9 * HOUR + 2 * MINUTE, 40 ], [ 'verify', 9 * HOUR + 2 * MINUTE, 100 ]) ],
 	[ [ -1, 60 ], [ -1, 60 ], [ -1, 0 ], [ -1, 0 ] ], 'tokens, set back by an hour');
 
@@ -270,7 +296,7 @@ is_deeply(
 my $t = 900_000_000_000_000;
 my $max = 9_223_372_036_854_775_807;
 
-is_deeply([ play([ 'new', 1, 0, 0, 0 ], map { [ 'verify', $_, 1 ] } $t, $t, $t + MINUTE, $t + MINUTE + 1) ],
+is_deeply([ play(new_windows(\@usual, 1, 0, 0, 0), map { [ 'verify', $_, 1 ] } $t, $t, $t + MINUTE, $t + MINUTE + 1) ],
 	[
 		[ -1, 0, 0, 0, 1, 0, 0, 0 ],
 		[ 0, $t + MINUTE + 1, 0, 1, 1, 0, 0, 0 ],
@@ -278,22 +304,22 @@ is_deeply([ play([ 'new', 1, 0, 0, 0 ], map { [ 'verify', $_, 1 ] } $t, $t, $t +
 		[ -1, 0, 0, 0, 1, 0, 0, 0 ],
 	],
 	'a limit of 1');
-is_deeply([ map { [ @$_[ 0, 5 ] ] } play([ 'new', 0, 2_147_483_647, 0, 0 ],
+is_deeply([ map { [ @$_[ 0, 5 ] ] } play(new_windows(\@usual, 0, 2_147_483_647, 0, 0),
 			[ 'verify', $t, 2_147_483_647 ], [ 'record', $t, 2_147_483_646 ], [ 'verify', $t, 2 ],
 			[ 'verify', $t, 1 ], [ 'record', $t, 1 ], [ 'verify', $t, 1 ]) ],
 	[ [ -1, 0 ], [ -1, 2_147_483_646 ], [ 1, 2_147_483_646 ], [ -1, 2_147_483_646 ],
 		[ -1, 2_147_483_647 ], [ 1, 2_147_483_647 ] ],
 	'a limit of 2^31 - 1');
-is_deeply([ map { $_->[7] } play([ 'new', 0, 0, 0, 1 ], [ 'record', $t, $max ], [ 'record', $t, $max ],
+is_deeply([ map { $_->[7] } play(new_windows(\@usual, 0, 0, 0, 1), [ 'record', $t, $max ], [ 'record', $t, $max ],
 			[ 'record', $t + DAY, $max ], [ 'record', $t + 2 * DAY - 1, 1 ],
 			[ 'record', $t + 2 * DAY, 0 ], [ 'record', $t + 3 * DAY + DAY / 2, 0 ]) ],
 	[ $max, $max, $max, $max, $max, 0 ],
 	'sums stop at 2^63 - 1');
-is_deeply([ map { [ @$_[ 0 .. 3 ] ] } play([ 'new', 0, 0, 0, 9_007_199_254_740_991 ],
+is_deeply([ map { [ @$_[ 0 .. 3 ] ] } play(new_windows(\@usual, 0, 0, 0, 9_007_199_254_740_991),
 			[ 'record', $t, $max ], [ 'verify', $t, 1 ]) ],
 	[ [ -1, 0, 0, 0 ], [ 3, $t + 2 * DAY - 84_374_999, 0, 1 ] ],
 	'a wait after 2^63 - 1 tokens');
-is_deeply([ map { [ @$_[ 0, 1 ] ] } play([ 'new', 5, 0, 0, 7 ], [ 'verify', $t, 8 ]) ],
+is_deeply([ map { [ @$_[ 0, 1 ] ] } play(new_windows(\@usual, 5, 0, 0, 7), [ 'verify', $t, 8 ]) ],
 	[ [ 3, $max ] ], 'more tokens than the limit never pass');
 
 done_testing();

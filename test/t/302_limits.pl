@@ -1,5 +1,5 @@
 
-# Rate limits and slots under fire: many clients, killed clients, restarts.
+# Rate limits and reservations under fire: many clients, killed clients, restarts.
 #
 # However long any of it takes: what is counted exactly is of a day, which this
 # does not last, and what a minute's window has used may only be less.
@@ -61,8 +61,8 @@ ok(end_load($load), '16 clients make 2,000 requests');
 is(stats($node, "valid || ' ' || rate_limited"), '1000 1000', 'of a limit of 1,000, exactly so many pass');
 cmp_ok(used('hot', 'requests_per_minute'), '<=', 1000, 'what a window refuses is not spent in another');
 
-# Two limits, one over the minute and one over the day, and slots: of each
-# the same number is spent.
+# Two limits, one over the minute and one over the day, and concurrent requests:
+# of each the same number is spent.
 add_limited('three', '"requests_per_minute": 700, "requests_per_day": 500, "max_concurrent_requests": 600');
 $load = start_load($node, 'postgres', "SELECT code FROM apikey_verify('three-key', reserve => true);\n",
 	'--client=16', '--jobs=2', '--transactions=125');
@@ -86,42 +86,44 @@ is(codes('one', 3), 'VALID RATE_LIMITED RATE_LIMITED', 'a limit of 1');
 add_limited('large', '"requests_per_day": 2147483647, "tokens_per_minute": 2147483647');
 is(codes('large', 3), 'VALID VALID VALID', 'limits of 2^31 - 1');
 is($node->safe_psql('postgres', q{
-		SELECT code, slot IS NULL FROM apikey_verify('large-key', tokens => 2147483647, reserve => true)}),
-	'VALID|t', 'as many tokens; no slot where there is no limit on them');
+		SELECT code, reservation IS NOT NULL FROM apikey_verify('large-key', tokens => 2147483647, reserve => true)}),
+	'VALID|t', 'as many tokens are reserved');
+is(used('large', 'tokens_per_minute'), 2147483647, '... and counted');
 
+add_limited('rolled', '"requests_per_day": 5');
 my $answer = $node->safe_psql('postgres', q{
 	BEGIN; SELECT code FROM apikey_verify('one-key'); ROLLBACK;
-	BEGIN; SELECT code FROM apikey_verify('large-key'); ROLLBACK});
+	BEGIN; SELECT code FROM apikey_verify('rolled-key'); ROLLBACK});
 is($answer, "RATE_LIMITED\nVALID", 'in transactions that are rolled back');
-is(used('large', 'requests_per_day'), 5, '... which gives nothing back');
+is(used('rolled', 'requests_per_day'), 1, '... which gives nothing back');
 is($node->safe_psql('postgres', q{
-		BEGIN READ ONLY; SELECT code FROM apikey_verify('large-key'); COMMIT}),
+		BEGIN READ ONLY; SELECT code FROM apikey_verify('rolled-key'); COMMIT}),
 	'VALID', 'in a READ ONLY transaction');
 
-# ------------------------------------------------------------------- slots
+# ------------------------------------------------------------- reservations
 
-# Each turn takes one to three slots, and notes from when to when it surely
-# had them.  The gate may be held by 4 at once.
+# Each turn makes one to three reservations, and notes from when to when it
+# surely had them.  The gate may be held by 4 at once.
 add_limited('gate', '"max_concurrent_requests": 4');
 $node->safe_psql('postgres', q{
-	CREATE UNLOGGED TABLE turn (slot bigint, first timestamptz, last timestamptz);
+	CREATE UNLOGGED TABLE turn (reservation uuid, first timestamptz, last timestamptz);
 	CREATE SEQUENCE pairs CACHE 1;
 	CREATE FUNCTION take_turns(n integer) RETURNS integer LANGUAGE plpgsql AS $$
 	DECLARE
-		taken bigint;
-		slots bigint[];
+		taken uuid;
+		held uuid[];
 		firsts timestamptz[];
 		refused integer = 0;
 	BEGIN
 		FOR i IN 1 .. n LOOP
-			slots = '{}';
+			held = '{}';
 			firsts = '{}';
 			FOR j IN 1 .. 1 + random() * 2 LOOP
-				SELECT v.slot INTO taken FROM apikey_verify('gate-key', reserve => true) v;
+				SELECT v.reservation INTO taken FROM apikey_verify('gate-key', reserve => true) v;
 				IF taken IS NULL THEN
 					refused = refused + 1;
 				ELSE
-					slots = slots || taken;
+					held = held || taken;
 					firsts = firsts || clock_timestamp();
 					PERFORM nextval('pairs');
 				END IF;
@@ -129,10 +131,10 @@ $node->safe_psql('postgres', q{
 			IF random() < 0.01 THEN
 				PERFORM pg_sleep(0.0005);
 			END IF;
-			INSERT INTO turn SELECT s, f, clock_timestamp() FROM unnest(slots, firsts) u(s, f);
-			FOREACH taken IN ARRAY slots LOOP
+			INSERT INTO turn SELECT r, f, clock_timestamp() FROM unnest(held, firsts) u(r, f);
+			FOREACH taken IN ARRAY held LOOP
 				IF NOT apikey_release(taken) THEN
-					RAISE 'slot % was not held', taken;
+					RAISE 'reservation % was not held', taken;
 				END IF;
 			END LOOP;
 		END LOOP;
@@ -162,13 +164,13 @@ while ($node->safe_psql('postgres', 'SELECT last_value FROM pairs') < 100_000)
 	# What the killed ones held comes back; the others wait for nobody.
 	$node->safe_psql('postgres', q{ALTER SYSTEM SET apikeys.reservation_timeout = '1ms'});
 	$node->reload;
-	wait_until('the slots of killed clients are free', sub { used('gate', 'max_concurrent_requests') == 0 });
+	wait_until('what killed clients held is free', sub { used('gate', 'max_concurrent_requests') == 0 });
 	$node->safe_psql('postgres', q{ALTER SYSTEM RESET apikeys.reservation_timeout});
 	$node->reload;
 	wait_for_setting('10min');
 }
 
-# A backend that has not seen the reload yet may free a slot too early.
+# A backend that has not seen the reload yet may end a reservation too early.
 sub wait_for_setting
 {
 	my ($value) = @_;
@@ -184,13 +186,13 @@ is($node->safe_psql('postgres', q{
 		FROM (SELECT sum(change) OVER (ORDER BY at, change ROWS UNBOUNDED PRECEDING) AS held
 		      FROM (SELECT first AS at, 1 AS change FROM turn
 		            UNION ALL SELECT last, -1 FROM turn) c) h}),
-	't', 'never were more than 4 slots held at once');
+	't', 'never were more than 4 held at once');
 is($node->safe_psql('postgres', 'SELECT count(*) > 10000 FROM turn'), 't', 'of many that were');
-is($node->safe_psql('postgres', q{SELECT count(DISTINCT slot) = count(*) FROM turn}),
-	't', 'no number was given out twice');
+is($node->safe_psql('postgres', q{SELECT count(DISTINCT reservation) = count(*) FROM turn}),
+	't', 'no id was given out twice');
 
 # A verify that has to wait while it reads a budget does not bring an old time
-# along, by which slots that others have taken since would be older than they are.
+# along, by which what others have reserved since would be older than it is.
 add_limited('waiting', '"max_concurrent_requests": 2');
 $node->safe_psql('postgres', sprintf q{
 	SELECT apikey_update(%s, jsonb_build_object('budget_id', apikey_budget_create('waiting', 1)))}, id_of('waiting'));
@@ -209,7 +211,7 @@ my $before = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
 is($node->safe_psql('postgres', qq{
 		SELECT string_agg(v.code, ' ') FROM generate_series(1, 2) n,
 		LATERAL apikey_verify('$freed' || left(n::text, 0), reserve => true) v}),
-	'VALID VALID', '... while a successor without a budget takes the slots');
+	'VALID VALID', '... while a successor without a budget takes both places');
 $blocker->query_safe('COMMIT');
 like($waiting->query_safe('SELECT 1'), qr/RATE_LIMITED/, '... which it then finds taken');
 is($node->safe_psql('postgres', qq{
@@ -217,14 +219,14 @@ is($node->safe_psql('postgres', qq{
 	't', '... and leaves as they were');
 $_->quit foreach $blocker, $waiting;
 
-# Another database knows neither the slot nor the windows.
+# Another database knows neither the reservation nor the windows.
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 add_extension($node, 'other');
 add_keys($node, 'other', 'gate');
-my $slot = $node->safe_psql('postgres', q{SELECT slot FROM apikey_verify('gate-key', reserve => true)});
-is($node->safe_psql('other', "SELECT apikey_release($slot)"), 'f', 'a slot of another database');
-is($node->safe_psql('postgres', "SELECT apikey_release($slot), apikey_release($slot)"), 't|f',
-	'a slot is given back once');
+my $reservation = $node->safe_psql('postgres', q{SELECT reservation FROM apikey_verify('gate-key', reserve => true)});
+is($node->safe_psql('other', "SELECT apikey_release('$reservation')"), 'f', 'a reservation of another database');
+is($node->safe_psql('postgres', "SELECT apikey_release('$reservation'), apikey_release('$reservation')"), 't|f',
+	'one is given back once');
 
 # ------------------------------------------------------------- a full table
 
@@ -304,7 +306,7 @@ $node->restart;
 is(codes('one', 1), 'RATE_LIMITED', 'after a restart: still limited');
 is($node->safe_psql('postgres', $verify_new), 'RATE_LIMITED', '... and its successor');
 is(used('three', 'requests_per_day'), 500, '... windows are kept');
-is(used('three', 'max_concurrent_requests'), 0, '... slots are not');
+is(used('three', 'max_concurrent_requests'), 0, '... reservations are not');
 is(used('tokens', 'tokens_per_day'), 16 * 50 * 7, '... tokens are kept');
 is(count_in_log($node, qr/ignoring file/), 0, '... from a sound file');
 

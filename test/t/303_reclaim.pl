@@ -40,7 +40,7 @@ sub try_verify
 	my ($ret, $stdout, $stderr) = ($options{node} // $node)->psql(
 		$options{dbname} // 'postgres',
 		sprintf("%s SELECT code FROM apikey_verify('%s-key'%s)",
-			$options{before} // '', $name, $options{slot} ? ', reserve => true' : ''),
+			$options{before} // '', $name, $options{reserve} ? ', reserve => true' : ''),
 		extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
 
 	return $ret == 0 ? $stdout : $stderr =~ /ERROR:  (\w+)/ ? $1 : $stderr;
@@ -259,12 +259,12 @@ my ($ret, $stdout, $stderr) = $node->psql('postgres', sprintf q{SELECT apikey_re
 is("$ret$stderr", '0', 'usage is recorded without a warning');
 is(try_verify('tokens'), 'RATE_LIMITED', '... and spent');
 
-# Slots that the dead have not given back
+# Reservations that the dead have not given back
 clear();
 add_limited([ @more, 'new' ]);
-is(try_verify($_, slot => 1), 'VALID', "$_ takes a slot") foreach @more[0 .. 7], @more[0 .. 7];
+is(try_verify($_, reserve => 1), 'VALID', "$_ reserves") foreach @more[0 .. 7], @more[0 .. 7];
 delete_directly(\@more);
-is(try_verify('new', slot => 1), 'VALID', 'another gets one of theirs');
+is(try_verify('new', reserve => 1), 'VALID', 'another gets one of theirs');
 
 # A standby
 clear();

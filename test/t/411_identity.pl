@@ -135,8 +135,8 @@ my $refused = sub {
 };
 
 is($node->safe_psql('postgres',
-		q{SELECT external_id, slot IS NOT NULL FROM apikey_login('limited-key', reserve => true)}),
-	'limited|t', 'a login takes a slot');
+		q{SELECT external_id, reservation IS NOT NULL FROM apikey_login('limited-key', reserve => true)}),
+	'limited|t', 'a login reserves');
 my $error = $refused->(q{SELECT apikey_login('limited-key')});
 like($error, qr/ERROR:  28000: login refused: requests_per_minute limit of 1 is reached\nDETAIL:  RATE_LIMITED\nHINT:  Retry after \d+ seconds\.\n/,
 	'a login takes a request, and the second is refused');

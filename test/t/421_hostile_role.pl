@@ -347,7 +347,7 @@ refused('SECURITY DEFINER of his own', 'mallory', $denied, q{
 refused('SECURITY DEFINER around a function', 'mallory', $denied, q{
 	CREATE FUNCTION public.count_mallory() RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN keys.apikey_count(); END'; SELECT public.count_mallory()});
 refused('CREATE OR REPLACE of ours', 'mallory', $denied, q{
-	CREATE OR REPLACE FUNCTION keys.apikey_release(slot bigint) RETURNS boolean LANGUAGE sql AS 'SELECT true'});
+	CREATE OR REPLACE FUNCTION keys.apikey_release(reservation uuid) RETURNS boolean LANGUAGE sql AS 'SELECT true'});
 refused('ALTER FUNCTION OWNER', 'mallory', $denied, 'ALTER FUNCTION apikey_release OWNER TO mallory');
 refused('ALTER FUNCTION SET', 'mallory', $denied, 'ALTER FUNCTION apikey_release SET search_path = public');
 refused('ALTER FUNCTION RENAME', 'mallory', $denied, 'ALTER FUNCTION apikey_release RENAME TO apikey_old');
@@ -437,17 +437,26 @@ $before = fingerprint();
 }
 $before = fingerprint();
 
-# Slots of others.
+# Reservations of others: the first eight digits of an id say where it is held.
 {
-	my $slot = $node->safe_psql('postgres', q{SELECT slot FROM apikey_verify('theirs-key', reserve => true)});
-	in_vain('10,000 slots guessed', 'mallory', '0', q{
-		SELECT count(*) FILTER (WHERE apikey_release(n)) FROM (SELECT generate_series(-10, 4989) UNION ALL
-			SELECT (random() * 9e18)::bigint FROM generate_series(1, 5000)) g(n)});
-	in_vain('edges of bigint', 'mallory', 'f|f|f|f', q{
-		SELECT apikey_release(0), apikey_release(-1), apikey_release(9223372036854775807), apikey_release(-9223372036854775808)});
-	in_vain('a slot near another', 'mallory', '0', sprintf q{SELECT count(*) FILTER (WHERE apikey_release(%s + n)) FROM generate_series(1, 1000) n}, 
-		$slot > 9e18 ? $slot - 1001 : $slot);
-	is($node->safe_psql('postgres', "SELECT apikey_release($slot)"), 't', 'the slot was held all the time');
+	my $reservation = $node->safe_psql('postgres', q{SELECT reservation FROM apikey_verify('theirs-key', reserve => true)});
+	my ($where, $random) = $reservation =~ /^(.{8})(.*)$/;
+
+	in_vain('10,000 ids guessed', 'mallory', '0', qq{
+		SELECT count(*) FILTER (WHERE apikey_release(id)) FROM (
+			SELECT ('$where' || substr(gen_random_uuid()::text, 9))::uuid FROM generate_series(1, 5000)
+			UNION ALL SELECT gen_random_uuid() FROM generate_series(1, 5000)) g(id)});
+	in_vain('the right digits in another place', 'mallory', '0', qq{
+		SELECT count(*) FILTER (WHERE apikey_release((lpad(to_hex(n), 8, '0') || '$random')::uuid))
+		FROM generate_series(0, 1000) n WHERE lpad(to_hex(n), 8, '0') <> '$where'});
+	in_vain('one digit is wrong', 'mallory', '0', qq{
+		SELECT count(*) FILTER (WHERE apikey_release(overlay('$reservation' placing to_hex(d) from p)::uuid))
+		FROM generate_series(1, 36) p, generate_series(0, 15) d
+		WHERE substr('$reservation', p, 1) NOT IN ('-', to_hex(d))});
+	in_vain('edges', 'mallory', 'f|f|f', qq{
+		SELECT apikey_release('00000000-0000-0000-0000-000000000000'),
+		       apikey_release('ffffffff-ffff-ffff-ffff-ffffffffffff'), apikey_release('7fffffff$random')});
+	is($node->safe_psql('postgres', "SELECT apikey_release('$reservation')"), 't', 'it was held all the time');
 }
 
 # In the way of others.

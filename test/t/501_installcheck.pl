@@ -73,7 +73,7 @@ $node->append_conf('postgresql.conf', qq{
 $node->start;
 
 # What is theirs: the role that the documentation's example makes, a key with
-# a slot that is in use, and settings of the server, of the role, and of a
+# a reservation that is held, and settings of the server, of the role, and of a
 # database.
 add_extension($node, 'postgres');
 add_keys($node, 'postgres', 'theirs');
@@ -150,10 +150,10 @@ SKIP:
 }
 
 my $before = state();
-my $slots = "SELECT used FROM public.apikey_limits(${\id_of('theirs')})";
-is($node->safe_psql('postgres', $slots), 1, 'control: a slot is in use');
+my $held = "SELECT used FROM public.apikey_limits(${\id_of('theirs')})";
+is($node->safe_psql('postgres', $held), 1, 'control: a reservation is held');
 installcheck('preloaded', 'all pass on a server with settings and a secret of its own');
-is($node->safe_psql('postgres', $slots), 1, '... and the slot still is');
+is($node->safe_psql('postgres', $held), 1, '... and the reservation still is');
 is(state(), $before, '... and nothing is changed');
 
 # A server without the library, that has prepared transactions and lets in

@@ -7,15 +7,15 @@
  *
  * It reads commands and answers each with a line, for test/t/301_windows.pl:
  *
- *	new LIMIT1 LIMIT2 LIMIT3 LIMIT4		nothing has passed
+ *	new LENGTH LIMIT LENGTH LIMIT ...	four windows, nothing has passed
  *	verify NOW TOKENS					a request that has so many tokens at most
  *	record NOW TOKENS					tokens that have been used
  *	void NOW TOKENS AT					tokens of a record at that time, taken back
  *
- * The limits are in the order of WindowKind.  An answer is what is used of
- * each window now, and for a request also which window refuses it (-1: it
- * passes), until when, and whether it would pass a microsecond before and at
- * that time.
+ * The first and the third window count requests, the others tokens; a limit of
+ * 0 is none.  An answer is what is used of each window now, and for a request
+ * also which window refuses it longest (-1: it passes), until when, and whether
+ * it would pass a microsecond before and at that time.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,64 +26,92 @@
 /* The server's own is not linked. */
 #undef printf
 
-static Window windows[WINDOW_NKINDS];
-static int64 limits[WINDOW_NKINDS];
+#define NWINDOWS	4
+#define PASSES		(-1)
+
+static Window windows[NWINDOWS];
+static int64 lengths[NWINDOWS];
+static int64 limits[NWINDOWS];
+
+/* Returns the window that refuses longest, or PASSES. */
+static int
+find_full(Window *asked, const int64 *costs, TimestampTz now, TimestampTz *until)
+{
+	int			full = PASSES;
+
+	for (int i = 0; i < NWINDOWS; i++)
+	{
+		TimestampTz wait = limits[i] == 0 ? 0 : window_wait(&asked[i], lengths[i], limits[i], costs[i], now);
+
+		if (wait != 0 && (full == PASSES || wait > *until))
+		{
+			full = i;
+			*until = wait;
+		}
+	}
+	return full;
+}
 
 /* Looks into the future or the past, and leaves the windows at now. */
 static bool
 passes(const int64 *costs, TimestampTz now)
 {
-	Window		copy[WINDOW_NKINDS];
+	Window		copy[NWINDOWS];
 	TimestampTz until;
 
 	memcpy(copy, windows, sizeof(windows));
-	return window_find_full(copy, limits, costs, now, &until) == NO_WINDOW;
+	return find_full(copy, costs, now, &until) == PASSES;
 }
 
 static void
-verify(TimestampTz now, long tokens)
+verify(TimestampTz now, int64 tokens)
 {
-	const int64 costs[WINDOW_NKINDS] = {1, tokens, 1, tokens};
-	const int64 spent[WINDOW_NKINDS] = {1, 0, 1, 0};
+	const int64 costs[NWINDOWS] = {1, tokens, 1, tokens};
+	const int64 spent[NWINDOWS] = {1, 0, 1, 0};
 	TimestampTz until;
-	int			full = window_find_full(windows, limits, costs, now, &until);
+	int			full = find_full(windows, costs, now, &until);
 
-	if (full != NO_WINDOW)
+	if (full != PASSES)
+	{
 		printf("%d %lld %d %d", full, (long long) until,
 			   passes(costs, until - 1), passes(costs, until));
-	else
-	{
-		window_spend(windows, limits, spent, now);
-		printf("-1 0 0 0");
+		return;
 	}
+	for (int i = 0; i < NWINDOWS; i++)
+	{
+		if (limits[i] > 0)
+			window_spend(&windows[i], lengths[i], spent[i], now);
+	}
+	printf("-1 0 0 0");
 }
 
 /* To ask rolls a window on, so a copy is asked: the windows stay as they are. */
 static void
 print_used(TimestampTz now)
 {
-	Window		copy[WINDOW_NKINDS];
+	Window		copy[NWINDOWS];
 
 	memcpy(copy, windows, sizeof(windows));
-	for (int kind = 0; kind < WINDOW_NKINDS; kind++)
-		printf(" %lld", (long long) window_used(copy, kind, now));
+	for (int i = 0; i < NWINDOWS; i++)
+		printf(" %lld", (long long) window_used(&copy[i], lengths[i], now));
 	printf("\n");
 }
 
 static void
 add_tokens(TimestampTz now, int64 tokens, TimestampTz at)
 {
-	if (limits[WINDOW_TOKENS_MINUTE] > 0)
-		window_add_at(windows, WINDOW_TOKENS_MINUTE, tokens, at, now);
-	if (limits[WINDOW_TOKENS_DAY] > 0)
-		window_add_at(windows, WINDOW_TOKENS_DAY, tokens, at, now);
+	for (int i = 1; i < NWINDOWS; i += 2)
+	{
+		if (limits[i] > 0)
+			window_add_at(&windows[i], lengths[i], tokens, at, now);
+	}
 	printf("-1 0 0 0");
 }
 
 static int
 count_arguments(const char *command)
 {
-	return strcmp(command, "new") == 0 ? 4 : strcmp(command, "void") == 0 ? 3 : 2;
+	return strcmp(command, "new") == 0 ? 2 * NWINDOWS : strcmp(command, "void") == 0 ? 3 : 2;
 }
 
 int
@@ -93,7 +121,7 @@ main(void)
 
 	while (scanf("%15s", command) == 1)
 	{
-		long		a[4] = {0};
+		long		a[2 * NWINDOWS] = {0};
 		int			n = count_arguments(command);
 
 		for (int i = 0; i < n; i++)
@@ -101,11 +129,14 @@ main(void)
 			if (scanf("%ld", &a[i]) != 1)
 				return 1;
 		}
-		if (n == 4)
+		if (n == 2 * NWINDOWS)
 		{
 			memset(windows, 0, sizeof(windows));
-			for (int i = 0; i < 4; i++)
-				limits[i] = a[i];
+			for (int i = 0; i < NWINDOWS; i++)
+			{
+				lengths[i] = a[2 * i];
+				limits[i] = a[2 * i + 1];
+			}
 			continue;
 		}
 
