@@ -27,13 +27,11 @@
 #include "live/rate_limiter.h"
 #include "live/token_refund.h"
 #include "model/key_config.h"
+#include "model/ledger_entry.h"
 #include "model/raw_key_filter.h"
 #include "settings/guc.h"
 #include "store/budgets.h"
 #include "store/usage.h"
-
-#define REQUEST_ID_MAX_CHARS	255
-#define MODEL_MAX_CHARS			255
 
 PG_FUNCTION_INFO_V1(apikey_record_usage);
 PG_FUNCTION_INFO_V1(apikey_void_usage);
@@ -93,8 +91,8 @@ read_record(FunctionCallInfo fcinfo, UsageRecord *record)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("tokens must not be negative")));
 	check_nonnegative_amount("cost", record->cost);
-	record->request_id = optional_text_argument(fcinfo, 3, "request_id", REQUEST_ID_MAX_CHARS);
-	record->model = optional_text_argument(fcinfo, 4, "model", MODEL_MAX_CHARS);
+	record->request_id = optional_text_argument(fcinfo, 3, "request_id", LEDGER_TEXT_MAX_CHARS);
+	record->model = optional_text_argument(fcinfo, 4, "model", LEDGER_TEXT_MAX_CHARS);
 	record->budget_id = PG_ARGISNULL(5) ? NULL : PG_GETARG_UUID_P(5);
 }
 
@@ -190,7 +188,7 @@ apikey_void_usage(PG_FUNCTION_ARGS)
 	text	   *request_id;
 
 	require_not_null(fcinfo, 0, "id");
-	request_id = text_argument(fcinfo, 1, "request_id", REQUEST_ID_MAX_CHARS);
+	request_id = text_argument(fcinfo, 1, "request_id", LEDGER_TEXT_MAX_CHARS);
 	if (!store_key_limits(PG_GETARG_UUID_P(0), &key))
 		raise_key_not_found(PG_GETARG_UUID_P(0));
 
