@@ -124,6 +124,16 @@ raise_foreign_reservation(void)
 			 errmsg("reservation is held by another key")));
 }
 
+/* Raises 22023. */
+pg_noreturn static void
+raise_not_reserved(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("budget_id is not a budget of the reservation"),
+			 errdetail("What has been reserved is settled with the budgets of apikey_verify.")));
+}
+
 /*
  * Finds the reservation of a record, which is charged to the budgets for which
  * it was reserved: keys and budgets may have moved since.
@@ -238,6 +248,8 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 		case RECORD_KEY_GONE:
 			raise_key_not_found(record.id);
 		case RECORD_BUDGET_GONE:
+			if (record.reserved_budgets != NULL)
+				raise_not_reserved();
 			raise_no_such_budget(record.budget_id);
 		case RECORD_REPEATED:
 			PG_RETURN_BOOL(false);

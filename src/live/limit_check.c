@@ -222,8 +222,9 @@ check_concurrency(LimitCheck *check, CheckedOwner *checked)
 }
 
 /*
- * Checks whether a budget has room for what is reserved and for this request.
- * Nothing that was published since its costs were read may be missing.
+ * Checks whether a budget has room for what is reserved and for this request,
+ * of the smallest cost if it has none.  Nothing that was published since its
+ * costs were read may be missing.
  */
 static void
 check_budget(LimitCheck *check, CheckedOwner *checked)
@@ -235,14 +236,17 @@ check_budget(LimitCheck *check, CheckedOwner *checked)
 
 	if (owner->budget == NULL)
 		return;
+
 	check->result->reserved[checked->index] = reserved;
 	if (holds != NULL && holds->count > 0)
 		check->result->frees_at[checked->index] =
 			checked->ref.pools.holds[holds->oldest].reserved_at + tracked_limits_timeout();
-	if (pg_add_s64_overflow(reserved, check->request->cost, &needed) ||
-		(needed > 0 && needed > owner->available))
+	/* Without either of them the exact amounts have been compared. */
+	if (reserved == 0 && check->request->cost == 0)
+		return;
+	if (pg_add_s64_overflow(reserved, check->amounts[WINDOW_COST], &needed) || needed > owner->available)
 		check->result->exhausted |= 1 << checked->index;
-	if (needed > 0 && budget_spend_has_news(owner->position, owner->id))
+	if (budget_spend_has_news(owner->position, owner->id))
 		check->result->stale |= 1 << checked->index;
 }
 

@@ -170,6 +170,7 @@ reserve(LimitCheck *check, CheckedOwner *checked, TrackedWindowSet windows, int 
 	held->tokens = check->request->tokens;
 	held->cost = check->request->cost;
 	holds_add(checked->ref.pools.holds, &checked->entry->limits.holds, hold);
+	check->result->reserved[checked->index] = checked->entry->limits.holds.cost;
 }
 
 /*

@@ -44,10 +44,10 @@ enum
 };
 
 static const JsonDocumentMember rate_limit_members[NMEMBERS] = {
-	{"requests_per_minute"},
-	{"tokens_per_minute"},
-	{"requests_per_day"},
-	{"tokens_per_day"},
+	[0] = {"requests_per_minute"},
+	[1] = {"tokens_per_minute"},
+	[2] = {"requests_per_day"},
+	[3] = {"tokens_per_day"},
 	[MEMBER_CONCURRENT] = {RATE_CONCURRENT_NAME},
 	[MEMBER_WINDOWS] = {"windows"},
 };

@@ -385,7 +385,7 @@ add_budgets(const Checkpoint *check, char **reason)
 static bool
 check_limits(const NullableDatum *args, AuthDecision *decision, bool last)
 {
-	Checkpoint	check;
+	Checkpoint	check = {.decision = decision};
 	char	   *reason = NULL;
 
 	if (decision->key->limits == NULL && decision->key->row.nulls[KEY_BUDGET_ID] &&
@@ -396,7 +396,6 @@ check_limits(const NullableDatum *args, AuthDecision *decision, bool last)
 		return true;
 	}
 
-	check.decision = decision;
 	if (!check_and_spend(args, &check, last))
 		return false;
 

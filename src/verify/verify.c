@@ -136,7 +136,7 @@ form_result(FunctionCallInfo fcinfo, ResultType *type, const AuthDecision *decis
 static Size
 value_size(Form_pg_attribute att, Datum value)
 {
-	return att->attlen > 0 ? att->attlen : VARSIZE_ANY(DatumGetPointer(value));
+	return att->attlen > 0 ? (Size) att->attlen : VARSIZE_ANY(DatumGetPointer(value));
 }
 
 /* Stores a value at data, as heap_fill_tuple() does; returns where the next one goes. */

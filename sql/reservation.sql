@@ -1,0 +1,199 @@
+-- Reservations: what is estimated is taken in one step, and settled with what
+-- was used.  Nothing of it without shared memory: reservation_1.out.
+SELECT shared_memory FROM apikeys.stats \gset
+\if :shared_memory
+\else
+SELECT apikey_import(digest('res-none', 'sha256'), 'reservation none', 'x', budget_id => apikey_budget_create('reservation none', 1)) IS NOT NULL AS made;
+SELECT * FROM test.errors($$SELECT * FROM apikey_verify('res-none', reserve => true)$$);
+SELECT code, reservation FROM apikey_verify('res-none');
+\quit
+\endif
+
+CREATE FUNCTION test.make(name text, limits jsonb = '{}', budget uuid = NULL) RETURNS uuid LANGUAGE sql AS $$
+  SELECT apikey_import(digest('res-' || name, 'sha256'), 'reservation ' || name, 'x', rate_limits => limits, budget_id => budget)
+$$;
+-- Verifies with a reservation, which is kept under a name.
+CREATE TEMPORARY TABLE held (name text PRIMARY KEY, id uuid);
+CREATE FUNCTION test.reserve(key text, name text, tokens bigint = NULL, cost numeric = NULL, budget uuid = NULL, model text = NULL, endpoint text = NULL)
+RETURNS TABLE (code text, reason text, reserved boolean, limit_name text, remaining numeric, budget_remaining numeric) LANGUAGE plpgsql AS $$
+DECLARE
+  r record;
+BEGIN
+  SELECT * INTO r FROM apikey_verify('res-' || key, model, endpoint, tokens => tokens, reserve => true, cost => cost, budget_id => budget);
+  IF r.reservation IS NOT NULL THEN
+    INSERT INTO held VALUES (name, r.reservation);
+  END IF;
+  RETURN QUERY SELECT r.code, r.reason, r.reservation IS NOT NULL, r.limit_name, r.limit_remaining, r.budget_remaining;
+END $$;
+CREATE FUNCTION test.settle(key text, name text, tokens bigint = 0, cost numeric = 0, request text = NULL, model text = NULL, budget uuid = NULL) RETURNS boolean LANGUAGE sql AS $$
+  SELECT public.apikey_record_usage(test.id('reservation ' || key), tokens, cost, (SELECT h.id FROM held h WHERE h.name = $2), request, model, budget)
+$$;
+CREATE FUNCTION test.release(name text) RETURNS boolean LANGUAGE sql AS $$
+  SELECT public.apikey_release(h.id) FROM held h WHERE h.name = $1
+$$;
+CREATE FUNCTION test.standing(key text) RETURNS TABLE (name text, max numeric, used numeric, remaining numeric, reserved numeric) LANGUAGE sql AS $$
+  SELECT l.name, l.max, trim_scale(l.used), trim_scale(l.remaining), l.reserved FROM public.apikey_limits(test.id('reservation ' || $1)) l
+$$;
+CREATE FUNCTION test.budgets() RETURNS TABLE (name text, spent numeric, reserved numeric, remaining numeric) LANGUAGE sql AS $$
+  SELECT b.name, trim_scale(b.spent), b.reserved, trim_scale(b.remaining) FROM apikeys.budget_info b WHERE b.name LIKE 'reservation %' ORDER BY b.name COLLATE "C"
+$$;
+
+SELECT apikey_budget_create('reservation 1 company', 100) AS company \gset
+SELECT apikey_budget_create('reservation 2 team', 20, parent_id => :'company', rate_limits => '{"max_concurrent_requests": 3, "windows": [{"per": "1 hour", "tokens": 1000}]}') AS team \gset
+SELECT apikey_budget_create('reservation 2 customer', 5, parent_id => :'company') AS customer \gset
+SELECT test.make('a', '{"tokens_per_day": 600, "max_concurrent_requests": 2, "windows": [{"per": "1 day", "cost": 12.5}]}', :'team') IS NOT NULL AS a,
+       test.make('b', '{}', :'team') IS NOT NULL AS b, test.make('unlimited') IS NOT NULL AS unlimited;
+
+-- All is taken in one step, or nothing.
+SELECT * FROM test.reserve('a', 'a1', 400, 10, :'customer');
+SELECT * FROM test.reserve('a', 'a1', 400, 4, :'customer');
+SELECT * FROM test.standing('a');
+SELECT * FROM test.budgets();
+SELECT * FROM test.reserve('a', 'a2', 201, 1);
+SELECT * FROM test.reserve('a', 'a2', 200, 8.6);
+SELECT * FROM test.reserve('a', 'a2', 200, 8.5);
+SELECT * FROM test.reserve('a', 'a3', 1);
+SELECT * FROM test.reserve('b', 'b1', 401, 1);
+SELECT * FROM test.reserve('b', 'b1', 1, 7.500000001);
+SELECT * FROM test.reserve('b', 'b1', 1, 7.5);
+SELECT * FROM test.reserve('b', 'b2');
+SELECT * FROM test.budgets();
+SELECT * FROM test.standing('b');
+-- Who reserves nothing needs room, too.
+SELECT code, reason FROM apikey_verify('res-b');
+
+-- More than estimated, less than estimated, nothing.
+SELECT test.settle('a', 'a1', 500, 6);
+SELECT test.settle('a', 'a2', 50, 0.25);
+SELECT test.release('b1'), test.release('b1') AS again, test.release('a1') AS settled;
+SELECT * FROM test.standing('a');
+SELECT * FROM test.budgets();
+
+-- A rollback leaves the reservation, and so does a savepoint.
+SELECT * FROM test.reserve('b', 'b3', 100, 10);
+BEGIN;
+SELECT test.settle('b', 'b3', 10, 1);
+SELECT test.release('b3') AS in_use;
+ROLLBACK;
+BEGIN;
+SAVEPOINT s;
+SELECT test.settle('b', 'b3', 10, 1);
+ROLLBACK TO s;
+COMMIT;
+SELECT * FROM test.standing('b');
+-- A transaction that has settled counts both until it commits.
+BEGIN;
+SELECT test.settle('b', 'b3', 10, 1);
+SELECT * FROM test.budgets();
+COMMIT;
+SELECT * FROM test.budgets();
+SELECT * FROM test.standing('b');
+
+-- What is settled twice, released or unknown counts in full.
+SELECT test.settle('b', 'b3', 7, 0.5), test.settle('b', 'no such', 7, 0.25);
+SELECT public.apikey_record_usage(test.id('reservation b'), 7, 0.25, gen_random_uuid());
+SELECT * FROM test.standing('b');
+SELECT * FROM test.budgets();
+
+-- Settled where it was reserved, wherever the key is by then.
+SELECT * FROM test.reserve('b', 'b4', 1, 1);
+SELECT name FROM apikey_update(test.id('reservation b'), jsonb_build_object('budget_id', :'customer'));
+SELECT test.settle('b', 'b4', 1, 2, 'moved', NULL, :'customer');
+SELECT test.settle('b', 'b4', 1, 2, 'moved');
+SELECT test.settle('b', 'b4', 1, 2, 'moved') AS repeated;
+SELECT * FROM test.budgets();
+SELECT apikey_void_usage(test.id('reservation b'), 'moved'), apikey_void_usage(test.id('reservation b'), 'moved') AS again;
+SELECT * FROM test.budgets();
+
+-- A repeated request leaves its new reservation alone.
+SELECT * FROM test.reserve('b', 'b5', 1, 0.5);
+SELECT test.settle('b', 'b5', 1, 0.5, 'once');
+SELECT * FROM test.reserve('b', 'b6', 1, 0.5);
+SELECT test.settle('b', 'b6', 1, 0.5, 'once');
+SELECT * FROM test.budgets();
+SELECT test.release('b6');
+
+-- A successor settles what its predecessor has reserved; another key does not.
+SELECT * FROM test.reserve('a', 'a4', 1, 0.5);
+SELECT * FROM test.errors(
+  $$SELECT test.settle('b', 'a4', 1, 1)$$,
+  $$SELECT test.settle('unlimited', 'a4', 1, 1)$$);
+SELECT id AS successor FROM apikey_rotate(test.id('reservation a'), '1 hour') \gset
+SELECT public.apikey_record_usage(:'successor', 2, 0.25, (SELECT id FROM held WHERE name = 'a4'));
+SELECT * FROM test.budgets();
+
+-- Nothing is reserved where nothing is limited, and for a key that is refused.
+SELECT * FROM test.reserve('unlimited', 'u', 1, 1);
+SELECT apikey_revoke(test.id('reservation a'));
+SELECT * FROM test.reserve('a', 'a5', 1, 1);
+SELECT count(*) FROM held WHERE name IN ('u', 'a5');
+
+-- Windows with patterns count what matches; one with endpoints what is reserved.
+SELECT test.make('patterns', '{"windows": [{"per": "1 day", "tokens": 100, "models": ["gpt-*"]}, {"per": "1 day", "requests": 2, "endpoints": ["/v1/images*"], "name": "images"},
+  {"per": "1 day", "tokens": 50, "endpoints": ["/v1/chat"], "models": ["o1", "o3"]}]}') IS NOT NULL AS made;
+SELECT * FROM test.reserve('patterns', 'p1', 60, NULL, NULL, 'gpt-4o');
+SELECT * FROM test.reserve('patterns', 'p2', 60, NULL, NULL, 'gpt-4o');
+SELECT * FROM test.reserve('patterns', 'p2', 60, NULL, NULL, 'claude');
+SELECT * FROM test.reserve('patterns', 'p3', 60);
+SELECT * FROM test.reserve('patterns', 'p4', 40, NULL, NULL, 'o3', '/v1/chat');
+SELECT * FROM test.reserve('patterns', 'p5', 40, NULL, NULL, 'o1', '/v1/chat');
+SELECT n, code, reason FROM generate_series(1, 3) n, LATERAL apikey_verify('res-patterns', 'dall-e', '/v1/images/' || n);
+SELECT test.settle('patterns', 'p1', 20, model => 'gpt-4o'), test.settle('patterns', 'p2', 30, model => 'gpt-4'), test.settle('patterns', 'p4', 10, model => 'o3');
+SELECT * FROM test.standing('patterns');
+-- Another window, another number or another order resets nothing.
+SELECT rate_limits IS NOT NULL AS changed FROM apikey_update(test.id('reservation patterns'), '{"rate_limits": {"tokens_per_day": 1000, "windows": [{"per": "1 day", "requests": 5, "endpoints": ["/v1/*"], "name": "images"},
+  {"per": "24:00", "tokens": 90, "models": ["gpt-*"]}, {"per": "90 seconds", "cost": 0.000000001}]}}');
+SELECT * FROM test.standing('patterns');
+
+-- What cannot be
+CREATE FUNCTION test.window(document text) RETURNS void LANGUAGE sql AS $$
+  SELECT test.make('invalid', jsonb_build_object('windows', document::jsonb))
+$$;
+SELECT * FROM test.errors(
+  $$SELECT test.window('{}')$$,
+  $$SELECT test.window('[1]')$$,
+  $$SELECT test.window('[{}]')$$,
+  $$SELECT test.window('[{"per": "1 hour"}]')$$,
+  $$SELECT test.window('[{"requests": 1}]')$$,
+  $$SELECT test.window('[{"per": "1 hour", "requests": 1, "tokens": 1}]')$$,
+  $$SELECT test.window('[{"per": "1 hour", "requests": 0}]')$$,
+  $$SELECT test.window('[{"per": "1 hour", "requests": 1.5}]')$$,
+  $$SELECT test.window('[{"per": "1 hour", "tokens": -1}]')$$,
+  $$SELECT test.window('[{"per": "1 hour", "cost": 0}]')$$,
+  $$SELECT test.window('[{"per": "1 hour", "cost": 0.0000000001}]')$$,
+  $$SELECT test.window('[{"per": "1 hour", "cost": 9000000001}]')$$,
+  $$SELECT test.window('[{"per": "1 hour", "cost": "NaN"}]')$$,
+  $$SELECT test.window('[{"per": 60, "requests": 1}]')$$,
+  $$SELECT test.window('[{"per": "soon", "requests": 1}]')$$,
+  $$SELECT test.window('[{"per": "0.5 seconds", "requests": 1}]')$$,
+  $$SELECT test.window('[{"per": "1.5 seconds", "requests": 1}]')$$,
+  $$SELECT test.window('[{"per": "-1 hour", "requests": 1}]')$$,
+  $$SELECT test.window('[{"per": "31 days 00:00:01", "requests": 1}]')$$,
+  $$SELECT test.window('[{"per": "178000000 years", "requests": 1}]')$$,
+  $$SELECT test.window('[{"per": "1 hour", "requests": 1, "models": "gpt-4"}]')$$,
+  $$SELECT test.window('[{"per": "1 hour", "requests": 1, "models": [1]}]')$$,
+  $$SELECT test.window('[{"per": "1 hour", "requests": 1, "name": ""}]')$$,
+  $$SELECT test.window(format('[{"per": "1 hour", "requests": 1, "name": "%s"}]', repeat('x', 256)))$$,
+  $$SELECT test.window('[{"per": "1 hour", "requests": 1, "name": "tokens_per_day"}]')$$,
+  $$SELECT test.window('[{"per": "1 hour", "requests": 1}, {"per": "60 minutes", "requests": 2}]')$$,
+  $$SELECT test.window('[{"per": "1 hour", "requests": 1, "model": ["x"]}]')$$,
+  $$SELECT test.window((SELECT jsonb_agg(jsonb_build_object('per', '1 hour', 'requests', 1, 'name', 'w' || n)) FROM generate_series(1, 9) n)::text)$$,
+  $$SELECT apikey_verify('res-b', cost => -1)$$,
+  $$SELECT apikey_verify('res-b', cost => 'NaN')$$,
+  $$SELECT apikey_verify('res-b', cost => 'infinity')$$,
+  $$SELECT apikey_verify('res-b', cost => 1e18)$$,
+  $$SELECT apikey_verify('res-b', tokens => -1)$$,
+  $$SELECT apikey_verify('res-unlimited', cost => -1)$$,
+  $$SELECT apikey_verify('res-b', budget_id => '00000000-0000-0000-0000-000000000000')$$,
+  $$SELECT apikey_verify('res-b', any_permissions => array_fill('x'::text, ARRAY[101]))$$);
+-- A cost beyond what is counted, and of a text that is no key
+SELECT code, reason FROM apikey_verify('res-b', cost => 1e17, reserve => true);
+SELECT code FROM apikey_verify('res-no such', cost => -1, tokens => -1, budget_id => '00000000-0000-0000-0000-000000000000');
+-- The longest, the shortest and the most
+SELECT test.make('most', jsonb_build_object('requests_per_minute', 9, 'tokens_per_minute', 9, 'requests_per_day', 9, 'tokens_per_day', 9, 'max_concurrent_requests', 9, 'windows',
+  jsonb_agg(jsonb_build_object('per', CASE n WHEN 1 THEN '1 second' WHEN 2 THEN '31 days' WHEN 3 THEN '1 mon' ELSE n || ' minutes' END, 'requests', n + 10)))) IS NOT NULL AS made
+FROM generate_series(1, 8) n;
+SELECT name, max, CASE WHEN name ~ 'second' THEN 1 ELSE used END AS used FROM apikey_limits((SELECT id FROM apikey_verify('res-most')));
+
+DROP FUNCTION test.make, test.reserve, test.settle, test.release, test.standing, test.budgets, test.window;
+DROP TABLE held;
