@@ -29,6 +29,7 @@ CREATE TABLE apikeys_data.key (
     team_id uuid,
     budget_id uuid,
     external_id text,
+    plan text COLLATE "C",
     permissions jsonb NOT NULL DEFAULT '{}',
     rate_limits jsonb NOT NULL DEFAULT '{}',
     metadata jsonb NOT NULL DEFAULT '{}',

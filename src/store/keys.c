@@ -18,30 +18,37 @@
 #include "model/key_hash.h"
 #include "store/keys.h"
 #include "store/lock_wait.h"
+#include "store/plans.h"
 #include "store/spi.h"
 #include "store/usage.h"
 
 /* The columns of KeyRow, in its order. */
-#define KEY_ROW_COLUMNS \
+#define KEY_ROW(permissions, rate_limits) \
 	"k.id, k.root_id, k.name, k.key_prefix, k.user_id, k.team_id," \
-	" k.budget_id, k.external_id, k.permissions, k.rate_limits, k.metadata," \
+	" k.budget_id, k.external_id, " permissions ", " rate_limits ", k.metadata," \
 	" k.expires_at, k.description, k.allowed_ips, k.enabled, k.revoked_at," \
-	" k.rotated_at, k.xmin"
+	" k.rotated_at, k.plan, k.xmin"
+
+/* With the key's own documents: for those who change it. */
+#define KEY_ROW_COLUMNS KEY_ROW("k.permissions", "k.rate_limits")
+
+/* With those that hold: for those who verify it. */
+#define EFFECTIVE_COLUMNS KEY_ROW(EFFECTIVE("permissions"), EFFECTIVE("rate_limits"))
 
 /* ONLY: child tables have no triggers that invalidate caches. */
 static Statement find_key = {
-	.sql = "SELECT " KEY_ROW_COLUMNS
-	" FROM ONLY apikeys_data.key k"
+	.sql = "SELECT " EFFECTIVE_COLUMNS
+	" FROM ONLY apikeys_data.key k" JOIN_PLAN
 	" WHERE k.key_hash OPERATOR(pg_catalog.=) $1"
-	" AND k.hash_secret IS NULL",
+	" AND k.hash_secret IS NULL AND " HAS_ITS_PLAN,
 	STATEMENT_ARGS(BYTEAOID)
 };
 
 /* The same for several candidates, which the last two columns identify. */
 static Statement find_candidates = {
-	.sql = "SELECT " KEY_ROW_COLUMNS ", k.key_hash, k.hash_secret"
-	" FROM ONLY apikeys_data.key k"
-	" WHERE k.key_hash OPERATOR(pg_catalog.=) ANY ($1)",
+	.sql = "SELECT " EFFECTIVE_COLUMNS ", k.key_hash, k.hash_secret"
+	" FROM ONLY apikeys_data.key k" JOIN_PLAN
+	" WHERE k.key_hash OPERATOR(pg_catalog.=) ANY ($1) AND " HAS_ITS_PLAN,
 	STATEMENT_ARGS(BYTEAARRAYOID)
 };
 
@@ -63,22 +70,22 @@ static Statement key_hash = {
 	STATEMENT_ARGS(UUIDOID)
 };
 
-/* $1 to $12 are KeyConfig's members. */
+/* $1 to $13 are KeyConfig's members. */
 #define INSERT_KEY(on_conflict) { \
 	.sql = "WITH new AS (" \
 	"INSERT INTO apikeys_data.key (name, description, user_id, team_id, budget_id," \
-	" permissions, rate_limits, expires_at, metadata, external_id, allowed_ips," \
+	" permissions, rate_limits, expires_at, metadata, external_id, allowed_ips, plan," \
 	" enabled, id, root_id, key_hash, hash_secret, key_prefix, created_at, updated_at)" \
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12," \
-	" $13, $13, $14, $15, $16, $17, $18)" \
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13," \
+	" $14, $14, $15, $16, $17, $18, $19)" \
 	on_conflict \
 	" RETURNING id)" \
 	" " ADD_EVENT \
-	" SELECT $18, $19, $20, new.id, pg_catalog.jsonb_build_object(" \
-	"'name', $1, 'key_prefix', $16) FROM new", \
+	" SELECT $19, $20, $21, new.id, pg_catalog.jsonb_build_object(" \
+	"'name', $1, 'key_prefix', $17) FROM new", \
 	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID, \
 				   JSONBOID, JSONBOID, TIMESTAMPTZOID, JSONBOID, TEXTOID, \
-				   INETARRAYOID, BOOLOID, UUIDOID, BYTEAOID, TEXTOID, TEXTOID, \
+				   INETARRAYOID, TEXTOID, BOOLOID, UUIDOID, BYTEAOID, TEXTOID, TEXTOID, \
 				   TIMESTAMPTZOID, TIMESTAMPTZOID, NAMEOID, TEXTOID) \
 }
 
@@ -96,10 +103,10 @@ static Statement rotate_key = {
 	" RETURNING *),"
 	" new AS (INSERT INTO apikeys_data.key (id, root_id, rotated_from, key_hash,"
 	" hash_secret, key_prefix, name, description, user_id, team_id, budget_id,"
-	" external_id, permissions, rate_limits, metadata, allowed_ips, enabled,"
+	" external_id, plan, permissions, rate_limits, metadata, allowed_ips, enabled,"
 	" expires_at, created_at, updated_at)"
 	" SELECT $6, old.root_id, old.id, $7, $8, $9, $10, old.description,"
-	" old.user_id, old.team_id, old.budget_id, old.external_id,"
+	" old.user_id, old.team_id, old.budget_id, old.external_id, old.plan,"
 	" old.permissions, old.rate_limits, old.metadata, old.allowed_ips,"
 	" old.enabled, $11, $2, $2 FROM old"
 	" RETURNING rotated_from)"
@@ -116,24 +123,24 @@ static Statement rotate_key = {
 	" 'user_id', user_id, 'team_id', team_id, 'budget_id', budget_id," \
 	" 'permissions', permissions, 'rate_limits', rate_limits," \
 	" 'expires_at', expires_at, 'metadata', metadata," \
-	" 'external_id', external_id, 'allowed_ips', allowed_ips," \
+	" 'external_id', external_id, 'allowed_ips', allowed_ips, 'plan', plan," \
 	" 'enabled', enabled) AS document"
 
-/* $1 to $12 are KeyConfig's members. */
+/* $1 to $13 are KeyConfig's members. */
 static Statement update_key = {
 	.sql = "WITH was AS (SELECT " KEY_DOCUMENT " FROM ONLY apikeys_data.key"
-	" WHERE id OPERATOR(pg_catalog.=) $14),"
+	" WHERE id OPERATOR(pg_catalog.=) $15),"
 	" became AS (UPDATE ONLY apikeys_data.key SET name = $1, description = $2,"
 	" user_id = $3, team_id = $4, budget_id = $5, permissions = $6,"
 	" rate_limits = $7, expires_at = $8, metadata = $9, external_id = $10,"
-	" allowed_ips = $11, enabled = $12, updated_at = $13"
-	" WHERE id OPERATOR(pg_catalog.=) $14"
+	" allowed_ips = $11, plan = $12, enabled = $13, updated_at = $14"
+	" WHERE id OPERATOR(pg_catalog.=) $15"
 	" RETURNING " KEY_DOCUMENT ")"
 	" " ADD_EVENT
-	" SELECT $13, $15, 'update', $14, " CHANGED_MEMBERS " FROM was, became",
+	" SELECT $14, $16, 'update', $15, " CHANGED_MEMBERS " FROM was, became",
 	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID,
 				   JSONBOID, JSONBOID, TIMESTAMPTZOID, JSONBOID, TEXTOID,
-				   INETARRAYOID, BOOLOID, TIMESTAMPTZOID, UUIDOID, NAMEOID)
+				   INETARRAYOID, TEXTOID, BOOLOID, TIMESTAMPTZOID, UUIDOID, NAMEOID)
 };
 
 static Statement revoke_key = {

@@ -38,6 +38,7 @@ typedef enum KeyColumn
 	KEY_ENABLED,
 	KEY_REVOKED_AT,
 	KEY_ROTATED_AT,
+	KEY_PLAN,
 	KEY_XMIN,
 	KEY_NCOLUMNS
 } KeyColumn;

@@ -25,6 +25,7 @@
 #include "catalog/pg_type.h"
 
 #include "store/key_limits.h"
+#include "store/plans.h"
 #include "store/spi.h"
 #include "store/usage.h"
 #include "store/write_latest.h"
@@ -119,10 +120,10 @@ static Statement roll_up = {
  * locks, which would write to them, and with the latest snapshot.
  */
 static Statement find_charge = {
-	.sql = "SELECT k.root_id, k.rate_limits, b.id, CASE WHEN b.id IS NOT NULL"
+	.sql = "SELECT k.root_id, " EFFECTIVE("rate_limits") ", b.id, CASE WHEN b.id IS NOT NULL"
 	" THEN (apikeys.period_at(b.starts_at, b.reset_every, $2, b.time_zone)).started_at END,"
 	" b.warn_at IS NOT NULL"
-	" FROM apikeys_data.key k LEFT JOIN apikeys_data.budget b"
+	" FROM apikeys_data.key k" JOIN_PLAN " LEFT JOIN apikeys_data.budget b"
 	" ON b.id OPERATOR(pg_catalog.=) k.budget_id"
 	" AND $3 OPERATOR(pg_catalog.>) 0::pg_catalog.numeric"
 	" WHERE k.id OPERATOR(pg_catalog.=) $1",
