@@ -15,42 +15,13 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
-#include "model/key_hash.h"
 #include "store/keys.h"
 #include "store/lock_wait.h"
-#include "store/plans.h"
 #include "store/spi.h"
 #include "store/usage.h"
 
-/* The columns of KeyRow, in its order. */
-#define KEY_ROW(permissions, rate_limits) \
-	"k.id, k.root_id, k.name, k.key_prefix, k.user_id, k.team_id," \
-	" k.budget_id, k.external_id, " permissions ", " rate_limits ", k.metadata," \
-	" k.expires_at, k.description, k.allowed_ips, k.enabled, k.revoked_at," \
-	" k.rotated_at, k.plan, k.xmin"
-
-/* With the key's own documents: for those who change it. */
+/* With the key's own documents, as those who change it need them. */
 #define KEY_ROW_COLUMNS KEY_ROW("k.permissions", "k.rate_limits")
-
-/* With those that hold: for those who verify it. */
-#define EFFECTIVE_COLUMNS KEY_ROW(EFFECTIVE("permissions"), EFFECTIVE("rate_limits"))
-
-/* ONLY: child tables have no triggers that invalidate caches. */
-static Statement find_key = {
-	.sql = "SELECT " EFFECTIVE_COLUMNS
-	" FROM ONLY apikeys_data.key k" JOIN_PLAN
-	" WHERE k.key_hash OPERATOR(pg_catalog.=) $1"
-	" AND k.hash_secret IS NULL AND " HAS_ITS_PLAN,
-	STATEMENT_ARGS(BYTEAOID)
-};
-
-/* The same for several candidates, which the last two columns identify. */
-static Statement find_candidates = {
-	.sql = "SELECT " EFFECTIVE_COLUMNS ", k.key_hash, k.hash_secret"
-	" FROM ONLY apikeys_data.key k" JOIN_PLAN
-	" WHERE k.key_hash OPERATOR(pg_catalog.=) ANY ($1) AND " HAS_ITS_PLAN,
-	STATEMENT_ARGS(BYTEAARRAYOID)
-};
 
 static Statement key_info = {
 	.sql = "SELECT i FROM apikeys_data.key_info i WHERE i.id OPERATOR(pg_catalog.=) $1",
@@ -171,9 +142,12 @@ static Statement delete_keys = {
 	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZOID, NAMEOID, TEXTOID)
 };
 
-/* Copies the first row of the result, which may have two more columns. */
-static void
-copy_key_row(KeyRow *row)
+/*
+ * Copies the first row of the result, which may have two more columns.  For use
+ * in an open scope.
+ */
+void
+store_copy_key_row(KeyRow *row)
 {
 	Datum		values[KEY_NCOLUMNS + 2];
 	bool		nulls[KEY_NCOLUMNS + 2];
@@ -185,98 +159,6 @@ copy_key_row(KeyRow *row)
 	memcpy(row->values, values, sizeof(row->values));
 	memcpy(row->nulls, nulls, sizeof(row->nulls));
 	row->own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(row->values[KEY_XMIN]));
-}
-
-/*
- * Returns the candidate that a row of find_candidates matches in hash and
- * secret; ncandidates if none does.
- */
-static int
-match_candidate(HeapTuple tuple, const KeyCandidate *candidates, int ncandidates)
-{
-	TupleDesc	tupdesc = SPI_tuptable->tupdesc;
-	bool		isnull;
-	bool		plain;
-	Datum		value = SPI_getbinval(tuple, tupdesc, KEY_NCOLUMNS + 1, &isnull);
-	const char *hash = VARDATA_ANY(DatumGetByteaPP(value));
-	const char *secret = NULL;
-	int			i;
-
-	value = SPI_getbinval(tuple, tupdesc, KEY_NCOLUMNS + 2, &plain);
-	if (!plain)
-		secret = TextDatumGetCString(value);
-
-	for (i = 0; i < ncandidates; i++)
-	{
-		const char *name = candidates[i].secret;
-
-		if (memcmp(VARDATA_ANY(candidates[i].hash), hash, KEY_HASH_LEN) == 0 &&
-			(name == NULL || secret == NULL ? name == secret : strcmp(name, secret) == 0))
-			break;
-	}
-	return i;
-}
-
-/*
- * Finds the first of several candidates that exists, in one snapshot.  Its row
- * becomes the first of the result.
- */
-static bool
-find_first_candidate(const KeyCandidate *candidates, int ncandidates, int *candidate)
-{
-	Datum		hashes[KEY_MAX_CANDIDATES];
-	ArrayType  *array;
-	uint64		nrows;
-
-	for (int i = 0; i < ncandidates; i++)
-	{
-		Assert(VARSIZE_ANY_EXHDR(candidates[i].hash) == KEY_HASH_LEN);
-		hashes[i] = PointerGetDatum(candidates[i].hash);
-	}
-	array = construct_array(hashes, ncandidates, BYTEAOID, -1, false, TYPALIGN_INT);
-	nrows = store_read_latest(&find_candidates, (Datum[]) {PointerGetDatum(array)}, NULL);
-
-	*candidate = ncandidates;
-	for (uint64 r = 0; r < nrows; r++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[r];
-		int			match = match_candidate(tuple, candidates, ncandidates);
-
-		if (match >= *candidate)
-			continue;
-		*candidate = match;
-		SPI_tuptable->vals[r] = SPI_tuptable->vals[0];
-		SPI_tuptable->vals[0] = tuple;
-	}
-	return *candidate < ncandidates;
-}
-
-/*
- * Finds a key by the hashes that it may have, the plain one last, as it is
- * committed now, however old the transaction's snapshot is: a key that has been
- * revoked since must not verify.  Takes no row lock.
- */
-bool
-store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row, int *candidate)
-{
-	StoreScope	scope;
-	bool		found;
-
-	Assert(ncandidates >= 1 && ncandidates <= KEY_MAX_CANDIDATES);
-
-	store_open(&scope);
-	if (ncandidates > 1)
-		found = find_first_candidate(candidates, ncandidates, candidate);
-	else
-	{
-		*candidate = 0;
-		found = store_read_latest(&find_key, (Datum[]) {PointerGetDatum(candidates[0].hash)}, NULL) > 0;
-	}
-	if (found)
-		copy_key_row(row);
-	store_close(&scope);
-
-	return found;
 }
 
 /* Returns the row of apikeys_data.key_info of a key that exists. */
@@ -300,7 +182,7 @@ store_read_key(const pg_uuid_t *id, bool lock, KeyRow *row)
 	found = lock ? store_lock_row(&key_lock, id)
 				 : store_read(&read_key, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
 	if (found)
-		copy_key_row(row);
+		store_copy_key_row(row);
 	store_close(&scope);
 
 	return found;
