@@ -24,9 +24,10 @@
 	"COALESCE(p." document " OPERATOR(pg_catalog.||) k." document ", k." document ")"
 
 /*
- * False for a key whose plan is missing, as the foreign key on the table is not
- * checked for rows that logical replication applies: without its plan the key
- * could do too much.
+ * False for a key whose plan is missing: without it the key could do too much.
+ * There is no foreign key, so plans that are deleted by hand, or not replicated
+ * yet, may be missing.  The functions lock a plan before they give it to a key,
+ * and before they look for keys that have it.
  */
 #define HAS_ITS_PLAN "(k.plan IS NULL OR p.name IS NOT NULL)"
 
