@@ -121,7 +121,8 @@ SELECT * FROM test.errors(
   $$INSERT INTO apikeys_data.plan (name) VALUES ('')$$,
   $$INSERT INTO apikeys_data.plan (name, permissions) VALUES ('bad', '{"is_admin": 1}')$$,
   $$INSERT INTO apikeys_data.plan (name) VALUES ('chat')$$,
-  $$UPDATE apikeys_data.plan SET rate_limits = '{"x": 1}' WHERE name = 'chat'$$
+  $$UPDATE apikeys_data.plan SET rate_limits = '{"x": 1}' WHERE name = 'chat'$$,
+  $$UPDATE apikeys_data.key SET plan = '' WHERE name = 'all'$$
 );
 SELECT name, permissions, rate_limits, keys FROM apikeys.plan_info WHERE name IN ('bad', 'chat', '', repeat('x', 256));
 SELECT plan FROM apikey_get(test.id('all'));

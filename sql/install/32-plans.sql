@@ -17,12 +17,12 @@ IS 'Deletes a plan. Raises P0002 for an unknown name, 23503 while keys have it.'
 
 -- The presets are plans, too.
 INSERT INTO apikeys_data.plan (name, permissions, description, installed)
-SELECT p.name, @extschema@.apikey_permissions_preset(p.name), p.description, true
+SELECT p.name, apikey_permissions_preset(p.name), p.description, true
 FROM (VALUES ('full_access', 'All models and endpoints.'),
              ('admin', 'All models and endpoints, and every permission that is required.')) p(name, description);
 
 INSERT INTO apikeys_data.plan (name, rate_limits, description, installed)
-SELECT l.name, @extschema@.apikey_rate_limits_preset(l.name), l.description, true
+SELECT l.name, apikey_rate_limits_preset(l.name), l.description, true
 FROM (VALUES ('unlimited', 'No limits.'),
              ('standard', 'Limits for one user.'),
              ('premium', 'Ten times the limits of standard.')) l(name, description);

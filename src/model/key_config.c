@@ -450,7 +450,7 @@ apikeys_check_key(PG_FUNCTION_ARGS)
 	};
 	const int	n = lengthof(checked);
 
-	Assert(PG_NARGS() == n + 4);
+	Assert(PG_NARGS() == n + 5);
 	for (int i = 0; i < n; i++)
 		key_config_check_stored(checked[i], PG_GETARG_DATUM(i), PG_ARGISNULL(i));
 
@@ -464,6 +464,7 @@ apikeys_check_key(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("created_at must be finite")));
+	key_config_check_stored(CONFIG_PLAN, PG_GETARG_DATUM(n + 4), PG_ARGISNULL(n + 4));
 
 	PG_RETURN_BOOL(true);
 }
