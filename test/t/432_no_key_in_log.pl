@@ -64,7 +64,7 @@ my @calls = (
 	[ 'apikey_budget_add', q(apikey_budget_create('b', 1), 1), '{id}, {key}', q(apikey_budget_create('b', 1), 1, {key}) ],
 	[ 'apikey_budget_delete', q(apikey_budget_create('b', 1)), '{key}', '{id}' ],
 	[ 'apikey_plan_set', q('p'), '{key}, {key}', '{key}', q('p', description => {key}) ],
-	[ 'apikey_plan_delete', q('standard'), '{key}, {key}', '{key}' ]);
+	[ 'apikey_plan_delete', q((SELECT 'p' FROM apikey_plan_set('p'))), '{key}, {key}', '{key}' ]);
 
 # Statements that log their text, or part of it, in some other way.  KEY is
 # the key without quotes.
