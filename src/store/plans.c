@@ -181,8 +181,7 @@ store_delete_plan(const text *name, TimestampTz now)
 {
 	PlanConfig	config = {
 		.values = {[PLAN_NAME] = PointerGetDatum(name)},
-		.nulls = {[PLAN_PERMISSIONS] = true, [PLAN_RATE_LIMITS] = true, [PLAN_DESCRIPTION] = true}
-	};
+		.nulls = {[PLAN_PERMISSIONS] = true, [PLAN_RATE_LIMITS] = true, [PLAN_DESCRIPTION] = true}};
 
 	if (!write_plan(&delete_plan, &config, now))
 		store_not_written("plan");
