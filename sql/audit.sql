@@ -32,6 +32,10 @@ SELECT apikey_budget_create('audit', 10) AS budget \gset
 SELECT name FROM apikey_budget_update(:'budget', '{"max_cost": 10.00, "reset_every": "1 mon"}');
 SELECT name FROM apikey_budget_update(:'budget', '{"max_cost": 11, "name": "audit 2", "reset_every": null}');
 SELECT apikey_budget_delete(:'budget');
+SELECT apikey_plan_set('audit', '{"is_admin": true}');
+SELECT apikey_plan_set('audit', '{"is_admin": false}', description => 'd');
+SELECT apikey_plan_set('audit', '{"is_admin": false}', description => 'd');
+SELECT apikey_plan_delete('audit');
 SELECT apikey_delete(:'id');
 RESET ROLE;
 UPDATE apikeys_data.key SET created_at = '2000-01-01', expires_at = '2000-01-02' WHERE id = :'imported';
@@ -90,6 +94,8 @@ SELECT * FROM test.errors(
   $$SELECT apikey_update(current_setting('test.successor')::uuid, '{"name": ""}')$$,
   $$SELECT apikey_rotate(current_setting('test.id')::uuid)$$,
   'SELECT apikey_budget_create(''x'', -1)',
+  'SELECT apikey_plan_set(''x'', ''{"x": 1}'')',
+  'SELECT apikey_plan_delete(''x'')',
   'SELECT apikey_generate(''x'', expires_at => ''2000-01-01'')');
 BEGIN;
 SELECT name FROM apikey_update(:'successor', '{"name": "audit 3"}');
@@ -165,6 +171,9 @@ SELECT * FROM test.errors(
   $$SELECT apikey_revoke(current_setting('test.id')::uuid)$$,
   $$SELECT apikey_delete(current_setting('test.id')::uuid)$$,
   $$SELECT apikey_budget_create('prevented', 1)$$,
+  $$SELECT apikey_plan_set('prevented')$$,
+  $$SELECT apikey_plan_set('unlimited')$$,
+  $$SELECT apikey_plan_delete('unlimited')$$,
   $$SELECT apikey_budget_update(current_setting('test.budget')::uuid, '{"max_cost": 2}')$$,
   $$SELECT apikey_budget_delete(current_setting('test.budget')::uuid)$$,
   $$SELECT apikey_grant('regress_apikeys_auditor', 'manage')$$);

@@ -79,6 +79,8 @@ INSERT INTO test.call (function, call) VALUES
   ('apikey_budget_add', $$SELECT added FROM apikey_budget_add(test.budget_id('privileges'), 1)$$),
   ('apikey_budget_update', $$SELECT max_cost FROM apikey_budget_update(test.budget_id('privileges'), '{"max_cost": 2}')$$),
   ('apikey_budget_delete', $$SELECT apikey_budget_delete(test.budget_id('privileges'))$$),
+  ('apikey_plan_set', $$SELECT apikey_plan_set('privileges', '{"is_admin": true}')$$),
+  ('apikey_plan_delete', $$SELECT apikey_plan_delete('privileges')$$),
   ('apikey_rotate', $$SELECT count(*) FROM apikey_rotate(test.id('privileges imported'), '1 hour')$$),
   ('apikey_revoke', $$SELECT apikey_revoke(test.id('privileges imported'))$$),
   ('apikey_delete', $$SELECT apikey_delete(test.id('privileges imported'))$$),

@@ -51,6 +51,8 @@ CREATE FUNCTION test.good(a argument, opener text) RETURNS text LANGUAGE sql AS 
     WHEN a.argument = 'created_at' THEN 'now() - interval ''1 day'''
     WHEN a.argument = 'access' THEN '''verify'''
     WHEN a.argument = 'time_zone' THEN '''UTC'''
+    WHEN a.argument = 'plan' THEN '''full_access'''
+    WHEN a.name ~ 'plan_delete' THEN 'SELECT max(i.name) FROM apikeys.plan_info i WHERE i.keys = 0 AND i.name <> ''full_access'''
     WHEN a.argument = 'preset' THEN format('%L', CASE WHEN a.name ~ 'rate_limits' THEN 'standard' ELSE 'admin' END)
     WHEN a.type = 'regrole'::regtype THEN '''regress_apikeys_walk'''
     WHEN a.type = 'uuid'::regtype THEN quote_literal(k.id)

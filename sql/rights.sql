@@ -74,10 +74,12 @@ SELECT id, raw_key FROM apikey_generate('rights', rate_limits => '{}', metadata 
 SELECT apikey_record_usage(:'id', 2, 0.5);
 SELECT apikey_budget_create('rights', 10) AS budget \gset
 SELECT name FROM apikey_update(:'id', jsonb_build_object('budget_id', :'budget'));
+SELECT apikey_plan_set('rights', '{"is_admin": true}');
 SET test.id = :'id';
 SET ROLE regress_apikeys_read;
 SELECT name, status, total_tokens, requests_today > 0 AS today FROM apikeys.info WHERE id = :'id';
 SELECT name, spent, period_ends_at FROM apikeys.budget_info WHERE id = :'budget';
+SELECT name, permissions, keys FROM apikeys.plan_info WHERE name = 'rights';
 SELECT shared_memory IS NOT NULL AS stats FROM apikeys.stats;
 SELECT name FROM apikey_list(row_limit => 1);
 SELECT action FROM apikey_events(:'id');
@@ -86,6 +88,8 @@ SELECT * FROM test.errors(
   $$SELECT apikey_record_usage(current_setting('test.id')::uuid)$$,
   $$SELECT apikey_update(current_setting('test.id')::uuid, '{"name": "mine"}')$$,
   'SELECT apikey_generate(''mine'')',
+  'SELECT apikey_plan_set(''rights'')',
+  'SELECT apikey_plan_delete(''rights'')',
   'SELECT FROM apikeys.info FOR UPDATE',
   'SELECT FROM apikeys_data.key',
   'DELETE FROM apikeys_data.event');
@@ -97,6 +101,7 @@ SELECT * FROM test.errors(
   $$SELECT apikey_get(current_setting('test.id')::uuid)$$,
   'SELECT apikey_count()',
   'SELECT FROM apikeys.info',
+  'SELECT FROM apikeys.plan_info',
   'SELECT FROM apikeys.stats',
   'SELECT apikey_events()');
 SET ROLE regress_apikeys_stats;
@@ -260,6 +265,7 @@ FROM seen LEFT JOIN apikeys_data.key k ON k.id = :'id';
 
 SELECT apikey_delete(:'id');
 SELECT apikey_budget_delete(:'budget');
+SELECT apikey_plan_delete('rights');
 DROP FUNCTION pg_temp.tell, test.levels;
 REVOKE ALL ON SCHEMA test FROM PUBLIC;
 SET client_min_messages = warning;

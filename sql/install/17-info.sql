@@ -30,7 +30,8 @@ SELECT k.id,
        coalesce(u.total_cost, 0) + e.cost AS total_cost,
        d.requests + e.requests_today AS requests_today,
        greatest(least(d.tokens + e.tokens_today, 9223372036854775807), 0)::bigint AS tokens_today,
-       d.cost + e.cost_today AS cost_today
+       d.cost + e.cost_today AS cost_today,
+       k.plan
 FROM apikeys_data.key k
 LEFT JOIN apikeys_data.usage u ON u.key_id = k.id
 CROSS JOIN LATERAL (
@@ -71,8 +72,8 @@ COMMENT ON COLUMN apikeys.info.team_id IS 'Id of the team it belongs to, by your
 COMMENT ON COLUMN apikeys.info.budget_id IS 'Id of the budget it spends from, or null.';
 COMMENT ON COLUMN apikeys.info.external_id IS 'Its id in another system, or null.';
 COMMENT ON COLUMN apikeys.info.status IS 'Effective status now.';
-COMMENT ON COLUMN apikeys.info.permissions IS 'What the key may do: allowed_models, allowed_endpoints, max_tokens_per_request, is_admin, custom_permissions; {} limits nothing.';
-COMMENT ON COLUMN apikeys.info.rate_limits IS 'Its limits: requests_per_minute, tokens_per_minute, requests_per_day, tokens_per_day, max_concurrent_requests; {} means none.';
+COMMENT ON COLUMN apikeys.info.permissions IS 'What the key itself says that it may do: allowed_models, allowed_endpoints, max_tokens_per_request, is_admin, custom_permissions; {} limits nothing.';
+COMMENT ON COLUMN apikeys.info.rate_limits IS 'Its own limits: requests_per_minute, tokens_per_minute, requests_per_day, tokens_per_day, max_concurrent_requests; {} means none.';
 COMMENT ON COLUMN apikeys.info.metadata IS 'A JSON object for your own use.';
 COMMENT ON COLUMN apikeys.info.allowed_ips IS 'Addresses and networks it may be used from; null means everywhere.';
 COMMENT ON COLUMN apikeys.info.expires_at IS 'From when on it is expired; null or infinity: never.';
@@ -86,3 +87,4 @@ COMMENT ON COLUMN apikeys.info.total_cost IS 'Cost recorded, in the unit that th
 COMMENT ON COLUMN apikeys.info.requests_today IS 'Requests recorded today (UTC).';
 COMMENT ON COLUMN apikeys.info.tokens_today IS 'Tokens recorded today (UTC).';
 COMMENT ON COLUMN apikeys.info.cost_today IS 'Cost recorded today (UTC).';
+COMMENT ON COLUMN apikeys.info.plan IS 'Name of its plan, or null. What its own permissions and rate_limits don''t say, they take from there.';

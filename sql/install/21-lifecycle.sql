@@ -6,12 +6,12 @@ CREATE FUNCTION apikey_generate(
     name text, description text = NULL, user_id uuid = NULL, team_id uuid = NULL,
     budget_id uuid = NULL, permissions jsonb = '{}', rate_limits jsonb = '{}',
     expires_at timestamptz = NULL, metadata jsonb = '{}', external_id text = NULL,
-    allowed_ips inet[] = NULL, prefix text = NULL,
+    allowed_ips inet[] = NULL, prefix text = NULL, plan text = NULL,
     OUT id uuid, OUT raw_key text) RETURNS record
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION apikey_generate(text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text)
-IS 'Makes a key and returns its id and the raw key, which is never shown again. Raises 22023 for an invalid argument, 23503 for an unknown budget_id, 55000 if the HMAC secrets are not loaded.';
+COMMENT ON FUNCTION apikey_generate(text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text, text)
+IS 'Makes a key and returns its id and the raw key, which is never shown again. Raises 22023 for an invalid argument, 23503 for an unknown budget_id or plan, 55000 if the HMAC secrets are not loaded.';
 
 CREATE FUNCTION apikey_rotate(
     id uuid, grace interval = '0', expires_at timestamptz = NULL,
@@ -31,7 +31,7 @@ CREATE FUNCTION apikey_update(id uuid, changes jsonb) RETURNS apikeys_data.key_i
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_update(uuid, jsonb)
-IS 'Sets the members of a key that the JSON object names, and returns its row of apikeys.info; null clears a member. Raises P0002 for an unknown id, 22023 for an unknown or invalid member, 23503 for an unknown budget_id, 55000 for a revoked key.';
+IS 'Sets the members of a key that the JSON object names, and returns its row of apikeys.info; null clears a member. Raises P0002 for an unknown id, 22023 for an unknown or invalid member, 23503 for an unknown budget_id or plan, 55000 for a revoked key.';
 
 CREATE FUNCTION apikey_delete(id uuid) RETURNS void
 LANGUAGE C VOLATILE
@@ -50,8 +50,8 @@ CREATE FUNCTION apikey_import(
     user_id uuid = NULL, team_id uuid = NULL, budget_id uuid = NULL,
     permissions jsonb = '{}', rate_limits jsonb = '{}', expires_at timestamptz = NULL,
     metadata jsonb = '{}', external_id text = NULL, allowed_ips inet[] = NULL,
-    hash_secret text = NULL, created_at timestamptz = NULL) RETURNS uuid
+    hash_secret text = NULL, created_at timestamptz = NULL, plan text = NULL) RETURNS uuid
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION apikey_import(bytea, text, text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text, timestamptz)
-IS 'Takes over a key from another system by its 32-byte hash (SHA-256, or HMAC-SHA-256 under hash_secret), and returns its id. key_prefix is its masked form. Raises 22023 for an invalid argument, 23503 for an unknown budget_id, 23505 for a hash that exists.';
+COMMENT ON FUNCTION apikey_import(bytea, text, text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text, timestamptz, text)
+IS 'Takes over a key from another system by its 32-byte hash (SHA-256, or HMAC-SHA-256 under hash_secret), and returns its id. key_prefix is its masked form. Raises 22023 for an invalid argument, 23503 for an unknown budget_id or plan, 23505 for a hash that exists.';

@@ -128,11 +128,14 @@ static const Right functions[] = {
 	{"apikey_budget_update", ACCESS_MANAGE},
 	{"apikey_budget_add", ACCESS_MANAGE},
 	{"apikey_budget_delete", ACCESS_MANAGE},
+	{"apikey_plan_set", ACCESS_MANAGE},
+	{"apikey_plan_delete", ACCESS_MANAGE},
 };
 
 static const Right views[] = {
 	{"info", ACCESS_READ},
 	{"budget_info", ACCESS_READ},
+	{"plan_info", ACCESS_READ},
 	{"usage_report", ACCESS_READ},
 	{"stats", ACCESS_STATS},
 	{"secret_usage", ACCESS_READ},

@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "api/key_references.h"
 #include "base/arguments.h"
 #include "base/compat.h"
 #include "base/secure_memory.h"
@@ -31,13 +32,18 @@
 #include "model/rate_limits.h"
 #include "model/status.h"
 #include "settings/guc.h"
-#include "store/budgets.h"
 #include "store/events.h"
+#include "store/key_limits.h"
 #include "store/keys.h"
 #include "verify/hash_new_key.h"
 #include "verify/own_key.h"
 
 #define GRACE_MAX_YEARS		100000
+
+/* In apikey_generate's arguments prefix comes between these members. */
+#define PREFIX_ARGNO		(CONFIG_ALLOWED_IPS + 1)
+
+StaticAssertDecl(CONFIG_PLAN == PREFIX_ARGNO, "the arguments after prefix begin with plan");
 
 PG_FUNCTION_INFO_V1(apikey_generate);
 PG_FUNCTION_INFO_V1(apikey_import);
@@ -116,6 +122,7 @@ config_from_row(KeyConfig *config, const KeyRow *row)
 		[CONFIG_METADATA] = KEY_METADATA,
 		[CONFIG_EXTERNAL_ID] = KEY_EXTERNAL_ID,
 		[CONFIG_ALLOWED_IPS] = KEY_ALLOWED_IPS,
+		[CONFIG_PLAN] = KEY_PLAN,
 		[CONFIG_ENABLED] = KEY_ENABLED,
 	};
 
@@ -201,50 +208,23 @@ prefix_argument(FunctionCallInfo fcinfo, int argno)
 	return prefix;
 }
 
-/* Warns if a key has rate limits that this server cannot count. */
+/* Warns if a stored key has rate limits that this server cannot count. */
 static void
-warn_of_rate_limits(const KeyConfig *config)
+warn_of_rate_limits(const pg_uuid_t *id)
 {
-	if (rate_limiter_available())
+	KeyLimits	key;
+
+	if (rate_limiter_available() || !store_key_limits(id, &key) || key.limits == NULL)
 		return;
 
-	if (rate_limits_parse(DatumGetJsonbP(config->values[CONFIG_RATE_LIMITS]), CurrentMemoryContext) != NULL)
-		ereport(WARNING,
-				(errmsg("apikey_verify will not accept this key"),
-				 errdetail("Its rate limits need shared memory, which this server does not have."),
-				 hint_preload()));
+	ereport(WARNING,
+			(errmsg("apikey_verify will not accept this key"),
+			 errdetail("Its rate limits need shared memory, which this server does not have."),
+			 hint_preload()));
 }
 
 /*
- * Locks the budget of a key, if it has one, so that it is not deleted.  Raises
- * 23503 if there is no such budget.
- */
-static void
-lock_budget_for_share(const KeyConfig *config)
-{
-	Datum		id = config->values[CONFIG_BUDGET_ID];
-
-	if (config->nulls[CONFIG_BUDGET_ID] || store_lock_budget_for_share(DatumGetUUIDP(id)))
-		return;
-
-	ereport(ERROR,
-			(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-			 errmsg("budget_id names no budget"),
-			 errdetail("There is no budget with id %s.",
-					   DatumGetCString(DirectFunctionCall1(uuid_out, id)))));
-}
-
-/* Has the key this budget already? */
-static bool
-has_same_budget(const KeyConfig *config, const KeyRow *key)
-{
-	return !config->nulls[CONFIG_BUDGET_ID] && !key->nulls[KEY_BUDGET_ID] &&
-		   memcmp(DatumGetUUIDP(config->values[CONFIG_BUDGET_ID]),
-				  DatumGetUUIDP(key->values[KEY_BUDGET_ID]), UUID_LEN) == 0;
-}
-
-/*
- * apikey_generate(name text, ..., prefix text): one row (id, raw_key).
+ * apikey_generate(name text, ..., prefix text, plan text): one row (id, raw_key).
  */
 Datum
 apikey_generate(PG_FUNCTION_ARGS)
@@ -256,15 +236,17 @@ apikey_generate(PG_FUNCTION_ARGS)
 
 	Assert(PG_NARGS() == CONFIG_ENABLED + 1);
 
-	config_from_arguments(&config, fcinfo, 0, CONFIG_NAME, CONFIG_ENABLED);
+	config_from_arguments(&config, fcinfo, 0, CONFIG_NAME, PREFIX_ARGNO);
+	config_from_arguments(&config, fcinfo, PREFIX_ARGNO + 1, CONFIG_PLAN,
+						  CONFIG_ENABLED - CONFIG_PLAN);
 	config.values[CONFIG_ENABLED] = BoolGetDatum(true);
 	config.nulls[CONFIG_ENABLED] = false;
 	key_config_check(&config, now);
 
-	lock_budget_for_share(&config);
-	raw_key = make_key(prefix_argument(fcinfo, CONFIG_ENABLED), now, &key);
+	key_references_lock(&config, NULL);
+	raw_key = make_key(prefix_argument(fcinfo, PREFIX_ARGNO), now, &key);
 	store_insert_key(&key, false, &config, now);
-	warn_of_rate_limits(&config);
+	warn_of_rate_limits(key.id);
 
 	return form_result(fcinfo, key.id, raw_key);
 }
@@ -296,7 +278,7 @@ apikey_import(PG_FUNCTION_ARGS)
 	KeyConfig	config;
 	NewKey		key;
 
-	Assert(PG_NARGS() == 15);
+	Assert(PG_NARGS() == 15 + CONFIG_ENABLED - CONFIG_PLAN);
 
 	require_not_null(fcinfo, 0, "key_hash");
 	require_not_null(fcinfo, 2, "key_prefix");
@@ -316,7 +298,8 @@ apikey_import(PG_FUNCTION_ARGS)
 
 	config_from_arguments(&config, fcinfo, 1, CONFIG_NAME, 1);
 	config_from_arguments(&config, fcinfo, 3, CONFIG_DESCRIPTION,
-						  CONFIG_ENABLED - CONFIG_DESCRIPTION);
+						  CONFIG_PLAN - CONFIG_DESCRIPTION);
+	config_from_arguments(&config, fcinfo, 15, CONFIG_PLAN, CONFIG_ENABLED - CONFIG_PLAN);
 	config.values[CONFIG_ENABLED] = BoolGetDatum(true);
 	config.nulls[CONFIG_ENABLED] = false;
 	key_config_check(&config, now);
@@ -325,12 +308,12 @@ apikey_import(PG_FUNCTION_ARGS)
 		own_key_check_text(key.hash, "hash_secret", key.hash_secret);
 	own_key_check_config(key.hash, &config);
 
-	lock_budget_for_share(&config);
+	key_references_lock(&config, NULL);
 	if (!store_insert_key(&key, true, &config, now))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
 				 errmsg("an API key with this hash exists already")));
-	warn_of_rate_limits(&config);
+	warn_of_rate_limits(key.id);
 
 	PG_RETURN_UUID_P(key.id);
 }
@@ -484,13 +467,12 @@ apikey_update(PG_FUNCTION_ARGS)
 	if (changes)
 	{
 		own_key_check_config(store_key_hash(id), &config);
-		if (!has_same_budget(&config, &key))
-			lock_budget_for_share(&config);
+		key_references_lock(&config, &key);
 		store_update_key(id, &config, now);
 	}
 	else
 		store_add_key_unchanged(id, now);
-	warn_of_rate_limits(&config);
+	warn_of_rate_limits(id);
 
 	PG_RETURN_DATUM(store_key_info(id));
 }

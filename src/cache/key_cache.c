@@ -10,7 +10,8 @@
  *
  * - Triggers on apikeys_data.key, ENABLE ALWAYS, invalidate the relcache entry of
  *   apikeys_data.cache_invalidation, a table that nobody reads, at each UPDATE, DELETE and
- *   TRUNCATE.  Those on apikeys_data.budget do so at INSERT, too, for
+ *   TRUNCATE.  Those on apikeys_data.plan, whose documents are part of a row,
+ *   and on apikeys_data.budget do so at INSERT, too, for
  *   budget_cache.c.  The server sends the message after the commit has become
  *   visible and before it is acknowledged, also for COMMIT PREPARED and on a
  *   standby that replays the commit.
@@ -65,7 +66,7 @@
 StaticAssertDecl(offsetof(CachedKey, hash) == 0,
 				 "the hash table's key is its entry's first member");
 
-/* Counts invalidation messages that may concern keys or budgets. */
+/* Counts invalidation messages that may concern keys, plans or budgets. */
 static uint64 generation = 0;
 
 static MemoryContext memory = NULL; /* of all that follows */
@@ -76,9 +77,10 @@ static int	nentries;
 static int	next_victim;
 static uint64 cache_generation; /* of all entries */
 static uint64 cache_secrets;	/* the secrets of their candidates */
-static Oid	invalidation_oid;	/* when the cache was made, like the next two */
+static Oid	invalidation_oid;	/* when the cache was made, like the next three */
 static Oid	key_oid;
 static Oid	budget_oid;
+static Oid	plan_oid;
 static bool triggers_enabled;	/* each change invalidates the cache */
 
 /* The last transaction of this backend that has invalidated the caches. */
@@ -96,7 +98,8 @@ PG_FUNCTION_INFO_V1(apikeys_invalidate_caches);
 static void
 count_invalidation(Datum arg, Oid relid)
 {
-	if (relid == invalidation_oid || relid == key_oid || relid == budget_oid || !OidIsValid(relid))
+	if (relid == invalidation_oid || relid == key_oid || relid == budget_oid ||
+		relid == plan_oid || !OidIsValid(relid))
 		generation++;
 }
 
@@ -149,7 +152,9 @@ reset_cache(void)
 	invalidation_oid = store_relation_oid("cache_invalidation");
 	key_oid = store_relation_oid("key");
 	budget_oid = store_relation_oid("budget");
-	triggers_enabled = has_enabled_triggers("key") && has_enabled_triggers("budget");
+	plan_oid = store_relation_oid("plan");
+	triggers_enabled = has_enabled_triggers("key") && has_enabled_triggers("budget") &&
+					   has_enabled_triggers("plan");
 
 	ctl.keysize = KEY_HASH_LEN;
 	ctl.entrysize = sizeof(CachedKey);

@@ -13,7 +13,7 @@
 #include "model/key_hash.h"
 #include "model/permission_check.h"
 #include "model/rate_limits.h"
-#include "store/keys.h"
+#include "store/key_lookup.h"
 
 /*
  * Where budget_cache.c has found a budget last, to save a search; all zeroes:

@@ -55,6 +55,7 @@ static const JsonDocumentMember members[] = {
 	[CONFIG_METADATA] = {"metadata", JSONBOID},
 	[CONFIG_EXTERNAL_ID] = {"external_id", TEXTOID},
 	[CONFIG_ALLOWED_IPS] = {"allowed_ips", INETARRAYOID},
+	[CONFIG_PLAN] = {"plan", TEXTOID},
 	[CONFIG_ENABLED] = {"enabled", BOOLOID},
 };
 
@@ -206,11 +207,8 @@ key_config_check_masked(Datum masked)
 
 /* Puts a member into its stored form: a null document becomes an empty one. */
 static void
-normalize(KeyConfig *config, ConfigMember member)
+normalize(ConfigMember member, Datum *value, bool *isnull)
 {
-	Datum	   *value = &config->values[member];
-	bool	   *isnull = &config->nulls[member];
-
 	if (*isnull && members[member].type == JSONBOID)
 	{
 		*value = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
@@ -272,8 +270,8 @@ key_config_check_metadata(Datum metadata)
 }
 
 /* Checks a value in its stored form.  Raises 22023. */
-static void
-check_value(ConfigMember member, Datum value, bool isnull)
+void
+key_config_check_stored(ConfigMember member, Datum value, bool isnull)
 {
 	if (member == CONFIG_NAME)
 		key_config_check_text("name", value, isnull, NAME_MAX_CHARS);
@@ -285,6 +283,8 @@ check_value(ConfigMember member, Datum value, bool isnull)
 		key_config_check_text("description", value, false, DESCRIPTION_MAX_CHARS);
 	if (member == CONFIG_EXTERNAL_ID)
 		key_config_check_text("external_id", value, false, EXTERNAL_ID_MAX_CHARS);
+	if (member == CONFIG_PLAN)
+		key_config_check_text("plan", value, false, NAME_MAX_CHARS);
 	if (members[member].type == TEXTOID)
 		raw_key_filter_check_text(members[member].name, DatumGetTextPP(value));
 	if (members[member].type == JSONBOID)
@@ -319,16 +319,26 @@ check_value(ConfigMember member, Datum value, bool isnull)
 	}
 }
 
+/*
+ * Puts the value of a member into its stored form, and checks it.  Raises
+ * 22023.  For plans as well, which have some of the members.
+ */
+void
+key_config_check_value(ConfigMember member, Datum *value, bool *isnull)
+{
+	if (!*isnull)
+		check_member_size(member, *value);
+	normalize(member, value, isnull);
+	key_config_check_stored(member, *value, *isnull);
+}
+
 /* Normalizes and checks one member of a new configuration. */
 static void
 check_member(KeyConfig *config, ConfigMember member, TimestampTz now)
 {
-	if (!config->nulls[member])
-		check_member_size(member, config->values[member]);
-	normalize(config, member);
 	if (member == CONFIG_EXPIRES_AT && !config->nulls[member])
 		key_config_check_expires_at(DatumGetTimestampTz(config->values[member]), now);
-	check_value(member, config->values[member], config->nulls[member]);
+	key_config_check_value(member, &config->values[member], &config->nulls[member]);
 }
 
 /* Checks a whole configuration.  Raises 22023. */
@@ -436,9 +446,9 @@ apikeys_check_key(PG_FUNCTION_ARGS)
 	};
 	const int	n = lengthof(checked);
 
-	Assert(PG_NARGS() == n + 4);
+	Assert(PG_NARGS() == n + 5);
 	for (int i = 0; i < n; i++)
-		check_value(checked[i], PG_GETARG_DATUM(i), PG_ARGISNULL(i));
+		key_config_check_stored(checked[i], PG_GETARG_DATUM(i), PG_ARGISNULL(i));
 
 	if (!PG_ARGISNULL(n))
 		key_config_check_hash(PG_GETARG_DATUM(n));
@@ -450,6 +460,7 @@ apikeys_check_key(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("created_at must be finite")));
+	key_config_check_stored(CONFIG_PLAN, PG_GETARG_DATUM(n + 4), PG_ARGISNULL(n + 4));
 
 	PG_RETURN_BOOL(true);
 }

@@ -15,7 +15,7 @@
 
 #define NAME_MAX_CHARS			255
 
-/* In the order of apikey_generate's arguments. */
+/* In the order of apikey_generate's arguments, among which is prefix. */
 typedef enum ConfigMember
 {
 	CONFIG_NAME,
@@ -29,6 +29,7 @@ typedef enum ConfigMember
 	CONFIG_METADATA,
 	CONFIG_EXTERNAL_ID,
 	CONFIG_ALLOWED_IPS,
+	CONFIG_PLAN,
 	CONFIG_ENABLED,
 	CONFIG_NMEMBERS
 } ConfigMember;
@@ -42,6 +43,8 @@ typedef struct KeyConfig
 extern const char *key_config_member_name(ConfigMember member);
 extern Oid	key_config_member_type(ConfigMember member);
 extern void key_config_check(KeyConfig *config, TimestampTz now);
+extern void key_config_check_value(ConfigMember member, Datum *value, bool *isnull);
+extern void key_config_check_stored(ConfigMember member, Datum value, bool isnull);
 extern void key_config_change(KeyConfig *config, Jsonb *changes, TimestampTz now);
 extern void key_config_check_hash(Datum hash);
 extern text *key_config_rotated_name(const text *name);

@@ -15,5 +15,6 @@
 
 extern void store_add_key_unchanged(const pg_uuid_t *id, TimestampTz now);
 extern void store_add_budget_unchanged(const pg_uuid_t *id, TimestampTz now);
+extern void store_add_plan_unchanged(text *name, TimestampTz now);
 
 #endif							/* APIKEYS_STORE_EVENTS_H */

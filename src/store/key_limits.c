@@ -13,10 +13,12 @@
 #include "catalog/pg_type.h"
 
 #include "store/key_limits.h"
+#include "store/plans.h"
 #include "store/spi.h"
 
 static Statement key_limits = {
-	.sql = "SELECT k.root_id, k.rate_limits, k.budget_id FROM apikeys_data.key k"
+	.sql = "SELECT k.root_id, " EFFECTIVE("rate_limits") ", k.budget_id"
+	" FROM apikeys_data.key k" JOIN_PLAN
 	" WHERE k.id OPERATOR(pg_catalog.=) $1",
 	STATEMENT_ARGS(UUIDOID)
 };

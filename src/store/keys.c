@@ -15,35 +15,13 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
-#include "model/key_hash.h"
 #include "store/keys.h"
 #include "store/lock_wait.h"
 #include "store/spi.h"
 #include "store/usage.h"
 
-/* The columns of KeyRow, in its order. */
-#define KEY_ROW_COLUMNS \
-	"k.id, k.root_id, k.name, k.key_prefix, k.user_id, k.team_id," \
-	" k.budget_id, k.external_id, k.permissions, k.rate_limits, k.metadata," \
-	" k.expires_at, k.description, k.allowed_ips, k.enabled, k.revoked_at," \
-	" k.rotated_at, k.xmin"
-
-/* ONLY: child tables have no triggers that invalidate caches. */
-static Statement find_key = {
-	.sql = "SELECT " KEY_ROW_COLUMNS
-	" FROM ONLY apikeys_data.key k"
-	" WHERE k.key_hash OPERATOR(pg_catalog.=) $1"
-	" AND k.hash_secret IS NULL",
-	STATEMENT_ARGS(BYTEAOID)
-};
-
-/* The same for several candidates, which the last two columns identify. */
-static Statement find_candidates = {
-	.sql = "SELECT " KEY_ROW_COLUMNS ", k.key_hash, k.hash_secret"
-	" FROM ONLY apikeys_data.key k"
-	" WHERE k.key_hash OPERATOR(pg_catalog.=) ANY ($1)",
-	STATEMENT_ARGS(BYTEAARRAYOID)
-};
+/* With the key's own documents, as those who change it need them. */
+#define KEY_ROW_COLUMNS KEY_ROW("k.permissions", "k.rate_limits")
 
 static Statement key_info = {
 	.sql = "SELECT i FROM apikeys_data.key_info i WHERE i.id OPERATOR(pg_catalog.=) $1",
@@ -63,22 +41,22 @@ static Statement key_hash = {
 	STATEMENT_ARGS(UUIDOID)
 };
 
-/* $1 to $12 are KeyConfig's members. */
+/* $1 to $13 are KeyConfig's members. */
 #define INSERT_KEY(on_conflict) { \
 	.sql = "WITH new AS (" \
 	"INSERT INTO apikeys_data.key (name, description, user_id, team_id, budget_id," \
-	" permissions, rate_limits, expires_at, metadata, external_id, allowed_ips," \
+	" permissions, rate_limits, expires_at, metadata, external_id, allowed_ips, plan," \
 	" enabled, id, root_id, key_hash, hash_secret, key_prefix, created_at, updated_at)" \
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12," \
-	" $13, $13, $14, $15, $16, $17, $18)" \
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13," \
+	" $14, $14, $15, $16, $17, $18, $19)" \
 	on_conflict \
 	" RETURNING id)" \
 	" " ADD_EVENT \
-	" SELECT $18, $19, $20, new.id, pg_catalog.jsonb_build_object(" \
-	"'name', $1, 'key_prefix', $16) FROM new", \
+	" SELECT $19, $20, $21, new.id, pg_catalog.jsonb_build_object(" \
+	"'name', $1, 'key_prefix', $17) FROM new", \
 	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID, \
 				   JSONBOID, JSONBOID, TIMESTAMPTZOID, JSONBOID, TEXTOID, \
-				   INETARRAYOID, BOOLOID, UUIDOID, BYTEAOID, TEXTOID, TEXTOID, \
+				   INETARRAYOID, TEXTOID, BOOLOID, UUIDOID, BYTEAOID, TEXTOID, TEXTOID, \
 				   TIMESTAMPTZOID, TIMESTAMPTZOID, NAMEOID, TEXTOID) \
 }
 
@@ -96,10 +74,10 @@ static Statement rotate_key = {
 	" RETURNING *),"
 	" new AS (INSERT INTO apikeys_data.key (id, root_id, rotated_from, key_hash,"
 	" hash_secret, key_prefix, name, description, user_id, team_id, budget_id,"
-	" external_id, permissions, rate_limits, metadata, allowed_ips, enabled,"
+	" external_id, plan, permissions, rate_limits, metadata, allowed_ips, enabled,"
 	" expires_at, created_at, updated_at)"
 	" SELECT $6, old.root_id, old.id, $7, $8, $9, $10, old.description,"
-	" old.user_id, old.team_id, old.budget_id, old.external_id,"
+	" old.user_id, old.team_id, old.budget_id, old.external_id, old.plan,"
 	" old.permissions, old.rate_limits, old.metadata, old.allowed_ips,"
 	" old.enabled, $11, $2, $2 FROM old"
 	" RETURNING rotated_from)"
@@ -116,24 +94,24 @@ static Statement rotate_key = {
 	" 'user_id', user_id, 'team_id', team_id, 'budget_id', budget_id," \
 	" 'permissions', permissions, 'rate_limits', rate_limits," \
 	" 'expires_at', expires_at, 'metadata', metadata," \
-	" 'external_id', external_id, 'allowed_ips', allowed_ips," \
+	" 'external_id', external_id, 'allowed_ips', allowed_ips, 'plan', plan," \
 	" 'enabled', enabled) AS document"
 
-/* $1 to $12 are KeyConfig's members. */
+/* $1 to $13 are KeyConfig's members. */
 static Statement update_key = {
 	.sql = "WITH was AS (SELECT " KEY_DOCUMENT " FROM ONLY apikeys_data.key"
-	" WHERE id OPERATOR(pg_catalog.=) $14),"
+	" WHERE id OPERATOR(pg_catalog.=) $15),"
 	" became AS (UPDATE ONLY apikeys_data.key SET name = $1, description = $2,"
 	" user_id = $3, team_id = $4, budget_id = $5, permissions = $6,"
 	" rate_limits = $7, expires_at = $8, metadata = $9, external_id = $10,"
-	" allowed_ips = $11, enabled = $12, updated_at = $13"
-	" WHERE id OPERATOR(pg_catalog.=) $14"
+	" allowed_ips = $11, plan = $12, enabled = $13, updated_at = $14"
+	" WHERE id OPERATOR(pg_catalog.=) $15"
 	" RETURNING " KEY_DOCUMENT ")"
 	" " ADD_EVENT
-	" SELECT $13, $15, 'update', $14, " CHANGED_MEMBERS " FROM was, became",
+	" SELECT $14, $16, 'update', $15, " CHANGED_MEMBERS " FROM was, became",
 	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID,
 				   JSONBOID, JSONBOID, TIMESTAMPTZOID, JSONBOID, TEXTOID,
-				   INETARRAYOID, BOOLOID, TIMESTAMPTZOID, UUIDOID, NAMEOID)
+				   INETARRAYOID, TEXTOID, BOOLOID, TIMESTAMPTZOID, UUIDOID, NAMEOID)
 };
 
 static Statement revoke_key = {
@@ -164,9 +142,12 @@ static Statement delete_keys = {
 	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZOID, NAMEOID, TEXTOID)
 };
 
-/* Copies the first row of the result, which may have two more columns. */
-static void
-copy_key_row(KeyRow *row)
+/*
+ * Copies the first row of the result, which may have two more columns.  For use
+ * in an open scope.
+ */
+void
+store_copy_key_row(KeyRow *row)
 {
 	Datum		values[KEY_NCOLUMNS + 2];
 	bool		nulls[KEY_NCOLUMNS + 2];
@@ -178,98 +159,6 @@ copy_key_row(KeyRow *row)
 	memcpy(row->values, values, sizeof(row->values));
 	memcpy(row->nulls, nulls, sizeof(row->nulls));
 	row->own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(row->values[KEY_XMIN]));
-}
-
-/*
- * Returns the candidate that a row of find_candidates matches in hash and
- * secret; ncandidates if none does.
- */
-static int
-match_candidate(HeapTuple tuple, const KeyCandidate *candidates, int ncandidates)
-{
-	TupleDesc	tupdesc = SPI_tuptable->tupdesc;
-	bool		isnull;
-	bool		plain;
-	Datum		value = SPI_getbinval(tuple, tupdesc, KEY_NCOLUMNS + 1, &isnull);
-	const char *hash = VARDATA_ANY(DatumGetByteaPP(value));
-	const char *secret = NULL;
-	int			i;
-
-	value = SPI_getbinval(tuple, tupdesc, KEY_NCOLUMNS + 2, &plain);
-	if (!plain)
-		secret = TextDatumGetCString(value);
-
-	for (i = 0; i < ncandidates; i++)
-	{
-		const char *name = candidates[i].secret;
-
-		if (memcmp(VARDATA_ANY(candidates[i].hash), hash, KEY_HASH_LEN) == 0 &&
-			(name == NULL || secret == NULL ? name == secret : strcmp(name, secret) == 0))
-			break;
-	}
-	return i;
-}
-
-/*
- * Finds the first of several candidates that exists, in one snapshot.  Its row
- * becomes the first of the result.
- */
-static bool
-find_first_candidate(const KeyCandidate *candidates, int ncandidates, int *candidate)
-{
-	Datum		hashes[KEY_MAX_CANDIDATES];
-	ArrayType  *array;
-	uint64		nrows;
-
-	for (int i = 0; i < ncandidates; i++)
-	{
-		Assert(VARSIZE_ANY_EXHDR(candidates[i].hash) == KEY_HASH_LEN);
-		hashes[i] = PointerGetDatum(candidates[i].hash);
-	}
-	array = construct_array(hashes, ncandidates, BYTEAOID, -1, false, TYPALIGN_INT);
-	nrows = store_read_latest(&find_candidates, (Datum[]) {PointerGetDatum(array)}, NULL);
-
-	*candidate = ncandidates;
-	for (uint64 r = 0; r < nrows; r++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[r];
-		int			match = match_candidate(tuple, candidates, ncandidates);
-
-		if (match >= *candidate)
-			continue;
-		*candidate = match;
-		SPI_tuptable->vals[r] = SPI_tuptable->vals[0];
-		SPI_tuptable->vals[0] = tuple;
-	}
-	return *candidate < ncandidates;
-}
-
-/*
- * Finds a key by the hashes that it may have, the plain one last, as it is
- * committed now, however old the transaction's snapshot is: a key that has been
- * revoked since must not verify.  Takes no row lock.
- */
-bool
-store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row, int *candidate)
-{
-	StoreScope	scope;
-	bool		found;
-
-	Assert(ncandidates >= 1 && ncandidates <= KEY_MAX_CANDIDATES);
-
-	store_open(&scope);
-	if (ncandidates > 1)
-		found = find_first_candidate(candidates, ncandidates, candidate);
-	else
-	{
-		*candidate = 0;
-		found = store_read_latest(&find_key, (Datum[]) {PointerGetDatum(candidates[0].hash)}, NULL) > 0;
-	}
-	if (found)
-		copy_key_row(row);
-	store_close(&scope);
-
-	return found;
 }
 
 /* Returns the row of apikeys_data.key_info of a key that exists. */
@@ -293,7 +182,7 @@ store_read_key(const pg_uuid_t *id, bool lock, KeyRow *row)
 	found = lock ? store_lock_row(&key_lock, id)
 				 : store_read(&read_key, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
 	if (found)
-		copy_key_row(row);
+		store_copy_key_row(row);
 	store_close(&scope);
 
 	return found;

@@ -16,7 +16,6 @@
 #include "utils/uuid.h"
 
 #include "model/key_config.h"
-#include "settings/hmac_secrets.h"
 
 /* The first columns are those of apikey_verify's result, in its order. */
 typedef enum KeyColumn
@@ -38,9 +37,17 @@ typedef enum KeyColumn
 	KEY_ENABLED,
 	KEY_REVOKED_AT,
 	KEY_ROTATED_AT,
+	KEY_PLAN,
 	KEY_XMIN,
 	KEY_NCOLUMNS
 } KeyColumn;
+
+/* The columns of KeyRow, in its order, of a key k and with these documents. */
+#define KEY_ROW(permissions, rate_limits) \
+	"k.id, k.root_id, k.name, k.key_prefix, k.user_id, k.team_id," \
+	" k.budget_id, k.external_id, " permissions ", " rate_limits ", k.metadata," \
+	" k.expires_at, k.description, k.allowed_ips, k.enabled, k.revoked_at," \
+	" k.rotated_at, k.plan, k.xmin"
 
 #define KEY_NRESULT_COLUMNS (KEY_EXPIRES_AT + 1)
 
@@ -51,16 +58,6 @@ typedef struct KeyRow
 	HeapTuple	tuple;			/* what the values point to */
 	bool		own;			/* written by this transaction */
 } KeyRow;
-
-/* A hash under which a key may be stored, and the secret it is computed with. */
-typedef struct KeyCandidate
-{
-	bytea	   *hash;
-	const char *secret;			/* name; NULL: plain SHA-256 */
-} KeyCandidate;
-
-/* One for each secret in use, for each that is not loaded yet, and without. */
-#define KEY_MAX_CANDIDATES	(HMAC_SECRETS_MAX * 2 + 1)
 
 /* A new key, apart from its configuration. */
 typedef struct NewKey
@@ -79,8 +76,7 @@ typedef struct PredecessorExpiry
 	bool		revoke;			/* now, in place of a grace period */
 } PredecessorExpiry;
 
-extern bool store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row,
-						   int *candidate);
+extern void store_copy_key_row(KeyRow *row);
 extern Datum store_key_info(const pg_uuid_t *id);
 extern bool store_read_key(const pg_uuid_t *id, bool lock, KeyRow *row);
 extern bytea *store_key_hash(const pg_uuid_t *id);

@@ -124,7 +124,7 @@ lock_and_tell(const LockKind *kind, void *arg)
 typedef struct RowLockTarget
 {
 	RowLock	   *lock;
-	Datum		id;
+	Datum		key;
 } RowLockTarget;
 
 static void
@@ -132,7 +132,7 @@ wait_for_row(void *arg)
 {
 	RowLockTarget *target = arg;
 
-	store_write(&target->lock->wait, &target->id, NULL);
+	store_write(&target->lock->wait, &target->key, NULL);
 }
 
 /* Adds the process of a transaction, unless it has ended or is our own. */
@@ -186,7 +186,7 @@ row_holders(void *arg)
 	bool		isnull;
 	Datum		tid;
 
-	if (store_write(&target->lock->find, &target->id, NULL) == 0)
+	if (store_write(&target->lock->find, &target->key, NULL) == 0)
 		return NIL;
 	tid = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	return tuple_holders(target->lock->table, (ItemPointer) DatumGetPointer(tid));
@@ -194,20 +194,28 @@ row_holders(void *arg)
 
 /*
  * Locks a row until the transaction ends, in an open scope; false if there is
- * none with this id.  The row is the result.  The client is told if the lock is
- * long in coming.
+ * none with this key, which the lock's statements take.  The row is the result.
+ * The client is told if the lock is long in coming.
  */
 bool
-store_lock_row(RowLock *lock, const pg_uuid_t *id)
+store_lock_row_by(RowLock *lock, Datum key)
 {
-	RowLockTarget target = {lock, UUIDPGetDatum(id)};
+	RowLockTarget target = {lock, key};
 	LockKind	kind = {lock->what, wait_for_row, row_holders};
 
-	if (store_write(&lock->try, &target.id, NULL) > 0)
+	store_lock_keys_first();
+	if (store_write(&lock->try, &key, NULL) > 0)
 		return true;
-	if (store_write(&lock->find, &target.id, NULL) == 0)
+	if (store_write(&lock->find, &key, NULL) == 0)
 		return false;
 
 	lock_and_tell(&kind, &target);
-	return store_write(&lock->wait, &target.id, NULL) > 0;
+	return store_write(&lock->wait, &key, NULL) > 0;
+}
+
+/* The same, by the id of the row. */
+bool
+store_lock_row(RowLock *lock, const pg_uuid_t *id)
+{
+	return store_lock_row_by(lock, UUIDPGetDatum(id));
 }

@@ -26,7 +26,7 @@ typedef struct LockKind
 
 extern void lock_and_tell(const LockKind *kind, void *arg);
 
-/* How the row of a table is locked that has the id $1, a uuid. */
+/* How the row of a table is locked that has the id or the name $1. */
 typedef struct RowLock
 {
 	const char *what;			/* the row is, for messages */
@@ -36,27 +36,32 @@ typedef struct RowLock
 	Statement	find;			/* returns its ctid */
 } RowLock;
 
-#define SELECT_BY_ID(columns, table, alias) \
+#define SELECT_BY(key, columns, table, alias) \
 	"SELECT " columns " FROM ONLY apikeys_data." table " " alias \
-	" WHERE " alias ".id OPERATOR(pg_catalog.=) $1"
+	" WHERE " alias "." key " OPERATOR(pg_catalog.=) $1"
 
-#define ROW_LOCK(what_, table_, alias, columns, strength) { \
+#define ROW_LOCK_BY(key, type, what_, table_, alias, columns, strength) { \
 	.what = what_, \
 	.table = table_, \
 	.try = { \
-		.sql = SELECT_BY_ID(columns, table_, alias) " FOR " strength " SKIP LOCKED", \
-		STATEMENT_ARGS(UUIDOID) \
+		.sql = SELECT_BY(key, columns, table_, alias) " FOR " strength " SKIP LOCKED", \
+		STATEMENT_ARGS(type) \
 	}, \
 	.wait = { \
-		.sql = SELECT_BY_ID(columns, table_, alias) " FOR " strength, \
-		STATEMENT_ARGS(UUIDOID) \
+		.sql = SELECT_BY(key, columns, table_, alias) " FOR " strength, \
+		STATEMENT_ARGS(type) \
 	}, \
 	.find = { \
-		.sql = SELECT_BY_ID(alias ".ctid", table_, alias), \
-		STATEMENT_ARGS(UUIDOID) \
+		.sql = SELECT_BY(key, alias ".ctid", table_, alias), \
+		STATEMENT_ARGS(type) \
 	}, \
 }
 
+#define SELECT_BY_ID(columns, table, alias) SELECT_BY("id", columns, table, alias)
+#define ROW_LOCK(what, table, alias, columns, strength) \
+	ROW_LOCK_BY("id", UUIDOID, what, table, alias, columns, strength)
+
 extern bool store_lock_row(RowLock *lock, const pg_uuid_t *id);
+extern bool store_lock_row_by(RowLock *lock, Datum key);
 
 #endif							/* APIKEYS_STORE_LOCK_WAIT_H */

@@ -27,6 +27,7 @@
 #include "utils/builtins.h"
 
 #include "store/key_limits.h"
+#include "store/plans.h"
 #include "store/spi.h"
 #include "store/usage.h"
 #include "store/write_latest.h"
@@ -47,8 +48,9 @@
  * Joins take less time than a recursive query.
  */
 static Statement find_charge = {
-	.sql = "SELECT k.root_id, k.rate_limits, k.budget_id,"
-		   " " CHARGED("b1") ", " CHARGED("b2") ", " CHARGED("b3") ", " CHARGED("b4") " FROM apikeys_data.key k"
+	.sql = "SELECT k.root_id, " EFFECTIVE("rate_limits") ", k.budget_id,"
+		   " " CHARGED("b1") ", " CHARGED("b2") ", " CHARGED("b3") ", " CHARGED("b4")
+	" FROM apikeys_data.key k" JOIN_PLAN
 	" LEFT JOIN apikeys_data.budget b1"
 	" ON b1.id OPERATOR(pg_catalog.=) ANY (COALESCE($4, ARRAY[k.budget_id, $3]))"
 	" LEFT JOIN apikeys_data.budget b2"

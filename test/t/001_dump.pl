@@ -73,8 +73,16 @@ sub make_source
 		sprintf("SELECT apikey_update($id, '{\"enabled\": false}')", 'disabled'),
 		sprintf("SELECT apikey_revoke($id)", 'revoked'),
 		sprintf("SELECT apikey_delete($id)", 'deleted'),
-		"SELECT apikey_import(digest('made-elsewhere', 'sha256'), 'imported', 'made...here', created_at => '2001-02-03')",
+		"SELECT apikey_import(digest('made-elsewhere', 'sha256'), 'imported', 'made...here', created_at => '2001-02-03', plan => 'full_access')",
 		"UPDATE apikeys_data.key SET created_at = now() - interval '2 days', expires_at = now() - interval '1 day' WHERE name = 'expired'",
+		# A plan of the user's, and of those that CREATE EXTENSION makes one that
+		# is changed, one that is changed by hand, and one that is not.
+		"SELECT apikey_plan_set('mine', '{\"is_admin\": true}')",
+		"SELECT apikey_plan_set('standard', '{\"allowed_models\": [\"gpt-4\"]}', '{\"requests_per_day\": 5}', 'Changed.')",
+		"UPDATE apikeys_data.plan SET permissions = '{\"max_tokens_per_request\": 7}' WHERE name = 'premium'",
+		sprintf("SELECT apikey_update($id, '{\"plan\": \"mine\"}')", 'full'),
+		sprintf("SELECT apikey_update($id, '{\"plan\": \"standard\"}')", 'plain'),
+		sprintf("SELECT apikey_update($id, '{\"plan\": \"premium\"}')", 'in_grace'),
 		"SELECT apikey_grant('app', 'read')");
 
 	return %raw;
@@ -155,7 +163,7 @@ foreach my $source (sort keys %sources)
 	is(verify("from_$source", %raw), $expected_codes, "$source: keys in every state");
 	is( $node->safe_psql("from_$source",
 			'SELECT DISTINCT action FROM apikeys_data.event ORDER BY 1'),
-		join("\n", qw(budget_create delete generate grant import revoke rotate update)),
+		join("\n", qw(budget_create delete generate grant import plan_set revoke rotate update)),
 		"$source: events of every kind");
 
 	# Bring to the tables what is only recorded yet.
@@ -180,6 +188,14 @@ foreach my $source (sort keys %sources)
 
 		is_deeply(contents($copy), $before, "$test: tables, sequences, statuses");
 		is(verify($copy, %raw), $expected_codes, "$test: raw keys verify as before");
+		is( $node->safe_psql($copy, join ' UNION ALL ',
+				map { "SELECT permissions FROM apikey_verify('$raw{$_}', client_ip => '10.0.0.1')" } qw(full imported in_grace plain)),
+			join("\n",
+				'{"is_admin": false, "allowed_models": ["gpt-*"]}',
+				'{"allowed_models": ["*"], "allowed_endpoints": ["*"]}',
+				'{"max_tokens_per_request": 7}',
+				'{"allowed_models": ["gpt-4"]}'),
+			"$test: and may do what they and their plans say");
 
 		if ($way eq 'plain')
 		{

@@ -101,6 +101,16 @@ crash_after(q{SELECT apikey_record_usage(apikey_import(sha256('spender'), 'spend
 is($node->safe_psql('postgres', q{SELECT code FROM apikey_verify('spender')}),
 	'BUDGET_EXCEEDED', 'record_usage');
 
+crash_after(q{SELECT apikey_plan_set('p', '{"is_admin": true}')});
+is($node->safe_psql('postgres', q{SELECT permissions FROM apikeys.plan_info WHERE name = 'p'}),
+	'{"is_admin": true}', 'plan_set, of a new plan');
+crash_after(q{SELECT apikey_plan_set('p', '{"is_admin": false}')});
+is($node->safe_psql('postgres', q{SELECT permissions FROM apikeys.plan_info WHERE name = 'p'}),
+	'{"is_admin": false}', 'plan_set');
+crash_after(q{SELECT apikey_plan_delete('p')});
+is($node->safe_psql('postgres', q{SELECT count(*) FROM apikeys.plan_info WHERE name = 'p'}),
+	'0', 'plan_delete');
+
 # A change among others in one transaction
 crash_after(q{
 	BEGIN;

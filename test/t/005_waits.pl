@@ -89,6 +89,7 @@ waits_for('prepared', sprintf($change{revoke}, id_of($names[2])), 'this API key'
 	sub { $node->safe_psql('postgres', q{ROLLBACK PREPARED 'left'}) });
 
 # A verify leaves no lock behind, so it is in nobody's way when it is left.
+$node->safe_psql('postgres', "UPDATE apikeys_data.key SET plan = 'full_access' WHERE name = '$names[4]'");
 foreach my $text ("$names[4]-key", 'nonsense')
 {
 	$node->safe_psql('postgres', qq{
@@ -98,7 +99,7 @@ foreach my $text ("$names[4]-key", 'nonsense')
 		PREPARE TRANSACTION 'left'});
 	my ($ret) = $node->psql('postgres', q{
 		BEGIN;
-		LOCK TABLE apikeys_data.key, apikeys_data.budget IN ACCESS EXCLUSIVE MODE NOWAIT;
+		LOCK TABLE apikeys_data.key, apikeys_data.plan, apikeys_data.budget IN ACCESS EXCLUSIVE MODE NOWAIT;
 		COMMIT});
 	is($ret, 0, "a prepared verify holds no lock: $text");
 	$node->safe_psql('postgres', q{COMMIT PREPARED 'left'});
@@ -111,6 +112,14 @@ waits_for('budget', qq{SELECT name FROM apikey_budget_update('$budget', '{"max_c
 open_transaction("SELECT apikey_budget_delete('$budget')");
 waits_for('budget of a new key', "SELECT id FROM apikey_generate('new', budget_id => '$budget')",
 	'this budget', $process, $rollback);
+
+# Plans
+open_transaction(q{SELECT apikey_plan_set('standard')});
+waits_for('plan', q{SELECT apikey_plan_set('standard', '{"max_tokens_per_request": 1}')},
+	'this plan', $process, $rollback);
+open_transaction(q{SELECT apikey_plan_delete('standard')});
+waits_for('plan of a new key', q{SELECT id FROM apikey_generate('new', plan => 'standard')},
+	'this plan', $process, $rollback);
 
 # A flush
 open_transaction('SELECT apikey_flush()');

@@ -32,7 +32,7 @@ save_keys($node, 'source');
 $node->safe_psql('source', q{
 	TRUNCATE apikeys_data.key;
 	INSERT INTO apikeys_data.key SELECT * FROM saved;
-	CREATE PUBLICATION keys FOR TABLE apikeys_data.key});
+	CREATE PUBLICATION keys FOR TABLE apikeys_data.key, apikeys_data.plan});
 
 # The readers look before the first copy, too: what they do not find they must
 # not remember.

@@ -62,7 +62,9 @@ my @calls = (
 	[ 'apikey_budget_create', q('b', 1), '{key}, {key}', q('b', time_zone => {key}) ],
 	[ 'apikey_budget_update', q(apikey_budget_create('b', 1), '{"max_cost": 2}'), '{id}, {key}', q({id}, '{}') ],
 	[ 'apikey_budget_add', q(apikey_budget_create('b', 1), 1), '{id}, {key}', q(apikey_budget_create('b', 1), 1, {key}) ],
-	[ 'apikey_budget_delete', q(apikey_budget_create('b', 1)), '{key}', '{id}' ]);
+	[ 'apikey_budget_delete', q(apikey_budget_create('b', 1)), '{key}', '{id}' ],
+	[ 'apikey_plan_set', q('p'), '{key}, {key}', '{key}', q('p', description => {key}) ],
+	[ 'apikey_plan_delete', q((SELECT 'p' FROM apikey_plan_set('p'))), '{key}, {key}', '{key}' ]);
 
 # Statements that log their text, or part of it, in some other way.  KEY is
 # the key without quotes.

@@ -58,6 +58,7 @@ sub limits { return "SELECT apikey_generate('n', rate_limits => $_[0])" }
 sub windows { return limits(q('{"windows": [) . join(', ', @_) . q(]}')) }
 sub tower { return $_[0] == 0 ? 'NULL' : "apikey_budget_create('b', parent_id => " . tower($_[0] - 1) . ')' }
 sub import_with { return "SELECT apikey_import(sha256(random()::text::bytea), 'n', $_[0])" }
+sub plan_set { return "SELECT apikey_plan_set($_[0])" }
 sub update { return "SELECT apikey_update('$other', $_[0])" }
 sub verify_with { return "SELECT code FROM apikey_verify('$key', $_[0])" }
 sub login_with { return "SELECT code FROM apikey_login('$key', $_[0])" }
@@ -98,14 +99,18 @@ my %bounds = (
 		[ map { "SELECT apikey_record_usage('$id', $_ => repeat(chr(8364), 255))" } qw(request_id model) ],
 		[ map { my $what = $_; map { "SELECT apikey_record_usage('$id', $what => repeat('x', $_))" } 0, 256, 50_000_000 }
 			qw(request_id model) ] ],
-	'name, external_id' => [
+	'name, external_id, plan' => [
 		[ generate("name => repeat(chr(8364), 255)"), generate("external_id => repeat('x', 255)"),
-		  "SELECT apikey_budget_create(repeat('x', 255), 1)", update("jsonb_build_object('name', repeat('x', 255))") ],
+		  "SELECT apikey_budget_create(repeat('x', 255), 1)", update("jsonb_build_object('name', repeat('x', 255))"),
+		  plan_set("repeat(chr(8364), 255)"), generate("plan => repeat(chr(8364), 255)"), import_with("'x', plan => repeat(chr(8364), 255)"),
+		  update("jsonb_build_object('plan', repeat(chr(8364), 255))") ],
 		[ generate("name => repeat(chr(8364), 256)"), generate("external_id => repeat('x', 256)"), generate("name => repeat('x', 10000000)"),
-		  "SELECT apikey_budget_create(repeat('x', 256), 1)", update("jsonb_build_object('name', repeat('x', 256))"), generate("name => ''") ] ],
+		  "SELECT apikey_budget_create(repeat('x', 256), 1)", update("jsonb_build_object('name', repeat('x', 256))"), generate("name => ''"),
+		  map { plan_set($_), "SELECT apikey_plan_delete($_)", generate("plan => $_"), import_with("'x', plan => $_"), update("jsonb_build_object('plan', $_)") }
+		    "''", "repeat('x', 256)", "repeat('x', 10000000)" ] ],
 	'description' => [
-		[ generate("description => repeat('x', 1000)") ],
-		[ generate("description => repeat('x', 1001)"), generate("description => repeat('x', 50000000)") ] ],
+		[ generate("description => repeat('x', 1000)"), plan_set("'p', description => repeat('x', 1000)") ],
+		[ plan_set("'p', description => repeat('x', 1001)"), plan_set("'p', description => repeat('x', 50000000)"), generate("description => repeat('x', 1001)"), generate("description => repeat('x', 50000000)") ] ],
 	'prefix' => [
 		[ generate("prefix => repeat('x', 24)") ],
 		[ generate("prefix => repeat('x', 25)"), generate("prefix => ''"), generate("prefix => repeat('x', 50000000)") ] ],
@@ -126,15 +131,15 @@ my %bounds = (
 		  generate("allowed_ips => array_fill(inet '::1', ARRAY[1000000])"), generate("allowed_ips => '{NULL}'"),
 		  generate("allowed_ips => '{{::1},{::2}}'") ] ],
 	'permissions' => [
-		[ generate('permissions => patterns(1000, 50)'), generate('permissions => patterns(250, 255)'),
+		[ plan_set("'p', patterns(1000, 50)"), generate('permissions => patterns(1000, 50)'), generate('permissions => patterns(250, 255)'),
 		  "SELECT apikey_model_allowed(patterns(1000, 50), 'x')", update("jsonb_build_object('permissions', patterns(1000, 50))") ],
-		[ generate('permissions => patterns(1001, 10)'), generate('permissions => patterns(260, 255)'), generate('permissions => patterns(1, 256)'),
+		[ map({ plan_set("'p', patterns($_)") } '1001, 10', '260, 255', '1, 256', '100000, 10'), generate('permissions => patterns(1001, 10)'), generate('permissions => patterns(260, 255)'), generate('permissions => patterns(1, 256)'),
 		  generate('permissions => patterns(100000, 10)'), "SELECT apikey_model_allowed(patterns(1001, 50), 'x')",
 		  "SELECT apikey_endpoint_allowed(patterns(260, 255), 'x')", update("jsonb_build_object('permissions', patterns(1001, 50))"),
 		  generate("permissions => '{\"custom_permissions\": [\"\"]}'"), generate("permissions => '{\"other\": 1}'") ] ],
 	'rate_limits' => [
 		[ map { generate("rate_limits => '{\"requests_per_minute\": $_}'") } 0, 60, '60.0', '6e1', '60.000', '0.6e2', 9007199254740991, '9007199254740991.0' ],
-		[ map { generate("rate_limits => '{\"requests_per_minute\": $_}'") } -1, '60.5', 9007199254740992, '1e100000', '1e-5', '"60"' ] ],
+		[ map { my $n = $_; map { $_ =~ s/LIMIT/$n/r } generate("rate_limits => '{\"requests_per_minute\": LIMIT}'"), plan_set("'p', rate_limits => '{\"requests_per_minute\": LIMIT}'") } -1, '60.5', 9007199254740992, '1e100000', '1e-5', '"60"' ] ],
 	'windows of rate_limits' => [
 		[ windows(map { "{\"per\": \"1 second\", \"requests\": 9007199254740991, \"name\": \"$_\"}" } 1 .. 8),
 		  windows('{"per": "31 days", "cost": 0.000000001}'), windows('{"per": "1 hour", "cost": 9000000000}'),
@@ -281,6 +286,8 @@ is(state_of($_->[1]), $_->[0], $_->[1]) foreach
   [ '22023', 'UPDATE apikeys_data.key SET allowed_ips = addresses(1001)' ],
   [ '22023', 'UPDATE apikeys_data.key SET metadata = nested(101)' ],
   [ '22023', 'UPDATE apikeys_data.key SET permissions = patterns(1001, 1)' ],
+  [ '22023', 'UPDATE apikeys_data.plan SET permissions = patterns(1001, 1)' ],
+  [ '22023', "UPDATE apikeys_data.plan SET name = repeat('x', 256)" ],
   [ '22023', 'UPDATE apikeys_data.budget SET max_cost = 1e-19' ],
   [ '23514', "INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost) VALUES ('$id', now(), 1, 1e-19)" ],
   [ '23514', 'UPDATE apikeys_data.usage SET total_cost = 1e-19' ],
@@ -309,6 +316,7 @@ my @huge = (
 	login_with('required_permissions => names'), generate('name => t'), generate('description => t'), generate('external_id => t'), generate('prefix => t'),
 	generate('permissions => j'), generate('rate_limits => j'), generate('metadata => j'), generate('allowed_ips => ips'),
 	import_with('t'), import_with("'x', hash_secret => t"), import_with("'x', allowed_ips => ips"), "SELECT apikey_import(t::bytea, 'n', 'x')",
+	map({ plan_set($_) } 't', "'p', j", "'p', rate_limits => j", "'p', description => t"), 'SELECT apikey_plan_delete(t)', generate('plan => t'),
 	update('changes'), update('j'), "SELECT apikey_budget_update('$budget', j)", 'SELECT apikey_budget_create(t, 1)',
 	"SELECT apikey_model_allowed(j, 'x')", "SELECT apikey_endpoint_allowed('{}', t)", 'SELECT apikey_permissions_preset(t)',
 	"SELECT apikey_grant('pg_monitor', t)", 'SELECT apikey_current_has_permission(t)');

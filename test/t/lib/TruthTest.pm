@@ -5,7 +5,8 @@
 # The readers are sessions that a driver holds through dblink, one outside of
 # transactions and one for each isolation level.  The writer is a session of
 # its own.  All of them ask for the key "test"; an answer looks like
-# "VALID", "VALID/2" (version 2 of its metadata) or "VALID/expires".
+# "VALID", "VALID/2" (version 2 of its metadata), "VALID/3 tokens" (the most a
+# request may have) or "VALID/expires".
 
 package TruthTest;
 
@@ -18,11 +19,29 @@ use Exporter "import";
 our @EXPORT = qw(@changes save_keys);
 
 our $ask = q{
-	SELECT concat_ws('/', code, metadata->>'v',
+	SELECT concat_ws('/', code, metadata->>'v', permissions->>'max_tokens_per_request' || ' tokens',
 	                 CASE WHEN expires_at IS NOT NULL THEN 'expires' END)
 	FROM apikey_verify('test-key')};
 
 my $test = q{FROM apikeys_data.key WHERE name = 'test'};
+
+# Makes or changes a plan: so many tokens a request.
+sub plan
+{
+	my ($name, $tokens) = @_;
+
+	return qq{SELECT apikey_plan_set('$name', '{"max_tokens_per_request": $tokens}')};
+}
+
+# Gives the key the plan "p".
+my $with_plan = join '; ', plan('p', 1), plan('other', 3), q{UPDATE apikeys_data.key SET plan = 'p'};
+
+sub replica
+{
+	my ($sql) = @_;
+
+	return "SET LOCAL session_replication_role = replica; $sql; SET LOCAL session_replication_role = origin";
+}
 
 # Each change: what is done, what a verify says before and after.  "given"
 # prepares the key.  {copy} is the directory of the files that save_keys makes.
@@ -94,8 +113,31 @@ our @changes = (
 	},
 	map(
 		+{
+			given => $with_plan,
+			before => 'VALID/1 tokens',
+			name => $_->[0],
+			sql => $_->[1],
+			after => $_->[2]
+		},
+		[ 'plan_set', plan('p', 2), 'VALID/2 tokens' ],
+		[ 'another plan', "SELECT apikey_update(id, '{\"plan\": \"other\"}') $test", 'VALID/3 tokens' ],
+		[ 'no plan', "SELECT apikey_update(id, '{\"plan\": null}') $test", 'VALID' ],
+		[ 'its own', "SELECT apikey_update(id, '{\"permissions\": {\"max_tokens_per_request\": 4}}') $test", 'VALID/4 tokens' ],
+		[ 'plan by hand', q{UPDATE apikeys_data.plan SET permissions = '{}' WHERE name = 'p'}, 'VALID' ],
+		[ 'plan by hand as a replica', replica(q{UPDATE apikeys_data.plan SET permissions = '{}' WHERE name = 'p'}), 'VALID' ],
+		[ 'DELETE of a plan', q{DELETE FROM apikeys_data.plan WHERE name = 'p'}, 'NOT_FOUND' ],
+		[ 'TRUNCATE of plans', 'TRUNCATE apikeys_data.plan', 'NOT_FOUND' ]),
+	{
+		name => 'a plan that was missing',
+		given => "$with_plan; DELETE FROM apikeys_data.plan WHERE name = 'p'",
+		before => 'NOT_FOUND',
+		sql => plan('p', 2),
+		after => 'VALID/2 tokens'
+	},
+	map(
+		+{
 			name => "$_->[0] as a replica",
-			sql => "SET LOCAL session_replication_role = replica; $_->[1]; SET LOCAL session_replication_role = origin",
+			sql => replica($_->[1]),
 			after => $_->[2]
 		},
 		[ 'UPDATE', 'UPDATE apikeys_data.key SET enabled = false', 'DISABLED' ],
