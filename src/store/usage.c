@@ -27,43 +27,21 @@
 #include "utils/builtins.h"
 
 #include "store/key_limits.h"
-#include "store/plans.h"
 #include "store/spi.h"
 #include "store/usage.h"
 #include "store/write_latest.h"
 
-/* Columns of a budget in find_charge. */
-#define CHARGED(b) \
-	b ".id, CASE WHEN " b ".id IS NOT NULL THEN (apikeys.period_at(" \
-	b ".starts_at, " b ".reset_every, $2, " b ".time_zone)).started_at END, " b ".warn_at IS NOT NULL, " b ".rate_limits"
-
-#define CHARGED_NCOLUMNS	4
-
 /*
- * What a key's usage is charged to: its limits, and the budgets that it counts
- * against.  There is a row for the key's budget, and one for another ($3), each
- * with the budgets above; or one for each of those for which it has been reserved
- * ($4); or one without any.  Key and budgets are read as verify reads them:
- * without row locks, which would write to them, and with the latest snapshot.
- * Joins take less time than a recursive query.
+ * A budget that is charged, with the start of its period.  It is read as verify
+ * reads it: without a row lock, which would write to it, and with the latest
+ * snapshot.
  */
-static Statement find_charge = {
-	.sql = "SELECT k.root_id, " EFFECTIVE("rate_limits") ", k.budget_id,"
-		   " " CHARGED("b1") ", " CHARGED("b2") ", " CHARGED("b3") ", " CHARGED("b4")
-	" FROM apikeys_data.key k" JOIN_PLAN
-	" LEFT JOIN apikeys_data.budget b1"
-	" ON b1.id OPERATOR(pg_catalog.=) ANY (COALESCE($4, ARRAY[k.budget_id, $3]))"
-	" LEFT JOIN apikeys_data.budget b2"
-	" ON b2.id OPERATOR(pg_catalog.=) b1.parent_id AND $4 IS NULL"
-	" LEFT JOIN apikeys_data.budget b3 ON b3.id OPERATOR(pg_catalog.=) b2.parent_id"
-	" LEFT JOIN apikeys_data.budget b4 ON b4.id OPERATOR(pg_catalog.=) b3.parent_id"
-	" WHERE k.id OPERATOR(pg_catalog.=) $1",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, UUIDOID, UUIDARRAYOID)
+static Statement find_charged = {
+	.sql = "SELECT (apikeys.period_at(b.starts_at, b.reset_every, $2, b.time_zone)).started_at,"
+	" b.warn_at IS NOT NULL, b.rate_limits, b.parent_id"
+	" FROM apikeys_data.budget b WHERE b.id OPERATOR(pg_catalog.=) $1",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
 };
-
-#define FIND_CHARGE_NCOLUMNS	(3 + CHARGED_NCOLUMNS * BUDGET_MAX_LEVELS)
-
-StaticAssertDecl(BUDGET_MAX_LEVELS == 4, "find_charge finds all levels");
 
 static Statement add_usage = {
 	.sql = "INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost, model)"
@@ -185,53 +163,91 @@ is_charged(const pg_uuid_t *id, const ChargedBudgets *charged)
 }
 
 /*
- * Adds a budget (id, started_at, warns, rate_limits), if there is one and it is
- * not there yet; its limits to memory.
+ * Adds a budget, its limits to memory, and sets what is above it.  Returns false
+ * if it does not exist.
  */
-static void
-add_charged(const Datum *row, const bool *nulls, MemoryContext memory, ChargedBudgets *charged)
+static bool
+add_charged(const pg_uuid_t *id, TimestampTz now, MemoryContext memory, ChargedBudgets *charged,
+			pg_uuid_t *parent_id, bool *has_parent)
 {
-	ChargedBudget *budget;
+	ChargedBudget *budget = &charged->budgets[charged->n];
+	Datum		row[4];
+	bool		nulls[4];
 
-	if (nulls[0] || is_charged(DatumGetUUIDP(row[0]), charged))
-		return;
+	if (store_read_latest(&find_charged, (Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now)}, NULL) == 0)
+		return false;
+
 	Assert(charged->n < CHARGE_MAX_BUDGETS);
-	budget = &charged->budgets[charged->n++];
-	budget->id = *DatumGetUUIDP(row[0]);
-	budget->period = DatumGetTimestampTz(row[1]);
-	budget->warns = DatumGetBool(row[2]);
-	budget->limits = rate_limits_parse(DatumGetJsonbP(row[3]), memory);
+	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
+	budget->id = *id;
+	budget->period = DatumGetTimestampTz(row[0]);
+	budget->warns = DatumGetBool(row[1]);
+	budget->limits = rate_limits_parse(DatumGetJsonbP(row[2]), memory);
+	charged->n++;
+	*has_parent = !nulls[3];
+	if (*has_parent)
+		*parent_id = *DatumGetUUIDP(row[3]);
+	return true;
 }
 
-/* Reads a key with the budgets of a charge; returns false if it does not exist. */
+/*
+ * Adds a budget and those above it, but none twice.  Returns false if one of them
+ * does not exist.  One read for each level takes less time than a join of all,
+ * and most budgets have nothing above them.
+ */
+static bool
+charge_path(const pg_uuid_t *first, TimestampTz now, MemoryContext memory, ChargedBudgets *charged)
+{
+	pg_uuid_t	id = *first;
+	bool		has_parent = true;
+
+	for (int level = 0; level < BUDGET_MAX_LEVELS && has_parent && !is_charged(&id, charged); level++)
+	{
+		pg_uuid_t	parent_id;
+
+		if (!add_charged(&id, now, memory, charged, &parent_id, &has_parent))
+			return false;
+		id = parent_id;
+	}
+	return true;
+}
+
+/* Adds the budgets for which something has been reserved, as far as they exist. */
+static void
+charge_reserved(ArrayType *ids, TimestampTz now, MemoryContext memory, ChargedBudgets *charged)
+{
+	Datum	   *id;
+	int			n;
+	pg_uuid_t	parent_id;
+	bool		has_parent;
+
+	deconstruct_array(ids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &id, NULL, &n);
+	for (int i = 0; i < n; i++)
+		(void) add_charged(DatumGetUUIDP(id[i]), now, memory, charged, &parent_id, &has_parent);
+}
+
+/*
+ * Reads the budgets of a record.  Returns false if one of them is not there: it
+ * may have been deleted after the key or what is below it was read.
+ */
 static bool
 read_budgets(const UsageRecord *record, MemoryContext memory, Charge *charge)
 {
-	Datum		arguments[] = {
-		UUIDPGetDatum(record->id),
-		TimestampTzGetDatum(record->now),
-		UUIDPGetDatum(record->budget_id),
-		PointerGetDatum(record->reserved_budgets)
-	};
-	bool		arguments_nulls[lengthof(arguments)] = {
-		[2] = record->budget_id == NULL,
-		[3] = record->reserved_budgets == NULL
-	};
-	uint64		nrows = store_read_latest(&find_charge, arguments, arguments_nulls);
+	ChargedBudgets *charged = &charge->charged;
+	bool		found = true;
 
-	for (uint64 i = 0; i < nrows; i++)
+	charged->n = 0;
+	if (record->reserved_budgets != NULL)
 	{
-		Datum		row[FIND_CHARGE_NCOLUMNS];
-		bool		nulls[FIND_CHARGE_NCOLUMNS];
-
-		Assert(SPI_tuptable->tupdesc->natts == FIND_CHARGE_NCOLUMNS);
-		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row, nulls);
-		if (i == 0)
-			store_copy_limits(row, nulls, memory, &charge->key);
-		for (int column = 3; column < FIND_CHARGE_NCOLUMNS; column += CHARGED_NCOLUMNS)
-			add_charged(row + column, nulls + column, memory, &charge->charged);
+		charge_reserved(record->reserved_budgets, record->now, memory, charged);
+		return true;
 	}
-	return nrows > 0;
+
+	if (charge->key.has_budget)
+		found = charge_path(&charge->key.budget_id, record->now, memory, charged);
+	if (record->budget_id != NULL)
+		found &= charge_path(record->budget_id, record->now, memory, charged);
+	return found;
 }
 
 static bool
@@ -242,23 +258,20 @@ is_positive(Numeric cost)
 }
 
 /*
- * Reads what usage is charged to, into memory.  Most keys have no budget, so what
- * that takes is read only if it is needed; then all is read with one snapshot.
+ * Reads what usage is charged to, into memory.  If a budget is missing, key and
+ * budgets are read again, once: they may point to others now.
  */
 static RecordOutcome
 read_charge(const UsageRecord *record, MemoryContext memory, Charge *charge)
 {
-	charge->charged.n = 0;
-	if (record->budget_id == NULL && record->reserved_budgets == NULL)
+	bool		found = false;
+
+	for (int tries = 0; tries < 2 && !found; tries++)
 	{
 		if (!store_read_limits(record->id, memory, &charge->key))
 			return RECORD_KEY_GONE;
-		if (!charge->key.has_budget)
-			return RECORD_ADDED;
+		found = read_budgets(record, memory, charge);
 	}
-
-	if (!read_budgets(record, memory, charge))
-		return RECORD_KEY_GONE;
 	if (record->budget_id != NULL && !is_charged(record->budget_id, &charge->charged))
 		return RECORD_BUDGET_GONE;
 	return RECORD_ADDED;
