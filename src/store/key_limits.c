@@ -21,19 +21,6 @@ static Statement key_limits = {
 	STATEMENT_ARGS(UUIDOID)
 };
 
-/* Copies a key's limits from a row (root_id, rate_limits, budget_id, ...). */
-void
-store_copy_limits(const Datum *row, const bool *nulls, KeyLimits *limits)
-{
-	Assert(!nulls[0] && !nulls[1]);
-
-	limits->root_id = *DatumGetUUIDP(row[0]);
-	rate_limits_parse(DatumGetJsonbP(row[1]), &limits->limits);
-	limits->has_budget = !nulls[2];
-	if (limits->has_budget)
-		limits->budget_id = *DatumGetUUIDP(row[2]);
-}
-
 /*
  * Reads the committed limits of a key, in an open scope; returns false if it does
  * not exist.
@@ -48,7 +35,11 @@ store_read_limits(const pg_uuid_t *id, KeyLimits *limits)
 		return false;
 
 	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values, nulls);
-	store_copy_limits(values, nulls, limits);
+	limits->root_id = *DatumGetUUIDP(values[0]);
+	rate_limits_parse(DatumGetJsonbP(values[1]), &limits->limits);
+	limits->has_budget = !nulls[2];
+	if (limits->has_budget)
+		limits->budget_id = *DatumGetUUIDP(values[2]);
 	return true;
 }
 

@@ -26,6 +26,5 @@ typedef struct KeyLimits
 
 extern bool store_key_limits(const pg_uuid_t *id, KeyLimits *limits);
 extern bool store_read_limits(const pg_uuid_t *id, KeyLimits *limits);
-extern void store_copy_limits(const Datum *row, const bool *nulls, KeyLimits *limits);
 
 #endif							/* APIKEYS_STORE_KEY_LIMITS_H */

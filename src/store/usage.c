@@ -32,32 +32,17 @@
 #include "store/write_latest.h"
 
 
-/* Columns of a budget in find_charge. */
-#define CHARGED(b) \
-	b ".id, CASE WHEN " b ".id IS NOT NULL THEN (apikeys.period_at(" \
-	b ".starts_at, " b ".reset_every, $2, " b ".time_zone)).started_at END, " b ".warn_at IS NOT NULL"
-
 /*
- * What a key's usage is charged to: its limits, and the budgets that a cost is
- * spent from.  There is a row for the key's budget, and one for another ($3),
- * each with the budgets above; or one without any.  Key and budgets are read as
- * verify reads them: without row locks, which would write to them, and with the
- * latest snapshot.  Joins take less time than a recursive query.
+ * A budget that is charged, with the start of its period.  It is read as verify
+ * reads it: without a row lock, which would write to it, and with the latest
+ * snapshot.
  */
-static Statement find_charge = {
-	.sql = "SELECT k.root_id, k.rate_limits, k.budget_id,"
-		   " " CHARGED("b1") ", " CHARGED("b2") ", " CHARGED("b3") ", " CHARGED("b4") " FROM apikeys_data.key k"
-	" LEFT JOIN apikeys_data.budget b1 ON b1.id OPERATOR(pg_catalog.=) ANY (ARRAY[k.budget_id, $3])"
-	" LEFT JOIN apikeys_data.budget b2 ON b2.id OPERATOR(pg_catalog.=) b1.parent_id"
-	" LEFT JOIN apikeys_data.budget b3 ON b3.id OPERATOR(pg_catalog.=) b2.parent_id"
-	" LEFT JOIN apikeys_data.budget b4 ON b4.id OPERATOR(pg_catalog.=) b3.parent_id"
-	" WHERE k.id OPERATOR(pg_catalog.=) $1",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, UUIDOID)
+static Statement find_charged = {
+	.sql = "SELECT (apikeys.period_at(b.starts_at, b.reset_every, $2, b.time_zone)).started_at,"
+	" b.warn_at IS NOT NULL, b.parent_id"
+	" FROM apikeys_data.budget b WHERE b.id OPERATOR(pg_catalog.=) $1",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
 };
-
-#define FIND_CHARGE_NCOLUMNS	(3 + 3 * BUDGET_MAX_LEVELS)
-
-StaticAssertDecl(BUDGET_MAX_LEVELS == 4, "find_charge finds all levels");
 
 static Statement add_usage = {
 	.sql = "INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost, model)"
@@ -177,46 +162,37 @@ is_charged(const pg_uuid_t *id, const ChargedBudgets *charged)
 	return false;
 }
 
-/* Adds a budget (id, started_at, warns), if there is one and it is not there yet. */
-static void
-add_charged(const Datum *row, const bool *nulls, ChargedBudgets *charged)
-{
-	ChargedBudget *budget;
-
-	if (nulls[0] || is_charged(DatumGetUUIDP(row[0]), charged))
-		return;
-	Assert(charged->n < CHARGE_MAX_BUDGETS);
-	budget = &charged->budgets[charged->n++];
-	budget->id = *DatumGetUUIDP(row[0]);
-	budget->period = DatumGetTimestampTz(row[1]);
-	budget->warns = DatumGetBool(row[2]);
-}
-
-/* Reads a key with the budgets of a charge; returns false if it does not exist. */
+/*
+ * Adds a budget and those above it, but none twice.  Returns false if one of them
+ * does not exist.  One read for each level takes less time than a join of all,
+ * and most budgets have nothing above them.
+ */
 static bool
-read_budgets(const UsageRecord *record, Charge *charge)
+charge_path(const pg_uuid_t *first, TimestampTz now, ChargedBudgets *charged)
 {
-	Datum		arguments[] = {
-		UUIDPGetDatum(record->id),
-		TimestampTzGetDatum(record->now),
-		UUIDPGetDatum(record->budget_id)
-	};
-	uint64		nrows = store_read_latest(&find_charge, arguments,
-										  (bool[lengthof(arguments)]){[2] = record->budget_id == NULL});
+	pg_uuid_t	id = *first;
 
-	for (uint64 i = 0; i < nrows; i++)
+	for (int level = 0; level < BUDGET_MAX_LEVELS && !is_charged(&id, charged); level++)
 	{
-		Datum		row[FIND_CHARGE_NCOLUMNS];
-		bool		nulls[FIND_CHARGE_NCOLUMNS];
+		ChargedBudget *budget = &charged->budgets[charged->n];
+		Datum		row[3];
+		bool		nulls[3];
 
-		Assert(SPI_tuptable->tupdesc->natts == FIND_CHARGE_NCOLUMNS);
-		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row, nulls);
-		if (i == 0)
-			store_copy_limits(row, nulls, &charge->key);
-		for (int column = 3; column < FIND_CHARGE_NCOLUMNS; column += 3)
-			add_charged(row + column, nulls + column, &charge->charged);
+		if (store_read_latest(&find_charged, (Datum[]) {UUIDPGetDatum(&id), TimestampTzGetDatum(now)},
+							  NULL) == 0)
+			return false;
+
+		Assert(charged->n < CHARGE_MAX_BUDGETS);
+		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
+		budget->id = id;
+		budget->period = DatumGetTimestampTz(row[0]);
+		budget->warns = DatumGetBool(row[1]);
+		charged->n++;
+		if (nulls[2])
+			break;
+		id = *DatumGetUUIDP(row[2]);
 	}
-	return nrows > 0;
+	return true;
 }
 
 static bool
@@ -227,29 +203,31 @@ is_positive(Numeric cost)
 }
 
 /*
- * Reads what usage is charged to.  Most keys have no budget, so what that takes
- * is read only if it is needed; then all is read with one snapshot.
+ * Reads what usage is charged to.  Where a budget is not there, it may have been
+ * deleted after the key or what is below it was read, which then has another: so
+ * that is read again, once.
  */
 static RecordOutcome
 read_charge(const UsageRecord *record, Charge *charge)
 {
+	ChargedBudgets *charged = &charge->charged;
 	bool		has_cost = is_positive(record->cost);
+	bool		found = false;
 
-	charge->charged.n = 0;
-	if (record->budget_id == NULL)
+	for (int tries = 0; tries < 2 && !found; tries++)
 	{
+		charged->n = 0;
 		if (!store_read_limits(record->id, &charge->key))
 			return RECORD_KEY_GONE;
-		if (!has_cost || !charge->key.has_budget)
-			return RECORD_ADDED;
+		found = !has_cost || !charge->key.has_budget ||
+				charge_path(&charge->key.budget_id, record->now, charged);
+		if (record->budget_id != NULL)
+			found &= charge_path(record->budget_id, record->now, charged);
 	}
-
-	if (!read_budgets(record, charge))
-		return RECORD_KEY_GONE;
-	if (record->budget_id != NULL && !is_charged(record->budget_id, &charge->charged))
+	if (record->budget_id != NULL && !is_charged(record->budget_id, charged))
 		return RECORD_BUDGET_GONE;
 	if (!has_cost)
-		charge->charged.n = 0;
+		charged->n = 0;
 	return RECORD_ADDED;
 }
 
