@@ -145,7 +145,7 @@ BEGIN;
 SELECT DISTINCT a.function, e.errors
 FROM (SELECT DISTINCT function FROM argument JOIN kind USING (type) WHERE holds_text) a, known k, unnest('{f,t}'::boolean[]) everything,
   LATERAL (SELECT string_agg(btrim(e), '; ') AS errors FROM test.errors(test.statement(a.function, NULL, everything, k.open)) WITH ORDINALITY t(e, n) WHERE t.n > 1) e
-WHERE e.errors <> 'NO ERROR' OR e.errors IS NULL;
+WHERE e.errors NOT IN ('NO ERROR', '55000 API key is already revoked') OR e.errors IS NULL; -- at the second call
 ROLLBACK;
 
 -- The walk.

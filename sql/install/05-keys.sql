@@ -9,10 +9,11 @@ COMMENT ON TYPE apikeys.key_status IS 'Effective status of a key: the first of r
 CREATE FUNCTION apikeys.check_key(
     name text, description text, external_id text, permissions jsonb,
     rate_limits jsonb, metadata jsonb, allowed_ips inet[], expires_at timestamptz,
-    key_hash bytea, hash_secret text, key_prefix text, created_at timestamptz) RETURNS boolean
+    key_hash bytea, hash_secret text, key_prefix text, created_at timestamptz,
+    revoke_reason text) RETURNS boolean
 LANGUAGE C IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'apikeys_check_key';
-COMMENT ON FUNCTION apikeys.check_key(text, text, text, jsonb, jsonb, jsonb, inet[], timestamptz, bytea, text, text, timestamptz)
+COMMENT ON FUNCTION apikeys.check_key(text, text, text, jsonb, jsonb, jsonb, inet[], timestamptz, bytea, text, text, timestamptz, text)
 IS 'True for the values of a valid key; raises 22023 for any other.';
 
 CREATE TABLE apikeys_data.key (
@@ -38,10 +39,11 @@ CREATE TABLE apikeys_data.key (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     revoked_at timestamptz,
+    revoke_reason text,
     -- One constraint for all: the server parses each of them in each statement.
     CONSTRAINT key_is_valid CHECK (apikeys.check_key(
         name, description, external_id, permissions, rate_limits, metadata,
-        allowed_ips, expires_at, key_hash, hash_secret, key_prefix, created_at))
+        allowed_ips, expires_at, key_hash, hash_secret, key_prefix, created_at, revoke_reason))
 );
 COMMENT ON TABLE apikeys_data.key IS 'One row per key, with what apikey_verify reads. Raw keys are not stored, only their hashes.';
 

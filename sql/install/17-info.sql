@@ -24,6 +24,7 @@ SELECT k.id,
        k.created_at,
        k.updated_at,
        k.revoked_at,
+       k.revoke_reason,
        greatest(u.last_used_at, apikeys.last_use(k.id)) AS last_used_at,
        coalesce(u.total_requests, 0) + e.requests AS total_requests,
        greatest(least(coalesce(u.total_tokens, 0) + e.tokens, 9223372036854775807), 0)::bigint AS total_tokens,
@@ -79,6 +80,7 @@ COMMENT ON COLUMN apikeys.info.expires_at IS 'From when on it is expired; null o
 COMMENT ON COLUMN apikeys.info.created_at IS 'When it was made, here or in the system it was imported from.';
 COMMENT ON COLUMN apikeys.info.updated_at IS 'When its row was last changed.';
 COMMENT ON COLUMN apikeys.info.revoked_at IS 'When it was revoked, or null.';
+COMMENT ON COLUMN apikeys.info.revoke_reason IS 'Why it was revoked, as far as that was said; rotated: by its rotation without grace.';
 COMMENT ON COLUMN apikeys.info.last_used_at IS 'Its latest use, including one that is not yet written to disk; null if it was never used.';
 COMMENT ON COLUMN apikeys.info.total_requests IS 'Requests recorded by apikey_record_usage.';
 COMMENT ON COLUMN apikeys.info.total_tokens IS 'Tokens recorded; at most 9223372036854775807.';
@@ -86,3 +88,15 @@ COMMENT ON COLUMN apikeys.info.total_cost IS 'Cost recorded, in the unit that th
 COMMENT ON COLUMN apikeys.info.requests_today IS 'Requests recorded today (UTC).';
 COMMENT ON COLUMN apikeys.info.tokens_today IS 'Tokens recorded today (UTC).';
 COMMENT ON COLUMN apikeys.info.cost_today IS 'Cost recorded today (UTC).';
+
+CREATE TYPE apikeys_data.found_key AS (
+    key_prefix text,
+    at_character integer,
+    id uuid,
+    status apikeys.key_status
+);
+COMMENT ON TYPE apikeys_data.found_key IS 'A key that apikey_scan has found in a text.';
+COMMENT ON COLUMN apikeys_data.found_key.key_prefix IS 'Its masked form.';
+COMMENT ON COLUMN apikeys_data.found_key.at_character IS 'Which character of the text it starts at, from 1.';
+COMMENT ON COLUMN apikeys_data.found_key.id IS 'Id of the key; null if there is none: it was deleted, or is of another database.';
+COMMENT ON COLUMN apikeys_data.found_key.status IS 'Effective status now; null if there is no such key.';

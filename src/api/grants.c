@@ -101,6 +101,8 @@ static const Right functions[] = {
 	{"apikey_usage_history", ACCESS_READ},
 	{"apikey_limits", ACCESS_READ},
 	{"apikey_events", ACCESS_READ},
+	{"apikey_identify", ACCESS_READ},
+	{"apikey_scan", ACCESS_READ},
 	{"apikey_permissions_preset", ACCESS_READ},
 	{"apikey_rate_limits_preset", ACCESS_READ},
 
@@ -115,6 +117,7 @@ static const Right functions[] = {
 	{"apikey_generate", ACCESS_MANAGE},
 	{"apikey_rotate", ACCESS_MANAGE},
 	{"apikey_revoke", ACCESS_MANAGE},
+	{"apikey_revoke_raw", ACCESS_MANAGE},
 	{"apikey_update", ACCESS_MANAGE},
 	{"apikey_delete", ACCESS_MANAGE},
 	{"apikey_cleanup_expired", ACCESS_MANAGE},
