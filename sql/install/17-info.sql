@@ -26,6 +26,7 @@ SELECT k.id,
        k.revoked_at,
        k.revoke_reason,
        greatest(u.last_used_at, apikeys.last_use(k.id)) AS last_used_at,
+       apikeys.last_used_ip(k.id, u.last_used_at, u.last_used_ip) AS last_used_ip,
        coalesce(u.total_requests, 0) + e.requests AS total_requests,
        greatest(least(coalesce(u.total_tokens, 0) + e.tokens, 9223372036854775807), 0)::bigint AS total_tokens,
        coalesce(u.total_cost, 0) + e.cost AS total_cost,
@@ -82,6 +83,7 @@ COMMENT ON COLUMN apikeys.info.updated_at IS 'When its row was last changed.';
 COMMENT ON COLUMN apikeys.info.revoked_at IS 'When it was revoked, or null.';
 COMMENT ON COLUMN apikeys.info.revoke_reason IS 'Why it was revoked, as far as that was said; rotated: by its rotation without grace.';
 COMMENT ON COLUMN apikeys.info.last_used_at IS 'Its latest use, including one that is not yet written to disk; null if it was never used.';
+COMMENT ON COLUMN apikeys.info.last_used_ip IS 'Address that verify was told at the latest use with one (client_ip); null if there was none.';
 COMMENT ON COLUMN apikeys.info.total_requests IS 'Requests recorded by apikey_record_usage.';
 COMMENT ON COLUMN apikeys.info.total_tokens IS 'Tokens recorded; at most 9223372036854775807.';
 COMMENT ON COLUMN apikeys.info.total_cost IS 'Cost recorded, in the unit that the application uses.';

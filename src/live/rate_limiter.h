@@ -13,6 +13,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "model/ip_address.h"
 #include "model/limit_status.h"
 #include "model/rate_limits.h"
 
@@ -21,6 +22,7 @@ typedef struct RateLimitRequest
 {
 	const pg_uuid_t *root_id;
 	const pg_uuid_t *id;
+	const PackedAddress *client_ip;
 	const RateLimits *limits;
 	int64		tokens;			/* checked, not spent */
 	bool		slot;

@@ -42,7 +42,7 @@
 
 #define STATE_FILE	PGSTAT_STAT_PERMANENT_DIRECTORY "/apikeys.stat"
 #define STATE_MAGIC	0x41504b59	/* APKY */
-#define STATE_FORMAT	2
+#define STATE_FORMAT	3
 
 #define MAX_RECORDS			GUC_MAX_TRACKED_KEYS
 #define RECORDS_PER_READ	1024
@@ -61,6 +61,7 @@ typedef struct StateRecord
 	TransactionId xid;			/* it may be prepared */
 	TimestampTz last_used;		/* if it is pending, else 0 */
 	Window		windows[WINDOW_NKINDS];
+	PackedAddress last_used_ip; /* likewise */
 } StateRecord;
 
 /* The contents of a file; a CRC-32C of all of it follows. */
@@ -70,7 +71,7 @@ typedef struct StateImage
 	StateRecord records[FLEXIBLE_ARRAY_MEMBER];
 } StateImage;
 
-StaticAssertDecl(sizeof(StateHeader) == 24 && sizeof(StateRecord) == 128,
+StaticAssertDecl(sizeof(StateHeader) == 24 && sizeof(StateRecord) == 144,
 				 "another layout of the file needs another STATE_FORMAT");
 StaticAssertDecl(offsetof(StateImage, records) == sizeof(StateHeader),
 				 "the checksum covers no padding between header and records");
@@ -112,7 +113,11 @@ add_partition(StateImage *image, TrackedKeys *table, int p, TimestampTz now)
 		memset(record, 0, sizeof(StateRecord));
 		record->tag = entry->tag;
 		record->xid = entry->xid;
-		record->last_used = pending ? pg_atomic_read_u64(&entry->last_used) : 0;
+		if (pending)
+		{
+			record->last_used = pg_atomic_read_u64(&entry->last_used);
+			record->last_used_ip = entry->last_used_ip;
+		}
 		memcpy(record->windows, entry->windows, sizeof(record->windows));
 		n++;
 	}
@@ -312,6 +317,7 @@ restore_records(const StateRecord *records, int nrecords)
 		if (entry != NULL)
 		{
 			tracked_keys_advance(&entry->last_used, record->last_used);
+			entry->last_used_ip = record->last_used_ip;
 			memcpy(entry->windows, record->windows, sizeof(entry->windows));
 			entry->xid = record->xid;
 		}

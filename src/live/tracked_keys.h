@@ -18,6 +18,7 @@
 
 #include "base/shmem.h"
 #include "live/slots.h"
+#include "model/ip_address.h"
 #include "model/window.h"
 
 typedef struct TrackedKeyTag
@@ -33,6 +34,7 @@ typedef struct TrackedKey
 	pg_atomic_uint64 last_used; /* a TimestampTz; grows */
 	pg_atomic_uint64 persisted; /* last use in apikeys_data.usage, 0: unknown; grows */
 	pg_atomic_uint64 written_at; /* when that was committed, likewise */
+	PackedAddress last_used_ip; /* of the latest use with one; exclusive lock to write */
 	Window		windows[WINDOW_NKINDS]; /* exclusive lock */
 	SlotList	slots;			/* exclusive lock */
 	TransactionId xid;			/* the last that spent and had an id; exclusive lock */

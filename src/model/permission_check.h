@@ -30,7 +30,7 @@ typedef struct Request
 	text	   *endpoint;
 	ArrayType  *required_permissions;
 	int64		tokens;
-	struct varlena *client_ip;	/* text, as it was passed */
+	const inet_struct *client_ip; /* NULL: also for a text that is no address */
 } Request;
 
 #define NO_TOKENS	(-1)

@@ -101,10 +101,11 @@ get_required_permissions(Datum value)
 
 /*
  * Collects the arguments that describe the request; false if all are null.
- * Raises 22023 for one that is too large, and for a negative number of tokens.
+ * The client's address is parsed into client_ip.  Raises 22023 for an argument
+ * that is too large, and for a negative number of tokens.
  */
 static bool
-get_request(const NullableDatum *args, Request *request)
+get_request(const NullableDatum *args, inet_struct *client_ip, Request *request)
 {
 	bool		has_any = false;
 
@@ -122,8 +123,9 @@ get_request(const NullableDatum *args, Request *request)
 		request->endpoint = get_subject("endpoint", args[AUTHORIZE_ENDPOINT].value);
 	if (!args[AUTHORIZE_REQUIRED_PERMISSIONS].isnull)
 		request->required_permissions = get_required_permissions(args[AUTHORIZE_REQUIRED_PERMISSIONS].value);
-	if (!args[AUTHORIZE_CLIENT_IP].isnull)
-		request->client_ip = (struct varlena *) DatumGetPointer(args[AUTHORIZE_CLIENT_IP].value);
+	if (!args[AUTHORIZE_CLIENT_IP].isnull &&
+		ip_address_from_text((struct varlena *) DatumGetPointer(args[AUTHORIZE_CLIENT_IP].value), client_ip))
+		request->client_ip = client_ip;
 	if (!args[AUTHORIZE_TOKENS].isnull)
 	{
 		request->tokens = DatumGetInt64(args[AUTHORIZE_TOKENS].value);
@@ -141,11 +143,14 @@ static bool
 check_permissions(const NullableDatum *args, AuthDecision *decision)
 {
 	CachedKey  *key = decision->key;
+	inet_struct client_ip;
 	Request		request;
 	char	   *reason;
 
-	if (!get_request(args, &request) && key->row.nulls[KEY_ALLOWED_IPS])
+	if (!get_request(args, &client_ip, &request) && key->row.nulls[KEY_ALLOWED_IPS])
 		return true;
+	if (request.client_ip != NULL)
+		decision->client_ip = ip_address_pack(request.client_ip);
 
 	key_cache_make_permission_check(key);
 	reason = permission_check_client(key->permission_check, &request);
@@ -206,6 +211,7 @@ check_limits(const NullableDatum *args, AuthDecision *decision, bool spend, bool
 
 	limits_request.root_id = DatumGetUUIDP(key->row.values[KEY_ROOT_ID]);
 	limits_request.id = DatumGetUUIDP(key->row.values[KEY_ID]);
+	limits_request.client_ip = &decision->client_ip;
 	limits_request.limits = &key->limits;
 	limits_request.tokens = args[AUTHORIZE_TOKENS].isnull ? 0 : DatumGetInt64(args[AUTHORIZE_TOKENS].value);
 	limits_request.slot = !args[AUTHORIZE_ACQUIRE_SLOT].isnull && DatumGetBool(args[AUTHORIZE_ACQUIRE_SLOT].value);
@@ -323,7 +329,7 @@ authorize_record_use(const AuthDecision *decision)
 
 	Assert(decision->valid);
 	if (!decision->use_recorded)
-		newly_pending = last_used_record(&id, decision->now);
+		newly_pending = last_used_record(&id, decision->now, &decision->client_ip);
 	if (!newly_pending)
 		return;
 	flush_problems_check_launcher();

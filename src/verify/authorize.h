@@ -11,6 +11,7 @@
 #define APIKEYS_VERIFY_AUTHORIZE_H
 
 #include "cache/key_cache.h"
+#include "model/ip_address.h"
 #include "model/limit_status.h"
 
 /* The arguments of apikey_verify, in their order. */
@@ -36,6 +37,7 @@ typedef struct AuthDecision
 	TimestampTz retry_at;		/* 0: not known; DT_NOEND: never */
 	Numeric		budget_remaining; /* NULL: no budget; valid as long as the key */
 	int64		slot;			/* 0: none was acquired */
+	PackedAddress client_ip;
 	bool		use_recorded;	/* already: see rate_limiter.h */
 	bool		use_newly_pending;
 	LimitStatus limit;			/* the nearest to its end; without a name, not set */

@@ -366,7 +366,7 @@ refused('an operator class', 'mallory', $denied, q{
 	CREATE OPERATOR CLASS public.evil DEFAULT FOR TYPE uuid USING btree AS STORAGE uuid});
 
 # What is inside, directly.
-foreach my $call ('read_stats()', "last_use('$id')", "try_lock_use('$id')", "check_key('n', NULL, NULL, '{}', '{}', '{}', NULL, NULL, '', NULL, 'x', now(), NULL)",
+foreach my $call ('read_stats()', "last_use('$id')", "last_used_ip('$id', now(), NULL)", "try_lock_use('$id')", "check_key('n', NULL, NULL, '{}', '{}', '{}', NULL, NULL, '', NULL, 'x', now(), NULL)",
 	'utc_today()', 'effective_status(NULL, NULL, true)', "period_at(now(), NULL, now())", "check_budget('x', 1, NULL, NULL, now(), 'UTC', '{}')")
 {
 	refused("apikeys.$call", 'mallory', $denied, "SELECT apikeys.$call");
