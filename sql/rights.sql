@@ -131,7 +131,7 @@ CREATE FUNCTION test.levels(role regrole) RETURNS text LANGUAGE sql AS $$
     CASE WHEN has_function_privilege(role, 'apikey_verify(text,text,text,text[],bigint,text,boolean)', 'EXECUTE') THEN 'verify' END,
     CASE WHEN has_table_privilege(role, 'apikeys.stats', 'SELECT')
           AND has_function_privilege(role, 'apikeys.read_stats()', 'EXECUTE') THEN 'stats' END,
-    CASE WHEN has_function_privilege(role, 'apikey_count(apikeys.key_status)', 'EXECUTE') THEN 'read' END,
+    CASE WHEN has_function_privilege(role, 'apikey_get(uuid)', 'EXECUTE') THEN 'read' END,
     CASE WHEN has_table_privilege(role, 'apikeys.info', 'SELECT') THEN 'view' END,
     CASE WHEN has_schema_privilege(role, 'apikeys', 'USAGE') THEN 'schema' END,
     CASE WHEN has_function_privilege(role, 'apikey_revoke(uuid, text)', 'EXECUTE') THEN 'manage' END)

@@ -51,7 +51,10 @@ CREATE INDEX key_created_at_idx ON apikeys_data.key (created_at, id);
 CREATE INDEX key_user_id_idx ON apikeys_data.key (user_id, created_at, id) WHERE user_id IS NOT NULL;
 CREATE INDEX key_team_id_idx ON apikeys_data.key (team_id, created_at, id) WHERE team_id IS NOT NULL;
 CREATE INDEX key_external_id_idx ON apikeys_data.key (external_id, created_at, id) WHERE external_id IS NOT NULL;
-CREATE INDEX key_budget_id_idx ON apikeys_data.key (budget_id) WHERE budget_id IS NOT NULL;
+CREATE INDEX key_budget_id_idx ON apikeys_data.key (budget_id, created_at, id) WHERE budget_id IS NOT NULL;
+-- For LIKE, in any locale.
+CREATE INDEX key_name_idx ON apikeys_data.key (name text_pattern_ops);
+CREATE INDEX key_metadata_idx ON apikeys_data.key USING gin (metadata jsonb_path_ops) WHERE metadata <> '{}';
 CREATE INDEX key_expires_at_idx ON apikeys_data.key (expires_at) WHERE expires_at IS NOT NULL;
 -- Only successors by rotation: others are found by id.
 CREATE INDEX key_root_id_idx ON apikeys_data.key (root_id) WHERE root_id <> id;
