@@ -77,4 +77,22 @@ GROUP BY k.allowed_ips[1] ORDER BY family(k.allowed_ips[1]), masklen(k.allowed_i
 SELECT code, reason FROM apikey_verify('client-ip-none', client_ip => '10.1.2.3'::inet::text);
 SELECT code, reason FROM apikey_verify('client-ip-none', client_ip => host('10.1.2.3'::inet));
 SELECT * FROM test.errors($$SELECT apikey_login('client-ip-none', client_ip => 'unknown')$$, $$SELECT apikey_login('client-ip-none', client_ip => '[::ffff:1.2.3.4]:80')$$);
+
+-- It stays with the last use, whatever its form.
+CREATE FUNCTION test.used_from(client_ip text) RETURNS inet LANGUAGE plpgsql AS $$
+DECLARE
+  key record;
+BEGIN
+  SELECT * INTO key FROM apikey_generate('client_ip used');
+  PERFORM apikey_verify(key.raw_key, client_ip => client_ip);
+  RETURN (SELECT last_used_ip FROM apikey_get(key.id));
+END $$;
+SELECT client_ip, test.used_from(client_ip) IS NOT DISTINCT FROM CASE WHEN test.keeps_last_use() THEN ip END AS right
+FROM (VALUES ('192.0.2.1', '192.0.2.1'::inet), ('255.255.255.255', '255.255.255.255'), ('192.0.2.1:80', '192.0.2.1'), ('::ffff:192.0.2.1', '192.0.2.1'), ('2001:db8::1', '2001:db8::1'),
+  ('[fe80::1%eth0]:443', 'fe80::1'), ('::1', '::1'), ('64:ff9b::1.2.3.4', '64:ff9b::102:304'), ('::', NULL), ('nobody', NULL), ('', NULL), (NULL, NULL)) v (client_ip, ip);
+-- What is refused is no use.
+SELECT last_used_at, last_used_ip FROM apikey_get(test.id('client_ip none'));
+-- Of two, that of the later use; a stored one if there is no other.
+SELECT apikeys.last_used_ip(id, now(), '::1'), apikeys.last_used_ip(id, NULL, NULL), apikeys.last_used_ip(id, NULL, '::1'), apikeys.last_used_ip(NULL, now(), '::1')
+FROM gen_random_uuid() id;
 DELETE FROM apikeys_data.key WHERE name LIKE 'client!_ip %' ESCAPE '!';

@@ -9,9 +9,9 @@ DROP SCHEMA apikeys;
 CREATE SCHEMA apikeys_data;
 SELECT * FROM test.errors('CREATE EXTENSION apikeys');
 DROP SCHEMA apikeys_data;
-CREATE FUNCTION apikey_revoke(id uuid) RETURNS void LANGUAGE sql AS '';
+CREATE FUNCTION apikey_revoke(id uuid, reason text) RETURNS void LANGUAGE sql AS '';
 SELECT * FROM test.errors('CREATE EXTENSION apikeys');
-DROP FUNCTION apikey_revoke(uuid);
+DROP FUNCTION apikey_revoke(uuid, text);
 SELECT to_regnamespace('apikeys') AS left_behind, to_regnamespace('apikeys_data') AS tables_left_behind;
 
 -- Everything that a careless text might find by its bare name, planted in one

@@ -136,10 +136,10 @@ CREATE FUNCTION test.levels(role regrole) RETURNS text LANGUAGE sql AS $$
     CASE WHEN has_function_privilege(role, 'apikey_verify(text,text,text,text[],bigint,text,boolean,numeric,text[],uuid)', 'EXECUTE') THEN 'verify' END,
     CASE WHEN has_table_privilege(role, 'apikeys.stats', 'SELECT')
           AND has_function_privilege(role, 'apikeys.read_stats()', 'EXECUTE') THEN 'stats' END,
-    CASE WHEN has_function_privilege(role, 'apikey_count(apikeys.key_status)', 'EXECUTE') THEN 'read' END,
+    CASE WHEN has_function_privilege(role, 'apikey_get(uuid)', 'EXECUTE') THEN 'read' END,
     CASE WHEN has_table_privilege(role, 'apikeys.info', 'SELECT') THEN 'view' END,
     CASE WHEN has_schema_privilege(role, 'apikeys', 'USAGE') THEN 'schema' END,
-    CASE WHEN has_function_privilege(role, 'apikey_revoke(uuid)', 'EXECUTE') THEN 'manage' END)
+    CASE WHEN has_function_privilege(role, 'apikey_revoke(uuid, text)', 'EXECUTE') THEN 'manage' END)
 $$;
 CREATE TEMPORARY TABLE step (n integer GENERATED ALWAYS AS IDENTITY, revoke boolean, access text);
 INSERT INTO step (revoke, access) VALUES (false, 'manage'), (true, 'manage'), (true, 'manage'), (false, 'verify'), (true, 'read'),
@@ -164,9 +164,9 @@ DROP ROLE regress_apikeys_other;
 CREATE ROLE regress_apikeys_other;
 
 -- What it has passed on goes as well.
-GRANT EXECUTE ON FUNCTION apikey_revoke(uuid) TO regress_apikeys_other WITH GRANT OPTION;
+GRANT EXECUTE ON FUNCTION apikey_revoke(uuid, text) TO regress_apikeys_other WITH GRANT OPTION;
 SET ROLE regress_apikeys_other;
-GRANT EXECUTE ON FUNCTION apikey_revoke(uuid) TO regress_apikeys_none;
+GRANT EXECUTE ON FUNCTION apikey_revoke(uuid, text) TO regress_apikeys_none;
 RESET ROLE;
 SELECT apikey_revoke_grant('regress_apikeys_other', 'manage');
 SELECT test.levels('regress_apikeys_other') AS other, test.levels('regress_apikeys_none') AS "none";

@@ -63,7 +63,7 @@ SELECT * FROM test.errors(
   'DROP EXTENSION pgcrypto',
   'DROP SCHEMA apikeys',
   'DROP TABLE apikeys_data.key',
-  'DROP FUNCTION "My ""odd"" Schema".apikey_revoke(uuid)'
+  'DROP FUNCTION "My ""odd"" Schema".apikey_revoke(uuid, text)'
 );
 
 -- pgcrypto may move.

@@ -10,10 +10,10 @@ CREATE FUNCTION apikeys.check_key(
     name text, description text, external_id text, permissions jsonb,
     rate_limits jsonb, metadata jsonb, allowed_ips inet[], expires_at timestamptz,
     key_hash bytea, hash_secret text, key_prefix text, created_at timestamptz,
-    plan text) RETURNS boolean
+    plan text, revoke_reason text) RETURNS boolean
 LANGUAGE C IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'apikeys_check_key';
-COMMENT ON FUNCTION apikeys.check_key(text, text, text, jsonb, jsonb, jsonb, inet[], timestamptz, bytea, text, text, timestamptz, text)
+COMMENT ON FUNCTION apikeys.check_key(text, text, text, jsonb, jsonb, jsonb, inet[], timestamptz, bytea, text, text, timestamptz, text, text)
 IS 'True for the values of a valid key; raises 22023 for any other.';
 
 CREATE TABLE apikeys_data.key (
@@ -40,10 +40,11 @@ CREATE TABLE apikeys_data.key (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     revoked_at timestamptz,
+    revoke_reason text,
     -- One constraint for all: the server parses each of them in each statement.
     CONSTRAINT key_is_valid CHECK (apikeys.check_key(
         name, description, external_id, permissions, rate_limits, metadata,
-        allowed_ips, expires_at, key_hash, hash_secret, key_prefix, created_at, plan))
+        allowed_ips, expires_at, key_hash, hash_secret, key_prefix, created_at, plan, revoke_reason))
 );
 COMMENT ON TABLE apikeys_data.key IS 'One row per key, with what apikey_verify reads. Raw keys are not stored, only their hashes.';
 
@@ -51,7 +52,10 @@ CREATE INDEX key_created_at_idx ON apikeys_data.key (created_at, id);
 CREATE INDEX key_user_id_idx ON apikeys_data.key (user_id, created_at, id) WHERE user_id IS NOT NULL;
 CREATE INDEX key_team_id_idx ON apikeys_data.key (team_id, created_at, id) WHERE team_id IS NOT NULL;
 CREATE INDEX key_external_id_idx ON apikeys_data.key (external_id, created_at, id) WHERE external_id IS NOT NULL;
-CREATE INDEX key_budget_id_idx ON apikeys_data.key (budget_id) WHERE budget_id IS NOT NULL;
+CREATE INDEX key_budget_id_idx ON apikeys_data.key (budget_id, created_at, id) WHERE budget_id IS NOT NULL;
+-- For LIKE, in any locale.
+CREATE INDEX key_name_idx ON apikeys_data.key (name text_pattern_ops);
+CREATE INDEX key_metadata_idx ON apikeys_data.key USING gin (metadata jsonb_path_ops) WHERE metadata <> '{}';
 CREATE INDEX key_expires_at_idx ON apikeys_data.key (expires_at) WHERE expires_at IS NOT NULL;
 -- Only successors by rotation: others are found by id.
 CREATE INDEX key_root_id_idx ON apikeys_data.key (root_id) WHERE root_id <> id;

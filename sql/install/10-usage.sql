@@ -8,6 +8,7 @@
 CREATE TABLE apikeys_data.usage (
     key_id uuid PRIMARY KEY,
     last_used_at timestamptz,
+    last_used_ip inet,
     total_requests bigint NOT NULL DEFAULT 0,
     total_tokens bigint NOT NULL DEFAULT 0,
     total_cost numeric NOT NULL DEFAULT 0 CHECK (scale(total_cost) <= 18)
@@ -98,6 +99,12 @@ LANGUAGE C STABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'apikeys_last_use';
 COMMENT ON FUNCTION apikeys.last_use(uuid)
 IS 'Latest use of a key that is in shared memory; null if it has none there.';
+
+CREATE FUNCTION apikeys.last_used_ip(id uuid, stored_at timestamptz, stored_ip inet) RETURNS inet
+LANGUAGE C STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'apikeys_last_used_ip';
+COMMENT ON FUNCTION apikeys.last_used_ip(uuid, timestamptz, inet)
+IS 'Address of the latest use of a key that has one: that in shared memory, or the one stored with its last use.';
 
 CREATE FUNCTION apikeys.utc_today() RETURNS date
 LANGUAGE C STABLE PARALLEL SAFE

@@ -3,7 +3,8 @@
 -- What is shown of keys.
 
 -- Usage is what has been rolled up and what has not: exact at any time,
--- since one statement sees both in one snapshot.
+-- since one statement sees both in one snapshot.  The planner leaves out a LEFT
+-- JOIN of which nothing is asked, as when keys are counted.
 CREATE VIEW apikeys_data.key_info AS
 SELECT k.id,
        k.root_id,
@@ -24,7 +25,9 @@ SELECT k.id,
        k.created_at,
        k.updated_at,
        k.revoked_at,
+       k.revoke_reason,
        greatest(u.last_used_at, apikeys.last_use(k.id)) AS last_used_at,
+       apikeys.last_used_ip(k.id, u.last_used_at, u.last_used_ip) AS last_used_ip,
        coalesce(u.total_requests, 0) + e.requests AS total_requests,
        greatest(least(coalesce(u.total_tokens, 0) + e.tokens, 9223372036854775807), 0)::bigint AS total_tokens,
        coalesce(u.total_cost, 0) + e.cost AS total_cost,
@@ -34,14 +37,14 @@ SELECT k.id,
        k.plan
 FROM apikeys_data.key k
 LEFT JOIN apikeys_data.usage u ON u.key_id = k.id
-CROSS JOIN LATERAL (
+LEFT JOIN LATERAL (
     SELECT coalesce(sum(m.requests), 0)::bigint AS requests,
            coalesce(sum(m.tokens), 0) AS tokens,
            coalesce(sum(m.cost), 0) AS cost
     FROM apikeys_data.usage_day m
     WHERE m.key_id = k.id AND m.day = apikeys.utc_today()
-) d
-CROSS JOIN LATERAL (
+) d ON true
+LEFT JOIN LATERAL (
     SELECT coalesce(sum(p.requests), 0) AS requests,
            coalesce(sum(p.tokens), 0) AS tokens,
            coalesce(sum(p.cost), 0) AS cost,
@@ -52,7 +55,7 @@ CROSS JOIN LATERAL (
                  (l.recorded_at AT TIME ZONE 'UTC')::date = apikeys.utc_today() AS today
           FROM apikeys_data.usage_entry l
           WHERE l.key_id = k.id) p
-) e;
+) e ON true;
 COMMENT ON VIEW apikeys_data.key_info IS 'What apikeys.info shows; read by the functions of the extension.';
 
 -- For people.  No function reads it or returns its type: whoever can name a
@@ -80,7 +83,9 @@ COMMENT ON COLUMN apikeys.info.expires_at IS 'From when on it is expired; null o
 COMMENT ON COLUMN apikeys.info.created_at IS 'When it was made, here or in the system it was imported from.';
 COMMENT ON COLUMN apikeys.info.updated_at IS 'When its row was last changed.';
 COMMENT ON COLUMN apikeys.info.revoked_at IS 'When it was revoked, or null.';
+COMMENT ON COLUMN apikeys.info.revoke_reason IS 'Why it was revoked, as far as that was said; rotated: by its rotation without grace.';
 COMMENT ON COLUMN apikeys.info.last_used_at IS 'Its latest use, including one that is not yet written to disk; null if it was never used.';
+COMMENT ON COLUMN apikeys.info.last_used_ip IS 'Address that verify was told at the latest use with one (client_ip); null if there was none.';
 COMMENT ON COLUMN apikeys.info.total_requests IS 'Requests recorded by apikey_record_usage.';
 COMMENT ON COLUMN apikeys.info.total_tokens IS 'Tokens recorded; at most 9223372036854775807.';
 COMMENT ON COLUMN apikeys.info.total_cost IS 'Cost recorded, in the unit that the application uses.';
@@ -88,3 +93,15 @@ COMMENT ON COLUMN apikeys.info.requests_today IS 'Requests recorded today (UTC).
 COMMENT ON COLUMN apikeys.info.tokens_today IS 'Tokens recorded today (UTC).';
 COMMENT ON COLUMN apikeys.info.cost_today IS 'Cost recorded today (UTC).';
 COMMENT ON COLUMN apikeys.info.plan IS 'Name of its plan, or null. What its own permissions and rate_limits don''t say, they take from there.';
+
+CREATE TYPE apikeys_data.found_key AS (
+    key_prefix text,
+    at_character integer,
+    id uuid,
+    status apikeys.key_status
+);
+COMMENT ON TYPE apikeys_data.found_key IS 'A key that apikey_scan has found in a text.';
+COMMENT ON COLUMN apikeys_data.found_key.key_prefix IS 'Its masked form.';
+COMMENT ON COLUMN apikeys_data.found_key.at_character IS 'Which character of the text it starts at, from 1.';
+COMMENT ON COLUMN apikeys_data.found_key.id IS 'Id of the key; null if there is none: it was deleted, or is of another database.';
+COMMENT ON COLUMN apikeys_data.found_key.status IS 'Effective status now; null if there is no such key.';

@@ -21,11 +21,11 @@ AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_rotate(uuid, interval, timestamptz)
 IS 'Replaces a key by a new one with the same configuration, and returns the new id and raw key. The old key ends now or after the grace period. Raises P0002 for an unknown id, 55000 for a key that is revoked, expired or already rotated.';
 
-CREATE FUNCTION apikey_revoke(id uuid) RETURNS void
+CREATE FUNCTION apikey_revoke(id uuid, reason text = NULL) RETURNS void
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION apikey_revoke(uuid)
-IS 'Revokes a key for good. Raises P0002 for an unknown id, 55000 for a key that is revoked already.';
+COMMENT ON FUNCTION apikey_revoke(uuid, text)
+IS 'Revokes a key for good. The reason stays with the key and in its event. Raises P0002 for an unknown id, 55000 for a key that is revoked already, 22023 for an invalid reason.';
 
 CREATE FUNCTION apikey_update(id uuid, changes jsonb) RETURNS apikeys_data.key_info
 LANGUAGE C VOLATILE

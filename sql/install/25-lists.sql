@@ -12,18 +12,21 @@ END;
 COMMENT ON FUNCTION apikey_get(uuid)
 IS 'The row of apikeys.info of a key; no row for an unknown id.';
 
--- apikey_list and apikey_events are planned for each call, which a SQL function
--- is not: their filters decide which index is right.
+-- These are planned for each call, which a SQL function is not: their filters
+-- decide which index is right.
 CREATE FUNCTION apikey_list(
     status apikeys.key_status = NULL, user_id uuid = NULL, team_id uuid = NULL,
     external_id text = NULL, row_limit integer = NULL, row_offset integer = 0,
-    after uuid = NULL, after_created_at timestamptz = NULL) RETURNS SETOF apikeys_data.key_info
+    after uuid = NULL, expires_before timestamptz = NULL, unused_since timestamptz = NULL,
+    name_like text = NULL, budget_id uuid = NULL, metadata jsonb = NULL,
+    after_created_at timestamptz = NULL) RETURNS SETOF apikeys_data.key_info
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
     start_at timestamptz;
 BEGIN
+    PERFORM apikeys.check_filters(name_like, metadata);
     IF least(row_limit, row_offset) < 0 THEN
         RAISE invalid_parameter_value USING
             MESSAGE = format('%s must not be negative', CASE WHEN row_limit < 0 THEN 'row_limit' ELSE 'row_offset' END);
@@ -47,30 +50,32 @@ BEGIN
 
     RETURN QUERY
     SELECT i.*
-    FROM apikeys_data.key_info i
-    WHERE (apikey_list.status IS NULL OR i.status = apikey_list.status)
-      AND (apikey_list.user_id IS NULL OR i.user_id = apikey_list.user_id)
-      AND (apikey_list.team_id IS NULL OR i.team_id = apikey_list.team_id)
-      AND (apikey_list.external_id IS NULL OR i.external_id = apikey_list.external_id)
-      AND (after IS NULL OR (i.created_at, i.id) < (start_at, after))
+    FROM apikeys_data.find_keys(status, user_id, team_id, external_id, expires_before,
+                                unused_since, name_like, budget_id, metadata) i
+    WHERE after IS NULL OR (i.created_at, i.id) < (start_at, after)
     ORDER BY i.created_at DESC, i.id DESC
     LIMIT row_limit OFFSET row_offset;
 END
 $$;
-COMMENT ON FUNCTION apikey_list(apikeys.key_status, uuid, uuid, text, integer, integer, uuid, timestamptz)
-IS 'Rows of apikeys.info, newest first. For the next page pass the id and the created_at of the last row as after and after_created_at. Raises P0002 for an unknown after without after_created_at, 22023 for a negative number.';
+COMMENT ON FUNCTION apikey_list(apikeys.key_status, uuid, uuid, text, integer, integer, uuid, timestamptz, timestamptz, text, uuid, jsonb, timestamptz)
+IS 'Rows of apikeys.info, newest first, that pass all filters: expires_before a time, neither made nor used since (unused_since), name_like a pattern of LIKE, metadata that contains a JSON object; null filters nothing. For the next page pass the id and the created_at of the last row as after and after_created_at. Raises P0002 for an unknown after without after_created_at, 22023 for a negative number or an invalid filter, 22025 for a pattern that ends in its escape character.';
 
-CREATE FUNCTION apikey_count(status apikeys.key_status = NULL) RETURNS bigint
-LANGUAGE SQL STABLE SECURITY DEFINER
-BEGIN ATOMIC
-    SELECT pg_catalog.count(*)
-    FROM apikeys_data.key k
-    WHERE $1 IS NULL
-       OR apikeys.effective_status(k.revoked_at, k.expires_at, k.enabled)
-          OPERATOR(pg_catalog.=) $1::pg_catalog.text;
-END;
-COMMENT ON FUNCTION apikey_count(apikeys.key_status)
-IS 'Counts keys: all, or those with a status.';
+CREATE FUNCTION apikey_count(
+    status apikeys.key_status = NULL, user_id uuid = NULL, team_id uuid = NULL,
+    external_id text = NULL, expires_before timestamptz = NULL, unused_since timestamptz = NULL,
+    name_like text = NULL, budget_id uuid = NULL, metadata jsonb = NULL) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+AS $$
+BEGIN
+    PERFORM apikeys.check_filters(name_like, metadata);
+    RETURN (SELECT count(*)
+            FROM apikeys_data.find_keys(status, user_id, team_id, external_id, expires_before,
+                                        unused_since, name_like, budget_id, metadata));
+END
+$$;
+COMMENT ON FUNCTION apikey_count(apikeys.key_status, uuid, uuid, text, timestamptz, timestamptz, text, uuid, jsonb)
+IS 'Counts the keys that pass all filters, which are those of apikey_list; without one, all keys.';
 
 CREATE FUNCTION apikey_events(
     id uuid = NULL, since timestamptz = NULL, row_limit integer = 100,

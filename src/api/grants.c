@@ -101,12 +101,15 @@ static const Right functions[] = {
 	{"apikey_usage_history", ACCESS_READ},
 	{"apikey_limits", ACCESS_READ},
 	{"apikey_events", ACCESS_READ},
+	{"apikey_identify", ACCESS_READ},
+	{"apikey_scan", ACCESS_READ},
 	{"apikey_permissions_preset", ACCESS_READ},
 	{"apikey_rate_limits_preset", ACCESS_READ},
 
 	/* Called by views, with the rights of the role that reads them. */
 	{"effective_status", ACCESS_READ},
 	{"last_use", ACCESS_READ},
+	{"last_used_ip", ACCESS_READ},
 	{"utc_today", ACCESS_READ},
 	{"period_at", ACCESS_READ},
 	{"reserved_cost", ACCESS_READ},
@@ -116,6 +119,7 @@ static const Right functions[] = {
 	{"apikey_generate", ACCESS_MANAGE},
 	{"apikey_rotate", ACCESS_MANAGE},
 	{"apikey_revoke", ACCESS_MANAGE},
+	{"apikey_revoke_raw", ACCESS_MANAGE},
 	{"apikey_update", ACCESS_MANAGE},
 	{"apikey_delete", ACCESS_MANAGE},
 	{"apikey_cleanup_expired", ACCESS_MANAGE},

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * lifecycle.c
- *	  Generates, imports, rotates, revokes and updates keys.
+ *	  Generates, imports, rotates and updates keys.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -48,17 +48,7 @@ StaticAssertDecl(CONFIG_PLAN == PREFIX_ARGNO, "the arguments after prefix begin 
 PG_FUNCTION_INFO_V1(apikey_generate);
 PG_FUNCTION_INFO_V1(apikey_import);
 PG_FUNCTION_INFO_V1(apikey_rotate);
-PG_FUNCTION_INFO_V1(apikey_revoke);
 PG_FUNCTION_INFO_V1(apikey_update);
-
-/* Raises 55000: the state of the key does not allow the operation. */
-static void
-raise_wrong_state(const char *message)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("%s", message)));
-}
 
 /*
  * Reads, and with lock, locks the key whose id is argument 0; returns the id,
@@ -403,20 +393,6 @@ apikey_rotate(PG_FUNCTION_ARGS)
 					 expires_at);
 
 	return form_result(fcinfo, successor.id, raw_key);
-}
-
-/* apikey_revoke(id uuid): void */
-Datum
-apikey_revoke(PG_FUNCTION_ARGS)
-{
-	KeyRow		key;
-	pg_uuid_t  *id = read_key(fcinfo, true, &key);
-
-	if (!key.nulls[KEY_REVOKED_AT])
-		raise_wrong_state("API key is already revoked");
-
-	store_revoke_key(id, GetCurrentTimestamp());
-	PG_RETURN_VOID();
 }
 
 /*

@@ -15,6 +15,7 @@
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
+#include "utils/inet.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
@@ -41,6 +42,7 @@ PG_FUNCTION_INFO_V1(apikey_record_usage);
 PG_FUNCTION_INFO_V1(apikey_void_usage);
 PG_FUNCTION_INFO_V1(apikey_usage);
 PG_FUNCTION_INFO_V1(apikeys_last_use);
+PG_FUNCTION_INFO_V1(apikeys_last_used_ip);
 PG_FUNCTION_INFO_V1(apikeys_utc_today);
 
 /*
@@ -325,11 +327,36 @@ apikey_usage(PG_FUNCTION_ARGS)
 Datum
 apikeys_last_use(PG_FUNCTION_ARGS)
 {
-	TimestampTz last_use = last_used_get(PG_GETARG_UUID_P(0));
+	PackedAddress ip;
+	TimestampTz last_use = last_used_get(PG_GETARG_UUID_P(0), &ip);
 
 	if (last_use == 0)
 		PG_RETURN_NULL();
 	PG_RETURN_TIMESTAMPTZ(last_use);
+}
+
+/*
+ * apikeys.last_used_ip(id uuid, stored_at timestamptz, stored_ip inet): the
+ * address of the latest use that has one, of that in shared memory and the one
+ * stored.  A standby's own use may be older than what its primary has stored.
+ */
+Datum
+apikeys_last_used_ip(PG_FUNCTION_ARGS)
+{
+	PackedAddress ip;
+	TimestampTz last_use;
+	bool		is_later;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+
+	last_use = last_used_get(PG_GETARG_UUID_P(0), &ip);
+	is_later = PG_ARGISNULL(1) || last_use >= PG_GETARG_TIMESTAMPTZ(1);
+	if (ip_address_is_packed(&ip) && (is_later || PG_ARGISNULL(2)))
+		PG_RETURN_INET_P(ip_address_unpack(&ip));
+	if (PG_ARGISNULL(2))
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(PG_GETARG_DATUM(2));
 }
 
 /* apikeys.utc_today(): the day in UTC, by the wall clock. */

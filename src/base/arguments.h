@@ -22,6 +22,7 @@ extern bool is_stored_amount(Numeric amount);
 extern Numeric round_amount(Numeric amount);
 extern void check_nonnegative_amount(const char *what, Numeric amount);
 extern int	hint_preload(void);
+pg_noreturn extern void raise_wrong_state(const char *message);
 pg_noreturn extern void raise_key_not_found(const pg_uuid_t *id);
 pg_noreturn extern void raise_no_such_budget(const pg_uuid_t *id);
 

@@ -232,7 +232,7 @@ flush_remove_keys(ArrayType *ids)
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		add_outcome(&(KeyUse){*DatumGetUUIDP(elements[i]), 0},
+		add_outcome(&(KeyUse){.id = *DatumGetUUIDP(elements[i])},
 					have_successors[i] ? OUTCOME_KEY_GONE : OUTCOME_FAMILY_GONE);
 	}
 }

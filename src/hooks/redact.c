@@ -94,9 +94,6 @@
 /* How much is searched: a key that starts in what is logged ends in it. */
 #define REDACT_SEARCH_LEN	(REDACT_MAX_LEN + RAW_KEY_MAX_LEN)
 
-/* How much is searched between two looks at interrupts; a few ms at worst. */
-#define REDACT_STEP_LEN	(64 * 1024)
-
 /* Is put where a text is cut. */
 static const char cut_mark[] = "... (cut)";
 
@@ -364,26 +361,6 @@ redact_log(ErrorData *edata)
 		prev_emit_log_hook(edata);
 }
 
-/*
- * As key_scan_find(), in a text of any length: in steps, between which
- * interrupts are served.
- */
-static bool
-find_key(const char *text, Size len, Size from, KeyMatch *match)
-{
-	for (;;)
-	{
-		Size		end = Min(len, from + REDACT_STEP_LEN);
-
-		CHECK_FOR_INTERRUPTS();
-		if (key_scan_find(text, end, from, match))
-			return true;
-		if (end == len)
-			return false;
-		from = end - RAW_KEY_MAX_LEN; /* a key may start before the end */
-	}
-}
-
 /* Returns a text with all keys masked; match is the first of them. */
 static char *
 copy_redacted(MemoryContext context, const char *text, Size len, KeyMatch match)
@@ -393,7 +370,7 @@ copy_redacted(MemoryContext context, const char *text, Size len, KeyMatch match)
 	memcpy(copy, text, len + 1);
 	do
 		key_scan_redact(copy, &match);
-	while (find_key(copy, len, match.end, &match));
+	while (key_scan_find_in_steps(copy, len, match.end, &match));
 
 	return copy;
 }
@@ -417,7 +394,7 @@ redact_query(const char *query)
 
 	is_statement = begin_statement(query);
 	len = strlen(query);
-	if (find_key(query, len, 0, &match))
+	if (key_scan_find_in_steps(query, len, 0, &match))
 	{
 		redact_activity(query);
 		redacted = copy_redacted(is_statement ? MessageContext : CurrentMemoryContext,

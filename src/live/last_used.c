@@ -6,7 +6,11 @@
  * SPDX-License-Identifier: PostgreSQL
  *
  * Verify records a use in the shared hash table of tracked_keys.c, whose
- * locking protocol applies here.  A flush worker persists the uses that are
+ * locking protocol applies here.  With it goes the address of the client, if
+ * that is given: it changes rarely, so the exclusive lock that this takes is
+ * rare.  A use without an address leaves the one that is known.
+ *
+ * A flush worker persists the uses that are
  * due, and marks them.  A use is pending if it is later than the one known to
  * be in the table apikeys_data.usage, and due if that one was written at least
  * apikeys.last_used_throttle ago.
@@ -43,20 +47,66 @@ due_at(TrackedKey *entry)
 /* ------------------------------------------------------ recording a use */
 
 /*
- * Records a use of a key that has no entry yet; false if it is dropped.  An
- * eviction needs the current time, whenever the use was.
+ * Is a use written into the entry?  Of those within one second only the first
+ * is, to avoid contention for the cache line of a hot key.  Shared lock.
  */
 static bool
-record_first_use(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz used_at)
+is_written(TrackedKey *entry, TimestampTz now)
+{
+	TimestampTz last_used = pg_atomic_read_u64(&entry->last_used);
+
+	return guc_last_used_throttle >= 0 && now > last_used &&
+		   now / USECS_PER_SEC != last_used / USECS_PER_SEC;
+}
+
+/* Would a use change the address in the entry?  Shared lock. */
+static bool
+changes_ip(const TrackedKey *entry, const PackedAddress *client_ip)
+{
+	return ip_address_is_packed(client_ip) &&
+		   memcmp(client_ip, &entry->last_used_ip, sizeof(PackedAddress)) != 0;
+}
+
+/*
+ * Records a use in the key's entry.  Returns true if the flush workers have to
+ * be woken: if the entry had no pending use; without a launcher at each use that
+ * is written, since the worker that was started for it may have been lost.  The
+ * shared lock is enough if the address does not change.
+ */
+bool
+last_used_record_in_entry(TrackedKey *entry, TimestampTz now, const PackedAddress *client_ip)
+{
+	bool		newly_pending;
+
+	Assert(OidIsValid(entry->tag.database));
+	if (!is_written(entry, now))
+		return false;
+
+	newly_pending = !shmem_preloaded() || !tracked_keys_is_pending(entry);
+	tracked_keys_advance(&entry->last_used, now);
+	if (changes_ip(entry, client_ip))
+		entry->last_used_ip = *client_ip;
+	return newly_pending;
+}
+
+/*
+ * Records a use of a key that has no entry yet, or another address in it; the
+ * result is that of last_used_record().  An eviction needs the current time,
+ * whenever the use was.
+ */
+static bool
+record_exclusively(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz used_at,
+				   const PackedAddress *client_ip)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TrackedKey *entry;
+	bool		newly_pending = false;
 	bool		evicted;
 
 	tracked_keys_lock(ref->partition, LW_EXCLUSIVE);
 	entry = tracked_keys_find_or_add(table, ref, now, &evicted);
 	if (entry != NULL)
-		tracked_keys_advance(&entry->last_used, used_at);
+		newly_pending = last_used_record_in_entry(entry, used_at, client_ip);
 	tracked_keys_unlock(ref->partition);
 
 	if (evicted)
@@ -64,47 +114,27 @@ record_first_use(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz used_
 	if (entry == NULL)
 		counters_add(COUNT_DROPPED, 1);
 
-	return entry != NULL;
-}
-
-/*
- * Records a use in the key's entry.  Of the uses within one second only the
- * first is written, to avoid contention for the cache line of a hot key.
- * Returns true if the flush workers have to be woken: if the entry had no
- * pending use; without a launcher at each use that is written, since the
- * worker that was started for it may have been lost.  Shared lock.
- */
-bool
-last_used_record_in_entry(TrackedKey *entry, TimestampTz now)
-{
-	TimestampTz last_used = pg_atomic_read_u64(&entry->last_used);
-	bool		newly_pending;
-
-	Assert(OidIsValid(entry->tag.database));
-	if (guc_last_used_throttle < 0 || now <= last_used ||
-		now / USECS_PER_SEC == last_used / USECS_PER_SEC)
-		return false;
-
-	newly_pending = !shmem_preloaded() || !tracked_keys_is_pending(entry);
-	tracked_keys_advance(&entry->last_used, now);
 	return newly_pending;
 }
 
 /* Records a use in the shared table; the result is that of last_used_record(). */
 static bool
-record_in_table(TrackedKeys *table, const pg_uuid_t *id, TimestampTz now)
+record_in_table(TrackedKeys *table, const pg_uuid_t *id, TimestampTz now,
+				const PackedAddress *client_ip)
 {
 	TrackedKeyRef ref = tracked_keys_locate(table, MyDatabaseId, id);
 	TrackedKey *entry;
 	bool		newly_pending = false;
+	bool		exclusively;
 
 	tracked_keys_lock(ref.partition, LW_SHARED);
 	entry = tracked_keys_find(&ref);
-	if (entry != NULL)
-		newly_pending = last_used_record_in_entry(entry, now);
+	exclusively = entry == NULL || (is_written(entry, now) && changes_ip(entry, client_ip));
+	if (!exclusively)
+		newly_pending = last_used_record_in_entry(entry, now, client_ip);
 	tracked_keys_unlock(ref.partition);
 
-	return entry != NULL ? newly_pending : record_first_use(table, &ref, now);
+	return exclusively ? record_exclusively(table, &ref, now, client_ip) : newly_pending;
 }
 
 /*
@@ -120,7 +150,7 @@ may_write(void)
 
 /* Writes a use in the call, since there is no shared memory. */
 static void
-write_in_call(const pg_uuid_t *id, TimestampTz now)
+write_in_call(const pg_uuid_t *id, TimestampTz now, const PackedAddress *client_ip)
 {
 	static bool logged = false;
 
@@ -132,15 +162,16 @@ write_in_call(const pg_uuid_t *id, TimestampTz now)
 	logged = true;
 
 	if (may_write())
-		store_last_use(id, now, now - guc_last_used_throttle * USECS_PER_SEC);
+		store_last_use(&(KeyUse){.id = *id, .used_at = now, .ip = *client_ip}, now - guc_last_used_throttle * USECS_PER_SEC);
 }
 
 /*
- * Records that a key was used; apikeys.last_used_throttle = -1 turns it off.
- * Returns true if the flush workers have to be woken.
+ * Records that a key was used, from an address if that is known;
+ * apikeys.last_used_throttle = -1 turns it off.  Returns true if the flush
+ * workers have to be woken.
  */
 bool
-last_used_record(const pg_uuid_t *id, TimestampTz now)
+last_used_record(const pg_uuid_t *id, TimestampTz now, const PackedAddress *client_ip)
 {
 	TrackedKeys *table;
 
@@ -149,9 +180,9 @@ last_used_record(const pg_uuid_t *id, TimestampTz now)
 
 	table = tracked_keys_attach();
 	if (table != NULL)
-		return record_in_table(table, id, now);
+		return record_in_table(table, id, now, client_ip);
 
-	write_in_call(id, now);
+	write_in_call(id, now, client_ip);
 	return false;
 }
 
@@ -162,15 +193,19 @@ last_used_is_shared(void)
 	return tracked_keys_attach() != NULL;
 }
 
-/* Returns the last use of a key of this database in shared memory, or 0. */
+/*
+ * Returns the last use of a key of this database in shared memory, or 0, and
+ * the address in its entry.
+ */
 TimestampTz
-last_used_get(const pg_uuid_t *id)
+last_used_get(const pg_uuid_t *id, PackedAddress *ip)
 {
 	TrackedKeys *table = tracked_keys_attach();
 	TrackedKeyRef ref;
 	TrackedKey *entry;
 	TimestampTz last_used = 0;
 
+	memset(ip, 0, sizeof(PackedAddress));
 	if (table == NULL)
 		return 0;
 
@@ -178,7 +213,10 @@ last_used_get(const pg_uuid_t *id)
 	tracked_keys_lock(ref.partition, LW_SHARED);
 	entry = tracked_keys_find(&ref);
 	if (entry != NULL)
+	{
 		last_used = pg_atomic_read_u64(&entry->last_used);
+		*ip = entry->last_used_ip;
+	}
 	tracked_keys_unlock(ref.partition);
 
 	return last_used;
@@ -283,7 +321,8 @@ last_used_collect(Oid database, TimestampTz due_by, KeyUse **uses)
 			if (entries[i].tag.database == database && tracked_keys_is_pending(&entries[i]) &&
 				due_at(&entries[i]) <= due_by)
 				(*uses)[nuses++] = (KeyUse){
-					entries[i].tag.id, pg_atomic_read_u64(&entries[i].last_used)
+					entries[i].tag.id, pg_atomic_read_u64(&entries[i].last_used),
+					entries[i].last_used_ip
 			};
 		}
 		tracked_keys_unlock(ref.partition);

@@ -30,10 +30,11 @@ typedef struct TrackedKeysFill
 	TimestampTz last_flush;		/* 0: none yet */
 } TrackedKeysFill;
 
-extern bool last_used_record(const pg_uuid_t *id, TimestampTz now);
-extern bool last_used_record_in_entry(TrackedKey *entry, TimestampTz now);
+extern bool last_used_record(const pg_uuid_t *id, TimestampTz now, const PackedAddress *client_ip);
+extern bool last_used_record_in_entry(TrackedKey *entry, TimestampTz now,
+									  const PackedAddress *client_ip);
 extern bool last_used_is_shared(void);
-extern TimestampTz last_used_get(const pg_uuid_t *id);
+extern TimestampTz last_used_get(const pg_uuid_t *id, PackedAddress *ip);
 extern int	last_used_due_databases(DueDatabase *databases, int max);
 extern int	last_used_collect(Oid database, TimestampTz due_by, KeyUse **uses);
 extern void last_used_mark_persisted(Oid database, const KeyUse *use, TimestampTz now);

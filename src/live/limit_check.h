@@ -16,6 +16,7 @@
 #include "live/budget_spend.h"
 #include "live/tracked_keys.h"
 #include "model/cost.h"
+#include "model/ip_address.h"
 #include "model/limit_status.h"
 #include "model/rate_limits.h"
 
@@ -39,6 +40,7 @@ typedef struct LimitRequest
 	const LimitOwner *owners;	/* the key family first */
 	int			nowners;
 	const pg_uuid_t *key_id;
+	const PackedAddress *client_ip;
 	const text *model;			/* NULL: unknown */
 	const text *endpoint;
 	int64		tokens;			/* estimates: checked, and reserved if asked for */

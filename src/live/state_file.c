@@ -66,6 +66,7 @@ typedef struct StateRecord
 	int32		seconds;
 	int32		unit;
 	Window		window;
+	PackedAddress last_used_ip; /* if it is pending */
 } StateRecord;
 
 /* The contents of a file; a CRC-32C of all of it follows. */
@@ -75,7 +76,7 @@ typedef struct StateImage
 	StateRecord records[FLEXIBLE_ARRAY_MEMBER];
 } StateImage;
 
-StaticAssertDecl(sizeof(StateHeader) == 24 && sizeof(StateRecord) == 72,
+StaticAssertDecl(sizeof(StateHeader) == 24 && sizeof(StateRecord) == 88,
 				 "another layout of the file needs another STATE_FORMAT");
 StaticAssertDecl(offsetof(StateImage, records) == sizeof(StateHeader),
 				 "the checksum covers no padding between header and records");
@@ -102,6 +103,7 @@ static void
 add_entry(StateImage *image, const TrackedKeyRef *ref, TrackedKey *entry, TimestampTz now)
 {
 	TimestampTz last_used = tracked_keys_is_pending(entry) ? pg_atomic_read_u64(&entry->last_used) : 0;
+	PackedAddress last_used_ip = last_used != 0 ? entry->last_used_ip : (PackedAddress){0};
 	StateRecord *record = &image->records[image->header.nrecords];
 	StateRecord *first = record;
 
@@ -116,6 +118,7 @@ add_entry(StateImage *image, const TrackedKeyRef *ref, TrackedKey *entry, Timest
 			.tag = entry->tag,
 			.xid = entry->limits.xid,
 			.last_used = last_used,
+			.last_used_ip = last_used_ip,
 			.window_id = window->id,
 			.seconds = window->seconds,
 			.unit = window->unit,
@@ -123,7 +126,12 @@ add_entry(StateImage *image, const TrackedKeyRef *ref, TrackedKey *entry, Timest
 		};
 	}
 	if (record == first && last_used != 0)
-		*record++ = (StateRecord){.tag = entry->tag, .xid = entry->limits.xid, .last_used = last_used};
+		*record++ = (StateRecord){
+			.tag = entry->tag,
+			.xid = entry->limits.xid,
+			.last_used = last_used,
+			.last_used_ip = last_used_ip,
+		};
 	image->header.nrecords += record - first;
 }
 
@@ -347,6 +355,7 @@ restore_record(TrackedKeys *table, const StateRecord *record)
 	if (entry != NULL)
 	{
 		tracked_keys_advance(&entry->last_used, record->last_used);
+		entry->last_used_ip = record->last_used_ip;
 		entry->limits.xid = record->xid;
 	}
 	tracked_keys_unlock(ref.partition);

@@ -322,6 +322,7 @@ tracked_keys_remove(const TrackedKeyRef *ref, TrackedKey *entry)
 	pg_atomic_write_u64(&entry->last_used, 0);
 	pg_atomic_write_u64(&entry->persisted, 0);
 	pg_atomic_write_u64(&entry->written_at, 0);
+	memset(&entry->last_used_ip, 0, sizeof(PackedAddress));
 	entry->next = ref->partition->first_free;
 	ref->partition->first_free = entry - ref->entries;
 	ref->partition->nused--;

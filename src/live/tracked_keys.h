@@ -18,6 +18,7 @@
 
 #include "base/shmem.h"
 #include "live/tracked_limits.h"
+#include "model/ip_address.h"
 
 typedef struct TrackedKeyTag
 {
@@ -32,6 +33,7 @@ typedef struct TrackedKey
 	pg_atomic_uint64 last_used; /* a TimestampTz; grows */
 	pg_atomic_uint64 persisted; /* last use in apikeys_data.usage, 0: unknown; grows */
 	pg_atomic_uint64 written_at; /* when that was committed, likewise */
+	PackedAddress last_used_ip; /* of the latest use with one; exclusive lock to write */
 	TrackedLimits limits;		/* exclusive lock */
 	bool		pinned;			/* not to be evicted, while the lock is held */
 } TrackedKey;

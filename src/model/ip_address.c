@@ -19,24 +19,27 @@
 #include <sys/socket.h>
 #include <arpa/inet.h>
 
+#include "access/detoast.h"
+
 #include "model/ip_address.h"
 
 #define IPV4_BITS	32
 #define IPV6_BITS	128
 #define BLANKS		" \t\r\n"
 
+/* IPv4 addresses are mapped into IPv6 behind this. */
+static const unsigned char ipv4_prefix[12] = {[10] = 0xff, [11] = 0xff};
+
 /* Converts an IPv4-mapped address, or a network of such, to IPv4. */
 static void
 unmap(inet_struct *network)
 {
-	static const unsigned char prefix[12] = {[10] = 0xff, [11] = 0xff};
-
-	if (network->family == PGSQL_AF_INET6 && network->bits >= 8 * sizeof(prefix) &&
-		memcmp(network->ipaddr, prefix, sizeof(prefix)) == 0)
+	if (network->family == PGSQL_AF_INET6 && network->bits >= 8 * sizeof(ipv4_prefix) &&
+		memcmp(network->ipaddr, ipv4_prefix, sizeof(ipv4_prefix)) == 0)
 	{
 		network->family = PGSQL_AF_INET;
-		network->bits -= 8 * sizeof(prefix);
-		memmove(network->ipaddr, network->ipaddr + sizeof(prefix), IPV4_BITS / 8);
+		network->bits -= 8 * sizeof(ipv4_prefix);
+		memmove(network->ipaddr, network->ipaddr + sizeof(ipv4_prefix), IPV4_BITS / 8);
 	}
 }
 
@@ -140,6 +143,65 @@ ip_address_parse(const char *data, Size len, inet_struct *address)
 		unmap(address);
 
 	return parsed;
+}
+
+/*
+ * The same for a value of type text, as a caller of apikey_verify has passed it.
+ * A toasted text is measured before it is detoasted.
+ */
+bool
+ip_address_from_text(struct varlena *value, inet_struct *address)
+{
+	text	   *plain;
+
+	if (toast_raw_datum_size(PointerGetDatum(value)) - VARHDRSZ > IP_ADDRESS_MAX_LEN)
+		return false;
+
+	plain = (text *) pg_detoast_datum_packed(value);
+	return ip_address_parse(VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain), address);
+}
+
+/* Packs the address of a client. */
+PackedAddress
+ip_address_pack(const inet_struct *address)
+{
+	PackedAddress packed;
+
+	if (address->family == PGSQL_AF_INET)
+	{
+		memcpy(packed.bytes, ipv4_prefix, sizeof(ipv4_prefix));
+		memcpy(packed.bytes + sizeof(ipv4_prefix), address->ipaddr, IPV4_BITS / 8);
+	}
+	else
+		memcpy(packed.bytes, address->ipaddr, sizeof(packed.bytes));
+
+	return packed;
+}
+
+/* Is there an address in it? */
+bool
+ip_address_is_packed(const PackedAddress *packed)
+{
+	static const PackedAddress none;
+
+	return memcmp(packed, &none, sizeof(none)) != 0;
+}
+
+/* Returns a packed address as a value of type inet, palloc'd. */
+inet *
+ip_address_unpack(const PackedAddress *packed)
+{
+	inet	   *value = palloc0(sizeof(inet));
+	inet_struct *address = &value->inet_data;
+
+	address->family = PGSQL_AF_INET6;
+	address->bits = IPV6_BITS;
+	memcpy(address->ipaddr, packed->bytes, sizeof(packed->bytes));
+	unmap(address);
+	SET_VARSIZE(value, VARHDRSZ + offsetof(inet_struct, ipaddr) +
+						   (address->family == PGSQL_AF_INET ? IPV4_BITS : IPV6_BITS) / 8);
+
+	return value;
 }
 
 /* Returns an address as text, palloc'd. */

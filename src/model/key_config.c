@@ -36,6 +36,7 @@
 
 #define DESCRIPTION_MAX_CHARS	1000
 #define EXTERNAL_ID_MAX_CHARS	255
+#define REVOKE_REASON_MAX_CHARS	1000
 #define METADATA_MAX_DEPTH		100		/* many a client's parser takes no more */
 #define ROTATED_SUFFIX			" (rotated)"
 
@@ -203,6 +204,14 @@ key_config_check_masked(Datum masked)
 				 errdetail("It must be 1 to %d printable ASCII characters.",
 						   MASKED_KEY_MAX_LEN),
 				 errhint("It is shown to people: give the masked form of the key, such as \"gw-a...wxyz\", not the key.")));
+}
+
+/* Raises 22023 for a text that cannot be the reason for a revocation. */
+void
+key_config_check_revoke_reason(Datum reason)
+{
+	key_config_check_text("reason", reason, false, REVOKE_REASON_MAX_CHARS);
+	raw_key_filter_check_text("reason", DatumGetTextPP(reason));
 }
 
 /* Puts a member into its stored form: a null document becomes an empty one. */
@@ -461,6 +470,8 @@ apikeys_check_key(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("created_at must be finite")));
 	key_config_check_stored(CONFIG_PLAN, PG_GETARG_DATUM(n + 4), PG_ARGISNULL(n + 4));
+	if (!PG_ARGISNULL(n + 5))
+		key_config_check_revoke_reason(PG_GETARG_DATUM(n + 5));
 
 	PG_RETURN_BOOL(true);
 }

@@ -53,6 +53,7 @@ extern void key_config_check_hash_secret(Datum name);
 extern void key_config_check_masked(Datum masked);
 extern void key_config_check_expires_at(TimestampTz expires_at, TimestampTz now);
 extern void key_config_check_metadata(Datum metadata);
+extern void key_config_check_revoke_reason(Datum reason);
 extern void key_config_check_text(const char *what, Datum value, bool isnull, int max_chars);
 
 #endif							/* APIKEYS_MODEL_KEY_CONFIG_H */

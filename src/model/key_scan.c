@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * key_scan.c
- *	  Finds raw keys in any text.  Allocates nothing, and raises no errors.
+ *	  Finds raw keys in any text.  Allocates nothing, and raises no errors,
+ *	  except that key_scan_find_in_steps() heeds interrupts.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -34,6 +35,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/pg_crc.h"
 
 #include "model/key_format.h"
@@ -41,6 +43,9 @@
 
 /* How far from both ends of a run of letters and digits a key is sought. */
 #define RUN_SEARCH_LEN	1024
+
+/* How much is searched between two looks at interrupts; a few ms at worst. */
+#define STEP_LEN		(64 * 1024)
 
 StaticAssertDecl(KEY_REDACTED_LEN == KEY_BODY_LEN - 1 - 4,
 				 "all but the first and the last four characters are masked");
@@ -174,6 +179,8 @@ key_scan_find(const char *text, Size len, Size from, KeyMatch *match)
 	if (!find_first(text, len, from, &start, &end))
 		return false;
 
+	match->key_start = start;
+	match->key_end = end;
 	match->end = end;
 	match->redact_from = end - KEY_BODY_LEN + 1;
 	match->redact_to = end - 4;
@@ -189,6 +196,26 @@ key_scan_find(const char *text, Size len, Size from, KeyMatch *match)
 	}
 
 	return true;
+}
+
+/*
+ * As key_scan_find(), in a text of any length: in steps, between which
+ * interrupts are served.
+ */
+bool
+key_scan_find_in_steps(const char *text, Size len, Size from, KeyMatch *match)
+{
+	for (;;)
+	{
+		Size		end = Min(len, from + STEP_LEN);
+
+		CHECK_FOR_INTERRUPTS();
+		if (key_scan_find(text, end, from, match))
+			return true;
+		if (end == len)
+			return false;
+		from = end - RAW_KEY_MAX_LEN; /* a key may start before the end */
+	}
 }
 
 /* Masks a match in its text, in place. */

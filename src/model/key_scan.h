@@ -13,6 +13,8 @@
 /* A key in a text, and which part of it is to be masked. */
 typedef struct KeyMatch
 {
+	Size		key_start;		/* the key; those that overlap with it start later */
+	Size		key_end;
 	Size		redact_from;
 	Size		redact_to;
 	Size		end;			/* where to look for the next */
@@ -23,6 +25,7 @@ typedef struct KeyMatch
 #define KEY_PIECE_LEN		8
 
 extern bool key_scan_find(const char *text, Size len, Size from, KeyMatch *match);
+extern bool key_scan_find_in_steps(const char *text, Size len, Size from, KeyMatch *match);
 extern void key_scan_redact(char *text, const KeyMatch *match);
 extern bool key_scan_mask(char *text, Size len);
 extern void key_scan_mask_pieces(char *text, Size len, const char *hidden,

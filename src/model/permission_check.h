@@ -31,7 +31,7 @@ typedef struct Request
 	ArrayType  *required_permissions; /* all of them */
 	ArrayType  *any_permissions; /* at least one */
 	int64		tokens;
-	struct varlena *client_ip;	/* text, as it was passed */
+	const inet_struct *client_ip; /* NULL: also for a text that is no address */
 } Request;
 
 #define NO_TOKENS	(-1)

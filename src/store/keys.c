@@ -18,7 +18,7 @@
 #include "store/keys.h"
 #include "store/lock_wait.h"
 #include "store/spi.h"
-#include "store/usage.h"
+#include "store/usage_deletion.h"
 
 /* With the key's own documents, as those who change it need them. */
 #define KEY_ROW_COLUMNS KEY_ROW("k.permissions", "k.rate_limits")
@@ -69,7 +69,8 @@ static Statement insert_imported_key = INSERT_KEY(" ON CONFLICT (key_hash) DO NO
 static Statement rotate_key = {
 	.sql = "WITH old AS ("
 	"UPDATE ONLY apikeys_data.key SET rotated_at = $2, updated_at = $2, expires_at = $4,"
-	" revoked_at = CASE WHEN $5 THEN $2 END"
+	" revoked_at = CASE WHEN $5 THEN $2 END,"
+	" revoke_reason = CASE WHEN $5 THEN 'rotated' END"
 	" WHERE id OPERATOR(pg_catalog.=) $1"
 	" RETURNING *),"
 	" new AS (INSERT INTO apikeys_data.key (id, root_id, rotated_from, key_hash,"
@@ -115,12 +116,14 @@ static Statement update_key = {
 };
 
 static Statement revoke_key = {
-	.sql = "WITH revoked AS (UPDATE ONLY apikeys_data.key SET revoked_at = $2, updated_at = $2"
+	.sql = "WITH revoked AS (UPDATE ONLY apikeys_data.key SET revoked_at = $2, updated_at = $2,"
+	" revoke_reason = $4"
 	" WHERE id OPERATOR(pg_catalog.=) $1"
 	" RETURNING id)"
 	" " ADD_EVENT
-	" SELECT $2, $3, 'revoke', revoked.id, '{}' FROM revoked",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID)
+	" SELECT $2, $3, 'revoke', revoked.id, pg_catalog.jsonb_strip_nulls("
+	"pg_catalog.jsonb_build_object('reason', $4)) FROM revoked",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID, TEXTOID)
 };
 
 /* Keys that are locked are left to the next clean-up. */
@@ -300,17 +303,17 @@ store_update_key(const pg_uuid_t *id, const KeyConfig *config, TimestampTz now)
 	store_close(&scope);
 }
 
-/* Revokes a locked key. */
+/* Revokes a locked key; reason may be NULL. */
 void
-store_revoke_key(const pg_uuid_t *id, TimestampTz now)
+store_revoke_key(const pg_uuid_t *id, text *reason, TimestampTz now)
 {
 	StoreScope	scope;
 
 	store_open(&scope);
 	store_write_one(&revoke_key, "key",
 					(Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now),
-							  store_acting_role(&scope)},
-					NULL);
+							  store_acting_role(&scope), PointerGetDatum(reason)},
+					(bool[]) {false, false, false, reason == NULL});
 	store_close(&scope);
 }
 

@@ -87,7 +87,7 @@ extern void store_rotate_key(const pg_uuid_t *id, const PredecessorExpiry *prede
 							 TimestampTz expires_at);
 extern void store_update_key(const pg_uuid_t *id, const KeyConfig *config,
 							 TimestampTz now);
-extern void store_revoke_key(const pg_uuid_t *id, TimestampTz now);
+extern void store_revoke_key(const pg_uuid_t *id, text *reason, TimestampTz now);
 extern bool store_delete_key(ArrayType *id, TimestampTz now);
 extern ArrayType *store_delete_expired(TimestampTz until, TimestampTz now);
 

@@ -18,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
+#include "utils/inet.h"
 
 #include "store/catalog.h"
 #include "store/last_used.h"
@@ -33,41 +34,43 @@ static Statement last_use_is_due = {
 };
 
 static Statement update_last_use = {
-	.sql = "UPDATE apikeys_data.usage SET last_used_at = $2"
+	.sql = "UPDATE apikeys_data.usage SET last_used_at = $2,"
+	" last_used_ip = COALESCE($3, last_used_ip)"
 	" WHERE key_id OPERATOR(pg_catalog.=) ANY ("
 	"SELECT u.key_id FROM apikeys_data.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) $1"
 	" AND (u.last_used_at IS NULL OR u.last_used_at OPERATOR(pg_catalog.<) $2)"
 	" FOR UPDATE SKIP LOCKED)",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INETOID)
 };
 
 static Statement insert_last_use = {
-	.sql = "INSERT INTO apikeys_data.usage (key_id, last_used_at)"
-	" SELECT $1, $2 WHERE apikeys.try_lock_use($1)"
+	.sql = "INSERT INTO apikeys_data.usage (key_id, last_used_at, last_used_ip)"
+	" SELECT $1, $2, $3 WHERE apikeys.try_lock_use($1)"
 	" ON CONFLICT (key_id) DO NOTHING",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INETOID)
 };
 
 /*
- * Locked rows are left to the next flush, and are not in the result.  $1 and $2
+ * Locked rows are left to the next flush, and are not in the result.  The arrays
  * are in key order.
  */
 static Statement persist_uses = {
 	.sql = "WITH use AS MATERIALIZED ("
-	"SELECT d.key_id, d.used_at, d.n FROM ROWS FROM ("
-	"pg_catalog.unnest($1), pg_catalog.unnest($2))"
-	" WITH ORDINALITY AS d(key_id, used_at, n)),"
+	"SELECT d.key_id, d.used_at, d.ip, d.n FROM ROWS FROM ("
+	"pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
+	" WITH ORDINALITY AS d(key_id, used_at, ip, n)),"
 	" locked AS MATERIALIZED (SELECT u.key_id FROM apikeys_data.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY ($1)"
 	" ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
-	" updated AS (UPDATE apikeys_data.usage u SET last_used_at = use.used_at"
+	" updated AS (UPDATE apikeys_data.usage u SET last_used_at = use.used_at,"
+	" last_used_ip = COALESCE(use.ip, u.last_used_ip)"
 	" FROM use JOIN locked ON locked.key_id OPERATOR(pg_catalog.=) use.key_id"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) use.key_id"
 	" AND (u.last_used_at IS NULL OR u.last_used_at OPERATOR(pg_catalog.<) use.used_at)"
 	" RETURNING u.key_id),"
-	" inserted AS (INSERT INTO apikeys_data.usage (key_id, last_used_at)"
-	" SELECT use.key_id, use.used_at FROM use"
+	" inserted AS (INSERT INTO apikeys_data.usage (key_id, last_used_at, last_used_ip)"
+	" SELECT use.key_id, use.used_at, use.ip FROM use"
 	" JOIN apikeys_data.key k ON k.id OPERATOR(pg_catalog.=) use.key_id"
 	" WHERE NOT EXISTS (SELECT FROM apikeys_data.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) use.key_id)"
@@ -81,7 +84,7 @@ static Statement persist_uses = {
 	" LEFT JOIN updated ON updated.key_id OPERATOR(pg_catalog.=) use.key_id"
 	" LEFT JOIN inserted ON inserted.key_id OPERATOR(pg_catalog.=) use.key_id"
 	" WHERE k.id IS NULL OR locked.key_id IS NOT NULL OR inserted.key_id IS NOT NULL",
-	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZARRAYOID)
+	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZARRAYOID, INETARRAYOID)
 };
 
 /*
@@ -90,10 +93,11 @@ static Statement persist_uses = {
  * verify would be outdated after a wait.  Needs a read-write transaction.
  */
 void
-store_last_use(const pg_uuid_t *id, TimestampTz used_at, TimestampTz due_before)
+store_last_use(const KeyUse *use, TimestampTz due_before)
 {
 	StoreScope	scope;
-	Datum		use[] = {UUIDPGetDatum(id), TimestampTzGetDatum(used_at)};
+	Datum		values[] = {UUIDPGetDatum(&use->id), TimestampTzGetDatum(use->used_at), 0};
+	bool		nulls[] = {false, false, !ip_address_is_packed(&use->ip)};
 	bool		isnull;
 
 	Assert(!XactReadOnly);
@@ -102,28 +106,33 @@ store_last_use(const pg_uuid_t *id, TimestampTz used_at, TimestampTz due_before)
 		return;
 
 	store_open(&scope);
+	values[2] = InetPGetDatum(ip_address_unpack(&use->ip));
 	if (store_read_latest(&last_use_is_due,
-						  (Datum[]) {use[0], TimestampTzGetDatum(due_before)},
+						  (Datum[]) {values[0], TimestampTzGetDatum(due_before)},
 						  NULL) == 0)
-		store_write_silently(&insert_last_use, use, NULL);
+		store_write_silently(&insert_last_use, values, nulls);
 	else if (DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
 										SPI_tuptable->tupdesc, 1, &isnull)))
-		store_write_silently(&update_last_use, use, NULL);
+		store_write_silently(&update_last_use, values, nulls);
 	store_close(&scope);
 }
 
-/* Converts uses into a uuid[] and a timestamptz[]. */
+/* Converts uses into a uuid[], a timestamptz[] and an inet[]. */
 static void
 uses_to_arrays(const KeyUse *uses, int nuses, Datum *arrays)
 {
 	Datum	   *ids = palloc(nuses * sizeof(Datum));
 	Datum	   *times = palloc(nuses * sizeof(Datum));
+	Datum	   *ips = palloc(nuses * sizeof(Datum));
+	bool	   *no_ip = palloc(nuses * sizeof(bool));
 
 	for (int i = 0; i < nuses; i++)
 	{
 		Assert(i == 0 || memcmp(&uses[i - 1].id, &uses[i].id, UUID_LEN) < 0);
 		ids[i] = UUIDPGetDatum(&uses[i].id);
 		times[i] = TimestampTzGetDatum(uses[i].used_at);
+		ips[i] = InetPGetDatum(ip_address_unpack(&uses[i].ip));
+		no_ip[i] = !ip_address_is_packed(&uses[i].ip);
 	}
 
 	arrays[0] = PointerGetDatum(construct_array(ids, nuses, UUIDOID, UUID_LEN,
@@ -131,6 +140,8 @@ uses_to_arrays(const KeyUse *uses, int nuses, Datum *arrays)
 	arrays[1] = PointerGetDatum(construct_array(times, nuses, TIMESTAMPTZOID,
 												sizeof(TimestampTz),
 												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	arrays[2] = PointerGetDatum(construct_md_array(ips, no_ip, 1, &nuses, (int[]) {1},
+												   INETOID, -1, false, TYPALIGN_INT));
 }
 
 /*
@@ -141,7 +152,7 @@ int64
 store_persist_uses(const KeyUse *uses, int nuses, UseOutcome *outcomes)
 {
 	StoreScope	scope;
-	Datum		arrays[2];
+	Datum		arrays[3];
 	int64		written = 0;
 
 	Assert(nuses > 0);

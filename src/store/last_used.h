@@ -13,11 +13,14 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-/* The last use of a key. */
+#include "model/ip_address.h"
+
+/* The last use of a key, and the latest address that it was used from. */
 typedef struct KeyUse
 {
 	pg_uuid_t	id;
 	TimestampTz used_at;
+	PackedAddress ip;
 } KeyUse;
 
 /* The outcome of store_persist_uses() for a use. */
@@ -28,8 +31,7 @@ typedef enum UseOutcome
 	USE_KEY_GONE				/* the key has been deleted */
 } UseOutcome;
 
-extern void store_last_use(const pg_uuid_t *id, TimestampTz used_at,
-						   TimestampTz due_before);
+extern void store_last_use(const KeyUse *use, TimestampTz due_before);
 extern int64 store_persist_uses(const KeyUse *uses, int nuses, UseOutcome *outcomes);
 
 #endif							/* APIKEYS_STORE_LAST_USED_H */

@@ -89,7 +89,5 @@ extern bool store_void_usage(const pg_uuid_t *id, const text *request_id,
 							 TimestampTz oldest, VoidedUsage *voided);
 extern int64 store_delete_requests(TimestampTz until, int limit);
 extern bool store_usage(const pg_uuid_t *id, UsageRow *row);
-extern void store_delete_use(Datum ids);
-extern void store_delete_orphans(void);
 
 #endif							/* APIKEYS_STORE_USAGE_H */

@@ -104,10 +104,11 @@ get_permissions(const char *what, Datum value)
 
 /*
  * Collects the arguments that describe the request; false if all are null.
- * Raises 22023 for one that is too large, and for a negative number of tokens.
+ * The client's address is parsed into client_ip.  Raises 22023 for an argument
+ * that is too large, and for a negative number of tokens.
  */
 static bool
-get_request(const NullableDatum *args, Request *request)
+get_request(const NullableDatum *args, inet_struct *client_ip, Request *request)
 {
 	bool		has_any = false;
 
@@ -128,8 +129,9 @@ get_request(const NullableDatum *args, Request *request)
 		request->required_permissions = get_permissions("required_permissions", args[AUTHORIZE_REQUIRED_PERMISSIONS].value);
 	if (!args[AUTHORIZE_ANY_PERMISSIONS].isnull)
 		request->any_permissions = get_permissions("any_permissions", args[AUTHORIZE_ANY_PERMISSIONS].value);
-	if (!args[AUTHORIZE_CLIENT_IP].isnull)
-		request->client_ip = (struct varlena *) DatumGetPointer(args[AUTHORIZE_CLIENT_IP].value);
+	if (!args[AUTHORIZE_CLIENT_IP].isnull &&
+		ip_address_from_text((struct varlena *) DatumGetPointer(args[AUTHORIZE_CLIENT_IP].value), client_ip))
+		request->client_ip = client_ip;
 	if (!args[AUTHORIZE_TOKENS].isnull)
 	{
 		request->tokens = DatumGetInt64(args[AUTHORIZE_TOKENS].value);
@@ -147,11 +149,14 @@ static bool
 check_permissions(const NullableDatum *args, AuthDecision *decision)
 {
 	CachedKey  *key = decision->key;
+	inet_struct client_ip;
 	Request		request;
 	char	   *reason;
 
-	if (!get_request(args, &request) && key->row.nulls[KEY_ALLOWED_IPS])
+	if (!get_request(args, &client_ip, &request) && key->row.nulls[KEY_ALLOWED_IPS])
 		return true;
+	if (request.client_ip != NULL)
+		decision->client_ip = ip_address_pack(request.client_ip);
 
 	key_cache_make_permission_check(key);
 	reason = permission_check_client(key->permission_check, &request);
@@ -287,6 +292,7 @@ set_request(const NullableDatum *args, Checkpoint *check)
 	set_owners(check);
 	request->owners = check->owners;
 	request->key_id = DatumGetUUIDP(check->decision->key->row.values[KEY_ID]);
+	request->client_ip = &check->decision->client_ip;
 	request->model = args[AUTHORIZE_MODEL].isnull ? NULL : DatumGetTextPP(args[AUTHORIZE_MODEL].value);
 	request->endpoint = args[AUTHORIZE_ENDPOINT].isnull ? NULL : DatumGetTextPP(args[AUTHORIZE_ENDPOINT].value);
 	request->tokens = args[AUTHORIZE_TOKENS].isnull ? 0 : DatumGetInt64(args[AUTHORIZE_TOKENS].value);
@@ -451,7 +457,7 @@ authorize_record_use(const AuthDecision *decision)
 
 	Assert(decision->valid);
 	if (!decision->use_recorded)
-		newly_pending = last_used_record(&id, decision->now);
+		newly_pending = last_used_record(&id, decision->now, &decision->client_ip);
 	if (!newly_pending)
 		return;
 	flush_problems_check_launcher();

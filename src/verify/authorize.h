@@ -11,6 +11,7 @@
 #define APIKEYS_VERIFY_AUTHORIZE_H
 
 #include "cache/key_cache.h"
+#include "model/ip_address.h"
 #include "model/limit_status.h"
 
 /* The arguments of apikey_verify, in their order. */
@@ -40,6 +41,7 @@ typedef struct AuthDecision
 	Numeric		budget_remaining; /* NULL: no limit; valid as long as the key */
 	bool		has_reservation;
 	pg_uuid_t	reservation;
+	PackedAddress client_ip;
 	bool		use_recorded;	/* already: see rate_limiter.h */
 	bool		use_newly_pending;
 	LimitStatus limit;			/* the nearest to its end; without a name, not set */

@@ -104,6 +104,17 @@ own_key_check_text(const bytea *hash, const char *what, const text *value)
 }
 
 /*
+ * Raises 22023 if the text called what is, or has as a word, the key with this
+ * hash.
+ */
+void
+own_key_check_words(const bytea *hash, const char *what, const text *value)
+{
+	Assert(VARSIZE_ANY_EXHDR(hash) == KEY_HASH_LEN);
+	check_words(hash, what, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
+}
+
+/*
  * Raises 22023 if a text of a key's configuration is, or has as a word, the key
  * with this hash.
  */

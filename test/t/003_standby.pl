@@ -61,11 +61,15 @@ foreach my $name (sort keys %now)
 $session->query_safe('COMMIT');
 $session->quit;
 
+# Whose a key is can be asked there, too.
+is($standby->safe_psql('postgres', q{SELECT name, status FROM apikey_identify('revoked-key')}), 'revoked|revoked', 'standby: apikey_identify');
+
 # A standby changes nothing.
 foreach my $change (
 	q{apikey_generate('other')},
 	q{apikey_rotate(key.id)},
 	q{apikey_revoke(key.id)},
+	q{apikey_revoke_raw('kept-key')},
 	q{apikey_update(key.id, '{"enabled": false}')},
 	q{apikey_delete(key.id)},
 	q{apikey_cleanup_expired()})

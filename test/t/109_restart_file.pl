@@ -102,7 +102,7 @@ sub with_header
 
 # The same content with another first record.  It has a database, an id, a
 # use, and four windows, each a start and two counts.
-my ($header_size, $record_size) = (24, 128);
+my ($header_size, $record_size) = (24, 144);
 
 sub with_record
 {

@@ -20,6 +20,8 @@ my %pages = (
 		2 => q('{"model": "gpt-4o"}'), 3 => q('/v1/chat'), 4 => 1500, 5 => q('[2001:db8::1]:443') },
 	'doc/limits.md' => {
 		2 => q('{}'), 3 => q(:'id'), 4 => 1342, 5 => '0.018::float8', 6 => 'gen_random_uuid()' },
+	'doc/finding.md' => {},
+	'doc/operations.md' => { 2 => q('a log') },
 	'doc/rights.md' => {},
 	'doc/row-level-security.md' => {},);
 
@@ -76,7 +78,7 @@ foreach my $response (@responses)
 	like($limits, qr/^$response$/m, 'limits: the response that the page shows');
 }
 is(scalar @responses, 2, 'the page shows two responses');
-run('rights', '', script('doc/rights.md'));
+run($_, '', script("doc/$_.md")) foreach 'finding', 'operations', 'rights';
 
 # A page that shows what its SQL prints.
 sub as_shown

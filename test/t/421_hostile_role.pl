@@ -367,7 +367,7 @@ refused('an operator class', 'mallory', $denied, q{
 	CREATE OPERATOR CLASS public.evil DEFAULT FOR TYPE uuid USING btree AS STORAGE uuid});
 
 # What is inside, directly.
-foreach my $call ('read_stats()', "last_use('$id')", "try_lock_use('$id')", "check_key('n', NULL, NULL, '{}', '{}', '{}', NULL, NULL, '', NULL, 'x', now(), NULL)",
+foreach my $call ('read_stats()', "last_use('$id')", "last_used_ip('$id', now(), NULL)", "try_lock_use('$id')", "check_key('n', NULL, NULL, '{}', '{}', '{}', NULL, NULL, '', NULL, 'x', now(), NULL, NULL)",
 	'utc_today()', 'effective_status(NULL, NULL, true)', "period_at(now(), NULL, now())", "check_budget('x', 1, NULL, NULL, '{}', NULL, now(), 'UTC', '{}')",
 	"check_plan('x', '{}', '{}', NULL)",
 	'check_usage_entry(1, 1, 1)', 'check_budget_entry(1)', "check_usage_request('r', 1, 1, NULL, NULL, NULL)")
@@ -384,6 +384,7 @@ refused('notify_event as a trigger of his own', 'max', $denied, q{
 	CREATE TABLE public.mine_too (x int); CREATE TRIGGER t AFTER INSERT ON public.mine FOR EACH ROW EXECUTE FUNCTION apikeys.notify_event()});
 foreach my $call ('apikey_list()', "apikey_get('$id')", 'apikey_count()', "apikey_usage('$id')", "apikey_usage_history('$id')", "apikey_limits('$id')",
 	'apikey_events()', "apikey_generate('mine')", "apikey_rotate('$id')", "apikey_revoke('$id')", "apikey_update('$id', '{}')", "apikey_delete('$id')",
+	"apikey_identify('own-key')", "apikey_scan('own-key')", "apikey_revoke_raw('own-key')",
 	"apikey_record_usage('$id')", 'apikey_flush()', 'apikey_cleanup_expired()', "apikey_budget_create('x', 1)",
 	"apikey_plan_set('admin')", "apikey_plan_delete('admin')")
 {

@@ -111,6 +111,9 @@ my %bounds = (
 	'description' => [
 		[ generate("description => repeat('x', 1000)"), plan_set("'p', description => repeat('x', 1000)") ],
 		[ plan_set("'p', description => repeat('x', 1001)"), plan_set("'p', description => repeat('x', 50000000)"), generate("description => repeat('x', 1001)"), generate("description => repeat('x', 50000000)") ] ],
+	'reason' => [
+		[ map { "SELECT apikey_revoke((apikey_generate('r')).id, $_)" } "repeat(chr(8364), 1000)", 'NULL' ],
+		[ map +("SELECT apikey_revoke('$id', $_)", "SELECT apikey_revoke_raw('$key', $_)"), "''", "repeat('x', 1001)", "repeat('x', 50000000)" ] ],
 	'prefix' => [
 		[ generate("prefix => repeat('x', 24)") ],
 		[ generate("prefix => repeat('x', 25)"), generate("prefix => ''"), generate("prefix => repeat('x', 50000000)") ] ],
@@ -208,7 +211,15 @@ my %bounds = (
 	'row_limit, row_offset' => [
 		[ map { "SELECT apikey_list(row_limit => $_, row_offset => $_); SELECT apikey_events(row_limit => $_)" } 0, 2147483647 ],
 		[ 'SELECT apikey_list(row_limit => -1)', 'SELECT apikey_list(row_offset => -1)', 'SELECT apikey_events(row_limit => -1)' ] ],
-	'external_id of apikey_list' => [ [ "SELECT apikey_list(external_id => repeat('x', 10000000))" ], [] ],
+	'external_id of apikey_list and apikey_count' => [
+		[ map { "SELECT $_(external_id => repeat('x', 10000000))" } 'apikey_list', 'apikey_count' ], [] ],
+	'name_like' => [
+		[ map +("SELECT $_(name_like => repeat('%', 1000))", "SELECT $_(name_like => repeat(chr(8364), 1000))"), 'apikey_list', 'apikey_count' ],
+		[ map { my $n = $_; map { "SELECT $_(name_like => repeat('%', $n))" } 'apikey_list', 'apikey_count' } 0, 1001, 50_000_000 ] ],
+	'metadata of apikey_list and apikey_count' => [
+		[ map +("SELECT $_(metadata => doc(8192))", "SELECT $_(metadata => nested(400))"), 'apikey_list', 'apikey_count' ],
+		[ map +("SELECT $_(metadata => doc(8193))", "SELECT $_(metadata => doc(50000000))", "SELECT $_(metadata => '[]')"), 'apikey_list', 'apikey_count' ] ],
+	'document' => [ [ map { "SELECT count(*) FROM apikey_scan(repeat('x', $_))" } 0, 50_000_000 ], [] ],
 	'since, from_day, to_day' => [
 		[ map { "SELECT apikey_events(since => '$_'); SELECT apikey_usage_history('$id', '$_', '$_')" } 'infinity', '-infinity', '4713-01-01 BC' ],
 		[] ],
@@ -319,7 +330,8 @@ my @huge = (
 	map({ plan_set($_) } 't', "'p', j", "'p', rate_limits => j", "'p', description => t"), 'SELECT apikey_plan_delete(t)', generate('plan => t'),
 	update('changes'), update('j'), "SELECT apikey_budget_update('$budget', j)", 'SELECT apikey_budget_create(t, 1)',
 	"SELECT apikey_model_allowed(j, 'x')", "SELECT apikey_endpoint_allowed('{}', t)", 'SELECT apikey_permissions_preset(t)',
-	"SELECT apikey_grant('pg_monitor', t)", 'SELECT apikey_current_has_permission(t)');
+	"SELECT apikey_grant('pg_monitor', t)", 'SELECT apikey_current_has_permission(t)', 'SELECT apikey_scan(t)', "SELECT apikey_scan(repeat('$key ', 300000))",
+	'SELECT apikey_identify(t)', 'SELECT apikey_revoke_raw(t)', 'SELECT apikey_revoke_raw(t, t)', 'SELECT apikey_list(name_like => t)', 'SELECT apikey_count(metadata => j)');
 s/;?$/ FROM huge/ foreach grep { !/ FROM / } @huge;
 s/ FROM (apikey_\w+)/ FROM huge, $1/ foreach @huge;
 
