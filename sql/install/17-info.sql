@@ -15,12 +15,19 @@ SELECT k.id,
        k.team_id,
        k.budget_id,
        k.external_id,
-       apikeys.effective_status(k.revoked_at, k.expires_at, k.enabled)::apikeys.key_status AS status,
+       apikeys.effective_status(
+           k.revoked_at,
+           CASE WHEN k.idle_timeout IS NULL THEN k.expires_at
+                ELSE apikeys.ends_at(k.expires_at, k.idle_timeout,
+                                     greatest(k.idle_since, k.created_at, u.last_used_at,
+                                              apikeys.last_use(k.id))) END,
+           k.enabled)::apikeys.key_status AS status,
        k.permissions,
        k.rate_limits,
        k.metadata,
        k.allowed_ips,
        k.expires_at,
+       k.idle_timeout,
        k.created_at,
        k.updated_at,
        k.revoked_at,
@@ -76,6 +83,7 @@ COMMENT ON COLUMN apikeys.info.rate_limits IS 'Its limits: requests_per_minute, 
 COMMENT ON COLUMN apikeys.info.metadata IS 'A JSON object for your own use.';
 COMMENT ON COLUMN apikeys.info.allowed_ips IS 'Addresses and networks it may be used from; null means everywhere.';
 COMMENT ON COLUMN apikeys.info.expires_at IS 'From when on it is expired; null or infinity: never.';
+COMMENT ON COLUMN apikeys.info.idle_timeout IS 'It is expired when it has not been used for so long; null: may be idle for ever.';
 COMMENT ON COLUMN apikeys.info.created_at IS 'When it was made, here or in the system it was imported from.';
 COMMENT ON COLUMN apikeys.info.updated_at IS 'When its row was last changed.';
 COMMENT ON COLUMN apikeys.info.revoked_at IS 'When it was revoked, or null.';

@@ -66,7 +66,14 @@ BEGIN ATOMIC
     SELECT pg_catalog.count(*)
     FROM apikeys_data.key k
     WHERE $1 IS NULL
-       OR apikeys.effective_status(k.revoked_at, k.expires_at, k.enabled)
+       OR apikeys.effective_status(
+              k.revoked_at,
+              CASE WHEN k.idle_timeout IS NULL THEN k.expires_at
+                   ELSE apikeys.ends_at(k.expires_at, k.idle_timeout,
+                                        greatest(k.idle_since, k.created_at, apikeys.last_use(k.id),
+                                                 (SELECT u.last_used_at FROM apikeys_data.usage u
+                                                  WHERE u.key_id OPERATOR(pg_catalog.=) k.id))) END,
+              k.enabled)
           OPERATOR(pg_catalog.=) $1::pg_catalog.text;
 END;
 COMMENT ON FUNCTION apikey_count(apikeys.key_status)

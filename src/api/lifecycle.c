@@ -23,6 +23,7 @@
 #include "base/arguments.h"
 #include "base/compat.h"
 #include "base/secure_memory.h"
+#include "live/idle_keys.h"
 #include "live/rate_limiter.h"
 #include "model/json_document.h"
 #include "model/key_config.h"
@@ -117,6 +118,7 @@ config_from_row(KeyConfig *config, const KeyRow *row)
 		[CONFIG_EXTERNAL_ID] = KEY_EXTERNAL_ID,
 		[CONFIG_ALLOWED_IPS] = KEY_ALLOWED_IPS,
 		[CONFIG_ENABLED] = KEY_ENABLED,
+		[CONFIG_IDLE_TIMEOUT] = KEY_IDLE_TIMEOUT,
 	};
 
 	StaticAssertDecl(lengthof(columns) == CONFIG_NMEMBERS, "each member has a column");
@@ -257,9 +259,10 @@ apikey_generate(PG_FUNCTION_ARGS)
 	NewKey		key;
 	text	   *raw_key;
 
-	Assert(PG_NARGS() == CONFIG_ENABLED + 1);
+	Assert(PG_NARGS() == CONFIG_ENABLED + 2);
 
 	config_from_arguments(&config, fcinfo, 0, CONFIG_NAME, CONFIG_ENABLED);
+	config_from_arguments(&config, fcinfo, CONFIG_ENABLED + 1, CONFIG_IDLE_TIMEOUT, 1);
 	config.values[CONFIG_ENABLED] = BoolGetDatum(true);
 	config.nulls[CONFIG_ENABLED] = false;
 	key_config_check(&config, now);
@@ -299,7 +302,7 @@ apikey_import(PG_FUNCTION_ARGS)
 	KeyConfig	config;
 	NewKey		key;
 
-	Assert(PG_NARGS() == 15);
+	Assert(PG_NARGS() == 16);
 
 	require_not_null(fcinfo, 0, "key_hash");
 	require_not_null(fcinfo, 2, "key_prefix");
@@ -320,6 +323,7 @@ apikey_import(PG_FUNCTION_ARGS)
 	config_from_arguments(&config, fcinfo, 1, CONFIG_NAME, 1);
 	config_from_arguments(&config, fcinfo, 3, CONFIG_DESCRIPTION,
 						  CONFIG_ENABLED - CONFIG_DESCRIPTION);
+	config_from_arguments(&config, fcinfo, 15, CONFIG_IDLE_TIMEOUT, 1);
 	config.values[CONFIG_ENABLED] = BoolGetDatum(true);
 	config.nulls[CONFIG_ENABLED] = false;
 	key_config_check(&config, now);
@@ -356,11 +360,13 @@ grace_end(FunctionCallInfo fcinfo, int argno, TimestampTz now)
 	return end;
 }
 
-/* Raises 55000 unless the key may be rotated. */
+/* Raises 55000 unless the key may be rotated; may update the time. */
 static void
-check_rotatable(const KeyRow *key, TimestampTz now)
+check_rotatable(const KeyRow *key, TimestampTz *now)
 {
-	switch (status_at(now, !key->nulls[KEY_REVOKED_AT], key_expires_at(key), true))
+	TimestampTz end = Min(key_expires_at(key), idle_keys_end(key, now));
+
+	switch (status_at(*now, !key->nulls[KEY_REVOKED_AT], end, true))
 	{
 		case KEY_STATUS_REVOKED:
 			raise_wrong_state("cannot rotate a revoked key");
@@ -405,8 +411,8 @@ apikey_rotate(PG_FUNCTION_ARGS)
 
 	id = read_key(fcinfo, true, &old);
 	now = GetCurrentTimestamp();
+	check_rotatable(&old, &now);
 	end = grace_end(fcinfo, 1, now);
-	check_rotatable(&old, now);
 
 	expires_at = key_expires_at(&old);
 	predecessor.revoke = (end == now);
@@ -441,7 +447,7 @@ apikey_revoke(PG_FUNCTION_ARGS)
 
 /*
  * Makes the configuration of a key after the changes of argument 1; returns
- * whether it is another one.  Raises 55000, 22023.
+ * whether it is another one, or its idleness is to be counted anew.  Raises 55000, 22023.
  */
 static bool
 change_config(FunctionCallInfo fcinfo, const KeyRow *key, TimestampTz now, KeyConfig *config)
@@ -457,7 +463,7 @@ change_config(FunctionCallInfo fcinfo, const KeyRow *key, TimestampTz now, KeyCo
 	if (!key->nulls[KEY_ROTATED_AT] && config_expires_at(config) > key_expires_at(key))
 		raise_wrong_state("cannot extend the life of a key that has been rotated");
 
-	return !key_config_equal(config, &present);
+	return config->restarts_idleness || !key_config_equal(config, &present);
 }
 
 /*

@@ -34,6 +34,8 @@ typedef struct CachedKey
 	bool		cached;			/* else valid only until the next lookup */
 	bool		used;			/* since the clock sweep last passed */
 	bool		limited;		/* the key has limits */
+	int			use_max_lag;	/* ms in which its use is persisted; 0: no idle_timeout */
+	TimestampTz idle_end;		/* not idle before, for all we know; DT_NOEND: never */
 	RateLimits	limits;			/* if limited */
 	BudgetHint	budget;			/* if it has one */
 	PermissionCheck *permission_check; /* NULL: not needed so far */

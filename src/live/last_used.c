@@ -9,7 +9,9 @@
  * locking protocol applies here.  A flush worker persists the uses that are
  * due, and marks them.  A use is pending if it is later than the one known to
  * be in the table apikeys_data.usage, and due if that one was written at least
- * apikeys.last_used_throttle ago.
+ * apikeys.last_used_throttle ago; for a key with an idle_timeout, also if that
+ * was max_lag ago (idleness_max_lag()).  Its uses are recorded to the
+ * microsecond, even if others are not at all: it expires by them.
  *
  * If the shared table is full of pending uses, a use is dropped and counted.
  * Uses that are already stored are not affected.
@@ -31,13 +33,23 @@
 #include "settings/guc.h"
 #include "store/last_used.h"
 
+/* apikeys.last_used_throttle for a key, in microseconds; negative: off. */
+static int64
+throttle(int max_lag)
+{
+	int64		general = guc_last_used_throttle * USECS_PER_SEC;
+	int64		own = max_lag * INT64CONST(1000);
+
+	return max_lag != 0 && (general < 0 || own < general) ? own : general;
+}
+
 /* When a pending use is due: at once if none is known to be stored. */
 static TimestampTz
 due_at(TrackedKey *entry)
 {
 	TimestampTz written_at = pg_atomic_read_u64(&entry->written_at);
 
-	return written_at != 0 ? written_at + guc_last_used_throttle * USECS_PER_SEC : 0;
+	return written_at != 0 ? written_at + throttle(pg_atomic_read_u32(&entry->max_lag)) : 0;
 }
 
 /* ------------------------------------------------------ recording a use */
@@ -47,7 +59,7 @@ due_at(TrackedKey *entry)
  * eviction needs the current time, whenever the use was.
  */
 static bool
-record_first_use(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz used_at)
+record_first_use(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz used_at, int max_lag)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TrackedKey *entry;
@@ -56,7 +68,10 @@ record_first_use(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz used_
 	tracked_keys_lock(ref->partition, LW_EXCLUSIVE);
 	entry = tracked_keys_find_or_add(table, ref, now, &evicted);
 	if (entry != NULL)
+	{
 		tracked_keys_advance(&entry->last_used, used_at);
+		pg_atomic_write_u32(&entry->max_lag, max_lag);
+	}
 	tracked_keys_unlock(ref->partition);
 
 	if (evicted)
@@ -69,22 +84,25 @@ record_first_use(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz used_
 
 /*
  * Records a use in the key's entry.  Of the uses within one second only the
- * first is written, to avoid contention for the cache line of a hot key.
+ * first is written, to avoid contention for the cache line of a hot key; not so
+ * if max_lag (ms) is set, for a key with an idle_timeout.
  * Returns true if the flush workers have to be woken: if the entry had no
  * pending use; without a launcher at each use that is written, since the
  * worker that was started for it may have been lost.  Shared lock.
  */
 bool
-last_used_record_in_entry(TrackedKey *entry, TimestampTz now)
+last_used_record_in_entry(TrackedKey *entry, TimestampTz now, int max_lag)
 {
 	TimestampTz last_used = pg_atomic_read_u64(&entry->last_used);
 	bool		newly_pending;
 
 	Assert(OidIsValid(entry->tag.database));
-	if (guc_last_used_throttle < 0 || now <= last_used ||
-		now / USECS_PER_SEC == last_used / USECS_PER_SEC)
+	if (throttle(max_lag) < 0 || now <= last_used ||
+		(max_lag == 0 && now / USECS_PER_SEC == last_used / USECS_PER_SEC))
 		return false;
 
+	if (pg_atomic_read_u32(&entry->max_lag) != (uint32) max_lag)
+		pg_atomic_write_u32(&entry->max_lag, max_lag);
 	newly_pending = !shmem_preloaded() || !tracked_keys_is_pending(entry);
 	tracked_keys_advance(&entry->last_used, now);
 	return newly_pending;
@@ -92,7 +110,7 @@ last_used_record_in_entry(TrackedKey *entry, TimestampTz now)
 
 /* Records a use in the shared table; the result is that of last_used_record(). */
 static bool
-record_in_table(TrackedKeys *table, const pg_uuid_t *id, TimestampTz now)
+record_in_table(TrackedKeys *table, const pg_uuid_t *id, TimestampTz now, int max_lag)
 {
 	TrackedKeyRef ref = tracked_keys_locate(table, MyDatabaseId, id);
 	TrackedKey *entry;
@@ -101,10 +119,10 @@ record_in_table(TrackedKeys *table, const pg_uuid_t *id, TimestampTz now)
 	tracked_keys_lock(ref.partition, LW_SHARED);
 	entry = tracked_keys_find(&ref);
 	if (entry != NULL)
-		newly_pending = last_used_record_in_entry(entry, now);
+		newly_pending = last_used_record_in_entry(entry, now, max_lag);
 	tracked_keys_unlock(ref.partition);
 
-	return entry != NULL ? newly_pending : record_first_use(table, &ref, now);
+	return entry != NULL ? newly_pending : record_first_use(table, &ref, now, max_lag);
 }
 
 /*
@@ -118,11 +136,18 @@ may_write(void)
 	return !XactReadOnly && !IsolationUsesXactSnapshot();
 }
 
-/* Writes a use in the call, since there is no shared memory. */
+/*
+ * Writes a use in the call, since there is no shared memory.  Without it, the
+ * time that a key may be idle is exact to a hundredth, and to a second.
+ */
 static void
-write_in_call(const pg_uuid_t *id, TimestampTz now)
+write_in_call(const pg_uuid_t *id, TimestampTz now, int max_lag)
 {
 	static bool logged = false;
+	int64		interval = throttle(max_lag);
+
+	if (max_lag != 0)
+		interval = Min(interval, Min(USECS_PER_SEC, max_lag * INT64CONST(100)));
 
 	Assert(IsTransactionState());
 	if (!logged)
@@ -132,26 +157,27 @@ write_in_call(const pg_uuid_t *id, TimestampTz now)
 	logged = true;
 
 	if (may_write())
-		store_last_use(id, now, now - guc_last_used_throttle * USECS_PER_SEC);
+		store_last_use(id, now, now - interval);
 }
 
 /*
- * Records that a key was used; apikeys.last_used_throttle = -1 turns it off.
- * Returns true if the flush workers have to be woken.
+ * Records that a key was used; apikeys.last_used_throttle = -1 turns it off,
+ * unless max_lag (ms) is set.  Returns true if the flush workers have to be
+ * woken.
  */
 bool
-last_used_record(const pg_uuid_t *id, TimestampTz now)
+last_used_record(const pg_uuid_t *id, TimestampTz now, int max_lag)
 {
 	TrackedKeys *table;
 
-	if (guc_last_used_throttle < 0)
+	if (throttle(max_lag) < 0)
 		return false;
 
 	table = tracked_keys_attach();
 	if (table != NULL)
-		return record_in_table(table, id, now);
+		return record_in_table(table, id, now, max_lag);
 
-	write_in_call(id, now);
+	write_in_call(id, now, max_lag);
 	return false;
 }
 

@@ -30,8 +30,8 @@ typedef struct TrackedKeysFill
 	TimestampTz last_flush;		/* 0: none yet */
 } TrackedKeysFill;
 
-extern bool last_used_record(const pg_uuid_t *id, TimestampTz now);
-extern bool last_used_record_in_entry(TrackedKey *entry, TimestampTz now);
+extern bool last_used_record(const pg_uuid_t *id, TimestampTz now, int max_lag);
+extern bool last_used_record_in_entry(TrackedKey *entry, TimestampTz now, int max_lag);
 extern bool last_used_is_shared(void);
 extern TimestampTz last_used_get(const pg_uuid_t *id);
 extern int	last_used_due_databases(DueDatabase *databases, int max);

@@ -210,7 +210,7 @@ spend(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey **entry, const Ra
 
 	result->use_recorded = memcmp(request->id, request->root_id, sizeof(pg_uuid_t)) == 0;
 	if (result->use_recorded)
-		result->use_newly_pending = last_used_record_in_entry(*entry, now);
+		result->use_newly_pending = last_used_record_in_entry(*entry, now, request->use_max_lag);
 
 	return true;
 }

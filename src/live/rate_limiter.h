@@ -24,6 +24,7 @@ typedef struct RateLimitRequest
 	const RateLimits *limits;
 	int64		tokens;			/* checked, not spent */
 	bool		slot;
+	int			use_max_lag;	/* of its last use, see last_used.c */
 	bool		spend;			/* else only check whether it would pass */
 } RateLimitRequest;
 

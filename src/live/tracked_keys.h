@@ -36,6 +36,7 @@ typedef struct TrackedKey
 	Window		windows[WINDOW_NKINDS]; /* exclusive lock */
 	SlotList	slots;			/* exclusive lock */
 	TransactionId xid;			/* the last that spent and had an id; exclusive lock */
+	pg_atomic_uint32 max_lag;	/* ms in which a use is to be persisted; 0: as it comes */
 } TrackedKey;
 
 /* A partition of the table, with what its lock guards. */

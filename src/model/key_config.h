@@ -15,7 +15,7 @@
 
 #define NAME_MAX_CHARS			255
 
-/* In the order of apikey_generate's arguments. */
+/* The first, up to CONFIG_ENABLED, are in the order of apikey_generate's arguments. */
 typedef enum ConfigMember
 {
 	CONFIG_NAME,
@@ -30,6 +30,7 @@ typedef enum ConfigMember
 	CONFIG_EXTERNAL_ID,
 	CONFIG_ALLOWED_IPS,
 	CONFIG_ENABLED,
+	CONFIG_IDLE_TIMEOUT,
 	CONFIG_NMEMBERS
 } ConfigMember;
 
@@ -37,6 +38,7 @@ typedef struct KeyConfig
 {
 	Datum		values[CONFIG_NMEMBERS];
 	bool		nulls[CONFIG_NMEMBERS];
+	bool		restarts_idleness; /* a change that has it counted from now on */
 } KeyConfig;
 
 extern const char *key_config_member_name(ConfigMember member);

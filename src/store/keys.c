@@ -26,7 +26,8 @@
 	"k.id, k.root_id, k.name, k.key_prefix, k.user_id, k.team_id," \
 	" k.budget_id, k.external_id, k.permissions, k.rate_limits, k.metadata," \
 	" k.expires_at, k.description, k.allowed_ips, k.enabled, k.revoked_at," \
-	" k.rotated_at, k.xmin"
+	" k.rotated_at, k.created_at, k.idle_timeout," \
+	" GREATEST(k.idle_since, k.created_at), k.xmin"
 
 /* ONLY: child tables have no triggers that invalidate caches. */
 static Statement find_key = {
@@ -63,22 +64,27 @@ static Statement key_hash = {
 	STATEMENT_ARGS(UUIDOID)
 };
 
-/* $1 to $12 are KeyConfig's members. */
+/*
+ * $1 to $13 are KeyConfig's members.  Idleness counts from the import of a key:
+ * what came before is not known.
+ */
 #define INSERT_KEY(on_conflict) { \
 	.sql = "WITH new AS (" \
 	"INSERT INTO apikeys_data.key (name, description, user_id, team_id, budget_id," \
 	" permissions, rate_limits, expires_at, metadata, external_id, allowed_ips," \
-	" enabled, id, root_id, key_hash, hash_secret, key_prefix, created_at, updated_at)" \
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12," \
-	" $13, $13, $14, $15, $16, $17, $18)" \
+	" enabled, idle_timeout, id, root_id, key_hash, hash_secret, key_prefix," \
+	" created_at, updated_at, idle_since)" \
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13," \
+	" $14, $14, $15, $16, $17, $18, $19," \
+	" CASE WHEN $18 OPERATOR(pg_catalog.<) $19 THEN $19 END)" \
 	on_conflict \
 	" RETURNING id)" \
 	" " ADD_EVENT \
-	" SELECT $18, $19, $20, new.id, pg_catalog.jsonb_build_object(" \
-	"'name', $1, 'key_prefix', $16) FROM new", \
+	" SELECT $19, $20, $21, new.id, pg_catalog.jsonb_build_object(" \
+	"'name', $1, 'key_prefix', $17) FROM new", \
 	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID, \
 				   JSONBOID, JSONBOID, TIMESTAMPTZOID, JSONBOID, TEXTOID, \
-				   INETARRAYOID, BOOLOID, UUIDOID, BYTEAOID, TEXTOID, TEXTOID, \
+				   INETARRAYOID, BOOLOID, INTERVALOID, UUIDOID, BYTEAOID, TEXTOID, TEXTOID, \
 				   TIMESTAMPTZOID, TIMESTAMPTZOID, NAMEOID, TEXTOID) \
 }
 
@@ -97,11 +103,11 @@ static Statement rotate_key = {
 	" new AS (INSERT INTO apikeys_data.key (id, root_id, rotated_from, key_hash,"
 	" hash_secret, key_prefix, name, description, user_id, team_id, budget_id,"
 	" external_id, permissions, rate_limits, metadata, allowed_ips, enabled,"
-	" expires_at, created_at, updated_at)"
+	" expires_at, idle_timeout, created_at, updated_at)"
 	" SELECT $6, old.root_id, old.id, $7, $8, $9, $10, old.description,"
 	" old.user_id, old.team_id, old.budget_id, old.external_id,"
 	" old.permissions, old.rate_limits, old.metadata, old.allowed_ips,"
-	" old.enabled, $11, $2, $2 FROM old"
+	" old.enabled, $11, old.idle_timeout, $2, $2 FROM old"
 	" RETURNING rotated_from)"
 	" " ADD_EVENT
 	" SELECT $2, $3, 'rotate', new.rotated_from, pg_catalog.jsonb_build_object("
@@ -117,23 +123,25 @@ static Statement rotate_key = {
 	" 'permissions', permissions, 'rate_limits', rate_limits," \
 	" 'expires_at', expires_at, 'metadata', metadata," \
 	" 'external_id', external_id, 'allowed_ips', allowed_ips," \
-	" 'enabled', enabled) AS document"
+	" 'enabled', enabled, 'idle_timeout', idle_timeout," \
+	" 'idle_since', idle_since) AS document"
 
-/* $1 to $12 are KeyConfig's members. */
+/* $1 to $13 are KeyConfig's members. */
 static Statement update_key = {
 	.sql = "WITH was AS (SELECT " KEY_DOCUMENT " FROM ONLY apikeys_data.key"
-	" WHERE id OPERATOR(pg_catalog.=) $14),"
+	" WHERE id OPERATOR(pg_catalog.=) $15),"
 	" became AS (UPDATE ONLY apikeys_data.key SET name = $1, description = $2,"
 	" user_id = $3, team_id = $4, budget_id = $5, permissions = $6,"
 	" rate_limits = $7, expires_at = $8, metadata = $9, external_id = $10,"
-	" allowed_ips = $11, enabled = $12, updated_at = $13"
-	" WHERE id OPERATOR(pg_catalog.=) $14"
+	" allowed_ips = $11, enabled = $12, idle_timeout = $13, updated_at = $14,"
+	" idle_since = CASE WHEN $17 THEN $14 ELSE idle_since END"
+	" WHERE id OPERATOR(pg_catalog.=) $15"
 	" RETURNING " KEY_DOCUMENT ")"
 	" " ADD_EVENT
-	" SELECT $13, $15, 'update', $14, " CHANGED_MEMBERS " FROM was, became",
+	" SELECT $14, $16, 'update', $15, " CHANGED_MEMBERS " FROM was, became",
 	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID,
 				   JSONBOID, JSONBOID, TIMESTAMPTZOID, JSONBOID, TEXTOID,
-				   INETARRAYOID, BOOLOID, TIMESTAMPTZOID, UUIDOID, NAMEOID)
+				   INETARRAYOID, BOOLOID, INTERVALOID, TIMESTAMPTZOID, UUIDOID, NAMEOID, BOOLOID)
 };
 
 static Statement revoke_key = {
@@ -150,6 +158,7 @@ static Statement lock_expired = {
 	.sql = "SELECT pg_catalog.array_agg(expired.id) FROM ("
 	"SELECT k.id FROM ONLY apikeys_data.key k"
 	" WHERE k.expires_at OPERATOR(pg_catalog.<) $1"
+	" OR (k.idle_timeout IS NOT NULL AND " KEY_ENDS_AT " OPERATOR(pg_catalog.<) $1)"
 	" ORDER BY k.id FOR UPDATE SKIP LOCKED) expired",
 	STATEMENT_ARGS(TIMESTAMPTZOID)
 };
@@ -396,8 +405,8 @@ void
 store_update_key(const pg_uuid_t *id, const KeyConfig *config, TimestampTz now)
 {
 	StoreScope	scope;
-	Datum		values[CONFIG_NMEMBERS + 3];
-	bool		nulls[CONFIG_NMEMBERS + 3] = {0};
+	Datum		values[CONFIG_NMEMBERS + 4];
+	bool		nulls[CONFIG_NMEMBERS + 4] = {0};
 
 	Assert(update_key.nargs == lengthof(values));
 
@@ -407,6 +416,7 @@ store_update_key(const pg_uuid_t *id, const KeyConfig *config, TimestampTz now)
 	values[CONFIG_NMEMBERS] = TimestampTzGetDatum(now);
 	values[CONFIG_NMEMBERS + 1] = UUIDPGetDatum(id);
 	values[CONFIG_NMEMBERS + 2] = store_acting_role(&scope);
+	values[CONFIG_NMEMBERS + 3] = BoolGetDatum(config->restarts_idleness);
 	store_write_one(&update_key, "key", values, nulls);
 	store_close(&scope);
 }

@@ -27,6 +27,7 @@
 #include "flush/reclaim.h"
 #include "live/counters.h"
 #include "live/flush_problems.h"
+#include "live/idle_keys.h"
 #include "live/last_used.h"
 #include "live/rate_limiter.h"
 #include "model/permission_check.h"
@@ -69,13 +70,21 @@ decide(AuthDecision *decision, const Outcome *outcome, const char *reason)
 	counters_add(outcome->counter, 1);
 }
 
-/* Checks the status of the key. */
+/*
+ * Checks the status of the key.  Uses only move the end of its idleness, so it
+ * is looked up again when the one that is known has passed; that may update the
+ * time.
+ */
 static const Outcome *
-check_status(const KeyRow *row, TimestampTz now)
+check_status(CachedKey *key, TimestampTz *now)
 {
-	TimestampTz expires_at = row->nulls[KEY_EXPIRES_AT] ? DT_NOEND : DatumGetTimestampTz(row->values[KEY_EXPIRES_AT]);
+	const KeyRow *row = &key->row;
+	TimestampTz end = row->nulls[KEY_EXPIRES_AT] ? DT_NOEND : DatumGetTimestampTz(row->values[KEY_EXPIRES_AT]);
 
-	return &by_status[status_at(now, !row->nulls[KEY_REVOKED_AT], expires_at,
+	if (*now > key->idle_end)
+		key->idle_end = idle_keys_end(row, now);
+
+	return &by_status[status_at(*now, !row->nulls[KEY_REVOKED_AT], Min(end, key->idle_end),
 								DatumGetBool(row->values[KEY_ENABLED]))];
 }
 
@@ -209,6 +218,7 @@ check_limits(const NullableDatum *args, AuthDecision *decision, bool spend, bool
 	limits_request.limits = &key->limits;
 	limits_request.tokens = args[AUTHORIZE_TOKENS].isnull ? 0 : DatumGetInt64(args[AUTHORIZE_TOKENS].value);
 	limits_request.slot = !args[AUTHORIZE_ACQUIRE_SLOT].isnull && DatumGetBool(args[AUTHORIZE_ACQUIRE_SLOT].value);
+	limits_request.use_max_lag = key->use_max_lag;
 	limits_request.spend = spend;
 	check_and_spend(&limits_request, decision, last, &result);
 	if (result.no_space)
@@ -227,10 +237,12 @@ check_limits(const NullableDatum *args, AuthDecision *decision, bool spend, bool
 
 /*
  * Finds the key, and checks its status and permissions.  The time is that of
- * the clock once the key is found, not the start of the transaction.
+ * the clock once the key is found, not the start of the transaction.  To read
+ * the last use may have to wait for a lock: if keys have changed meanwhile,
+ * nothing is decided, unless this is the last attempt.
  */
 static bool
-check_key(const NullableDatum *args, AuthDecision *decision)
+check_key(const NullableDatum *args, AuthDecision *decision, bool last)
 {
 	const Outcome *outcome = &not_found;
 
@@ -240,7 +252,11 @@ check_key(const NullableDatum *args, AuthDecision *decision)
 		decision->key = lookup_key((struct varlena *) DatumGetPointer(args[AUTHORIZE_RAW_KEY].value));
 	decision->now = GetCurrentTimestamp();
 	if (decision->key != NULL)
-		outcome = check_status(&decision->key->row, decision->now);
+	{
+		outcome = check_status(decision->key, &decision->now);
+		if (decision->key->idle_end != DT_NOEND && !last && !key_cache_is_current())
+			return false;
+	}
 	if (outcome->counter == COUNT_VALID)
 		return check_permissions(args, decision);
 
@@ -285,8 +301,8 @@ try_to_decide(const NullableDatum *args, AuthDecision *decision, bool last)
 	LimitStatus budget;
 	char	   *reason = NULL;
 
-	if (!check_key(args, decision))
-		return true;
+	if (!check_key(args, decision, last))
+		return decision->code != NULL;
 
 	budget_is_exhausted(decision->key, &decision->now, &reason, &budget);
 	if (!last && !decision->key->row.nulls[KEY_BUDGET_ID] && !key_cache_is_current())
@@ -323,7 +339,7 @@ authorize_record_use(const AuthDecision *decision)
 
 	Assert(decision->valid);
 	if (!decision->use_recorded)
-		newly_pending = last_used_record(&id, decision->now);
+		newly_pending = last_used_record(&id, decision->now, decision->key->use_max_lag);
 	if (!newly_pending)
 		return;
 	flush_problems_check_launcher();
