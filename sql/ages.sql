@@ -112,3 +112,55 @@ SELECT test.age(:'idle_id', '1 day');
 SELECT apikey_cleanup_expired('9 days 1 hour');
 SELECT count(*) FROM apikeys.info WHERE id = :'idle_id';
 SELECT count(*) FROM apikeys.info WHERE id = :'used_id';
+
+-- ------------------------------------------------------ apikeys.max_lifetime
+-- A superuser's setting, also for a role or a database.
+CREATE ROLE ages_user;
+SET ROLE ages_user;
+SET apikeys.max_lifetime = 0;
+RESET ROLE;
+DROP ROLE ages_user;
+SELECT context, unit, setting FROM pg_settings WHERE name = 'apikeys.max_lifetime';
+SELECT id AS before_id FROM apikey_generate('ages before') \gset
+SET apikeys.max_lifetime = '90d';
+
+-- No expires_at takes the most; more is refused, and never is more.
+CREATE FUNCTION test.lifetime(key_id uuid) RETURNS interval LANGUAGE sql AS $$
+  SELECT justify_hours(date_trunc('hour', expires_at - created_at + interval '30 minutes')) FROM apikeys.info WHERE id = key_id
+$$;
+SELECT test.lifetime(g.id) FROM apikey_generate('ages most') g;
+SELECT test.lifetime(g.id) FROM apikey_generate('ages less', expires_at => clock_timestamp() + '10 days 1 minute') g;
+SELECT test.errors($$ SELECT apikey_generate('ages more', expires_at => clock_timestamp() + '91 days') $$,
+  $$ SELECT apikey_generate('ages more', expires_at => 'infinity') $$,
+  $$ SELECT apikey_update(test.id('ages most'), '{"expires_at": "infinity"}') $$,
+  $$ SELECT apikey_update(test.id('ages most'), '{"expires_at": "2100-01-01"}') $$);
+SELECT count(*) FROM apikeys.info WHERE name = 'ages more';
+
+-- Imported keys count from their creation, too.
+SELECT test.lifetime(apikey_import(sha256('ages import'), 'ages import', 'i...', created_at => clock_timestamp() - interval '30 days'));
+SELECT test.errors($$ SELECT apikey_import(sha256('ages old'), 'ages old', 'i...', created_at => clock_timestamp() - interval '91 days') $$,
+  $$ SELECT apikey_import(sha256('ages old'), 'ages old', 'i...', created_at => clock_timestamp() - interval '30 days',
+       expires_at => clock_timestamp() + interval '61 days') $$);
+
+-- An update likewise, if it changes expires_at.
+SELECT test.lifetime(u.id) FROM apikey_update(test.id('ages less'), '{"expires_at": null}') u;
+SELECT test.lifetime(u.id) FROM apikey_update(test.id('ages import'), '{"expires_at": null}') u;
+SELECT expires_at FROM apikey_update(:'before_id', '{"name": "ages before, renamed"}');
+SELECT test.errors($$ SELECT apikey_update(test.id('ages before, renamed'), '{"expires_at": "2100-01-01"}') $$);
+SELECT test.lifetime(u.id) FROM apikey_update(:'before_id', jsonb_build_object('expires_at', now() + interval '10 days')) u;
+
+-- A successor counts from its own making, and does not get more either; with
+-- grace the old key gets no older than it may.
+SELECT id AS successor_id FROM apikey_rotate(test.id('ages import'), grace => '80 days') \gset
+SELECT name, test.lifetime(id) FROM apikeys.info WHERE id IN (test.id('ages import'), :'successor_id') ORDER BY name;
+SELECT test.errors($$ SELECT apikey_rotate(test.id('ages most'), expires_at => clock_timestamp() + '91 days') $$);
+SELECT test.lifetime(r.id) FROM apikey_rotate(test.id('ages most'), expires_at => clock_timestamp() + interval '89 days 1 minute') r;
+-- What is too old is replaced at once, or not at all.
+SELECT g.id AS old_id FROM apikey_generate('ages too old') g \gset
+UPDATE apikeys_data.key SET created_at = created_at - interval '100 days', expires_at = NULL WHERE id = :'old_id';
+SELECT test.errors($$ SELECT apikey_rotate(test.id('ages too old'), grace => '1 day') $$,
+  $$ SELECT apikey_update(test.id('ages too old'), '{"expires_at": "2100-01-01"}') $$);
+SELECT status, expires_at FROM apikeys.info WHERE id = :'old_id';
+SELECT test.lifetime(r.id) FROM apikey_rotate(:'old_id') r;
+RESET apikeys.max_lifetime;
+SELECT expires_at FROM apikey_update(test.id('ages less'), '{"expires_at": null}');

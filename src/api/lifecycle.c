@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "api/max_lifetime.h"
 #include "base/arguments.h"
 #include "base/compat.h"
 #include "base/secure_memory.h"
@@ -266,6 +267,7 @@ apikey_generate(PG_FUNCTION_ARGS)
 	config.values[CONFIG_ENABLED] = BoolGetDatum(true);
 	config.nulls[CONFIG_ENABLED] = false;
 	key_config_check(&config, now);
+	max_lifetime_apply(&config, now, now);
 
 	lock_budget_for_share(&config);
 	raw_key = make_key(prefix_argument(fcinfo, CONFIG_ENABLED), now, &key);
@@ -327,6 +329,7 @@ apikey_import(PG_FUNCTION_ARGS)
 	config.values[CONFIG_ENABLED] = BoolGetDatum(true);
 	config.nulls[CONFIG_ENABLED] = false;
 	key_config_check(&config, now);
+	max_lifetime_apply(&config, key.created_at, now);
 	own_key_check_text(key.hash, "key_prefix", PG_GETARG_TEXT_PP(2));
 	if (key.hash_secret != NULL)
 		own_key_check_text(key.hash, "hash_secret", key.hash_secret);
@@ -416,11 +419,17 @@ apikey_rotate(PG_FUNCTION_ARGS)
 
 	expires_at = key_expires_at(&old);
 	predecessor.revoke = (end == now);
-	predecessor.expires_at = predecessor.revoke ? expires_at : Min(end, expires_at);
-	if (!PG_ARGISNULL(2))
+	predecessor.expires_at = expires_at;
+	if (!predecessor.revoke)
+		predecessor.expires_at = max_lifetime_shorten(Min(end, expires_at),
+													  DatumGetTimestampTz(old.values[KEY_CREATED_AT]), now);
+	if (PG_ARGISNULL(2))
+		expires_at = max_lifetime_shorten(expires_at, now, now);
+	else
 	{
 		expires_at = PG_GETARG_TIMESTAMPTZ(2);
 		key_config_check_expires_at(expires_at, now);
+		max_lifetime_check(expires_at, now);
 	}
 
 	raw_key = make_key(successor_prefix(&old), now, &successor);
@@ -460,6 +469,8 @@ change_config(FunctionCallInfo fcinfo, const KeyRow *key, TimestampTz now, KeyCo
 	config_from_row(&present, key);
 	*config = present;
 	key_config_change(config, PG_GETARG_JSONB_P(1), now);
+	if (config_expires_at(config) != key_expires_at(key))
+		max_lifetime_apply(config, DatumGetTimestampTz(key->values[KEY_CREATED_AT]), now);
 	if (!key->nulls[KEY_ROTATED_AT] && config_expires_at(config) > key_expires_at(key))
 		raise_wrong_state("cannot extend the life of a key that has been rotated");
 

@@ -66,6 +66,12 @@ int			guc_slot_timeout;
 int			guc_request_id_retention;
 
 /*
+ * apikeys.max_lifetime, in seconds: set it where a policy says how old a
+ * credential may become; 0 for none.  Users may not: it is a limit to them.
+ */
+int			guc_max_lifetime;
+
+/*
  * apikeys.redact_log: turn it off while you need something in the log that it
  * masks, or if its cost matters.  It applies to the whole server, and no
  * session can change it, since all sessions share the log.
@@ -246,6 +252,14 @@ guc_init(void)
 							&guc_request_id_retention,
 							86400, 1, 366 * 86400,
 							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("apikeys.max_lifetime",
+							"Sets how long a key may live from its creation.",
+							"0 sets no limit.",
+							&guc_max_lifetime,
+							0, 0, INT_MAX,
+							PGC_SUSET, GUC_UNIT_S,
 							NULL, NULL, NULL);
 
 	DefineCustomBoolVariable("apikeys.redact_log",

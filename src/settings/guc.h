@@ -20,6 +20,7 @@ extern int	guc_max_tracked_keys;
 extern int	guc_cache_size;
 extern int	guc_slot_timeout;
 extern int	guc_request_id_retention;
+extern int	guc_max_lifetime;
 extern bool guc_redact_log;
 extern char *guc_request_header;
 extern char *guc_notify_channel;

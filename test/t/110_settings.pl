@@ -20,6 +20,7 @@ my @bad = (
 	[ 'apikeys.flush_interval', '0', '10s' ],
 	[ 'apikeys.flush_interval', '9ms', '10s' ],
 	[ 'apikeys.flush_interval', '-1', '10s' ],
+	[ 'apikeys.max_lifetime', '-1', '0' ],
 	[ 'apikeys.max_tracked_keys', '0', '65536' ],
 	[ 'apikeys.max_tracked_keys', '15', '65536' ],
 	[ 'apikeys.max_tracked_keys', '-1', '65536' ],
