@@ -26,6 +26,7 @@ extern void flush_queue_wake(void);
 extern void flush_queue_set_launcher(Latch *latch);
 extern bool flush_queue_has_work(void);
 extern bool flush_queue_set_usage(Oid database, bool usage, bool *old);
+extern void flush_queue_look_at_all(void);
 extern bool flush_queue_clear_overflow(void);
 extern void flush_queue_clear_work(void);
 extern int	flush_queue_list(DueDatabase *databases);
@@ -37,5 +38,6 @@ extern void flush_queue_release(Oid database, bool failed);
 extern bool flush_queue_should_log_failure(Oid database);
 extern bool flush_queue_exchange_usage(Oid database, bool usage);
 extern void flush_queue_remove_database(Oid database);
+extern void flush_queue_set_notice(Oid database, TimestampTz at);
 
 #endif							/* APIKEYS_FLUSH_FLUSH_QUEUE_H */

@@ -43,8 +43,10 @@
 #include "live/flush_problems.h"
 #include "live/last_used.h"
 #include "live/rehash_queue.h"
+#include "settings/guc.h"
 #include "store/advisory_locks.h"
 #include "store/catalog.h"
+#include "store/notices.h"
 
 #define WORK_TIME_MS	2000	/* then it exits */
 
@@ -368,6 +370,53 @@ delete_request_ids(TimestampTz exit_at)
 		usage_left = true;
 }
 
+/*
+ * Gives a batch of notices in its own transaction; true: more.  next becomes the
+ * time at which others may be due, 0 for none.
+ */
+static bool
+try_give_notices(TimestampTz *next)
+{
+	bool		more = false;
+
+	begin_work();
+	if (lock_for_flush())
+	{
+		more = flush_notices() == FLUSH_BATCH;
+		*next = guc_expiry_notices.n > 0 ? store_next_notice(guc_expiry_notice) : 0;
+	}
+	else if (!OidIsValid(get_extension_oid("apikeys", true)))
+		*next = 0;
+	end_work();
+
+	return more;
+}
+
+/*
+ * Gives notices that are due, or as many as the time allows.  After an error the
+ * next worker tries again.
+ */
+static void
+give_notices(TimestampTz exit_at)
+{
+	volatile bool more = guc_expiry_notices.n > 0;
+	volatile TimestampTz next = more ? exit_at : 0;
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		while (more && GetCurrentTimestamp() < exit_at)
+			more = try_give_notices((TimestampTz *) &next);
+	}
+	PG_CATCH();
+	{
+		abort_work(context);
+	}
+	PG_END_TRY();
+
+	flush_queue_set_notice(MyDatabaseId, more ? exit_at : next);
+}
+
 /* Writes everything that is due, or as much as WORK_TIME_MS allows. */
 static void
 flush_database(void)
@@ -396,6 +445,7 @@ flush_database(void)
 	rehash_keys(exit_at);
 	roll_up_usage(exit_at);
 	delete_request_ids(exit_at);
+	give_notices(exit_at);
 }
 
 /*

@@ -181,6 +181,18 @@ set_up(void)
 	flush_queue_set_launcher(MyLatch);
 }
 
+/* Rereads the settings.  Other notices have to be planned anew, everywhere. */
+static void
+reload(void)
+{
+	char	   *notices = pstrdup(guc_expiry_notice);
+
+	ProcessConfigFile(PGC_SIGHUP);
+	if (strcmp(notices, guc_expiry_notice) != 0)
+		flush_queue_look_at_all();
+	pfree(notices);
+}
+
 /* Sleeps until a time (DT_NOEND: forever) or until the latch is set. */
 static void
 sleep_until(TimestampTz until)
@@ -222,7 +234,7 @@ apikeys_launcher_main(Datum arg)
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
+			reload();
 			next = 0;			/* the interval may have changed */
 		}
 

@@ -72,6 +72,13 @@ int			guc_request_id_retention;
 int			guc_max_lifetime;
 
 /*
+ * apikeys.expiry_notice: set it to have owners of keys told before these expire;
+ * the event and its NOTIFY are for the application that knows whom to write to.
+ */
+char	   *guc_expiry_notice;
+NoticeList	guc_expiry_notices;
+
+/*
  * apikeys.redact_log: turn it off while you need something in the log that it
  * masks, or if its cost matters.  It applies to the whole server, and no
  * session can change it, since all sessions share the log.
@@ -131,6 +138,30 @@ check_notify_channel(char **newval, void **extra, GucSource source)
 
 	GUC_check_errdetail("The name of a channel has at most %d bytes.", NAMEDATALEN - 1);
 	return false;
+}
+
+static bool
+check_expiry_notice(char **newval, void **extra, GucSource source)
+{
+	NoticeList	list;
+	const char *fault = notice_list_parse(*newval, &list);
+
+	if (fault != NULL)
+	{
+		GUC_check_errdetail("%s", fault);
+		return false;
+	}
+	*extra = guc_malloc(LOG, sizeof(NoticeList));
+	if (*extra == NULL)
+		return false;
+	memcpy(*extra, &list, sizeof(NoticeList));
+	return true;
+}
+
+static void
+assign_expiry_notice(const char *newval, void *extra)
+{
+	guc_expiry_notices = *(NoticeList *) extra;
 }
 
 /* True while guc_init() runs. */
@@ -261,6 +292,14 @@ guc_init(void)
 							0, 0, INT_MAX,
 							PGC_SUSET, GUC_UNIT_S,
 							NULL, NULL, NULL);
+
+	DefineCustomStringVariable("apikeys.expiry_notice",
+							   "Sets how long before a key expires there is an event.",
+							   "It is a list of intervals; an empty one turns it off.",
+							   &guc_expiry_notice,
+							   "",
+							   PGC_SIGHUP, GUC_LIST_INPUT,
+							   check_expiry_notice, assign_expiry_notice, NULL);
 
 	DefineCustomBoolVariable("apikeys.redact_log",
 							 "Masks raw keys in the log and in pg_stat_activity.",
