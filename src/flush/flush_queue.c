@@ -126,17 +126,10 @@ available_at(const DatabaseSlot *slot, TimestampTz now)
 	return (now < slot->since || now >= until) ? 0 : until;
 }
 
-/* Would it do less harm to lose the time of notices in slot a than in b? */
-static bool
-is_noticed_later(const DatabaseSlot *a, const DatabaseSlot *b)
-{
-	return b->notice_at != 0 && (a->notice_at == 0 || a->notice_at > b->notice_at);
-}
-
 /*
  * Returns the slot of a database, or NULL.  With create, a slot that is free
- * or holds no state is reused, else the one whose notices are due latest.  The
- * caller holds the lock, exclusively for create.
+ * or holds no state is reused, else the one whose notices are due latest; the
+ * launcher sends a worker there.  Locked by the caller, exclusively for create.
  */
 static DatabaseSlot *
 find_slot(FlushQueue *queue, Oid database, bool create)
@@ -156,16 +149,15 @@ find_slot(FlushQueue *queue, Oid database, bool create)
 			return slot;
 		if (slot->usage || available_at(slot, now) != 0)
 			continue;
-		if (reusable == NULL || is_noticed_later(slot, reusable))
+		if (reusable == NULL || slot->notice_at == 0 ||
+			(reusable->notice_at != 0 && slot->notice_at > reusable->notice_at))
 			reusable = slot;
 	}
 	if (!create || reusable == NULL)
 		return NULL;
 
-	/* The launcher sends a worker there again. */
 	if (reusable->notice_at != 0)
 		pg_atomic_write_u32(&queue->overflowed, 1);
-
 	memset(reusable, 0, sizeof(DatabaseSlot));
 	reusable->database = database;
 	return reusable;
@@ -217,13 +209,6 @@ flush_queue_set_notice(Oid database, TimestampTz at)
 	if (slot != NULL)
 		slot->notice_at = at;
 	LWLockRelease(&queue->lock);
-}
-
-/* Has the launcher send a worker to each database. */
-void
-flush_queue_look_at_all(void)
-{
-	pg_atomic_write_u32(&attached_queue()->overflowed, 1);
 }
 
 /* Has a report found no slot since this was last called? */
@@ -383,9 +368,8 @@ flush_queue_remove_database(Oid database)
 
 /*
  * Lists up to FLUSH_QUEUE_MAX_DATABASES databases with pending data, and when
- * each is due: pending uses by their throttle, usage entries at once, notices at
- * their time if there is a launcher, but not before the end of a pause or of a
- * running flush worker.
+ * each is due: pending uses by their throttle, usage entries at once, notices if
+ * there is a launcher, but none before the end of a pause or of a flush worker.
  */
 int
 flush_queue_list(DueDatabase *databases)
@@ -400,16 +384,17 @@ flush_queue_list(DueDatabase *databases)
 	for (int i = 0; i < FLUSH_QUEUE_MAX_DATABASES; i++)
 	{
 		DatabaseSlot *slot = &queue->slots[i];
-		TimestampTz notice_at = slot->notice_at != 0 && shmem_preloaded() ? slot->notice_at : DT_NOEND;
+		bool		notice = slot->notice_at != 0 && shmem_preloaded();
 		int			d = 0;
 
 		while (d < n && databases[d].database != slot->database)
 			d++;
-		if (d == n && ((!slot->usage && notice_at == DT_NOEND) || n == FLUSH_QUEUE_MAX_DATABASES))
+		if (d == n && ((!slot->usage && !notice) || n == FLUSH_QUEUE_MAX_DATABASES))
 			continue;
 		if (d == n)
 			databases[n++] = (DueDatabase){slot->database, DT_NOEND};
-		databases[d].due_at = slot->usage ? 0 : Min(databases[d].due_at, notice_at);
+		if (slot->usage || notice)
+			databases[d].due_at = Min(databases[d].due_at, slot->usage ? 0 : slot->notice_at);
 		databases[d].due_at = Max(databases[d].due_at, available_at(slot, now));
 	}
 	LWLockRelease(&queue->lock);

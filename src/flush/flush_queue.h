@@ -26,7 +26,6 @@ extern void flush_queue_wake(void);
 extern void flush_queue_set_launcher(Latch *latch);
 extern bool flush_queue_has_work(void);
 extern bool flush_queue_set_usage(Oid database, bool usage, bool *old);
-extern void flush_queue_look_at_all(void);
 extern bool flush_queue_clear_overflow(void);
 extern void flush_queue_clear_work(void);
 extern int	flush_queue_list(DueDatabase *databases);

@@ -334,23 +334,12 @@ remove_dropped_databases(void)
 	end_work();
 }
 
-/* Deletes a batch of expired request ids in its own transaction; true: more. */
+/*
+ * Repeats a step, in a transaction each time, as long as it returns true and
+ * there is time.  Returns true if there is more, or after an error.
+ */
 static bool
-try_delete_request_ids(void)
-{
-	bool		more = false;
-
-	begin_work();
-	if (lock_for_flush())
-		more = flush_request_ids() == FLUSH_BATCH;
-	end_work();
-
-	return more;
-}
-
-/* Deletes expired request ids, or as many as the time allows. */
-static void
-delete_request_ids(TimestampTz exit_at)
+repeat(bool (*step)(void), TimestampTz exit_at)
 {
 	volatile bool more = true;
 	MemoryContext context = CurrentMemoryContext;
@@ -358,63 +347,46 @@ delete_request_ids(TimestampTz exit_at)
 	PG_TRY();
 	{
 		while (more && GetCurrentTimestamp() < exit_at)
-			more = try_delete_request_ids();
+		{
+			begin_work();
+			more = step();
+			end_work();
+		}
 	}
 	PG_CATCH();
 	{
 		abort_work(context);
 	}
 	PG_END_TRY();
-
-	if (more)
-		usage_left = true;
-}
-
-/*
- * Gives a batch of notices in its own transaction; true: more.  next becomes the
- * time at which others may be due, 0 for none.
- */
-static bool
-try_give_notices(TimestampTz *next)
-{
-	bool		more = false;
-
-	begin_work();
-	if (lock_for_flush())
-	{
-		more = flush_notices() == FLUSH_BATCH;
-		*next = guc_expiry_notices.n > 0 ? store_next_notice(guc_expiry_notice) : 0;
-	}
-	else if (!OidIsValid(get_extension_oid("apikeys", true)))
-		*next = 0;
-	end_work();
 
 	return more;
 }
 
-/*
- * Gives notices that are due, or as many as the time allows.  After an error the
- * next worker tries again.
- */
-static void
-give_notices(TimestampTz exit_at)
+/* Deletes a batch of expired request ids; true: there are more. */
+static bool
+delete_request_ids(void)
 {
-	volatile bool more = guc_expiry_notices.n > 0;
-	volatile TimestampTz next = more ? exit_at : 0;
-	MemoryContext context = CurrentMemoryContext;
+	return lock_for_flush() && flush_request_ids() == FLUSH_BATCH;
+}
 
-	PG_TRY();
+/*
+ * Gives a batch of notices that keys are going to expire; true: there are more.
+ * If not, sets when others may be due, or leaves that to the next worker.
+ */
+static bool
+give_notices(void)
+{
+	if (!lock_for_flush())
 	{
-		while (more && GetCurrentTimestamp() < exit_at)
-			more = try_give_notices((TimestampTz *) &next);
+		usage_left = OidIsValid(get_extension_oid("apikeys", true));
+		return false;
 	}
-	PG_CATCH();
-	{
-		abort_work(context);
-	}
-	PG_END_TRY();
+	if (flush_notices() == FLUSH_BATCH)
+		return true;
 
-	flush_queue_set_notice(MyDatabaseId, more ? exit_at : next);
+	flush_queue_set_notice(MyDatabaseId,
+						   guc_expiry_notices.n > 0 ? store_next_notice(guc_expiry_notice) : 0);
+	return false;
 }
 
 /* Writes everything that is due, or as much as WORK_TIME_MS allows. */
@@ -444,8 +416,12 @@ flush_database(void)
 	usage_left = flush_queue_exchange_usage(MyDatabaseId, false);
 	rehash_keys(exit_at);
 	roll_up_usage(exit_at);
-	delete_request_ids(exit_at);
-	give_notices(exit_at);
+	if (repeat(delete_request_ids, exit_at))
+		usage_left = true;
+	if (guc_expiry_notices.n == 0)
+		flush_queue_set_notice(MyDatabaseId, 0);
+	else if (repeat(give_notices, exit_at))
+		usage_left = true;
 }
 
 /*

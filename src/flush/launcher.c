@@ -46,6 +46,9 @@
 
 static emit_log_hook_type prev_emit_log_hook = NULL;
 
+/* Are all databases to be marked once more, see record_more_databases()? */
+static bool again = false;
+
 /*
  * Can a flush worker connect to a database?  If it no longer exists, its
  * pending data is discarded.
@@ -148,7 +151,6 @@ static void
 record_more_databases(void)
 {
 	static Oid	next = FIRST_DATABASE;
-	static bool again = false;
 
 	if (flush_queue_clear_overflow())
 		again = true;
@@ -189,7 +191,7 @@ reload(void)
 
 	ProcessConfigFile(PGC_SIGHUP);
 	if (strcmp(notices, guc_expiry_notice) != 0)
-		flush_queue_look_at_all();
+		again = true;
 	pfree(notices);
 }
 
