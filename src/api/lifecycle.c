@@ -41,6 +41,11 @@
 
 #define GRACE_MAX_YEARS		100000
 
+/* In apikey_generate's arguments prefix comes between these members. */
+#define PREFIX_ARGNO		(CONFIG_ALLOWED_IPS + 1)
+
+StaticAssertDecl(CONFIG_IDLE_TIMEOUT == PREFIX_ARGNO, "the arguments after prefix begin with idle_timeout");
+
 PG_FUNCTION_INFO_V1(apikey_generate);
 PG_FUNCTION_INFO_V1(apikey_import);
 PG_FUNCTION_INFO_V1(apikey_rotate);
@@ -118,8 +123,8 @@ config_from_row(KeyConfig *config, const KeyRow *row)
 		[CONFIG_METADATA] = KEY_METADATA,
 		[CONFIG_EXTERNAL_ID] = KEY_EXTERNAL_ID,
 		[CONFIG_ALLOWED_IPS] = KEY_ALLOWED_IPS,
-		[CONFIG_ENABLED] = KEY_ENABLED,
 		[CONFIG_IDLE_TIMEOUT] = KEY_IDLE_TIMEOUT,
+		[CONFIG_ENABLED] = KEY_ENABLED,
 	};
 
 	StaticAssertDecl(lengthof(columns) == CONFIG_NMEMBERS, "each member has a column");
@@ -260,17 +265,18 @@ apikey_generate(PG_FUNCTION_ARGS)
 	NewKey		key;
 	text	   *raw_key;
 
-	Assert(PG_NARGS() == CONFIG_ENABLED + 2);
+	Assert(PG_NARGS() == CONFIG_ENABLED + 1);
 
-	config_from_arguments(&config, fcinfo, 0, CONFIG_NAME, CONFIG_ENABLED);
-	config_from_arguments(&config, fcinfo, CONFIG_ENABLED + 1, CONFIG_IDLE_TIMEOUT, 1);
+	config_from_arguments(&config, fcinfo, 0, CONFIG_NAME, PREFIX_ARGNO);
+	config_from_arguments(&config, fcinfo, PREFIX_ARGNO + 1, CONFIG_IDLE_TIMEOUT,
+						  CONFIG_ENABLED - CONFIG_IDLE_TIMEOUT);
 	config.values[CONFIG_ENABLED] = BoolGetDatum(true);
 	config.nulls[CONFIG_ENABLED] = false;
 	key_config_check(&config, now);
 	max_lifetime_apply(&config, now, now);
 
 	lock_budget_for_share(&config);
-	raw_key = make_key(prefix_argument(fcinfo, CONFIG_ENABLED), now, &key);
+	raw_key = make_key(prefix_argument(fcinfo, PREFIX_ARGNO), now, &key);
 	store_insert_key(&key, false, &config, now);
 	warn_of_rate_limits(&config);
 
@@ -304,7 +310,7 @@ apikey_import(PG_FUNCTION_ARGS)
 	KeyConfig	config;
 	NewKey		key;
 
-	Assert(PG_NARGS() == 16);
+	Assert(PG_NARGS() == 15 + CONFIG_ENABLED - CONFIG_IDLE_TIMEOUT);
 
 	require_not_null(fcinfo, 0, "key_hash");
 	require_not_null(fcinfo, 2, "key_prefix");
@@ -324,8 +330,8 @@ apikey_import(PG_FUNCTION_ARGS)
 
 	config_from_arguments(&config, fcinfo, 1, CONFIG_NAME, 1);
 	config_from_arguments(&config, fcinfo, 3, CONFIG_DESCRIPTION,
-						  CONFIG_ENABLED - CONFIG_DESCRIPTION);
-	config_from_arguments(&config, fcinfo, 15, CONFIG_IDLE_TIMEOUT, 1);
+						  CONFIG_IDLE_TIMEOUT - CONFIG_DESCRIPTION);
+	config_from_arguments(&config, fcinfo, 15, CONFIG_IDLE_TIMEOUT, CONFIG_ENABLED - CONFIG_IDLE_TIMEOUT);
 	config.values[CONFIG_ENABLED] = BoolGetDatum(true);
 	config.nulls[CONFIG_ENABLED] = false;
 	key_config_check(&config, now);

@@ -56,8 +56,8 @@ static const JsonDocumentMember members[] = {
 	[CONFIG_METADATA] = {"metadata", JSONBOID},
 	[CONFIG_EXTERNAL_ID] = {"external_id", TEXTOID},
 	[CONFIG_ALLOWED_IPS] = {"allowed_ips", INETARRAYOID},
-	[CONFIG_ENABLED] = {"enabled", BOOLOID},
 	[CONFIG_IDLE_TIMEOUT] = {"idle_timeout", INTERVALOID},
+	[CONFIG_ENABLED] = {"enabled", BOOLOID},
 };
 
 StaticAssertDecl(lengthof(members) == CONFIG_NMEMBERS,

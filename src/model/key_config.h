@@ -15,7 +15,7 @@
 
 #define NAME_MAX_CHARS			255
 
-/* The first, up to CONFIG_ENABLED, are in the order of apikey_generate's arguments. */
+/* In the order of apikey_generate's arguments, in which prefix comes after allowed_ips. */
 typedef enum ConfigMember
 {
 	CONFIG_NAME,
@@ -29,8 +29,8 @@ typedef enum ConfigMember
 	CONFIG_METADATA,
 	CONFIG_EXTERNAL_ID,
 	CONFIG_ALLOWED_IPS,
-	CONFIG_ENABLED,
 	CONFIG_IDLE_TIMEOUT,
+	CONFIG_ENABLED,
 	CONFIG_NMEMBERS
 } ConfigMember;
 

@@ -72,7 +72,7 @@ static Statement key_hash = {
 	.sql = "WITH new AS (" \
 	"INSERT INTO apikeys_data.key (name, description, user_id, team_id, budget_id," \
 	" permissions, rate_limits, expires_at, metadata, external_id, allowed_ips," \
-	" enabled, idle_timeout, id, root_id, key_hash, hash_secret, key_prefix," \
+	" idle_timeout, enabled, id, root_id, key_hash, hash_secret, key_prefix," \
 	" created_at, updated_at, idle_since)" \
 	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13," \
 	" $14, $14, $15, $16, $17, $18, $19," \
@@ -84,7 +84,7 @@ static Statement key_hash = {
 	"'name', $1, 'key_prefix', $17) FROM new", \
 	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID, \
 				   JSONBOID, JSONBOID, TIMESTAMPTZOID, JSONBOID, TEXTOID, \
-				   INETARRAYOID, BOOLOID, INTERVALOID, UUIDOID, BYTEAOID, TEXTOID, TEXTOID, \
+				   INETARRAYOID, INTERVALOID, BOOLOID, UUIDOID, BYTEAOID, TEXTOID, TEXTOID, \
 				   TIMESTAMPTZOID, TIMESTAMPTZOID, NAMEOID, TEXTOID) \
 }
 
@@ -133,7 +133,7 @@ static Statement update_key = {
 	" became AS (UPDATE ONLY apikeys_data.key SET name = $1, description = $2,"
 	" user_id = $3, team_id = $4, budget_id = $5, permissions = $6,"
 	" rate_limits = $7, expires_at = $8, metadata = $9, external_id = $10,"
-	" allowed_ips = $11, enabled = $12, idle_timeout = $13, updated_at = $14,"
+	" allowed_ips = $11, idle_timeout = $12, enabled = $13, updated_at = $14,"
 	" idle_since = CASE WHEN $17 THEN $14 ELSE idle_since END"
 	" WHERE id OPERATOR(pg_catalog.=) $15"
 	" RETURNING " KEY_DOCUMENT ")"
@@ -141,7 +141,7 @@ static Statement update_key = {
 	" SELECT $14, $16, 'update', $15, " CHANGED_MEMBERS " FROM was, became",
 	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID,
 				   JSONBOID, JSONBOID, TIMESTAMPTZOID, JSONBOID, TEXTOID,
-				   INETARRAYOID, BOOLOID, INTERVALOID, TIMESTAMPTZOID, UUIDOID, NAMEOID, BOOLOID)
+				   INETARRAYOID, INTERVALOID, BOOLOID, TIMESTAMPTZOID, UUIDOID, NAMEOID, BOOLOID)
 };
 
 static Statement revoke_key = {
