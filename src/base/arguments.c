@@ -52,6 +52,15 @@ hint_preload(void)
 	return errhint("Add \"apikeys\" to shared_preload_libraries and restart the server.");
 }
 
+/* Raises 55000: the state of the key does not allow the operation. */
+void
+raise_wrong_state(const char *message)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("%s", message)));
+}
+
 /* Raises P0002: no key has this id. */
 void
 raise_key_not_found(const pg_uuid_t *id)

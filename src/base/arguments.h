@@ -21,6 +21,7 @@ extern void check_size(const char *what, Datum value, Size max_bytes);
 extern Numeric round_amount(Numeric amount);
 extern void check_nonnegative_amount(const char *what, Numeric amount);
 extern int	hint_preload(void);
+pg_noreturn extern void raise_wrong_state(const char *message);
 pg_noreturn extern void raise_key_not_found(const pg_uuid_t *id);
 
 #endif							/* APIKEYS_BASE_ARGUMENTS_H */

@@ -82,6 +82,13 @@ typedef struct PredecessorExpiry
 	bool		revoke;			/* now, in place of a grace period */
 } PredecessorExpiry;
 
+/* DT_NOEND if the key never expires. */
+static inline TimestampTz
+store_key_expires_at(const KeyRow *key)
+{
+	return key->nulls[KEY_EXPIRES_AT] ? DT_NOEND : DatumGetTimestampTz(key->values[KEY_EXPIRES_AT]);
+}
+
 extern bool store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row,
 						   int *candidate);
 extern Datum store_key_info(const pg_uuid_t *id);

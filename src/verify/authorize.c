@@ -79,12 +79,11 @@ static const Outcome *
 check_status(CachedKey *key, TimestampTz *now)
 {
 	const KeyRow *row = &key->row;
-	TimestampTz end = row->nulls[KEY_EXPIRES_AT] ? DT_NOEND : DatumGetTimestampTz(row->values[KEY_EXPIRES_AT]);
 
 	if (*now > key->idle_end)
 		key->idle_end = idle_keys_end(row, now);
 
-	return &by_status[status_at(*now, !row->nulls[KEY_REVOKED_AT], Min(end, key->idle_end),
+	return &by_status[status_at(*now, !row->nulls[KEY_REVOKED_AT], Min(store_key_expires_at(row), key->idle_end),
 								DatumGetBool(row->values[KEY_ENABLED]))];
 }
 
