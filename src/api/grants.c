@@ -108,6 +108,7 @@ static const Right functions[] = {
 
 	/* Called by views, with the rights of the role that reads them. */
 	{"effective_status", ACCESS_READ},
+	{"ends_at", ACCESS_READ},
 	{"last_use", ACCESS_READ},
 	{"last_used_ip", ACCESS_READ},
 	{"utc_today", ACCESS_READ},

@@ -196,7 +196,7 @@ record_use(LimitCheck *check, CheckedOwner *checked)
 	if (checked->index != 0 || memcmp(request->key_id, checked->owner->id, sizeof(pg_uuid_t)) != 0)
 		return;
 	result->use_recorded = true;
-	result->use_newly_pending = last_used_record_in_entry(checked->entry, check->now, request->client_ip);
+	result->use_newly_pending = last_used_record_in_entry(checked->entry, check->now, &request->use);
 }
 
 /* An owner gets at most half of all holds: others need some. */

@@ -10,6 +10,8 @@
 #ifndef APIKEYS_SETTINGS_GUC_H
 #define APIKEYS_SETTINGS_GUC_H
 
+#include "model/notice_list.h"
+
 #define GUC_DEFAULT_TRACKED_KEYS	65536
 #define GUC_MAX_TRACKED_KEYS		(16 * 1024 * 1024)
 
@@ -20,6 +22,9 @@ extern int	guc_max_tracked_keys;
 extern int	guc_cache_size;
 extern int	guc_reservation_timeout;
 extern int	guc_request_id_retention;
+extern int	guc_max_lifetime;
+extern char *guc_expiry_notice;
+extern NoticeList guc_expiry_notices;
 extern bool guc_redact_log;
 extern char *guc_request_header;
 extern char *guc_notify_channel;

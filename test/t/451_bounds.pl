@@ -176,6 +176,9 @@ my %bounds = (
 	'expires_at' => [
 		[ generate("expires_at => 'infinity'") ],
 		[ generate("expires_at => '-infinity'"), generate("expires_at => now()"), "SELECT apikey_rotate('$id', expires_at => '-infinity')" ] ],
+	'idle_timeout' => [
+		[ map { generate("idle_timeout => '$_'"), import_with("'x', idle_timeout => '$_'"), update("jsonb_build_object('idle_timeout', '$_')") } '1 second', '1000 years' ],
+		[ map { generate("idle_timeout => '$_'"), update("jsonb_build_object('idle_timeout', '$_')") } '0', '0.9 seconds', '-1 day', '1 month -1 day', '1001 years', '178000000 years', '2147483647 days' ] ],
 	'created_at' => [
 		[ import_with("'x', created_at => '4713-01-01 BC'") ],
 		[ import_with("'x', created_at => 'infinity'"), import_with("'x', created_at => '-infinity'"), import_with("'x', created_at => '294276-01-01'") ] ],
