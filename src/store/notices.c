@@ -104,7 +104,9 @@ static Statement give_notices = {
 	" FROM plan p WHERE n.key_id OPERATOR(pg_catalog.=) p.key_id"
 	" AND n.by_idleness OPERATOR(pg_catalog.=) p.by_idleness),"
 	" gone AS (DELETE FROM apikeys_data.key_notice n"
-	" WHERE n.key_id OPERATOR(pg_catalog.=) ANY ($1) AND NOT EXISTS ("
+	" USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS d(key_id, by_idleness)"
+	" WHERE n.key_id OPERATOR(pg_catalog.=) d.key_id"
+	" AND n.by_idleness OPERATOR(pg_catalog.=) d.by_idleness AND NOT EXISTS ("
 	"SELECT FROM ONLY apikeys_data.key k WHERE k.id OPERATOR(pg_catalog.=) n.key_id))"
 	" " ADD_EVENT
 	" SELECT $6, $7, 'expiring', o.key_id, pg_catalog.jsonb_build_object("

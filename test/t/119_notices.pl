@@ -101,6 +101,22 @@ my $scans = q{SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'key_noti
 my $before = $node->safe_psql('postgres', "SELECT pg_stat_force_next_flush(); $scans");
 $node->safe_psql('postgres', 'SELECT apikey_flush(); SELECT pg_stat_force_next_flush()');
 is($node->safe_psql('postgres', $scans), $before =~ s/\s//gr, 'no later flush reads all rows');
+
+# A change of a key does not fail because a flush has looked at it meanwhile.
+foreach my $level ('READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE')
+{
+	my $name = lc $level =~ s/ /_/r;
+	my $changer = $node->background_psql('postgres', on_error_stop => 0);
+
+	generate($node, $name, "expires_at => now() + '1 year'");
+	$changer->query_safe("BEGIN ISOLATION LEVEL $level; SELECT count(*) FROM apikeys.info");
+	$node->safe_psql('postgres', 'SELECT apikey_flush()');
+	$changer->query("SELECT apikey_update(${\id_of($name)}, jsonb_build_object('expires_at', now() + '90 minutes'))");
+	$changer->query('COMMIT');
+	$changer->quit;
+	$node->safe_psql('postgres', 'SELECT apikey_flush()');
+	is(events($node, $name), 'expiry 2 hours', "$level: the change is committed, and noticed");
+}
 $node->stop;
 
 # ------------------------------------------------------------ with a clock
@@ -157,6 +173,8 @@ at_day(0);
 is($node->safe_psql('postgres', "SELECT count(*) FROM apikey_events() WHERE action = 'expiring'"), 0, 'day 0: nothing is due');
 $node->safe_psql('postgres', "SELECT apikey_revoke(${\id_of('revoked')}), apikey_delete(${\id_of('deleted')})");
 is(rows($node), 8, 'what is revoked or deleted has no notices');
+$node->safe_psql('postgres', "INSERT INTO apikeys_data.key_notice VALUES (gen_random_uuid(), true), (gen_random_uuid(), false); SELECT apikey_flush()");
+is(rows($node), 8, 'what has no key, after a TRUNCATE for example, is removed');
 
 at_day(3);
 is(events($node, $_), 'expiry 7 days', "day 3, $_: a week before") foreach qw(ten sooner later);
