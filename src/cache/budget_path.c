@@ -67,10 +67,18 @@ budget_path_add(BudgetPath *path, const pg_uuid_t *id, BudgetHint *hint, Timesta
 	return true;
 }
 
+/* What is left of a budget with what is reserved, in billionths, at least 0. */
+static int64
+left_of(const BudgetPath *path, int i, const BudgetPathUse *use)
+{
+	return Max(path->budgets[i]->available - use->reserved[i], 0);
+}
+
 /*
- * What a budget, which has a limit, tells a client: with what is reserved of it
- * taken for spent.  One that has no room only because of that has some when the
- * oldest reservation ends, or sooner.
+ * What a budget, which has a limit, tells a client, but for what remains: that
+ * takes longer to compute, and is needed of few.  What is reserved of it is taken
+ * for spent.  One that has no room only because of that has some when the oldest
+ * reservation ends, or sooner.
  */
 static LimitStatus
 budget_status(const BudgetPath *path, int i, const BudgetPathUse *use)
@@ -79,15 +87,7 @@ budget_status(const BudgetPath *path, int i, const BudgetPathUse *use)
 	LimitStatus status = budget->status;
 
 	if (use->reserved[i] > 0)
-	{
-		Numeric		reserved = cost_from_billionths(use->reserved[i]);
-
-		status.remaining_cost = NULL;
-		limit_status_set_cost(&status, budget->limit,
-							  DatumGetNumeric(DirectFunctionCall2(numeric_add,
-																  NumericGetDatum(budget->spent),
-																  NumericGetDatum(reserved))));
-	}
+		status.remaining_part *= (double) left_of(path, i, use) / Max(budget->available, 1);
 	status.resets_at = budget->ends_at;
 	status.retry_at = 0;
 	if (use->no_room & 1 << i)
@@ -95,6 +95,32 @@ budget_status(const BudgetPath *path, int i, const BudgetPathUse *use)
 							  ? budget->ends_at
 							  : Min(budget->ends_at, use->frees_at[i]);
 	return status;
+}
+
+/* What remains of a budget, as a numeric, with what is reserved of it spent. */
+static Numeric
+remaining_of(const BudgetPath *path, int i, const BudgetPathUse *use)
+{
+	const Budget *budget = path->budgets[i];
+	Numeric		zero = int64_to_numeric(0);
+	Datum		remaining;
+
+	if (use->reserved[i] == 0)
+		return budget->status.remaining_cost;
+
+	remaining = DirectFunctionCall2(numeric_sub, NumericGetDatum(budget->status.remaining_cost),
+									NumericGetDatum(cost_from_billionths(use->reserved[i])));
+	return DatumGetBool(DirectFunctionCall2(numeric_lt, remaining, NumericGetDatum(zero))) ? zero : DatumGetNumeric(remaining);
+}
+
+/* Does less remain of one budget than of another?  Numerics decide where integers end. */
+static bool
+has_less(const BudgetPath *path, int a, int b, const BudgetPathUse *use)
+{
+	if (path->budgets[a]->available != COST_UNLIMITED || path->budgets[b]->available != COST_UNLIMITED)
+		return left_of(path, a, use) < left_of(path, b, use);
+	return DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(remaining_of(path, a, use)),
+											NumericGetDatum(remaining_of(path, b, use))));
 }
 
 /* Returns why a budget rejects a request, palloc'd. */
@@ -117,8 +143,9 @@ bool
 budget_path_is_exhausted(const BudgetPath *path, const BudgetPathUse *use, char **reason,
 						 LimitStatus *limit, Numeric *remaining)
 {
-	const Budget *nearest = NULL;
-	const Budget *overflowing = NULL;	/* too much is reserved of one without a limit */
+	int			nearest = -1;
+	int			least = -1;
+	int			overflowing = -1;	/* too much is reserved of one without a limit */
 
 	limit->name = NULL;
 	*remaining = NULL;
@@ -136,16 +163,18 @@ budget_path_is_exhausted(const BudgetPath *path, const BudgetPathUse *use, char 
 		if (limit_status_is_nearer(&status, limit))
 		{
 			*limit = status;
-			nearest = path->budgets[i];
+			nearest = i;
 		}
-		if (*remaining == NULL ||
-			DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(status.remaining_cost),
-											 NumericGetDatum(*remaining))))
-			*remaining = status.remaining_cost;
+		if (least < 0 || has_less(path, i, least, use))
+			least = i;
+	}
+	if (nearest >= 0)
+	{
+		limit->remaining_cost = remaining_of(path, nearest, use);
+		*remaining = least == nearest ? limit->remaining_cost : remaining_of(path, least, use);
 	}
 	if (use->no_room == 0)
 		return false;
-
-	*reason = explain(overflowing != NULL ? overflowing : nearest);
+	*reason = explain(path->budgets[overflowing >= 0 ? overflowing : nearest]);
 	return true;
 }

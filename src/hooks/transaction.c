@@ -85,13 +85,15 @@ xact_callback(XactEvent event, void *arg)
 			Assert(IsTransactionState());
 			flush_pre_prepare();
 			budget_spend_pre_prepare();
-			reservation_at_prepare();
 			break;
 		case XACT_EVENT_COMMIT:
 			at_eoxact(true);
 			break;
-		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
+			reservation_at_prepare();
+			at_eoxact(false);
+			break;
+		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PARALLEL_COMMIT: /* a worker records nothing */
 		case XACT_EVENT_PARALLEL_ABORT:
 			at_eoxact(false);

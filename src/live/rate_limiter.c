@@ -109,29 +109,32 @@ make_space(LimitCheck *check, CheckedOwner *checked)
 	return true;
 }
 
+/* Sets whether the entries of all owners, as far as they have one, can be evicted. */
+static void
+pin_entries(LimitCheck *check, bool pinned)
+{
+	for (int i = 0; i < check->nowners; i++)
+	{
+		if (check->owners[i].entry != NULL)
+			check->owners[i].entry->pinned = pinned;
+	}
+}
+
 /*
- * Makes space for all owners; false if one has none.  None of those that have an
- * entry loses it to another.
+ * Makes space for all owners; false if one has none.  What is evicted for one of
+ * them must not be the entry of another.
  */
 static bool
 make_all_space(LimitCheck *check)
 {
 	int			i = 0;
 
-	for (int j = 0; j < check->nowners; j++)
-	{
-		if (check->owners[j].entry != NULL)
-			check->owners[j].entry->pinned = true;
-	}
+	pin_entries(check, true);
 	while (i < check->nowners && make_space(check, &check->owners[i]))
 		i++;
+	pin_entries(check, false);
 	if (i < check->nowners)
 		check->result->no_space_for = check->owners[i].index;
-	for (int j = 0; j < check->nowners; j++)
-	{
-		if (check->owners[j].entry != NULL)
-			check->owners[j].entry->pinned = false;
-	}
 	return i == check->nowners;
 }
 

@@ -43,6 +43,9 @@ typedef struct Claim
 	SubTransactionId subid;		/* grows from one to the next */
 } Claim;
 
+StaticAssertDecl(TRACKED_KEYS_MAX_PARTITIONS <= sizeof(uint64) * BITS_PER_BYTE,
+				 "a set has a bit for each partition");
+
 /* Those of this transaction, in TopTransactionContext. */
 static Claim *claims = NULL;
 static int	nclaims = 0;

@@ -15,8 +15,8 @@
  * without it; likewise if something else is in its place.  It is read twice,
  * first to check it, so that its size takes no memory.
  *
- * Reservations are not saved: who made them loses the connection.  What they
- * have estimated stays counted in the windows.
+ * Reservations are not saved: they end with the server, as if they had timed
+ * out.
  *
  *-------------------------------------------------------------------------
  */
@@ -105,6 +105,7 @@ add_entry(StateImage *image, const TrackedKeyRef *ref, TrackedKey *entry, Timest
 	StateRecord *record = &image->records[image->header.nrecords];
 	StateRecord *first = record;
 
+	tracked_limits_end_holds(&ref->pools, &entry->limits, now);
 	for (int w = entry->limits.windows.first; w != NO_TRACKED_WINDOW; w = ref->pools.windows.windows[w].next)
 	{
 		const TrackedWindow *window = &ref->pools.windows.windows[w];

@@ -48,7 +48,6 @@
 #include "settings/guc.h"
 
 #define ENTRIES_PER_PARTITION	1024	/* at least, unless there is only one */
-#define MAX_PARTITIONS			64
 #define EVICTION_SAMPLE			64	/* entries from which a victim is chosen */
 #define EVICTION_EFFORT			1024	/* entries examined before giving up */
 #define NO_ENTRY				(-1)
@@ -109,7 +108,7 @@ max_keys(void)
 static int
 count_partitions(void)
 {
-	return Max(1, Min(MAX_PARTITIONS, max_keys() / ENTRIES_PER_PARTITION));
+	return Max(1, Min(TRACKED_KEYS_MAX_PARTITIONS, max_keys() / ENTRIES_PER_PARTITION));
 }
 
 /* The table is followed by partitions, heads of chains, entries, windows and holds. */

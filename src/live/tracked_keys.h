@@ -58,6 +58,7 @@ typedef struct TrackedKeys
 	HoldPool	free_holds;		/* of all partitions; has a lock of its own */
 } TrackedKeys;
 
+#define TRACKED_KEYS_MAX_PARTITIONS	64
 #define TRACKED_WINDOWS_PER_ENTRY	4	/* on average: each entry can have more */
 
 /* How many windows a partition has. */

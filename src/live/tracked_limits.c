@@ -114,6 +114,14 @@ tracked_limits_end_hold(const LimitPools *pools, TrackedLimits *limits, int hold
 	holds_remove(pools->free_holds, pools->holds, &limits->holds, hold);
 }
 
+/* Gives back what all holds of an owner have reserved. */
+void
+tracked_limits_end_holds(const LimitPools *pools, TrackedLimits *limits, TimestampTz now)
+{
+	while (limits->holds.count > 0)
+		tracked_limits_end_hold(pools, limits, limits->holds.oldest, 0, 0, now);
+}
+
 /*
  * Ends the holds of an owner that have timed out; returns how many.  Those that
  * were made after now, before the clock was set back, count as made now.

@@ -36,6 +36,7 @@ extern void tracked_limits_settle_windows(const LimitPools *pools, TrackedLimits
 										  int64 tokens, int64 cost, TimestampTz now);
 extern void tracked_limits_end_hold(const LimitPools *pools, TrackedLimits *limits, int hold,
 									int64 tokens, int64 cost, TimestampTz now);
+extern void tracked_limits_end_holds(const LimitPools *pools, TrackedLimits *limits, TimestampTz now);
 extern int	tracked_limits_expire(const LimitPools *pools, TrackedLimits *limits, TimestampTz now);
 extern bool tracked_limits_any(const LimitPools *pools, TrackedLimits *limits, TimestampTz now);
 extern void tracked_limits_clear(const LimitPools *pools, TrackedLimits *limits);
