@@ -156,7 +156,7 @@ budget_path_is_exhausted(const BudgetPath *path, const BudgetPathUse *use, char 
 		if (path->budgets[i]->limit == NULL)
 		{
 			if (use->no_room & 1 << i)
-				overflowing = path->budgets[i];
+				overflowing = i;
 			continue;
 		}
 		status = budget_status(path, i, use);
