@@ -27,7 +27,7 @@ CREATE TEMPORARY TABLE kind AS
 SELECT type::regtype, true AS holds_text FROM unnest('{text,varchar,bpchar,name,cstring,json,jsonb,xml,bytea,text[],varchar[],name[],json[],jsonb[],bytea[]}'::text[]) type
 UNION ALL
 SELECT type::regtype, false FROM unnest('{boolean,smallint,integer,bigint,real,double precision,numeric,uuid,inet,date,timestamp,timestamptz,interval,regrole,
-  uuid[],inet[],numeric[],bigint[],integer[],apikeys.key_status}'::text[]) type;
+  uuid[],inet[],numeric[],bigint[],integer[],timestamptz[],apikeys.key_status}'::text[]) type;
 
 CREATE TEMPORARY TABLE argument AS
 SELECT p.oid::regprocedure AS function, p.oid::regproc::text AS name, a.n::int, a.name AS argument, a.type::regtype AS type,
@@ -63,6 +63,7 @@ CREATE FUNCTION test.good(a argument, opener text) RETURNS text LANGUAGE sql AS 
     WHEN a.type IN ('json'::regtype, 'jsonb'::regtype) THEN '''{}'''
     WHEN a.type = 'inet[]'::regtype THEN '''{::1}'''
     WHEN a.type = 'numeric[]'::regtype THEN '''{0.5}'''
+    WHEN a.type = 'timestamptz[]'::regtype THEN '''{2020-01-01}'''
     WHEN a.type = 'uuid[]'::regtype THEN format('''{%s}''', k.id)
     WHEN a.type = 'text[]'::regtype THEN '''{}'''
     WHEN a.type IN ('text'::regtype, 'name'::regtype) THEN '''m'''

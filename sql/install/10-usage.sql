@@ -34,6 +34,20 @@ COMMENT ON TABLE apikeys_data.usage_day IS 'One row per key, UTC day and model: 
 
 CREATE INDEX usage_day_day_idx ON apikeys_data.usage_day (day);
 
+-- One function for each CHECK: the server parses its expression anew in each statement.
+CREATE FUNCTION apikeys.check_usage_entry(requests integer, tokens bigint, cost numeric) RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'apikeys_check_usage_entry';
+COMMENT ON FUNCTION apikeys.check_usage_entry(integer, bigint, numeric)
+IS 'True for the figures of a request, and with requests -1 for those of a void.';
+
+CREATE FUNCTION apikeys.check_usage_request(
+    request_id text, tokens bigint, cost numeric, model text, budget_ids uuid[], budget_periods timestamptz[]) RETURNS boolean
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'apikeys_check_usage_request';
+COMMENT ON FUNCTION apikeys.check_usage_request(text, bigint, numeric, text, uuid[], timestamptz[])
+IS 'True for what a request may be that was recorded with an id.';
+
 CREATE TABLE apikeys_data.usage_entry (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     key_id uuid NOT NULL,
@@ -42,11 +56,7 @@ CREATE TABLE apikeys_data.usage_entry (
     tokens bigint NOT NULL,
     cost numeric NOT NULL,
     model text COLLATE "C",
-    -- One constraint for all: the server parses each anew in each statement.
-    CONSTRAINT usage_entry_is_valid CHECK (
-        CASE requests WHEN 1 THEN tokens >= 0 AND cost >= 0 AND cost < 1e18
-                      WHEN -1 THEN tokens <= 0 AND cost <= 0 AND cost > -1e18 ELSE false END
-        AND scale(cost) <= 18)
+    CONSTRAINT usage_entry_is_valid CHECK (apikeys.check_usage_entry(requests, tokens, cost))
 );
 COMMENT ON COLUMN apikeys_data.usage_entry.requests IS '1, or -1 for a void, which has the time of the record that it takes back.';
 COMMENT ON TABLE apikeys_data.usage_entry IS 'Append-only ledger of apikey_record_usage, until it is rolled up.';
@@ -67,13 +77,7 @@ CREATE TABLE apikeys_data.usage_request (
     is_void boolean NOT NULL DEFAULT false,
     PRIMARY KEY (key_id, request_id),
     CONSTRAINT usage_request_is_valid CHECK (
-        length(request_id) BETWEEN 1 AND 255 AND tokens >= 0
-        AND cost >= 0 AND cost < 1e18 AND scale(cost) <= 18
-        AND coalesce(length(model) BETWEEN 1 AND 255, true)
-        AND coalesce(cardinality(budget_ids), 0) = coalesce(cardinality(budget_periods), 0)
-        AND coalesce(cardinality(budget_ids) BETWEEN 1 AND 8, true)
-        AND array_position(budget_ids, NULL) IS NULL
-        AND array_position(budget_periods, NULL) IS NULL)
+        apikeys.check_usage_request(request_id, tokens, cost, model, budget_ids, budget_periods))
 );
 COMMENT ON COLUMN apikeys_data.usage_request.budget_ids IS 'Budgets from which the cost was spent; null: none.';
 COMMENT ON COLUMN apikeys_data.usage_request.reserved_at IS 'From when rate windows count it; null: from recorded_at.';

@@ -31,13 +31,18 @@ COMMENT ON TABLE apikeys_data.budget IS 'Spending pools that keys point to with 
 
 CREATE INDEX budget_parent_id_idx ON apikeys_data.budget (parent_id) WHERE parent_id IS NOT NULL;
 
+CREATE FUNCTION apikeys.check_budget_entry(cost numeric) RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'apikeys_check_budget_entry';
+COMMENT ON FUNCTION apikeys.check_budget_entry(numeric) IS 'True for a cost that a ledger may have.';
+
 -- No foreign key: its check would lock the row of a hot budget.
 CREATE TABLE apikeys_data.budget_entry (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     budget_id uuid NOT NULL,
     budget_period timestamptz NOT NULL,
     cost numeric NOT NULL,
-    CONSTRAINT budget_entry_is_valid CHECK (cost > -1e18 AND cost < 1e18 AND scale(cost) <= 18)
+    CONSTRAINT budget_entry_is_valid CHECK (apikeys.check_budget_entry(cost))
 );
 COMMENT ON TABLE apikeys_data.budget_entry IS 'Append-only ledger of what is spent of budgets, until it is rolled up: one row per cost and budget.';
 COMMENT ON COLUMN apikeys_data.budget_entry.budget_period IS 'Start of the budget''s period in which it was recorded.';

@@ -69,7 +69,7 @@ COMMENT ON COLUMN apikeys.stats.cache_misses IS 'Look-ups of keys that had to re
 COMMENT ON COLUMN apikeys.stats.cache_invalidations IS 'How often the cache of a backend was emptied because a key or budget had changed.';
 COMMENT ON COLUMN apikeys.stats.entries_used IS 'Entries of the shared table (apikeys.max_tracked_keys) that belong to a key.';
 COMMENT ON COLUMN apikeys.stats.entries_free IS 'Entries of the shared table that are free.';
-COMMENT ON COLUMN apikeys.stats.entries_limited IS 'Used entries with a rate-limit window that still counts or with a slot: not evicted while their keys can be used.';
+COMMENT ON COLUMN apikeys.stats.entries_limited IS 'Used entries with a rate-limit window that still counts or with a reservation: not evicted while their keys can be used.';
 COMMENT ON COLUMN apikeys.stats.entries_other_databases IS 'Used entries of other databases than this one.';
 COMMENT ON COLUMN apikeys.stats.pending IS 'Used entries whose last use is yet to be written: not evicted.';
 COMMENT ON COLUMN apikeys.stats.evictions IS 'Entries that were given to another key; nothing was lost.';

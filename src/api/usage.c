@@ -31,13 +31,11 @@
 #include "live/reservation.h"
 #include "model/cost.h"
 #include "model/key_config.h"
+#include "model/ledger_entry.h"
 #include "model/raw_key_filter.h"
 #include "settings/guc.h"
 #include "store/budgets.h"
 #include "store/usage.h"
-
-#define REQUEST_ID_MAX_CHARS	255
-#define MODEL_MAX_CHARS			255
 
 PG_FUNCTION_INFO_V1(apikey_record_usage);
 PG_FUNCTION_INFO_V1(apikey_void_usage);
@@ -80,8 +78,8 @@ read_record(FunctionCallInfo fcinfo, UsageRecord *record)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("tokens must not be negative")));
 	check_nonnegative_amount("cost", record->cost);
-	record->request_id = optional_text_argument(fcinfo, 4, "request_id", REQUEST_ID_MAX_CHARS);
-	record->model = optional_text_argument(fcinfo, 5, "model", MODEL_MAX_CHARS);
+	record->request_id = optional_text_argument(fcinfo, 4, "request_id", LEDGER_TEXT_MAX_CHARS);
+	record->model = optional_text_argument(fcinfo, 5, "model", LEDGER_TEXT_MAX_CHARS);
 	record->budget_id = PG_ARGISNULL(6) ? NULL : PG_GETARG_UUID_P(6);
 }
 
@@ -291,7 +289,7 @@ apikey_void_usage(PG_FUNCTION_ARGS)
 	text	   *request_id;
 
 	require_not_null(fcinfo, 0, "id");
-	request_id = text_argument(fcinfo, 1, "request_id", REQUEST_ID_MAX_CHARS);
+	request_id = text_argument(fcinfo, 1, "request_id", LEDGER_TEXT_MAX_CHARS);
 	if (!store_key_limits(PG_GETARG_UUID_P(0), &key))
 		raise_key_not_found(PG_GETARG_UUID_P(0));
 

@@ -84,6 +84,21 @@ has_few_decimals(Numeric amount)
 }
 
 /*
+ * Is an amount one that is stored: finite, of any sign, less than AMOUNT_LIMIT
+ * away from 0, and rounded?
+ */
+bool
+is_stored_amount(Numeric amount)
+{
+	Datum		absolute = DirectFunctionCall1(numeric_abs, NumericGetDatum(amount));
+
+	/* NaN and infinity are the greatest. */
+	return DatumGetBool(DirectFunctionCall2(numeric_lt, absolute,
+											NumericGetDatum(int64_to_numeric(AMOUNT_LIMIT)))) &&
+		   has_few_decimals(amount);
+}
+
+/*
  * Rounds an amount to the decimals that are stored.  Sums have as many decimals
  * as the one among their parts that has most.
  */

@@ -18,6 +18,7 @@
 
 extern void require_not_null(FunctionCallInfo fcinfo, int argno, const char *name);
 extern void check_size(const char *what, Datum value, Size max_bytes);
+extern bool is_stored_amount(Numeric amount);
 extern Numeric round_amount(Numeric amount);
 extern void check_nonnegative_amount(const char *what, Numeric amount);
 extern int	hint_preload(void);

@@ -31,34 +31,38 @@
 #include "store/usage.h"
 #include "store/write_latest.h"
 
-#define CHARGED_COLUMNS \
-	"b.id, b.parent_id," \
-	" (apikeys.period_at(b.starts_at, b.reset_every, $2, b.time_zone)).started_at," \
-	" b.warn_at IS NOT NULL AS warns, b.rate_limits"
+/* Columns of a budget in find_charge. */
+#define CHARGED(b) \
+	b ".id, CASE WHEN " b ".id IS NOT NULL THEN (apikeys.period_at(" \
+	b ".starts_at, " b ".reset_every, $2, " b ".time_zone)).started_at END, " b ".warn_at IS NOT NULL, " b ".rate_limits"
+
+#define CHARGED_NCOLUMNS	4
 
 /*
+/*
  * What a key's usage is charged to: its limits, and the budgets that it counts
- * against, a row for each: those for which it has been reserved ($4), or the
- * key's and another one ($3), and all above them.  UNION drops one that is above
- * both, and ends a circle that somebody has made by hand.  Key and budgets are
- * read as verify reads them: without row locks, which would write to them, and
- * with the latest snapshot.
+ * against.  There is a row for the key's budget, and one for another ($3), each
+ * with the budgets above; or one for each of those for which it has been reserved
+ * ($4); or one without any.  Key and budgets are read as verify reads them:
+ * without row locks, which would write to them, and with the latest snapshot.
+ * Joins take less time than a recursive query.
  */
 static Statement find_charge = {
-	.sql = "SELECT k.root_id, k.rate_limits, k.budget_id, s.id, s.started_at, s.warns, s.rate_limits"
-	" FROM apikeys_data.key k LEFT JOIN LATERAL ("
-	"WITH RECURSIVE path AS ("
-	"SELECT " CHARGED_COLUMNS
-	" FROM apikeys_data.budget b"
-	" WHERE b.id OPERATOR(pg_catalog.=) ANY (COALESCE($4, ARRAY[k.budget_id, $3]))"
-	" UNION SELECT " CHARGED_COLUMNS
-	" FROM path p JOIN apikeys_data.budget b ON b.id OPERATOR(pg_catalog.=) p.parent_id"
-	" WHERE $4 IS NULL)"
-	" SELECT p.id, p.started_at, p.warns, p.rate_limits FROM path p"
-	" LIMIT $5) s ON true"
+	.sql = "SELECT k.root_id, k.rate_limits, k.budget_id,"
+		   " " CHARGED("b1") ", " CHARGED("b2") ", " CHARGED("b3") ", " CHARGED("b4") " FROM apikeys_data.key k"
+	" LEFT JOIN apikeys_data.budget b1"
+	" ON b1.id OPERATOR(pg_catalog.=) ANY (COALESCE($4, ARRAY[k.budget_id, $3]))"
+	" LEFT JOIN apikeys_data.budget b2"
+	" ON b2.id OPERATOR(pg_catalog.=) b1.parent_id AND $4 IS NULL"
+	" LEFT JOIN apikeys_data.budget b3 ON b3.id OPERATOR(pg_catalog.=) b2.parent_id"
+	" LEFT JOIN apikeys_data.budget b4 ON b4.id OPERATOR(pg_catalog.=) b3.parent_id"
 	" WHERE k.id OPERATOR(pg_catalog.=) $1",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, UUIDOID, UUIDARRAYOID, INT4OID)
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, UUIDOID, UUIDARRAYOID)
 };
+
+#define FIND_CHARGE_NCOLUMNS	(3 + CHARGED_NCOLUMNS * BUDGET_MAX_LEVELS)
+
+StaticAssertDecl(BUDGET_MAX_LEVELS == 4, "find_charge finds all levels");
 
 static Statement add_usage = {
 	.sql = "INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost, model)"
@@ -180,22 +184,22 @@ is_charged(const pg_uuid_t *id, const ChargedBudgets *charged)
 }
 
 /*
- * Adds the budget of a row (..., id, started_at, warns, rate_limits) of
- * find_charge, if there is one; its limits to memory.
+ * Adds a budget (id, started_at, warns, rate_limits), if there is one and it is
+ * not there yet; its limits to memory.
  */
 static void
 add_charged(const Datum *row, const bool *nulls, MemoryContext memory, ChargedBudgets *charged)
 {
 	ChargedBudget *budget;
 
-	if (nulls[3])
+	if (nulls[0] || is_charged(DatumGetUUIDP(row[0]), charged))
 		return;
 	Assert(charged->n < CHARGE_MAX_BUDGETS);
 	budget = &charged->budgets[charged->n++];
-	budget->id = *DatumGetUUIDP(row[3]);
-	budget->period = DatumGetTimestampTz(row[4]);
-	budget->warns = DatumGetBool(row[5]);
-	budget->limits = rate_limits_parse(DatumGetJsonbP(row[6]), memory);
+	budget->id = *DatumGetUUIDP(row[0]);
+	budget->period = DatumGetTimestampTz(row[1]);
+	budget->warns = DatumGetBool(row[2]);
+	budget->limits = rate_limits_parse(DatumGetJsonbP(row[3]), memory);
 }
 
 /* Reads a key with the budgets of a charge; returns false if it does not exist. */
@@ -206,8 +210,7 @@ read_budgets(const UsageRecord *record, MemoryContext memory, Charge *charge)
 		UUIDPGetDatum(record->id),
 		TimestampTzGetDatum(record->now),
 		UUIDPGetDatum(record->budget_id),
-		PointerGetDatum(record->reserved_budgets),
-		Int32GetDatum(CHARGE_MAX_BUDGETS)
+		PointerGetDatum(record->reserved_budgets)
 	};
 	bool		arguments_nulls[lengthof(arguments)] = {
 		[2] = record->budget_id == NULL,
@@ -217,13 +220,15 @@ read_budgets(const UsageRecord *record, MemoryContext memory, Charge *charge)
 
 	for (uint64 i = 0; i < nrows; i++)
 	{
-		Datum		row[7];
-		bool		nulls[7];
+		Datum		row[FIND_CHARGE_NCOLUMNS];
+		bool		nulls[FIND_CHARGE_NCOLUMNS];
 
+		Assert(SPI_tuptable->tupdesc->natts == FIND_CHARGE_NCOLUMNS);
 		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row, nulls);
 		if (i == 0)
 			store_copy_limits(row, nulls, memory, &charge->key);
-		add_charged(row, nulls, memory, &charge->charged);
+		for (int column = 3; column < FIND_CHARGE_NCOLUMNS; column += CHARGED_NCOLUMNS)
+			add_charged(row + column, nulls + column, memory, &charge->charged);
 	}
 	return nrows > 0;
 }

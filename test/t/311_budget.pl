@@ -176,14 +176,14 @@ my $tree_load = q{
 	\set which random(1, 4)
 	SELECT k.id, k.name AS key, nextval('tree_n') AS n FROM apikeys_data.key k WHERE k.name = 'tree ' || (ARRAY['here', 'there', 'team', 'person'])[:which] \gset
 	BEGIN;
-	SELECT apikey_record_usage(:'id', cost => 1, request_id => :'n');
-	INSERT INTO tree_said VALUES (:'key', :n);
+	SELECT apikey_record_usage(':id', cost => 1, request_id => ':n');
+	INSERT INTO tree_said VALUES (':key', :n);
 	COMMIT;
 	\set takes_back random(0, 1)
 	\if :takes_back
 	BEGIN;
-	SELECT apikey_void_usage(:'id', :'n');
-	DELETE FROM tree_said WHERE key = :'key' AND n = :n;
+	SELECT apikey_void_usage(':id', ':n');
+	DELETE FROM tree_said WHERE key = ':key' AND n = :n;
 	COMMIT;
 	\endif
 };

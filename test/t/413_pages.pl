@@ -19,7 +19,7 @@ my %pages = (
 	'README.md' => {
 		2 => q('{"model": "gpt-4o"}'), 3 => q('/v1/chat'), 4 => 1500, 5 => q('[2001:db8::1]:443') },
 	'doc/limits.md' => {
-		2 => q('{}'), 3 => q(:'id'), 4 => 1342, 5 => '0.018::float8', 6 => 1 },
+		2 => q('{}'), 3 => q(:'id'), 4 => 1342, 5 => '0.018::float8', 6 => 'gen_random_uuid()' },
 	'doc/rights.md' => {},
 	'doc/row-level-security.md' => {},);
 
@@ -77,6 +77,28 @@ foreach my $response (@responses)
 }
 is(scalar @responses, 2, 'the page shows two responses');
 run('rights', '', script('doc/rights.md'));
+
+# A page that shows what its SQL prints.
+sub as_shown
+{
+	my ($text) = @_;
+
+	$text =~ s/ +$//mg;
+	$text =~ s/(Reset|After): \d+/$1: .../g;
+	return $text =~ s/\n+\z//r;
+}
+
+my @steps = slurp_file('doc/gateway.md') =~ m{^```sql\n(.*?)^```\n(?:\n```\n(.*?)^```$)?}msg;
+my @prints = split /^== .*\n/m,
+  run('gateway', '', join('', "\\pset format aligned\n\\pset tuples_only off\n",
+		map { "\\echo == $_\n$steps[2 * $_]" } 0 .. $#steps / 2));
+
+foreach my $i (0 .. $#steps / 2)
+{
+	is(as_shown($prints[ 1 + $i ] // ''), as_shown($steps[ 2 * $i + 1 ]), "gateway: step $i prints what the page shows")
+	  if defined $steps[ 2 * $i + 1 ];
+}
+is(scalar(grep { defined } @steps[ map { 2 * $_ + 1 } 0 .. $#steps / 2 ]), 8, 'the page shows what eight steps print');
 
 # The bodies that PostgREST makes of errors, as the page has them.
 my $page = 'doc/row-level-security.md';

@@ -368,7 +368,8 @@ refused('an operator class', 'mallory', $denied, q{
 
 # What is inside, directly.
 foreach my $call ('read_stats()', "last_use('$id')", "try_lock_use('$id')", "check_key('n', NULL, NULL, '{}', '{}', '{}', NULL, NULL, '', NULL, 'x', now())",
-	'utc_today()', 'effective_status(NULL, NULL, true)', "period_at(now(), NULL, now())", "check_budget('x', 1, NULL, NULL, '{}', NULL, now(), 'UTC', '{}')")
+	'utc_today()', 'effective_status(NULL, NULL, true)', "period_at(now(), NULL, now())", "check_budget('x', 1, NULL, NULL, '{}', NULL, now(), 'UTC', '{}')",
+	'check_usage_entry(1, 1, 1)', 'check_budget_entry(1)', "check_usage_request('r', 1, 1, NULL, NULL, NULL)")
 {
 	refused("apikeys.$call", 'mallory', $denied, "SELECT apikeys.$call");
 }

@@ -33,12 +33,15 @@ $node->safe_psql(
 	-- As many patterns as there may be; the last is x*.
 	CREATE FUNCTION long_list() RETURNS jsonb IMMUTABLE
 	RETURN jsonb_insert(patterns(999, 10), '{custom_permissions,999}', '"x*"');
+	CREATE FUNCTION window_of(member text, value jsonb) RETURNS jsonb IMMUTABLE
+	RETURN jsonb_build_object('windows', jsonb_build_array(jsonb_build_object('per', '1 day', 'requests', 1, member, value)));
 	CREATE FUNCTION names(n int, bytes int) RETURNS text[] IMMUTABLE
 	RETURN array_fill(repeat('x', bytes), ARRAY[n])});
 
 my $key = $node->safe_psql('postgres', q{SELECT raw_key FROM apikey_generate('k', permissions => long_list())});
 my $id = $node->safe_psql('postgres', q{SELECT id FROM apikey_list()});
 my $other = $node->safe_psql('postgres', q{SELECT (apikey_generate('to be changed')).id});
+my $limited = $node->safe_psql('postgres', q{SELECT raw_key FROM apikey_generate('limited', rate_limits => '{"max_concurrent_requests": 9}')});
 my $budget = $node->safe_psql('postgres', q{SELECT apikey_budget_create('b', 1)});
 
 # The SQLSTATE that a statement ends with, or 'ok'.
@@ -51,6 +54,8 @@ sub state_of
 }
 
 sub generate { return "SELECT apikey_generate(" . ($_[0] =~ /name/ ? '' : "'n', ") . "$_[0])" }
+sub limits { return "SELECT apikey_generate('n', rate_limits => $_[0])" }
+sub windows { return limits(q('{"windows": [) . join(', ', @_) . q(]}')) }
 sub tower { return $_[0] == 0 ? 'NULL' : "apikey_budget_create('b', parent_id => " . tower($_[0] - 1) . ')' }
 sub import_with { return "SELECT apikey_import(sha256(random()::text::bytea), 'n', $_[0])" }
 sub update { return "SELECT apikey_update('$other', $_[0])" }
@@ -67,12 +72,13 @@ my %bounds = (
 		[ map { "SELECT * FROM apikey_verify(repeat('x', $_))" } 0, 256, 257, 10_000_000 ],
 		[] ],
 	'model, endpoint' => [ [], [] ],
-	'required_permissions' => [
+	'required_permissions, any_permissions' => [
 		[ verify_with("required_permissions => names(100, 10000)"), login_with("required_permissions => names(100, 10)"),
-		  verify_with("required_permissions => '{}'") ],
+		  verify_with("required_permissions => '{}'"), verify_with("any_permissions => names(100, 10000)") ],
 		[ verify_with("required_permissions => names(101, 1)"), login_with("required_permissions => names(101, 1)"),
 		  verify_with("required_permissions => names(500000, 1)"), verify_with("required_permissions => names(100, 11000)"),
-		  verify_with("required_permissions => array_fill(NULL::text, ARRAY[101])") ] ],
+		  verify_with("required_permissions => array_fill(NULL::text, ARRAY[101])"),
+		  map { verify_with("any_permissions => names($_)") } '101, 1', '500000, 1', '100, 11000' ] ],
 	'client_ip' => [ [ map { verify_with("client_ip => repeat('1', $_)") } 0, 39, 10_000_000 ], [] ],
 	'permission of apikey_current_has_permission' => [
 		[ "SELECT apikey_current_has_permission(repeat('x', $mb))" ],
@@ -129,6 +135,24 @@ my %bounds = (
 	'rate_limits' => [
 		[ map { generate("rate_limits => '{\"requests_per_minute\": $_}'") } 0, 60, '60.0', '6e1', '60.000', '0.6e2', 9007199254740991, '9007199254740991.0' ],
 		[ map { generate("rate_limits => '{\"requests_per_minute\": $_}'") } -1, '60.5', 9007199254740992, '1e100000', '1e-5', '"60"' ] ],
+	'windows of rate_limits' => [
+		[ windows(map { "{\"per\": \"1 second\", \"requests\": 9007199254740991, \"name\": \"$_\"}" } 1 .. 8),
+		  windows('{"per": "31 days", "cost": 0.000000001}'), windows('{"per": "1 hour", "cost": 9000000000}'),
+		  limits("window_of('name', to_jsonb(repeat(chr(8364), 255)))"),
+		  limits("window_of('models', patterns(1000, 50) -> 'custom_permissions')"),
+		  limits("window_of('endpoints', patterns(250, 250) -> 'custom_permissions')") ],
+		[ windows(map { "{\"per\": \"1 second\", \"requests\": 1, \"name\": \"$_\"}" } 1 .. 9),
+		  windows(map { '{"per": "1 minute", "tokens": 1, "name": "n"}' } 1 .. 2),
+		  (map { windows("{\"per\": \"$_\", \"requests\": 1}") } '0', '0.9 seconds', '1.5 seconds', '31 days 1 second', '178000000 years', '-1 day'),
+		  (map { windows("{\"per\": \"1 day\", \"tokens\": $_}") } -1, 0, 1.5, 9007199254740992),
+		  (map { windows("{\"per\": \"1 day\", \"cost\": $_}") } -1, 0, '1e-10', '9000000000.1', '1e100000'),
+		  windows('{"per": "1 day"}'), windows('{"requests": 1}'), windows('{"per": "1 day", "requests": 1, "cost": 1}'),
+		  (map { limits("window_of('name', to_jsonb(repeat('x', $_)))") } 0, 256),
+		  limits("window_of('models', patterns(1001, 10) -> 'custom_permissions')"),
+		  limits("window_of('endpoints', patterns(1, 256) -> 'custom_permissions')") ] ],
+	'reservation' => [
+		[ "SELECT apikey_record_usage('$id', reservation => gen_random_uuid())", 'SELECT apikey_release(gen_random_uuid())' ],
+		[ "SELECT apikey_record_usage('$id', reservation => reservation) FROM apikey_verify('$limited', reserve => true)" ] ],
 	'metadata' => [
 		[ generate('metadata => doc(65536)'), generate('metadata => nested(100)'), update("jsonb_build_object('metadata', nested(100))") ],
 		[ generate('metadata => doc(65537)'), generate('metadata => doc(50000000)'), generate('metadata => nested(101)'),

@@ -183,11 +183,13 @@ sub count_in_log
 }
 
 # Runs a pgbench script in the background, with arguments as for pgbench.
+my $nloads = 0;
+
 sub start_load
 {
 	my ($node, $dbname, $script, @arguments) = @_;
 	my %load = (out => '', err => '');
-	my $file = $node->basedir . '/load.sql';
+	my $file = $node->basedir . '/load' . ++$nloads . '.sql';
 
 	open my $handle, '>', $file or die "$file: $!";
 	print $handle $script;
