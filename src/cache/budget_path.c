@@ -145,7 +145,7 @@ budget_path_is_exhausted(const BudgetPath *path, const BudgetPathUse *use, char 
 {
 	int			nearest = -1;
 	int			least = -1;
-	int			overflowing = -1;	/* too much is reserved of one without a limit */
+	int			overflowing = -1; /* too much is reserved of one without a limit */
 
 	limit->name = NULL;
 	*remaining = NULL;

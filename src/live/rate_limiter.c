@@ -91,7 +91,7 @@ make_space(LimitCheck *check, CheckedOwner *checked)
 	if (checked->entry == NULL)
 		return false;
 
-	checked->entry->pinned = true;	/* it may be new */
+	checked->entry->pinned = true; /* it may be new */
 	for (int i = 0; checked->matching >> i != 0; i++)
 	{
 		if (!(checked->matching & 1 << i) || checked->windows[i] != NULL)

@@ -39,7 +39,6 @@
 #define CHARGED_NCOLUMNS	4
 
 /*
-/*
  * What a key's usage is charged to: its limits, and the budgets that it counts
  * against.  There is a row for the key's budget, and one for another ($3), each
  * with the budgets above; or one for each of those for which it has been reserved
