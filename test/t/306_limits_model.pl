@@ -13,6 +13,7 @@ use lib "$FindBin::RealBin/lib";
 
 use ApikeysTest;
 use ClockTest;
+use Math::BigInt;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -72,6 +73,17 @@ sub add_at
 	return;
 }
 
+# count * remaining / length, rounded down, as integers.
+sub part_of
+{
+	my ($count, $remaining, $length) = @_;
+
+	return 0 if $count == 0;
+	return Math::BigInt->new($count)->bmul($remaining)->bdiv($length)->numify if $count > NEVER / $remaining / 2;
+	use integer;
+	return $count * $remaining / $length;
+}
+
 sub used_at
 {
 	my ($window, $at) = @_;
@@ -79,8 +91,8 @@ sub used_at
 	my $buckets = int(($at - $w{start}) / $w{length});
 
 	return 0 if $buckets > 1;
-	return $w{current} + int($w{previous} * ($w{start} + $w{length} - $at) / $w{length}) if $buckets == 0;
-	return int($w{current} * ($w{start} + 2 * $w{length} - $at) / $w{length});
+	return $w{current} + part_of($w{previous}, $w{start} + $w{length} - $at, $w{length}) if $buckets == 0;
+	return part_of($w{current}, $w{start} + 2 * $w{length} - $at, $w{length});
 }
 
 # The first time at which an amount passes if nothing else is spent; 0: now.
