@@ -158,6 +158,8 @@ spend_windows(LimitCheck *check, CheckedOwner *checked)
 			if (pg_add_s64_overflow(window->reserved, amount, &window->reserved))
 				window->reserved = PG_INT64_MAX;
 			reserving |= 1 << window->number;
+			/* It is not later than the reservation, also if the clock was set back. */
+			window->created_at = Min(window->created_at, check->now);
 		}
 	}
 

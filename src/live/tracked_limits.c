@@ -138,6 +138,8 @@ tracked_limits_expire(const LimitPools *pools, TrackedLimits *limits, TimestampT
 	{
 		for (int i = hold; i != NO_HOLD; i = holds[i].newer)
 			holds[i].reserved_at = Min(holds[i].reserved_at, now);
+		for (int w = limits->windows.first; w != NO_TRACKED_WINDOW; w = pools->windows.windows[w].next)
+			pools->windows.windows[w].created_at = Min(pools->windows.windows[w].created_at, now);
 	}
 
 	while (hold != NO_HOLD && now - holds[hold].reserved_at >= timeout)

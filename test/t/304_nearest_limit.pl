@@ -120,6 +120,18 @@ is(row($both, ', tokens => 1, reserve => true'), 'VALID||max_concurrent_requests
 is(row($both, ', tokens => 11, reserve => true'), 'RATE_LIMITED||tokens_per_minute|10|9|61|',
 	'a window that refuses for longer is told before the concurrent requests');
 
+# What is reserved is given back, also when the clock has been set back meanwhile.
+my $back = add_key('back', [ 0, 100, 0, 0 ], 0);
+my @held = map { $session->query_safe("SELECT reservation FROM apikey_verify('back-key', tokens => $_, reserve => true)") } 30, 20;
+stop_clock($node, $now -= 3600);
+is(row($back, ', tokens => 50'), 'VALID||tokens_per_minute|100|50|119|', 'the clock is set back by an hour');
+my $standing = 'SELECT trim_scale(used), reserved FROM apikey_limits(' . id_of('back') . ')';
+is($session->query_safe("SELECT apikey_release('$held[0]'); $standing"), "t\n20|20", '... one is given back');
+is($session->query_safe("SELECT apikey_record_usage(" . id_of('back') . ", 5, reservation => '$held[1]'); $standing"), "t\n5|0", '... the other is settled');
+stop_clock($node, $now -= 3600);
+is($session->query_safe("SELECT apikey_release(reservation) FROM apikey_verify('back-key', tokens => 30, reserve => true); $standing"), "t\n5|0",
+	'... and so is what was reserved after that');
+
 $_->quit foreach $session, $uncached;
 set_clock($node, 0);
 $node->stop;
