@@ -292,12 +292,14 @@ sub nearest
 # What a budget says, and whether it has room.
 sub budget_status
 {
-	my ($budget, $full) = @_;
+	my ($budget, $full, $cost) = @_;
 	my $available = $budget->{max} - $budget->{spent};
 	my $left = $available - reserved($budget);
 	my $ends = ends_at($budget);
 	my $oldest = $budget->{held}[0];
-	my $retry = !$full ? 0 : $budget->{spent} >= $budget->{max} || !$oldest || $oldest->{at} + TIMEOUT > $ends ? $ends : $oldest->{at} + TIMEOUT;
+	# What is reserved comes back, and may then be enough.
+	my $back = $oldest && $cost <= $available && $available > 0 ? $oldest->{at} + TIMEOUT : $ends;
+	my $retry = !$full ? 0 : $back < $ends ? $back : $ends;
 
 	$left = 0 if $left < 0;
 	# Two products, as the server has them, round in the same way.
@@ -385,7 +387,7 @@ sub expect
 		}
 		push @candidates, \%status;
 	}
-	my @statuses = map { budget_status($_, $full{ $_->{name} }) } grep { $_->{max} } @budgets;
+	my @statuses = map { budget_status($_, $full{ $_->{name} }, $r->{cost}) } grep { $_->{max} } @budgets;
 	my $tell = nearest(grep { $_ } nearest(@candidates), nearest(@statuses));
 	my ($least) = sort { $a->{exact} <=> $b->{exact} } @statuses;
 
