@@ -83,6 +83,7 @@ typedef struct CheckedOwner
 	/* Copies, so that the locks are held briefly. */
 	Window		used[RATE_MAX_WINDOWS];
 	int64		nholds;
+	TimestampTz holds_retry_at; /* when there can be another; 0: now */
 	TimestampTz holds_reset_at; /* 0: there is none */
 } CheckedOwner;
 

@@ -312,7 +312,7 @@ static bool
 add_budgets(const Checkpoint *check, char **reason)
 {
 	AuthDecision *decision = check->decision;
-	BudgetPathUse use = {.no_room = check->result.exhausted >> 1};
+	BudgetPathUse use = {.cost = check->request.cost, .no_room = check->result.exhausted >> 1};
 	LimitStatus budget;
 	bool		exhausted;
 
