@@ -113,6 +113,20 @@ SELECT test.settle('b', 'b6', 1, 0.5, 'once');
 SELECT * FROM test.budgets();
 SELECT test.release('b6');
 
+-- An id of zeroes is none, though a hold that is free has it: the first, which one of
+-- these is.
+SELECT test.make('zeroes', '{"max_concurrent_requests": 100}') AS zeroes \gset
+CREATE TEMPORARY TABLE many AS SELECT reservation FROM generate_series(1, 100) n, LATERAL apikey_verify('res-zeroes', n::text, reserve => true);
+SELECT count(*) FILTER (WHERE reservation::text LIKE '00000000-%') AS first_hold, bool_and(apikey_release(reservation)) AS released FROM many;
+SELECT apikey_release('00000000-0000-0000-0000-000000000000');
+SELECT public.apikey_record_usage(:'zeroes', 0, 0, '00000000-0000-0000-0000-000000000000');
+SELECT apikey_release('00000000-0000-0000-0000-000000000000');
+TRUNCATE many;
+INSERT INTO many SELECT reservation FROM generate_series(1, 101) n, LATERAL apikey_verify('res-zeroes', n::text, reserve => true);
+SELECT * FROM test.standing('zeroes');
+SELECT count(*) AS released FROM many WHERE apikey_release(reservation);
+DROP TABLE many;
+
 -- A successor settles what its predecessor has reserved; another key does not.
 SELECT * FROM test.reserve('a', 'a4', 1, 0.5);
 SELECT * FROM test.errors(

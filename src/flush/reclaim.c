@@ -222,6 +222,13 @@ reclaim_from_others(const OtherDatabases *others, bool needed)
 	return ndropped;
 }
 
+/* May there be too few holds for a request? */
+static bool
+lacks_holds(const TrackedKeys *table)
+{
+	return table->free_holds.nfree < MAX_LIMIT_OWNERS;
+}
+
 /*
  * Records that a search freed nothing, unless there is space now: then another
  * process was faster.
@@ -234,7 +241,7 @@ record_vain_search(const TrackedKeys *table, const TrackedKeyRef *ref)
 
 	tracked_keys_lock(partition, LW_EXCLUSIVE);
 	if (partition->nused == table->nentries || partition->first_free_window == NO_TRACKED_WINDOW ||
-		table->free_holds.nfree == 0)
+		lacks_holds(table))
 		partition->searched_at = partition->refused_at = now;
 	tracked_keys_unlock(partition);
 }
@@ -295,14 +302,14 @@ reclaim_partition(TrackedKeys *table, const TrackedKeyRef *ref, bool needed)
 
 /*
  * Ends the reservations that have timed out, whoever's they are, if there may
- * not be enough holds for another; returns how many holds that has freed.
+ * be too few holds for another; returns how many holds that has freed.
  */
 static int
 reclaim_holds(TrackedKeys *table)
 {
 	int			nfreed = 0;
 
-	if (table->free_holds.nfree >= MAX_LIMIT_OWNERS)
+	if (!lacks_holds(table))
 		return 0;
 
 	for (int p = 0; p < table->npartitions; p++)

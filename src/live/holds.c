@@ -29,6 +29,7 @@ holds_init_pool(HoldPool *pool, Hold *holds, int nholds)
 	for (int i = 0; i < nholds; i++)
 	{
 		memset(&holds[i], 0, sizeof(Hold));
+		holds[i].partition = NO_PARTITION;
 		holds[i].newer = (i + 1 < nholds) ? i + 1 : NO_HOLD;
 	}
 	pool->first_free = 0;
@@ -111,7 +112,8 @@ holds_remove(HoldPool *pool, Hold *holds, HoldList *list, int hold)
 	if (removed->of_budget)
 		list->cost -= removed->cost;
 
-	memset(&removed->reservation, 0, sizeof(pg_uuid_t));
+	/* Nobody finds it any more, whatever id he asks for. */
+	removed->partition = NO_PARTITION;
 	give_back(pool, holds, hold);
 }
 

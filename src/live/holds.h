@@ -19,8 +19,8 @@
 /* What a reservation holds of one owner. */
 typedef struct Hold
 {
-	pg_uuid_t	reservation;	/* all zeroes: the hold is free */
-	int			partition;		/* of the owner, whose lock guards all of this */
+	pg_uuid_t	reservation;
+	int			partition;		/* of the owner, whose lock guards all of this; NO_PARTITION if free */
 	int			owner;			/* the owner's entry in it */
 	int			older;			/* hold of the same owner */
 	int			newer;			/* likewise; the next free one if it is free */
@@ -33,7 +33,8 @@ typedef struct Hold
 	int64		cost;			/* in billionths */
 } Hold;
 
-#define NO_HOLD		(-1)
+#define NO_HOLD			(-1)
+#define NO_PARTITION	(-1)
 
 /* The holds of an owner, by age; initialized by holds_init(). */
 typedef struct HoldList

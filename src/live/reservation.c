@@ -73,7 +73,7 @@ locate_hold(TrackedKeys *table, int hold, TrackedKeyRef *ref)
 
 	*ref = tracked_keys_partition(table, 0);
 	p = ((volatile Hold *) ref->pools.holds)[hold].partition;
-	if (p < 0 || p >= table->npartitions)
+	if (p == NO_PARTITION)
 		return false;
 
 	*ref = tracked_keys_partition(table, p);

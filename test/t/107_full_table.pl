@@ -138,7 +138,7 @@ $node->restart;
 $node->safe_psql('postgres', q{
 	SELECT apikey_budget_create('rich', rate_limits => '{"windows": [{"per": "1 second", "requests": 1000}]}');
 	SELECT apikey_import(digest(n || '-key', 'sha256'), n, n, rate_limits => '{"requests_per_day": 10}',
-		budget_id => CASE WHEN n IN ('first', 'second') THEN (SELECT id FROM apikeys_data.budget) END)
+		budget_id => CASE WHEN n IN ('first', 'second') THEN (SELECT id FROM apikeys_data.budget WHERE name = 'rich') END)
 	FROM (SELECT 'busy' || i FROM generate_series(1, 16) i UNION ALL VALUES ('first'), ('second')) k(n)});
 
 sub code_of
@@ -155,6 +155,32 @@ is(code_of('second'), '53400', 'there is no space for a key and the budget');
 is(code_of('first'), 'VALID', '... which still has its own');
 is($node->safe_psql('postgres', "SELECT name, used FROM apikey_limits(${\id_of('second')}) WHERE name = 'requests_per_day'"),
 	'requests_per_day|0', '... while the key has spent nothing');
+
+# There are entries, but of reservations one is left, and a key with a budget needs
+# two: who is refused again and again searches once a second.
+$node->append_conf('postgresql.conf', "apikeys.reservation_timeout = '1h'");
+$node->stop('immediate');
+$node->start;
+is($node->psql('postgres', sprintf $take, @$_), 0, "$_->[1] has $_->[0]") foreach [ 8, 'greedy' ], [ 7, 'modest' ];
+$node->safe_psql('postgres', q{
+	SELECT apikey_import(digest('pair-key', 'sha256'), 'pair', 'pair', budget_id => apikey_budget_create('pair'))});
+my $began = time;
+my $searches = $node->safe_psql('postgres', q{
+	BEGIN;
+	DO $$
+	BEGIN
+		FOR i IN 1 .. 100 LOOP
+			BEGIN
+				PERFORM apikey_verify('pair-key', reserve => true);
+				RAISE EXCEPTION 'not refused';
+			EXCEPTION WHEN configuration_limit_exceeded THEN
+			END;
+		END LOOP;
+	END $$;
+	SELECT seq_scan + idx_scan FROM pg_stat_xact_user_tables WHERE relid = 'apikeys_data.budget'::regclass;
+	COMMIT});
+cmp_ok($searches, '<', 50 + 20 * (time - $began), 'what finds nothing is not repeated at once');
+is($node->psql('postgres', sprintf $take, 1, 'modest'), 0, 'the last is there for who needs one');
 
 # There are four windows for each entry, and a key may have twelve.
 $node->stop('immediate');
