@@ -21,19 +21,22 @@ SELECT bench.id(i), bench.id(i), digest(bench.raw_key(i), 'sha256'),
 FROM generate_series(1, :keys) i;
 
 -- Keys for which everything is checked: addresses, permissions, all limits,
--- and a budget that they share.
+-- and a budget that they share: 500 with one level, and 500 with three.
 SELECT apikey_budget_create('bench', 1e15) AS budget \gset
+SELECT apikey_budget_create('level 1', 1e15) AS level_1 \gset
+SELECT apikey_budget_create('level 2', 1e15, parent_id => :'level_1') AS level_2 \gset
+SELECT apikey_budget_create('level 3', 1e15, parent_id => :'level_2') AS level_3 \gset
 INSERT INTO apikeys_data.key (id, root_id, key_hash, key_prefix, name, budget_id,
                          permissions, rate_limits, allowed_ips)
 SELECT bench.id(-i), bench.id(-i), digest('gw-' || md5('limited ' || i), 'sha256'),
-       'gw-l...', 'limited key ' || i, :'budget',
+       'gw-l...', 'limited key ' || i, CASE WHEN i <= 500 THEN :'budget' ELSE :'level_3' END::uuid,
        '{"allowed_models": ["o1", "gpt-*"], "allowed_endpoints": ["/v1/*"],
          "custom_permissions": ["read:*"], "max_tokens_per_request": 100000}',
        '{"requests_per_minute": 1000000000, "tokens_per_minute": 1000000000,
          "requests_per_day": 1000000000, "tokens_per_day": 1000000000,
          "max_concurrent_requests": 100}',
        '{192.168.0.0/16, 10.0.0.0/8, 2001:db8::/32}'
-FROM generate_series(1, 500) i;
+FROM generate_series(1, 1000) i;
 
 -- The keys to ask for: one row a call.
 CREATE TABLE bench.pick_set AS
@@ -45,6 +48,9 @@ SELECT 'gw-' || md5('unknown ' || g) AS k FROM generate_series(1, 50000) g;
 
 CREATE TABLE bench.pick_limited AS
 SELECT 'gw-' || md5('limited ' || 1 + g % 500) AS k FROM generate_series(1, 50000) g;
+
+CREATE TABLE bench.pick_levels AS
+SELECT 'gw-' || md5('limited ' || 501 + g % 500) AS k FROM generate_series(1, 50000) g;
 
 CREATE TABLE bench.pick_each AS
 SELECT bench.raw_key(g) AS k FROM generate_series(1, least(:keys, 100000)) g;

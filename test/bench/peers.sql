@@ -56,3 +56,8 @@ END $$;
 
 -- A table like apikeys_data.key, for plain INSERTs.
 CREATE TABLE bench.plain (LIKE apikeys_data.key INCLUDING ALL);
+
+-- The same for the ledgers.
+CREATE TABLE bench.usage_entry (LIKE apikeys_data.usage_entry INCLUDING ALL);
+CREATE TABLE bench.usage_request (LIKE apikeys_data.usage_request INCLUDING ALL);
+CREATE TABLE bench.budget_entry (LIKE apikeys_data.budget_entry INCLUDING ALL);

@@ -25,6 +25,9 @@ INSERT INTO measure (measure, title, unit, looped) VALUES
     ('policy', 'A policy on a million rows, no index', 'ms', false),
     ('policy, index', 'A policy on a million rows, index on the owner', 'ms', false),
     ('memory', 'Memory of a backend, 100,000 keys', 'MB', false),
+    ('usage, 1 client', 'Usage recorded, one a transaction, 1 client', '/s', false),
+    ('usage, 8 clients', 'Usage recorded, one a transaction, 8 clients', '/s', false),
+    ('usage, WAL', 'WAL of recorded usage, without the commit', 'bytes', false),
     ('Node, 1 client', 'From Node, 1 connection', '/s', false),
     ('Node, ' || :'cores' || ' clients', 'From Node, ' || :'cores' || ' connections', '/s', false),
     ('one by one', 'Keys generated, one a transaction', '/s', false),
@@ -50,7 +53,9 @@ INSERT INTO target (measure, who, against, sense, bound) VALUES
     ('expression', 'PL/pgSQL', 'hit', 'at least', 3),
     ('expression', 'hit', 'cache off', 'at most', 0.5),
     ('checks', 'every check', 'hit', 'at most', 1.3),
-    ('checks', 'every check and a slot', 'hit', NULL, NULL),
+    ('checks', 'every check, reserved', 'hit', NULL, NULL),
+    ('checks', 'every check, three budgets', 'hit', NULL, NULL),
+    ('checks', 'every check, three budgets, reserved', 'hit', 'at most', 3),
     ('from', 'hit', 'floor', NULL, NULL),
     ('from', 'PL/pgSQL', 'hit', NULL, NULL),
     ('1 client', 'hit', 'floor', 'at least', 0.93),
@@ -79,6 +84,13 @@ FROM (SELECT substring(who FROM ',.*') AS size, min(n) AS n FROM result
 CROSS JOIN (VALUES ('hit', 1.05), ('cache off', 1.5), ('unknown key', 1.5)) v(who, bound)
 WHERE s.size <> ', 1K keys'
 ORDER BY v.bound, v.who, s.n;
+
+INSERT INTO target (measure, who, against, sense, bound)
+SELECT r.measure, r.who, r.who || ', INSERT', CASE r.measure WHEN 'usage, WAL' THEN NULL ELSE 'at least' END,
+       CASE r.measure WHEN 'usage, WAL' THEN NULL ELSE 0.5 END
+FROM result r
+WHERE r.measure LIKE 'usage, %' AND r.round = 1 AND r.who NOT LIKE '%, INSERT'
+ORDER BY r.n;
 
 -- A ratio is taken within a round.
 CREATE TEMP VIEW ratio AS
