@@ -10,6 +10,8 @@
 #ifndef APIKEYS_SETTINGS_GUC_H
 #define APIKEYS_SETTINGS_GUC_H
 
+#include "utils/uuid.h"
+
 #define GUC_DEFAULT_TRACKED_KEYS	65536
 #define GUC_MAX_TRACKED_KEYS		(16 * 1024 * 1024)
 
@@ -20,10 +22,20 @@ extern int	guc_max_tracked_keys;
 extern int	guc_cache_size;
 extern int	guc_reservation_timeout;
 extern int	guc_request_id_retention;
+extern int	guc_max_own_keys;
 extern bool guc_redact_log;
 extern char *guc_request_header;
 extern char *guc_notify_channel;
 extern char *guc_hmac_secret_file;
+
+/* The value of apikeys.restrict_to_user. */
+typedef struct RestrictedUser
+{
+	bool		valid;			/* else it is no UUID */
+	pg_uuid_t	id;
+} RestrictedUser;
+
+extern const RestrictedUser *guc_restricted_user;
 
 extern void guc_init(void);
 
