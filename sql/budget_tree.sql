@@ -165,8 +165,10 @@ SELECT parent_id IS NOT NULL AS parent_id FROM apikey_budget_update(:'customer',
 
 -- A circle that somebody has made by hand ends all the same.
 UPDATE apikeys_data.budget SET parent_id = :'person' WHERE id = :'company';
+BEGIN; -- before a flush worker sees the entries
 SELECT test.spend('tree person', 0.25);
 SELECT count(*) FROM apikeys_data.budget_entry WHERE cost = 0.25;
+COMMIT;
 SELECT code FROM test.verify('tree person');
 SELECT count(*) FROM apikey_limits(test.id('tree person'));
 SELECT * FROM test.errors($$SELECT test.move('elsewhere', 'person')$$);

@@ -236,6 +236,32 @@ SELECT * FROM test.errors($$SELECT apikey_update(current_setting('test.expired')
 SELECT apikey_delete(:'id');
 SELECT id FROM apikey_generate('own new') \gset
 
+-- How long a key may be idle, and how long it may live.
+SAVEPOINT ages;
+RESET ROLE;
+UPDATE apikeys_data.key SET idle_timeout = '30 days' WHERE name IN ('own ann', 'own strong');
+UPDATE apikeys_data.key SET enabled = true WHERE name = 'own strong';
+SELECT set_config('apikeys.max_lifetime', '90d', true) AS max_lifetime;
+SET ROLE regress_apikeys_own;
+SELECT g.id FROM apikey_generate('own idle') g \gset idle_
+SELECT idle_timeout, expires_at < now() + interval '91 days' AS shortened FROM apikey_get(:'idle_id');
+SELECT g.id FROM apikey_generate('own idle', idle_timeout => '20 days', expires_at => now() + interval '80 days') g \gset idle_
+SELECT idle_timeout FROM apikey_get(:'idle_id');
+SET test.idle = :'idle_id';
+SELECT * FROM test.errors(
+  $$SELECT apikey_generate('x', idle_timeout => '31 days')$$,
+  $$SELECT apikey_generate('x', expires_at => now() + interval '91 days')$$,
+  $$SELECT apikey_update(current_setting('test.idle')::uuid, '{"idle_timeout": null}')$$,
+  $$SELECT apikey_update(current_setting('test.idle')::uuid, '{"idle_timeout": "31 days"}')$$,
+  $$SELECT apikey_update(current_setting('test.strong')::uuid, '{"idle_timeout": "30 days"}')$$,
+  $$SELECT apikey_update(current_setting('test.strong')::uuid, '{"enabled": true}')$$);
+SELECT idle_timeout FROM apikey_update(:'idle_id', '{"idle_timeout": "30 days"}');
+RESET ROLE;
+UPDATE apikeys_data.key SET created_at = now() - interval '60 days', idle_since = now() - interval '60 days' WHERE id = :'idle_id';
+SET ROLE regress_apikeys_own;
+SELECT * FROM test.errors($$SELECT apikey_update(current_setting('test.idle')::uuid, '{"idle_timeout": "29 days"}')$$);
+ROLLBACK TO ages;
+
 -- The login key is as it is now: what is taken from it cannot be given to others.
 SAVEPOINT before;
 SELECT name FROM apikey_update(current_setting('test.ann')::uuid, '{"permissions": {"custom_permissions": ["read:files"]}}');

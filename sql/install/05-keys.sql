@@ -9,11 +9,11 @@ COMMENT ON TYPE apikeys.key_status IS 'Effective status of a key: the first of r
 CREATE FUNCTION apikeys.check_key(
     name text, description text, external_id text, permissions jsonb,
     rate_limits jsonb, metadata jsonb, allowed_ips inet[], expires_at timestamptz,
-    key_hash bytea, hash_secret text, key_prefix text, created_at timestamptz,
-    plan text, revoke_reason text) RETURNS boolean
+    idle_timeout interval, key_hash bytea, hash_secret text, key_prefix text,
+    created_at timestamptz, plan text, revoke_reason text) RETURNS boolean
 LANGUAGE C IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'apikeys_check_key';
-COMMENT ON FUNCTION apikeys.check_key(text, text, text, jsonb, jsonb, jsonb, inet[], timestamptz, bytea, text, text, timestamptz, text, text)
+COMMENT ON FUNCTION apikeys.check_key(text, text, text, jsonb, jsonb, jsonb, inet[], timestamptz, interval, bytea, text, text, timestamptz, text, text)
 IS 'True for the values of a valid key; raises 22023 for any other.';
 
 CREATE TABLE apikeys_data.key (
@@ -37,6 +37,8 @@ CREATE TABLE apikeys_data.key (
     allowed_ips inet[],
     enabled boolean NOT NULL DEFAULT true,
     expires_at timestamptz,
+    idle_timeout interval,
+    idle_since timestamptz,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     revoked_at timestamptz,
@@ -44,8 +46,10 @@ CREATE TABLE apikeys_data.key (
     -- One constraint for all: the server parses each of them in each statement.
     CONSTRAINT key_is_valid CHECK (apikeys.check_key(
         name, description, external_id, permissions, rate_limits, metadata,
-        allowed_ips, expires_at, key_hash, hash_secret, key_prefix, created_at, plan, revoke_reason))
+        allowed_ips, expires_at, idle_timeout, key_hash, hash_secret, key_prefix, created_at,
+        plan, revoke_reason))
 );
+COMMENT ON COLUMN apikeys_data.key.idle_since IS 'From when on idle_timeout counts if the key was not used later; null: from created_at.';
 COMMENT ON TABLE apikeys_data.key IS 'One row per key, with what apikey_verify reads. Raw keys are not stored, only their hashes.';
 
 CREATE INDEX key_created_at_idx ON apikeys_data.key (created_at, id);
@@ -57,6 +61,7 @@ CREATE INDEX key_budget_id_idx ON apikeys_data.key (budget_id, created_at, id) W
 CREATE INDEX key_name_idx ON apikeys_data.key (name text_pattern_ops);
 CREATE INDEX key_metadata_idx ON apikeys_data.key USING gin (metadata jsonb_path_ops) WHERE metadata <> '{}';
 CREATE INDEX key_expires_at_idx ON apikeys_data.key (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX key_idle_timeout_idx ON apikeys_data.key (created_at) WHERE idle_timeout IS NOT NULL;
 -- Only successors by rotation: others are found by id.
 CREATE INDEX key_root_id_idx ON apikeys_data.key (root_id) WHERE root_id <> id;
 CREATE INDEX key_hash_secret_idx ON apikeys_data.key (hash_secret, expires_at)
@@ -64,6 +69,13 @@ CREATE INDEX key_hash_secret_idx ON apikeys_data.key (hash_secret, expires_at)
 
 -- The user's data: pg_dump takes the rows along.
 SELECT pg_extension_config_dump('apikeys_data.key', '');
+
+CREATE FUNCTION apikeys.ends_at(expires_at timestamptz, idle_timeout interval,
+                                idle_since timestamptz) RETURNS timestamptz
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'apikeys_ends_at';
+COMMENT ON FUNCTION apikeys.ends_at(timestamptz, interval, timestamptz)
+IS 'When a key expires that is not used any more: at expires_at, or when it has been idle since idle_since for idle_timeout; null: never.';
 
 CREATE FUNCTION apikeys.effective_status(revoked_at timestamptz, expires_at timestamptz,
                                          enabled boolean) RETURNS text

@@ -18,7 +18,14 @@ FROM (SELECT l.secret, 0 AS live_keys, true AS loaded, l.is_current
       UNION ALL
       SELECT k.hash_secret, count(*), false, false
       FROM apikeys_data.key k
-      WHERE apikeys.effective_status(k.revoked_at, k.expires_at, k.enabled) IN ('active', 'disabled')
+      WHERE apikeys.effective_status(
+                k.revoked_at,
+                CASE WHEN k.idle_timeout IS NULL THEN k.expires_at
+                     ELSE apikeys.ends_at(k.expires_at, k.idle_timeout,
+                                          greatest(k.idle_since, k.created_at, apikeys.last_use(k.id),
+                                                   (SELECT u.last_used_at FROM apikeys_data.usage u
+                                                    WHERE u.key_id = k.id))) END,
+                k.enabled) IN ('active', 'disabled')
       GROUP BY k.hash_secret) u
 GROUP BY u.secret;
 COMMENT ON VIEW apikeys.secret_usage IS 'How many keys that are neither revoked nor expired are hashed under each HMAC secret; null is plain SHA-256.';

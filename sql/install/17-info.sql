@@ -4,7 +4,8 @@
 
 -- Usage is what has been rolled up and what has not: exact at any time,
 -- since one statement sees both in one snapshot.  The planner leaves out a LEFT
--- JOIN of which nothing is asked, as when keys are counted.
+-- JOIN of which nothing is asked, as when keys are counted; so the status has a
+-- query of its own, which runs for keys with an idle_timeout alone.
 CREATE VIEW apikeys_data.key_info AS
 SELECT k.id,
        k.root_id,
@@ -16,12 +17,20 @@ SELECT k.id,
        k.team_id,
        k.budget_id,
        k.external_id,
-       apikeys.effective_status(k.revoked_at, k.expires_at, k.enabled)::apikeys.key_status AS status,
+       apikeys.effective_status(
+           k.revoked_at,
+           CASE WHEN k.idle_timeout IS NULL THEN k.expires_at
+                ELSE apikeys.ends_at(k.expires_at, k.idle_timeout,
+                                     greatest(k.idle_since, k.created_at, apikeys.last_use(k.id),
+                                              (SELECT v.last_used_at FROM apikeys_data.usage v
+                                               WHERE v.key_id = k.id))) END,
+           k.enabled)::apikeys.key_status AS status,
        k.permissions,
        k.rate_limits,
        k.metadata,
        k.allowed_ips,
        k.expires_at,
+       k.idle_timeout,
        k.created_at,
        k.updated_at,
        k.revoked_at,
@@ -80,6 +89,7 @@ COMMENT ON COLUMN apikeys.info.rate_limits IS 'Its own limits: requests_per_minu
 COMMENT ON COLUMN apikeys.info.metadata IS 'A JSON object for your own use.';
 COMMENT ON COLUMN apikeys.info.allowed_ips IS 'Addresses and networks it may be used from; null means everywhere.';
 COMMENT ON COLUMN apikeys.info.expires_at IS 'From when on it is expired; null or infinity: never.';
+COMMENT ON COLUMN apikeys.info.idle_timeout IS 'It is expired when it has not been used for so long; null: may be idle for ever.';
 COMMENT ON COLUMN apikeys.info.created_at IS 'When it was made, here or in the system it was imported from.';
 COMMENT ON COLUMN apikeys.info.updated_at IS 'When its row was last changed.';
 COMMENT ON COLUMN apikeys.info.revoked_at IS 'When it was revoked, or null.';

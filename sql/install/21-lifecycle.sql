@@ -7,10 +7,11 @@ CREATE FUNCTION apikey_generate(
     budget_id uuid = NULL, permissions jsonb = '{}', rate_limits jsonb = '{}',
     expires_at timestamptz = NULL, metadata jsonb = '{}', external_id text = NULL,
     allowed_ips inet[] = NULL, prefix text = NULL, plan text = NULL,
+    idle_timeout interval = NULL,
     OUT id uuid, OUT raw_key text) RETURNS record
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION apikey_generate(text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text, text)
+COMMENT ON FUNCTION apikey_generate(text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text, text, interval)
 IS 'Makes a key and returns its id and the raw key, which is never shown again. Raises 22023 for an invalid argument, 23503 for an unknown budget_id or plan, 55000 if the HMAC secrets are not loaded.';
 
 CREATE FUNCTION apikey_rotate(
@@ -50,8 +51,9 @@ CREATE FUNCTION apikey_import(
     user_id uuid = NULL, team_id uuid = NULL, budget_id uuid = NULL,
     permissions jsonb = '{}', rate_limits jsonb = '{}', expires_at timestamptz = NULL,
     metadata jsonb = '{}', external_id text = NULL, allowed_ips inet[] = NULL,
-    hash_secret text = NULL, created_at timestamptz = NULL, plan text = NULL) RETURNS uuid
+    hash_secret text = NULL, created_at timestamptz = NULL, plan text = NULL,
+    idle_timeout interval = NULL) RETURNS uuid
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION apikey_import(bytea, text, text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text, timestamptz, text)
+COMMENT ON FUNCTION apikey_import(bytea, text, text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text, timestamptz, text, interval)
 IS 'Takes over a key from another system by its 32-byte hash (SHA-256, or HMAC-SHA-256 under hash_secret), and returns its id. key_prefix is its masked form. Raises 22023 for an invalid argument, 23503 for an unknown budget_id or plan, 23505 for a hash that exists.';

@@ -31,7 +31,7 @@ CREATE FUNCTION apikeys_data.restricted_list(
     status apikeys.key_status, user_id uuid, team_id uuid,
     external_id text, row_limit integer, row_offset integer,
     after uuid, expires_before timestamptz, unused_since timestamptz,
-    name_like text, budget_id uuid, metadata jsonb,
+    name_like text, budget_id uuid, plan text, metadata jsonb,
     after_created_at timestamptz) RETURNS SETOF apikeys_data.key_info
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
@@ -65,31 +65,31 @@ BEGIN
     RETURN QUERY
     SELECT i.*
     FROM apikeys_data.find_keys(status, user_id, team_id, external_id, expires_before,
-                                unused_since, name_like, budget_id, metadata, restriction) i
+                                unused_since, name_like, budget_id, plan, metadata, restriction) i
     WHERE after IS NULL OR (i.created_at, i.id) < (start_at, after)
     ORDER BY i.created_at DESC, i.id DESC
     LIMIT row_limit OFFSET row_offset;
 END
 $$;
-COMMENT ON FUNCTION apikeys_data.restricted_list(uuid, apikeys.key_status, uuid, uuid, text, integer, integer, uuid, timestamptz, timestamptz, text, uuid, jsonb, timestamptz)
+COMMENT ON FUNCTION apikeys_data.restricted_list(uuid, apikeys.key_status, uuid, uuid, text, integer, integer, uuid, timestamptz, timestamptz, text, uuid, text, jsonb, timestamptz)
 IS 'apikey_list, for the keys of a user.';
 
 CREATE FUNCTION apikey_list(
     status apikeys.key_status = NULL, user_id uuid = NULL, team_id uuid = NULL,
     external_id text = NULL, row_limit integer = NULL, row_offset integer = 0,
     after uuid = NULL, expires_before timestamptz = NULL, unused_since timestamptz = NULL,
-    name_like text = NULL, budget_id uuid = NULL, metadata jsonb = NULL,
+    name_like text = NULL, budget_id uuid = NULL, plan text = NULL, metadata jsonb = NULL,
     after_created_at timestamptz = NULL) RETURNS SETOF apikeys_data.key_info
 LANGUAGE C STABLE
 AS 'MODULE_PATHNAME', 'apikeys_restricted';
-COMMENT ON FUNCTION apikey_list(apikeys.key_status, uuid, uuid, text, integer, integer, uuid, timestamptz, timestamptz, text, uuid, jsonb, timestamptz)
+COMMENT ON FUNCTION apikey_list(apikeys.key_status, uuid, uuid, text, integer, integer, uuid, timestamptz, timestamptz, text, uuid, text, jsonb, timestamptz)
 IS 'Rows of apikeys.info, newest first, that pass all filters: expires_before a time, neither made nor used since (unused_since), name_like a pattern of LIKE, metadata that contains a JSON object; null filters nothing. For the next page pass the id and the created_at of the last row as after and after_created_at. Raises P0002 for an unknown after without after_created_at, 22023 for a negative number or an invalid filter, 22025 for a pattern that ends in its escape character.';
 
 CREATE FUNCTION apikeys_data.restricted_count(
     restriction uuid,
     status apikeys.key_status, user_id uuid, team_id uuid,
     external_id text, expires_before timestamptz, unused_since timestamptz,
-    name_like text, budget_id uuid, metadata jsonb) RETURNS bigint
+    name_like text, budget_id uuid, plan text, metadata jsonb) RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
 AS $$
@@ -97,19 +97,19 @@ BEGIN
     PERFORM apikeys.check_filters(name_like, metadata);
     RETURN (SELECT count(*)
             FROM apikeys_data.find_keys(status, user_id, team_id, external_id, expires_before,
-                                        unused_since, name_like, budget_id, metadata, restriction));
+                                        unused_since, name_like, budget_id, plan, metadata, restriction));
 END
 $$;
-COMMENT ON FUNCTION apikeys_data.restricted_count(uuid, apikeys.key_status, uuid, uuid, text, timestamptz, timestamptz, text, uuid, jsonb)
+COMMENT ON FUNCTION apikeys_data.restricted_count(uuid, apikeys.key_status, uuid, uuid, text, timestamptz, timestamptz, text, uuid, text, jsonb)
 IS 'apikey_count, for the keys of a user.';
 
 CREATE FUNCTION apikey_count(
     status apikeys.key_status = NULL, user_id uuid = NULL, team_id uuid = NULL,
     external_id text = NULL, expires_before timestamptz = NULL, unused_since timestamptz = NULL,
-    name_like text = NULL, budget_id uuid = NULL, metadata jsonb = NULL) RETURNS bigint
+    name_like text = NULL, budget_id uuid = NULL, plan text = NULL, metadata jsonb = NULL) RETURNS bigint
 LANGUAGE C STABLE
 AS 'MODULE_PATHNAME', 'apikeys_restricted';
-COMMENT ON FUNCTION apikey_count(apikeys.key_status, uuid, uuid, text, timestamptz, timestamptz, text, uuid, jsonb)
+COMMENT ON FUNCTION apikey_count(apikeys.key_status, uuid, uuid, text, timestamptz, timestamptz, text, uuid, text, jsonb)
 IS 'Counts the keys that pass all filters, which are those of apikey_list; without one, all keys.';
 
 CREATE FUNCTION apikeys_data.restricted_events(

@@ -132,6 +132,7 @@ static const Right functions[] = {
 
 	/* Called by views, with the rights of the role that reads them. */
 	{"effective_status", GROUP_READ},
+	{"ends_at", GROUP_READ},
 	{"last_use", GROUP_READ},
 	{"last_used_ip", GROUP_READ},
 	{"utc_today", GROUP_READ},

@@ -19,7 +19,9 @@
 #include "utils/timestamp.h"
 
 #include "api/key_bounds.h"
+#include "api/max_lifetime.h"
 #include "base/arguments.h"
+#include "live/idle_keys.h"
 #include "model/within.h"
 #include "settings/guc.h"
 #include "store/advisory_locks.h"
@@ -85,16 +87,31 @@ complete_document(const KeyBounds *bounds, KeyConfig *config, ConfigMember membe
 												 config->values[member]);
 }
 
+/* Has a key expire with the one that is logged in, unless that is too late. */
+static void
+complete_expiry(const KeyBounds *bounds, KeyConfig *config, TimestampTz now)
+{
+	const KeyConfig *login = &bounds->login;
+	TimestampTz end =
+		login->nulls[CONFIG_EXPIRES_AT] ? DT_NOEND : DatumGetTimestampTz(login->values[CONFIG_EXPIRES_AT]);
+
+	if (!config->nulls[CONFIG_EXPIRES_AT])
+		return;
+	end = max_lifetime_shorten(end, now, now);
+	config->values[CONFIG_EXPIRES_AT] = TimestampTzGetDatum(end);
+	config->nulls[CONFIG_EXPIRES_AT] = (end == DT_NOEND);
+}
+
 /*
  * Gives a new configuration what its caller has left out: the user, and with
  * level own what the key that is logged in says.
  */
 static void
-complete(const KeyBounds *bounds, KeyConfig *config)
+complete(const KeyBounds *bounds, KeyConfig *config, TimestampTz now)
 {
 	static const ConfigMember inherited[] = {
 		CONFIG_TEAM_ID, CONFIG_BUDGET_ID, CONFIG_EXTERNAL_ID, CONFIG_PLAN,
-		CONFIG_EXPIRES_AT, CONFIG_ALLOWED_IPS
+		CONFIG_ALLOWED_IPS, CONFIG_IDLE_TIMEOUT
 	};
 
 	if (bounds->user_id != NULL && config->nulls[CONFIG_USER_ID])
@@ -112,6 +129,7 @@ complete(const KeyBounds *bounds, KeyConfig *config)
 		config->values[inherited[i]] = bounds->login.values[inherited[i]];
 		config->nulls[inherited[i]] = bounds->login.nulls[inherited[i]];
 	}
+	complete_expiry(bounds, config, now);
 	complete_document(bounds, config, CONFIG_PERMISSIONS);
 	complete_document(bounds, config, CONFIG_RATE_LIMITS);
 }
@@ -181,7 +199,7 @@ check_handed_out(const KeyBounds *bounds, const KeyConfig *config)
 void
 key_bounds_new(const KeyBounds *bounds, KeyConfig *config, TimestampTz now)
 {
-	complete(bounds, config);
+	complete(bounds, config, now);
 	key_config_check(config, now);
 	check_handed_out(bounds, config);
 	key_bounds_lock(bounds);
@@ -212,14 +230,20 @@ is_enabled(const KeyConfig *config)
 	return DatumGetBool(config->values[CONFIG_ENABLED]);
 }
 
-/* Is a key within what it was, so that whoever has it has gained nothing? */
+/*
+ * Is a key within what it was, so that whoever has it has gained nothing?  To have
+ * its idleness counted anew is a gain.
+ */
 static bool
 has_gained_nothing(const KeyConfig *present, const KeyConfig *config)
 {
 	KeyConfig	before = apply_plan(present);
 	KeyConfig	after = apply_plan(config);
 
-	return within_find_excess(&after, &before) == NULL && (is_enabled(present) || !is_enabled(config));
+	bool		restarts = config->restarts_idleness && !present->nulls[CONFIG_IDLE_TIMEOUT];
+
+	return within_find_excess(&after, &before) == NULL && !restarts &&
+		   (is_enabled(present) || !is_enabled(config));
 }
 
 /*
@@ -227,16 +251,20 @@ has_gained_nothing(const KeyConfig *present, const KeyConfig *config)
  * which would count as a new one.
  */
 void
-key_bounds_check_change(const KeyBounds *bounds, const KeyConfig *present,
-						const KeyConfig *config, TimestampTz now)
+key_bounds_check_change(const KeyBounds *bounds, const KeyRow *key, const KeyConfig *config,
+						TimestampTz now)
 {
+	KeyConfig	present;
+	TimestampTz idle_end;
+
 	check_user(bounds, config);
 	if (!bounds->own)
 		return;
 
-	if (!present->nulls[CONFIG_EXPIRES_AT] &&
-		DatumGetTimestampTz(present->values[CONFIG_EXPIRES_AT]) < now)
+	idle_end = idle_keys_end(key, &now);
+	if (Min(store_key_expires_at(key), idle_end) < now)
 		raise_wrong_state("cannot update an expired key");
-	if (!has_gained_nothing(present, config))
+	store_key_config(key, &present);
+	if (!has_gained_nothing(&present, config))
 		check_handed_out(bounds, config);
 }

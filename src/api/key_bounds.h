@@ -26,7 +26,7 @@ extern void key_bounds_lock(const KeyBounds *bounds);
 extern void key_bounds_new(const KeyBounds *bounds, KeyConfig *config, TimestampTz now);
 extern void key_bounds_check_rotation(const KeyBounds *bounds, const KeyRow *old,
 									  TimestampTz expires_at, bool adds, TimestampTz now);
-extern void key_bounds_check_change(const KeyBounds *bounds, const KeyConfig *present,
+extern void key_bounds_check_change(const KeyBounds *bounds, const KeyRow *key,
 									const KeyConfig *config, TimestampTz now);
 
 #endif							/* APIKEYS_API_KEY_BOUNDS_H */

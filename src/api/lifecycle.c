@@ -1,45 +1,39 @@
 /*-------------------------------------------------------------------------
  *
  * lifecycle.c
- *	  Generates, imports, rotates and updates keys.
+ *	  Generates, imports and updates keys.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
  * Changing a key locks its row, checks the state found there, and only then
- * writes.  So if two sessions rotate or revoke a key at once, the second waits
- * and then sees what the first has done.
+ * writes.  So if two sessions change a key at once, the second waits and then
+ * sees what the first has done.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/detoast.h"
-#include "access/htup_details.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "api/key_bounds.h"
 #include "api/key_references.h"
+#include "api/max_lifetime.h"
+#include "api/new_key.h"
 #include "base/arguments.h"
 #include "base/compat.h"
-#include "base/secure_memory.h"
 #include "live/rate_limiter.h"
 #include "model/json_document.h"
 #include "model/key_config.h"
 #include "model/key_format.h"
-#include "model/period.h"
 #include "model/rate_limits.h"
-#include "model/status.h"
 #include "settings/guc.h"
 #include "store/events.h"
 #include "store/key_limits.h"
 #include "store/keys.h"
-#include "verify/hash_new_key.h"
 #include "verify/own_key.h"
-
-#define GRACE_MAX_YEARS		100000
 
 /* In apikey_generate's arguments prefix comes between these members. */
 #define PREFIX_ARGNO		(CONFIG_ALLOWED_IPS + 1)
@@ -48,7 +42,6 @@ StaticAssertDecl(CONFIG_PLAN == PREFIX_ARGNO, "the arguments after prefix begin 
 
 PG_FUNCTION_INFO_V1(apikey_generate);
 PG_FUNCTION_INFO_V1(apikey_import);
-PG_FUNCTION_INFO_V1(apikey_rotate);
 PG_FUNCTION_INFO_V1(apikey_update);
 
 /*
@@ -66,12 +59,6 @@ read_key(FunctionCallInfo fcinfo, const KeyBounds *bounds, bool lock, KeyRow *ke
 		raise_key_not_found(id);
 
 	return id;
-}
-
-static TimestampTz
-key_expires_at(const KeyRow *key)
-{
-	return key->nulls[KEY_EXPIRES_AT] ? DT_NOEND : DatumGetTimestampTz(key->values[KEY_EXPIRES_AT]);
 }
 
 static TimestampTz
@@ -96,57 +83,6 @@ config_from_arguments(KeyConfig *config, FunctionCallInfo fcinfo,
 		config->values[member + i] = fcinfo->args[argno + i].value;
 		config->nulls[member + i] = fcinfo->args[argno + i].isnull;
 	}
-}
-
-static pg_uuid_t *
-new_id(void)
-{
-	return DatumGetUUIDP(DirectFunctionCall1(gen_random_uuid, (Datum) 0));
-}
-
-/*
- * Generates a raw key, and what is stored of it.  The raw key is in secure
- * memory of the current context: wiped with it after an error, else by the
- * caller.
- */
-static text *
-make_key(const char *prefix, TimestampTz now, NewKey *key)
-{
-	text	   *raw_key = key_format_compose(prefix);
-
-	key->id = new_id();
-	hash_new_key(raw_key, key);
-	key->key_prefix = key_format_mask(raw_key);
-	key->created_at = now;
-
-	return raw_key;
-}
-
-/*
- * Returns the row (id, raw_key).  Wipes all copies of the raw key but the one
- * in the row, which is wiped with the current memory context.
- */
-static Datum
-form_result(FunctionCallInfo fcinfo, const pg_uuid_t *id, text *raw_key)
-{
-	TupleDesc	tupdesc;
-	HeapTuple	tuple;
-	void	   *result;
-
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	Assert(tupdesc->natts == 2);
-
-	tuple = heap_form_tuple(BlessTupleDesc(tupdesc),
-							(Datum[]) {UUIDPGetDatum(id), PointerGetDatum(raw_key)},
-							(bool[]) {false, false});
-	secure_wipe(raw_key);
-
-	result = secure_alloc(tuple->t_len);
-	memcpy(result, tuple->t_data, tuple->t_len);
-	explicit_bzero(tuple->t_data, tuple->t_len);
-
-	return PointerGetDatum(result);
 }
 
 /*
@@ -187,7 +123,8 @@ warn_of_rate_limits(const pg_uuid_t *id)
 }
 
 /*
- * apikey_generate(name text, ..., prefix text, plan text): one row (id, raw_key).
+ * apikey_generate(name text, ..., prefix text, plan text, idle_timeout interval):
+ * one row (id, raw_key).
  */
 Datum
 apikey_generate(PG_FUNCTION_ARGS)
@@ -208,13 +145,14 @@ apikey_generate(PG_FUNCTION_ARGS)
 	config.nulls[CONFIG_ENABLED] = false;
 	key_config_check(&config, now);
 	key_bounds_new(&bounds, &config, now);
+	max_lifetime_apply(&config, now, now);
 
 	key_references_lock(&config, NULL);
-	raw_key = make_key(prefix_argument(fcinfo, PREFIX_ARGNO), now, &key);
+	raw_key = new_key_make(prefix_argument(fcinfo, PREFIX_ARGNO), now, &key);
 	store_insert_key(&key, false, &config, now);
 	warn_of_rate_limits(key.id);
 
-	return form_result(fcinfo, key.id, raw_key);
+	return new_key_form_result(fcinfo, key.id, raw_key);
 }
 
 /* Returns created_at of an imported key, by default now.  Raises 22023. */
@@ -253,7 +191,7 @@ apikey_import(PG_FUNCTION_ARGS)
 	key_config_check_hash(PG_GETARG_DATUM(0));
 	key_config_check_masked(PG_GETARG_DATUM(2));
 
-	key.id = new_id();
+	key.id = new_key_id();
 	key.hash = PG_GETARG_BYTEA_PP(0);
 	key.key_prefix = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	key.hash_secret = NULL;
@@ -272,6 +210,7 @@ apikey_import(PG_FUNCTION_ARGS)
 	config.nulls[CONFIG_ENABLED] = false;
 	key_config_check(&config, now);
 	key_bounds_new(&bounds, &config, now);
+	max_lifetime_apply(&config, key.created_at, now);
 	own_key_check_text(key.hash, "key_prefix", PG_GETARG_TEXT_PP(2));
 	if (key.hash_secret != NULL)
 		own_key_check_text(key.hash, "hash_secret", key.hash_secret);
@@ -287,100 +226,10 @@ apikey_import(PG_FUNCTION_ARGS)
 	PG_RETURN_UUID_P(key.id);
 }
 
-/* Returns now + grace.  Raises 22023 for one that is negative or too long. */
-static TimestampTz
-grace_end(FunctionCallInfo fcinfo, int argno, TimestampTz now)
-{
-	TimestampTz end;
-
-	require_not_null(fcinfo, argno, "grace");
-	period_check_span("grace", PG_GETARG_INTERVAL_P(argno), GRACE_MAX_YEARS);
-	end = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												  TimestampTzGetDatum(now),
-												  PG_GETARG_DATUM(argno)));
-	if (end < now)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("grace must not be negative")));
-	return end;
-}
-
-/* Raises 55000 unless the key may be rotated. */
-static void
-check_rotatable(const KeyRow *key, TimestampTz now)
-{
-	switch (status_at(now, !key->nulls[KEY_REVOKED_AT], key_expires_at(key), true))
-	{
-		case KEY_STATUS_REVOKED:
-			raise_wrong_state("cannot rotate a revoked key");
-			break;
-		case KEY_STATUS_EXPIRED:
-			raise_wrong_state("cannot rotate an expired key");
-			break;
-		default:
-			break;
-	}
-	if (!key->nulls[KEY_ROTATED_AT])
-		raise_wrong_state("key has been rotated already");
-}
-
-/*
- * Returns the prefix for the successor of a key: the same, where it is known.
- */
-static char *
-successor_prefix(const KeyRow *key)
-{
-	char	   *prefix = key_format_masked_prefix(TextDatumGetCString(key->values[KEY_PREFIX]));
-
-	return prefix != NULL ? prefix : guc_key_prefix;
-}
-
-/*
- * apikey_rotate(id uuid, grace interval, expires_at timestamptz): one row
- * (id, raw_key) of the new key.  With grace the old key stays valid meanwhile,
- * but not beyond its own expiry.
- */
-Datum
-apikey_rotate(PG_FUNCTION_ARGS)
-{
-	TimestampTz now;
-	TimestampTz end;
-	TimestampTz expires_at;
-	PredecessorExpiry predecessor;
-	KeyBounds	bounds;
-	KeyRow		old;
-	NewKey		successor;
-	pg_uuid_t  *id;
-	text	   *raw_key;
-
-	key_bounds_get(&bounds);
-	key_bounds_lock(&bounds);
-	id = read_key(fcinfo, &bounds, true, &old);
-	now = GetCurrentTimestamp();
-	end = grace_end(fcinfo, 1, now);
-	check_rotatable(&old, now);
-
-	expires_at = key_expires_at(&old);
-	predecessor.revoke = (end == now);
-	predecessor.expires_at = predecessor.revoke ? expires_at : Min(end, expires_at);
-	if (!PG_ARGISNULL(2))
-	{
-		expires_at = PG_GETARG_TIMESTAMPTZ(2);
-		key_config_check_expires_at(expires_at, now);
-	}
-	key_bounds_check_rotation(&bounds, &old, expires_at, !predecessor.revoke, now);
-
-	raw_key = make_key(successor_prefix(&old), now, &successor);
-	store_rotate_key(id, &predecessor, &successor,
-					 key_config_rotated_name(DatumGetTextPP(old.values[KEY_NAME])),
-					 expires_at);
-
-	return form_result(fcinfo, successor.id, raw_key);
-}
-
 /*
  * Makes the configuration of a key after the changes of argument 1, within
- * bounds; returns whether it is another one.  Raises 55000, 22023.
+ * bounds; returns whether it is another one, or its idleness is to be counted
+ * anew.  Raises 55000, 22023.
  */
 static bool
 change_config(FunctionCallInfo fcinfo, const KeyBounds *bounds, const KeyRow *key,
@@ -394,11 +243,13 @@ change_config(FunctionCallInfo fcinfo, const KeyBounds *bounds, const KeyRow *ke
 	store_key_config(key, &present);
 	*config = present;
 	key_config_change(config, PG_GETARG_JSONB_P(1), now);
-	if (!key->nulls[KEY_ROTATED_AT] && config_expires_at(config) > key_expires_at(key))
+	if (config_expires_at(config) != store_key_expires_at(key))
+		max_lifetime_apply(config, DatumGetTimestampTz(key->values[KEY_CREATED_AT]), now);
+	if (!key->nulls[KEY_ROTATED_AT] && config_expires_at(config) > store_key_expires_at(key))
 		raise_wrong_state("cannot extend the life of a key that has been rotated");
-	key_bounds_check_change(bounds, &present, config, now);
+	key_bounds_check_change(bounds, key, config, now);
 
-	return !key_config_equal(config, &present);
+	return config->restarts_idleness || !key_config_equal(config, &present);
 }
 
 /*

@@ -74,6 +74,13 @@ left_of(const BudgetPath *path, int i, const BudgetPathUse *use)
 	return Max(path->budgets[i]->available - use->reserved[i], 0);
 }
 
+/* Is there room for the request once reservations have ended? */
+static bool
+frees_enough(const Budget *budget, const BudgetPathUse *use, int i)
+{
+	return !budget->is_exhausted && use->frees_at[i] != 0 && use->cost <= budget->available;
+}
+
 /*
  * What a budget, which has a limit, tells a client, but for what remains: that
  * takes longer to compute, and is needed of few.  What is reserved of it is taken
@@ -91,9 +98,8 @@ budget_status(const BudgetPath *path, int i, const BudgetPathUse *use)
 	status.resets_at = budget->ends_at;
 	status.retry_at = 0;
 	if (use->no_room & 1 << i)
-		status.retry_at = budget->is_exhausted || use->frees_at[i] == 0
-							  ? budget->ends_at
-							  : Min(budget->ends_at, use->frees_at[i]);
+		status.retry_at = frees_enough(budget, use, i) ? Min(budget->ends_at, use->frees_at[i])
+													   : budget->ends_at;
 	return status;
 }
 

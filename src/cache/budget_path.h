@@ -26,6 +26,7 @@ typedef struct BudgetPath
 /* What shared memory says of the budgets of a path. */
 typedef struct BudgetPathUse
 {
+	int64		cost;			/* of the request, in billionths */
 	uint16		no_room;		/* set of those that have none for the request */
 	int64		reserved[BUDGET_PATH_MAX]; /* in billionths */
 	TimestampTz frees_at[BUDGET_PATH_MAX]; /* when the oldest reservation ends; 0: none */

@@ -55,6 +55,7 @@
 #include "base/compat.h"
 #include "cache/key_cache.h"
 #include "live/counters.h"
+#include "model/idleness.h"
 #include "settings/guc.h"
 #include "settings/hmac_secrets.h"
 #include "store/catalog.h"
@@ -244,6 +245,19 @@ key_cache_is_cacheable(void)
 	return triggers_enabled && !has_invalidated();
 }
 
+/* Nothing is known yet of the last use of a key with an idle_timeout. */
+static void
+parse_idle_timeout(CachedKey *key)
+{
+	key->idle_end = DT_NOEND;
+	key->use_max_lag = 0;
+	if (!key->row.nulls[KEY_IDLE_TIMEOUT])
+	{
+		key->idle_end = DT_NOBEGIN;
+		key->use_max_lag = idleness_max_lag(DatumGetIntervalP(key->row.values[KEY_IDLE_TIMEOUT]));
+	}
+}
+
 /*
  * Starts a lookup: accepts what has changed, and empties the cache if it is
  * outdated.  To be called before the first probe, in a transaction.
@@ -323,6 +337,7 @@ key_cache_read(const KeyCandidate *candidates, int ncandidates)
 	memset(&transient.budget, 0, sizeof(transient.budget));
 	memcpy(transient.hash, VARDATA_ANY(candidates[transient.candidate].hash), KEY_HASH_LEN);
 	transient.limits = rate_limits_parse(DatumGetJsonbP(transient.row.values[KEY_RATE_LIMITS]), memory);
+	parse_idle_timeout(&transient);
 	if (max_entries > 0 && key_cache_is_cacheable() && key_cache_is_current() &&
 		!transient.row.own &&
 		transient.row.tuple->t_len <= MAX_ROW_SIZE)

@@ -33,6 +33,8 @@ typedef struct CachedKey
 	int			candidate;		/* which of the text's hashes this is */
 	bool		cached;			/* else valid only until the next lookup */
 	bool		used;			/* since the clock sweep last passed */
+	int			use_max_lag;	/* ms in which its use is persisted; 0: no idle_timeout */
+	TimestampTz idle_end;		/* not idle before, for all we know; DT_NOEND: never */
 	RateLimits *limits;			/* NULL: none */
 	BudgetHint	budget;			/* if it has one */
 	PermissionCheck *permission_check; /* NULL: not needed so far */

@@ -6,7 +6,7 @@
  * SPDX-License-Identifier: PostgreSQL
  *
  * That is last uses, entries of the ledgers to be rolled up, and keys to be
- * rehashed.
+ * rehashed.  Notices that keys are going to expire are given here, too.
  *
  * All of it happens in the caller's transaction: a flush worker's, or that of
  * apikey_flush().  A use counts as persisted only once that transaction has
@@ -36,6 +36,7 @@
 #include "store/budgets.h"
 #include "store/families.h"
 #include "store/last_used.h"
+#include "store/notices.h"
 #include "store/rehash.h"
 #include "store/roll_up.h"
 #include "store/usage.h"
@@ -292,6 +293,19 @@ flush_request_ids(void)
 }
 
 /*
+ * Gives the notices of keys that are going to expire, looking at up to
+ * FLUSH_BATCH of their ends; returns at how many.
+ */
+int
+flush_notices(void)
+{
+	if (guc_expiry_notices.n == 0)
+		return 0;
+	return store_give_notices(guc_expiry_notice, &guc_expiry_notices, FLUSH_BATCH,
+							  GetCurrentTimestamp());
+}
+
+/*
  * Rehashes up to FLUSH_BATCH keys; returns how many rows were written.  Skips
  * requests whose secret is no longer the current one: it may have been removed
  * from the file.  While a reload is pending, we do not know which is current.
@@ -384,6 +398,8 @@ apikey_flush(PG_FUNCTION_ARGS)
 
 	/* A void that is not in the snapshot would fail us, see rehash_all(). */
 	while (!IsolationUsesXactSnapshot() && flush_request_ids() == FLUSH_BATCH)
+		CHECK_FOR_INTERRUPTS();
+	while (!IsolationUsesXactSnapshot() && flush_notices() == FLUSH_BATCH)
 		CHECK_FOR_INTERRUPTS();
 
 	PG_RETURN_INT64(written);

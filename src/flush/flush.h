@@ -21,6 +21,7 @@
 extern int64 flush_uses(const KeyUse *uses, int nuses);
 extern void flush_ledger(RollUp *batch);
 extern int64 flush_request_ids(void);
+extern int	flush_notices(void);
 extern int64 flush_rehash(const RehashRequest *requests, int nrequests);
 extern void flush_remove_keys(ArrayType *ids);
 

@@ -43,6 +43,7 @@ typedef struct DatabaseSlot
 {
 	Oid			database;		/* InvalidOid: the slot is free */
 	bool		usage;			/* it has usage entries to roll up */
+	TimestampTz notice_at;		/* when notices of keys may be due; 0: never */
 	int			failures;		/* in a row */
 	TimestampTz since;			/* when the next two were set */
 	TimestampTz busy_until;		/* a flush worker runs or starts; 0: none */
@@ -127,8 +128,8 @@ available_at(const DatabaseSlot *slot, TimestampTz now)
 
 /*
  * Returns the slot of a database, or NULL.  With create, a slot that is free
- * or holds no state is reused.  The caller holds the lock, exclusively for
- * create.
+ * or holds no state is reused, else the one whose notices are due latest; the
+ * launcher sends a worker there.  Locked by the caller, exclusively for create.
  */
 static DatabaseSlot *
 find_slot(FlushQueue *queue, Oid database, bool create)
@@ -146,13 +147,17 @@ find_slot(FlushQueue *queue, Oid database, bool create)
 
 		if (slot->database == database)
 			return slot;
-		if (!OidIsValid(slot->database) ||
-			(!slot->usage && available_at(slot, now) == 0))
+		if (slot->usage || available_at(slot, now) != 0)
+			continue;
+		if (reusable == NULL || slot->notice_at == 0 ||
+			(reusable->notice_at != 0 && slot->notice_at > reusable->notice_at))
 			reusable = slot;
 	}
 	if (!create || reusable == NULL)
 		return NULL;
 
+	if (reusable->notice_at != 0)
+		pg_atomic_write_u32(&queue->overflowed, 1);
 	memset(reusable, 0, sizeof(DatabaseSlot));
 	reusable->database = database;
 	return reusable;
@@ -190,6 +195,20 @@ flush_queue_exchange_usage(Oid database, bool usage)
 	if (!flush_queue_set_usage(database, usage, &old))
 		pg_atomic_write_u32(&attached_queue()->overflowed, 1);
 	return old;
+}
+
+/* Sets when notices of keys may be due in a database; 0: never. */
+void
+flush_queue_set_notice(Oid database, TimestampTz at)
+{
+	FlushQueue *queue = attached_queue();
+	DatabaseSlot *slot;
+
+	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
+	slot = find_slot(queue, database, at != 0);
+	if (slot != NULL)
+		slot->notice_at = at;
+	LWLockRelease(&queue->lock);
 }
 
 /* Has a report found no slot since this was last called? */
@@ -340,6 +359,7 @@ flush_queue_remove_database(Oid database)
 	if (slot != NULL)
 	{
 		slot->usage = false;
+		slot->notice_at = 0;
 		slot->failures = 0;
 		slot->retry_at = 0;
 	}
@@ -348,8 +368,8 @@ flush_queue_remove_database(Oid database)
 
 /*
  * Lists up to FLUSH_QUEUE_MAX_DATABASES databases with pending data, and when
- * each is due: pending uses by their throttle, usage entries at once, but not
- * before the end of a pause or of a running flush worker.
+ * each is due: pending uses by their throttle, usage entries at once, notices if
+ * there is a launcher, but none before the end of a pause or of a flush worker.
  */
 int
 flush_queue_list(DueDatabase *databases)
@@ -364,16 +384,17 @@ flush_queue_list(DueDatabase *databases)
 	for (int i = 0; i < FLUSH_QUEUE_MAX_DATABASES; i++)
 	{
 		DatabaseSlot *slot = &queue->slots[i];
+		bool		notice = slot->notice_at != 0 && shmem_preloaded();
 		int			d = 0;
 
 		while (d < n && databases[d].database != slot->database)
 			d++;
-		if (d == n && (!slot->usage || n == FLUSH_QUEUE_MAX_DATABASES))
+		if (d == n && ((!slot->usage && !notice) || n == FLUSH_QUEUE_MAX_DATABASES))
 			continue;
 		if (d == n)
-			databases[n++].database = slot->database;
-		if (slot->usage)
-			databases[d].due_at = 0;
+			databases[n++] = (DueDatabase){slot->database, DT_NOEND};
+		if (slot->usage || notice)
+			databases[d].due_at = Min(databases[d].due_at, slot->usage ? 0 : slot->notice_at);
 		databases[d].due_at = Max(databases[d].due_at, available_at(slot, now));
 	}
 	LWLockRelease(&queue->lock);

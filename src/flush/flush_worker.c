@@ -43,8 +43,10 @@
 #include "live/flush_problems.h"
 #include "live/last_used.h"
 #include "live/rehash_queue.h"
+#include "settings/guc.h"
 #include "store/advisory_locks.h"
 #include "store/catalog.h"
+#include "store/notices.h"
 
 #define WORK_TIME_MS	2000	/* then it exits */
 
@@ -343,23 +345,12 @@ remove_dropped_databases(void)
 	end_work();
 }
 
-/* Deletes a batch of expired request ids in its own transaction; true: more. */
+/*
+ * Repeats a step, in a transaction each time, as long as it returns true and
+ * there is time.  Returns true if there is more, or after an error.
+ */
 static bool
-try_delete_request_ids(void)
-{
-	bool		more = false;
-
-	begin_work();
-	if (lock_for_flush())
-		more = flush_request_ids() == FLUSH_BATCH;
-	end_work();
-
-	return more;
-}
-
-/* Deletes expired request ids, or as many as the time allows. */
-static void
-delete_request_ids(TimestampTz exit_at)
+repeat(bool (*step)(void), TimestampTz exit_at)
 {
 	volatile bool more = true;
 	MemoryContext context = CurrentMemoryContext;
@@ -367,7 +358,11 @@ delete_request_ids(TimestampTz exit_at)
 	PG_TRY();
 	{
 		while (more && GetCurrentTimestamp() < exit_at)
-			more = try_delete_request_ids();
+		{
+			begin_work();
+			more = step();
+			end_work();
+		}
 	}
 	PG_CATCH();
 	{
@@ -375,8 +370,34 @@ delete_request_ids(TimestampTz exit_at)
 	}
 	PG_END_TRY();
 
-	if (more)
-		usage_left = true;
+	return more;
+}
+
+/* Deletes a batch of expired request ids; true: there are more. */
+static bool
+delete_request_ids(void)
+{
+	return lock_for_flush() && flush_request_ids() == FLUSH_BATCH;
+}
+
+/*
+ * Gives a batch of notices that keys are going to expire; true: there are more.
+ * If not, sets when others may be due, or leaves that to the next worker.
+ */
+static bool
+give_notices(void)
+{
+	if (!lock_for_flush())
+	{
+		usage_left = OidIsValid(get_extension_oid("apikeys", true));
+		return false;
+	}
+	if (flush_notices() == FLUSH_BATCH)
+		return true;
+
+	flush_queue_set_notice(MyDatabaseId,
+						   guc_expiry_notices.n > 0 ? store_next_notice(guc_expiry_notice) : 0);
+	return false;
 }
 
 /* Writes everything that is due, or as much as WORK_TIME_MS allows. */
@@ -406,7 +427,12 @@ flush_database(void)
 	usage_left = flush_queue_exchange_usage(MyDatabaseId, false);
 	rehash_keys(exit_at);
 	roll_up_ledgers(exit_at);
-	delete_request_ids(exit_at);
+	if (repeat(delete_request_ids, exit_at))
+		usage_left = true;
+	if (guc_expiry_notices.n == 0)
+		flush_queue_set_notice(MyDatabaseId, 0);
+	else if (repeat(give_notices, exit_at))
+		usage_left = true;
 }
 
 /*

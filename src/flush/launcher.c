@@ -46,6 +46,9 @@
 
 static emit_log_hook_type prev_emit_log_hook = NULL;
 
+/* Are all databases to be marked once more, see record_more_databases()? */
+static bool again = false;
+
 /*
  * Can a flush worker connect to a database?  If it no longer exists, its
  * pending data is discarded.
@@ -148,7 +151,6 @@ static void
 record_more_databases(void)
 {
 	static Oid	next = FIRST_DATABASE;
-	static bool again = false;
 
 	if (flush_queue_clear_overflow())
 		again = true;
@@ -179,6 +181,18 @@ set_up(void)
 
 	before_shmem_exit(launcher_exit, (Datum) 0);
 	flush_queue_set_launcher(MyLatch);
+}
+
+/* Rereads the settings.  Other notices have to be planned anew, everywhere. */
+static void
+reload(void)
+{
+	char	   *notices = pstrdup(guc_expiry_notice);
+
+	ProcessConfigFile(PGC_SIGHUP);
+	if (strcmp(notices, guc_expiry_notice) != 0)
+		again = true;
+	pfree(notices);
 }
 
 /* Sleeps until a time (DT_NOEND: forever) or until the latch is set. */
@@ -222,7 +236,7 @@ apikeys_launcher_main(Datum arg)
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
+			reload();
 			next = 0;			/* the interval may have changed */
 		}
 

@@ -10,10 +10,11 @@
  * that is given: it changes rarely, so the exclusive lock that this takes is
  * rare.  A use without an address leaves the one that is known.
  *
- * A flush worker persists the uses that are
- * due, and marks them.  A use is pending if it is later than the one known to
+ * A flush worker persists the uses that are due, and marks them.  A use is pending if it is later than the one known to
  * be in the table apikeys_data.usage, and due if that one was written at least
- * apikeys.last_used_throttle ago.
+ * apikeys.last_used_throttle ago; for a key with an idle_timeout, also if that
+ * was max_lag ago (idleness_max_lag()).  Its uses are recorded to the
+ * microsecond, even if others are not at all: it expires by them.
  *
  * If the shared table is full of pending uses, a use is dropped and counted.
  * Uses that are already stored are not affected.
@@ -35,36 +36,50 @@
 #include "settings/guc.h"
 #include "store/last_used.h"
 
+/* apikeys.last_used_throttle for a key, in microseconds; negative: off. */
+static int64
+throttle(int max_lag)
+{
+	int64		general = guc_last_used_throttle * USECS_PER_SEC;
+	int64		own = max_lag * INT64CONST(1000);
+
+	return max_lag != 0 && (general < 0 || own < general) ? own : general;
+}
+
 /* When a pending use is due: at once if none is known to be stored. */
 static TimestampTz
 due_at(TrackedKey *entry)
 {
 	TimestampTz written_at = pg_atomic_read_u64(&entry->written_at);
 
-	return written_at != 0 ? written_at + guc_last_used_throttle * USECS_PER_SEC : 0;
+	return written_at != 0 ? written_at + throttle(pg_atomic_read_u32(&entry->max_lag)) : 0;
 }
 
 /* ------------------------------------------------------ recording a use */
 
 /*
  * Is a use written into the entry?  Of those within one second only the first
- * is, to avoid contention for the cache line of a hot key.  Shared lock.
+ * is, to avoid contention for the cache line of a hot key; not so if max_lag is
+ * set, for a key with an idle_timeout.  Shared lock.
  */
 static bool
-is_written(TrackedKey *entry, TimestampTz now)
+is_written(TrackedKey *entry, TimestampTz now, const UseNote *use)
 {
 	TimestampTz last_used = pg_atomic_read_u64(&entry->last_used);
 
-	return guc_last_used_throttle >= 0 && now > last_used &&
-		   now / USECS_PER_SEC != last_used / USECS_PER_SEC;
+	return throttle(use->max_lag) >= 0 && now > last_used &&
+		   (use->max_lag != 0 || now / USECS_PER_SEC != last_used / USECS_PER_SEC);
 }
 
-/* Would a use change the address in the entry?  Shared lock. */
+/*
+ * Would a use change the address in the entry?  Not if apikeys.last_used_throttle
+ * is -1: idleness needs none.  Shared lock.
+ */
 static bool
-changes_ip(const TrackedKey *entry, const PackedAddress *client_ip)
+changes_ip(const TrackedKey *entry, const UseNote *use)
 {
-	return ip_address_is_packed(client_ip) &&
-		   memcmp(client_ip, &entry->last_used_ip, sizeof(PackedAddress)) != 0;
+	return guc_last_used_throttle >= 0 && ip_address_is_packed(&use->client_ip) &&
+		   memcmp(&use->client_ip, &entry->last_used_ip, sizeof(PackedAddress)) != 0;
 }
 
 /*
@@ -74,18 +89,20 @@ changes_ip(const TrackedKey *entry, const PackedAddress *client_ip)
  * shared lock is enough if the address does not change.
  */
 bool
-last_used_record_in_entry(TrackedKey *entry, TimestampTz now, const PackedAddress *client_ip)
+last_used_record_in_entry(TrackedKey *entry, TimestampTz now, const UseNote *use)
 {
 	bool		newly_pending;
 
 	Assert(OidIsValid(entry->tag.database));
-	if (!is_written(entry, now))
+	if (!is_written(entry, now, use))
 		return false;
 
+	if (pg_atomic_read_u32(&entry->max_lag) != (uint32) use->max_lag)
+		pg_atomic_write_u32(&entry->max_lag, use->max_lag);
 	newly_pending = !shmem_preloaded() || !tracked_keys_is_pending(entry);
 	tracked_keys_advance(&entry->last_used, now);
-	if (changes_ip(entry, client_ip))
-		entry->last_used_ip = *client_ip;
+	if (changes_ip(entry, use))
+		entry->last_used_ip = use->client_ip;
 	return newly_pending;
 }
 
@@ -96,7 +113,7 @@ last_used_record_in_entry(TrackedKey *entry, TimestampTz now, const PackedAddres
  */
 static bool
 record_exclusively(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz used_at,
-				   const PackedAddress *client_ip)
+				   const UseNote *use)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TrackedKey *entry;
@@ -106,7 +123,7 @@ record_exclusively(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz use
 	tracked_keys_lock(ref->partition, LW_EXCLUSIVE);
 	entry = tracked_keys_find_or_add(table, ref, now, &evicted);
 	if (entry != NULL)
-		newly_pending = last_used_record_in_entry(entry, used_at, client_ip);
+		newly_pending = last_used_record_in_entry(entry, used_at, use);
 	tracked_keys_unlock(ref->partition);
 
 	if (evicted)
@@ -119,8 +136,7 @@ record_exclusively(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz use
 
 /* Records a use in the shared table; the result is that of last_used_record(). */
 static bool
-record_in_table(TrackedKeys *table, const pg_uuid_t *id, TimestampTz now,
-				const PackedAddress *client_ip)
+record_in_table(TrackedKeys *table, const pg_uuid_t *id, TimestampTz now, const UseNote *use)
 {
 	TrackedKeyRef ref = tracked_keys_locate(table, MyDatabaseId, id);
 	TrackedKey *entry;
@@ -129,12 +145,12 @@ record_in_table(TrackedKeys *table, const pg_uuid_t *id, TimestampTz now,
 
 	tracked_keys_lock(ref.partition, LW_SHARED);
 	entry = tracked_keys_find(&ref);
-	exclusively = entry == NULL || (is_written(entry, now) && changes_ip(entry, client_ip));
+	exclusively = entry == NULL || (is_written(entry, now, use) && changes_ip(entry, use));
 	if (!exclusively)
-		newly_pending = last_used_record_in_entry(entry, now, client_ip);
+		newly_pending = last_used_record_in_entry(entry, now, use);
 	tracked_keys_unlock(ref.partition);
 
-	return exclusively ? record_exclusively(table, &ref, now, client_ip) : newly_pending;
+	return exclusively ? record_exclusively(table, &ref, now, use) : newly_pending;
 }
 
 /*
@@ -148,11 +164,21 @@ may_write(void)
 	return !XactReadOnly && !IsolationUsesXactSnapshot();
 }
 
-/* Writes a use in the call, since there is no shared memory. */
+/*
+ * Writes a use in the call, since there is no shared memory.  Without it, the
+ * time that a key may be idle is exact to a hundredth, and to a second.
+ */
 static void
-write_in_call(const pg_uuid_t *id, TimestampTz now, const PackedAddress *client_ip)
+write_in_call(const pg_uuid_t *id, TimestampTz now, const UseNote *note)
 {
 	static bool logged = false;
+	int64		interval = throttle(note->max_lag);
+	KeyUse		use = {.id = *id, .used_at = now};
+
+	if (guc_last_used_throttle >= 0)
+		use.ip = note->client_ip;
+	if (note->max_lag != 0)
+		interval = Min(interval, Min(USECS_PER_SEC, note->max_lag * INT64CONST(100)));
 
 	Assert(IsTransactionState());
 	if (!logged)
@@ -162,27 +188,27 @@ write_in_call(const pg_uuid_t *id, TimestampTz now, const PackedAddress *client_
 	logged = true;
 
 	if (may_write())
-		store_last_use(&(KeyUse){.id = *id, .used_at = now, .ip = *client_ip}, now - guc_last_used_throttle * USECS_PER_SEC);
+		store_last_use(&use, now - interval);
 }
 
 /*
  * Records that a key was used, from an address if that is known;
- * apikeys.last_used_throttle = -1 turns it off.  Returns true if the flush
- * workers have to be woken.
+ * apikeys.last_used_throttle = -1 turns it off, unless max_lag is set.  Returns
+ * true if the flush workers have to be woken.
  */
 bool
-last_used_record(const pg_uuid_t *id, TimestampTz now, const PackedAddress *client_ip)
+last_used_record(const pg_uuid_t *id, TimestampTz now, const UseNote *use)
 {
 	TrackedKeys *table;
 
-	if (guc_last_used_throttle < 0)
+	if (throttle(use->max_lag) < 0)
 		return false;
 
 	table = tracked_keys_attach();
 	if (table != NULL)
-		return record_in_table(table, id, now, client_ip);
+		return record_in_table(table, id, now, use);
 
-	write_in_call(id, now, client_ip);
+	write_in_call(id, now, use);
 	return false;
 }
 
@@ -195,7 +221,7 @@ last_used_is_shared(void)
 
 /*
  * Returns the last use of a key of this database in shared memory, or 0, and
- * the address in its entry.
+ * the address in its entry, unless ip is NULL.
  */
 TimestampTz
 last_used_get(const pg_uuid_t *id, PackedAddress *ip)
@@ -205,7 +231,8 @@ last_used_get(const pg_uuid_t *id, PackedAddress *ip)
 	TrackedKey *entry;
 	TimestampTz last_used = 0;
 
-	memset(ip, 0, sizeof(PackedAddress));
+	if (ip != NULL)
+		memset(ip, 0, sizeof(PackedAddress));
 	if (table == NULL)
 		return 0;
 
@@ -215,7 +242,8 @@ last_used_get(const pg_uuid_t *id, PackedAddress *ip)
 	if (entry != NULL)
 	{
 		last_used = pg_atomic_read_u64(&entry->last_used);
-		*ip = entry->last_used_ip;
+		if (ip != NULL)
+			*ip = entry->last_used_ip;
 	}
 	tracked_keys_unlock(ref.partition);
 

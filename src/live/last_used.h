@@ -30,9 +30,15 @@ typedef struct TrackedKeysFill
 	TimestampTz last_flush;		/* 0: none yet */
 } TrackedKeysFill;
 
-extern bool last_used_record(const pg_uuid_t *id, TimestampTz now, const PackedAddress *client_ip);
-extern bool last_used_record_in_entry(TrackedKey *entry, TimestampTz now,
-									  const PackedAddress *client_ip);
+/* What a request says of the use of its key. */
+typedef struct UseNote
+{
+	PackedAddress client_ip;	/* all zeroes: not given */
+	int			max_lag;		/* ms in which it is to be persisted, see last_used.c; 0: as it comes */
+} UseNote;
+
+extern bool last_used_record(const pg_uuid_t *id, TimestampTz now, const UseNote *use);
+extern bool last_used_record_in_entry(TrackedKey *entry, TimestampTz now, const UseNote *use);
 extern bool last_used_is_shared(void);
 extern TimestampTz last_used_get(const pg_uuid_t *id, PackedAddress *ip);
 extern int	last_used_due_databases(DueDatabase *databases, int max);

@@ -212,13 +212,14 @@ check_concurrency(LimitCheck *check, CheckedOwner *checked)
 {
 	const RateLimits *limits = checked->owner->limits;
 
+	checked->holds_retry_at = 0;
 	if (!check->request->reserve || checked->entry == NULL || limits == NULL ||
 		limits->max_concurrent == 0 || checked->entry->limits.holds.count < limits->max_concurrent)
 		return;
 
-	set_exceeded(check, checked, CONCURRENT,
-				 holds_wait(checked->ref.pools.holds, &checked->entry->limits.holds,
-							limits->max_concurrent, tracked_limits_timeout()));
+	checked->holds_retry_at = holds_wait(checked->ref.pools.holds, &checked->entry->limits.holds,
+										 limits->max_concurrent, tracked_limits_timeout());
+	set_exceeded(check, checked, CONCURRENT, checked->holds_retry_at);
 }
 
 /*

@@ -14,9 +14,9 @@
 #include "utils/uuid.h"
 
 #include "live/budget_spend.h"
+#include "live/last_used.h"
 #include "live/tracked_keys.h"
 #include "model/cost.h"
-#include "model/ip_address.h"
 #include "model/limit_status.h"
 #include "model/rate_limits.h"
 
@@ -40,7 +40,7 @@ typedef struct LimitRequest
 	const LimitOwner *owners;	/* the key family first */
 	int			nowners;
 	const pg_uuid_t *key_id;
-	const PackedAddress *client_ip;
+	UseNote		use;
 	const text *model;			/* NULL: unknown */
 	const text *endpoint;
 	int64		tokens;			/* estimates: checked, and reserved if asked for */
@@ -83,6 +83,7 @@ typedef struct CheckedOwner
 	/* Copies, so that the locks are held briefly. */
 	Window		used[RATE_MAX_WINDOWS];
 	int64		nholds;
+	TimestampTz holds_retry_at; /* when there can be another; 0: now */
 	TimestampTz holds_reset_at; /* 0: there is none */
 } CheckedOwner;
 

@@ -158,6 +158,8 @@ spend_windows(LimitCheck *check, CheckedOwner *checked)
 			if (pg_add_s64_overflow(window->reserved, amount, &window->reserved))
 				window->reserved = PG_INT64_MAX;
 			reserving |= 1 << window->number;
+			/* It is not later than the reservation, also if the clock was set back. */
+			window->created_at = Min(window->created_at, check->now);
 		}
 	}
 
@@ -196,7 +198,7 @@ record_use(LimitCheck *check, CheckedOwner *checked)
 	if (checked->index != 0 || memcmp(request->key_id, checked->owner->id, sizeof(pg_uuid_t)) != 0)
 		return;
 	result->use_recorded = true;
-	result->use_newly_pending = last_used_record_in_entry(checked->entry, check->now, request->client_ip);
+	result->use_newly_pending = last_used_record_in_entry(checked->entry, check->now, &request->use);
 }
 
 /* An owner gets at most half of all holds: others need some. */
@@ -294,12 +296,11 @@ set_window_status(const LimitCheck *check, CheckedOwner *checked, int i, LimitSt
 
 /* Sets the status of the limit of concurrent requests. */
 static void
-set_concurrency_status(const LimitCheck *check, const CheckedOwner *checked, LimitStatus *status)
+set_concurrency_status(const CheckedOwner *checked, LimitStatus *status)
 {
 	limit_status_set_concurrent(status, checked->owner->limits->max_concurrent, checked->owner->budget,
 								checked->nholds, checked->holds_reset_at);
-	if (check->exceeded != NULL && checked->nholds >= checked->owner->limits->max_concurrent)
-		status->retry_at = check->result->retry_at;
+	status->retry_at = checked->holds_retry_at;
 }
 
 /*
@@ -326,7 +327,7 @@ find_nearest(LimitCheck *check, LimitStatus *nearest)
 		if (check->request->reserve && checked->owner->limits != NULL &&
 			checked->owner->limits->max_concurrent > 0)
 		{
-			set_concurrency_status(check, checked, &status);
+			set_concurrency_status(checked, &status);
 			if (limit_status_is_nearer(&status, nearest))
 				*nearest = status;
 		}

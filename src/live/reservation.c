@@ -159,7 +159,7 @@ copy_part(const TrackedKeyRef *ref, TrackedKey *entry, int hold, void *arg)
 		return false;
 	Assert(reservation->nparts < MAX_LIMIT_OWNERS);
 	reservation->parts[reservation->nparts].owner = entry->tag.id;
-	reservation->parts[reservation->nparts].windows = held->windows;
+	reservation->parts[reservation->nparts].windows = tracked_limits_reserving(&ref->pools, &entry->limits, hold);
 	reservation->nparts++;
 	reservation->reserved_at = held->reserved_at;
 	return true;

@@ -202,6 +202,7 @@ table_init_shared(void *address)
 			pg_atomic_init_u64(&entries[i].last_used, 0);
 			pg_atomic_init_u64(&entries[i].persisted, 0);
 			pg_atomic_init_u64(&entries[i].written_at, 0);
+			pg_atomic_init_u32(&entries[i].max_lag, 0);
 			tracked_limits_init(&entries[i].limits);
 			entries[i].pinned = false;
 		}
@@ -323,6 +324,7 @@ tracked_keys_remove(const TrackedKeyRef *ref, TrackedKey *entry)
 	pg_atomic_write_u64(&entry->persisted, 0);
 	pg_atomic_write_u64(&entry->written_at, 0);
 	memset(&entry->last_used_ip, 0, sizeof(PackedAddress));
+	pg_atomic_write_u32(&entry->max_lag, 0);
 	entry->next = ref->partition->first_free;
 	ref->partition->first_free = entry - ref->entries;
 	ref->partition->nused--;

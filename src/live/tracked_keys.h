@@ -35,6 +35,7 @@ typedef struct TrackedKey
 	pg_atomic_uint64 written_at; /* when that was committed, likewise */
 	PackedAddress last_used_ip; /* of the latest use with one; exclusive lock to write */
 	TrackedLimits limits;		/* exclusive lock */
+	pg_atomic_uint32 max_lag;	/* ms in which a use is to be persisted; 0: as it comes */
 	bool		pinned;			/* not to be evicted, while the lock is held */
 } TrackedKey;
 

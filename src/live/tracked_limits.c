@@ -62,6 +62,28 @@ settle_window(TrackedWindow *window, const Hold *hold, int64 tokens, int64 cost,
 				  hold->reserved_at, now);
 }
 
+/* Does a hold reserve something in a window? */
+static bool
+reserves_in(const Hold *hold, const TrackedWindow *window)
+{
+	/* A later window may have been given the number of an earlier one. */
+	return hold->windows & 1 << window->number && window->created_at <= hold->reserved_at;
+}
+
+/* Returns the windows in which a hold reserves something. */
+TrackedWindowSet
+tracked_limits_reserving(const LimitPools *pools, const TrackedLimits *limits, int hold)
+{
+	TrackedWindowSet windows = 0;
+
+	for (int w = limits->windows.first; w != NO_TRACKED_WINDOW; w = pools->windows.windows[w].next)
+	{
+		if (reserves_in(&pools->holds[hold], &pools->windows.windows[w]))
+			windows |= 1 << pools->windows.windows[w].number;
+	}
+	return windows;
+}
+
 /*
  * Puts what was used in the place of what a hold has reserved in all windows,
  * so that it reserves nothing in them any more.  cost is in billionths.
@@ -76,8 +98,7 @@ tracked_limits_settle_windows(const LimitPools *pools, TrackedLimits *limits, in
 	{
 		TrackedWindow *window = &pools->windows.windows[w];
 
-		/* A later window may have been given the number of an earlier one. */
-		if (settled->windows & 1 << window->number && window->created_at <= settled->reserved_at)
+		if (reserves_in(settled, window))
 			settle_window(window, settled, tokens, cost, now);
 	}
 	settled->windows = 0;
@@ -117,6 +138,8 @@ tracked_limits_expire(const LimitPools *pools, TrackedLimits *limits, TimestampT
 	{
 		for (int i = hold; i != NO_HOLD; i = holds[i].newer)
 			holds[i].reserved_at = Min(holds[i].reserved_at, now);
+		for (int w = limits->windows.first; w != NO_TRACKED_WINDOW; w = pools->windows.windows[w].next)
+			pools->windows.windows[w].created_at = Min(pools->windows.windows[w].created_at, now);
 	}
 
 	while (hold != NO_HOLD && now - holds[hold].reserved_at >= timeout)

@@ -31,6 +31,7 @@ typedef struct LimitPools
 
 extern void tracked_limits_init(TrackedLimits *limits);
 extern int64 tracked_limits_timeout(void);
+extern TrackedWindowSet tracked_limits_reserving(const LimitPools *pools, const TrackedLimits *limits, int hold);
 extern void tracked_limits_settle_windows(const LimitPools *pools, TrackedLimits *limits, int hold,
 										  int64 tokens, int64 cost, TimestampTz now);
 extern void tracked_limits_end_hold(const LimitPools *pools, TrackedLimits *limits, int hold,

@@ -26,6 +26,7 @@
 #include "base/arguments.h"
 #include "base/compat.h"
 #include "model/allowed_ips.h"
+#include "model/idleness.h"
 #include "model/json_document.h"
 #include "model/key_config.h"
 #include "model/key_format.h"
@@ -57,6 +58,7 @@ static const JsonDocumentMember members[] = {
 	[CONFIG_EXTERNAL_ID] = {"external_id", TEXTOID},
 	[CONFIG_ALLOWED_IPS] = {"allowed_ips", INETARRAYOID},
 	[CONFIG_PLAN] = {"plan", TEXTOID},
+	[CONFIG_IDLE_TIMEOUT] = {"idle_timeout", INTERVALOID},
 	[CONFIG_ENABLED] = {"enabled", BOOLOID},
 };
 
@@ -323,6 +325,9 @@ key_config_check_stored(ConfigMember member, Datum value, bool isnull)
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						 errmsg("expires_at must not be -infinity")));
 			break;
+		case CONFIG_IDLE_TIMEOUT:
+			idleness_check_timeout(DatumGetIntervalP(value));
+			break;
 		default:
 			break;
 	}
@@ -403,19 +408,26 @@ change_member(const JsonDocument *document, const JsonDocumentMember *member,
 		json_document_raise_bad_value(document, member, "true or false");
 
 	check_member(target->config, m, target->now);
+	if (m == CONFIG_IDLE_TIMEOUT ||
+		(m == CONFIG_ENABLED && DatumGetBool(target->config->values[m])))
+		target->config->restarts_idleness = true;
 }
 
 /*
  * Applies a document of changes: absent members stay as they are, null members
  * are cleared.  Only changed members are checked, so that an expired key can
- * still be renamed.  Raises 22023.
+ * still be renamed.  Enabling a key, and its idle_timeout, have its idleness
+ * counted anew, even if that is their value already.  Raises 22023.
  */
 void
 key_config_change(KeyConfig *config, Jsonb *changes, TimestampTz now)
 {
 	ChangeTarget target = {config, now};
 
+	config->restarts_idleness = false;
 	json_document_visit(&changes_document, changes, change_member, &target);
+	if (config->nulls[CONFIG_IDLE_TIMEOUT])
+		config->restarts_idleness = false;
 }
 
 /* Are two configurations the same? */
@@ -451,11 +463,12 @@ apikeys_check_key(PG_FUNCTION_ARGS)
 {
 	static const ConfigMember checked[] = {
 		CONFIG_NAME, CONFIG_DESCRIPTION, CONFIG_EXTERNAL_ID, CONFIG_PERMISSIONS,
-		CONFIG_RATE_LIMITS, CONFIG_METADATA, CONFIG_ALLOWED_IPS, CONFIG_EXPIRES_AT
+		CONFIG_RATE_LIMITS, CONFIG_METADATA, CONFIG_ALLOWED_IPS, CONFIG_EXPIRES_AT,
+		CONFIG_IDLE_TIMEOUT
 	};
 	const int	n = lengthof(checked);
 
-	Assert(PG_NARGS() == n + 5);
+	Assert(PG_NARGS() == n + 6);
 	for (int i = 0; i < n; i++)
 		key_config_check_stored(checked[i], PG_GETARG_DATUM(i), PG_ARGISNULL(i));
 

@@ -15,7 +15,7 @@
 
 #define NAME_MAX_CHARS			255
 
-/* In the order of apikey_generate's arguments, among which is prefix. */
+/* In the order of apikey_generate's arguments, in which prefix comes after allowed_ips. */
 typedef enum ConfigMember
 {
 	CONFIG_NAME,
@@ -30,6 +30,7 @@ typedef enum ConfigMember
 	CONFIG_EXTERNAL_ID,
 	CONFIG_ALLOWED_IPS,
 	CONFIG_PLAN,
+	CONFIG_IDLE_TIMEOUT,
 	CONFIG_ENABLED,
 	CONFIG_NMEMBERS
 } ConfigMember;
@@ -38,6 +39,7 @@ typedef struct KeyConfig
 {
 	Datum		values[CONFIG_NMEMBERS];
 	bool		nulls[CONFIG_NMEMBERS];
+	bool		restarts_idleness; /* a change that has it counted from now on */
 } KeyConfig;
 
 extern const char *key_config_member_name(ConfigMember member);

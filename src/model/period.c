@@ -29,8 +29,7 @@
 #include "model/period.h"
 #include "model/raw_key_filter.h"
 
-#define MAX_YEARS	1000
-#define MAX_DAYS	(MAX_YEARS * 366)
+#define MAX_DAYS	(PERIOD_MAX_YEARS * 366)
 
 /* Between these, periods of any length are in the range of timestamps. */
 #define MIN_TIME	((TimestampTz) (date2j(1, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
@@ -58,21 +57,35 @@ interval_length(const Interval *every, int days_per_month)
 }
 
 /*
- * Raises 22023 unless periods can have this length.  Its upper limit rules out
- * overflows.
+ * Is an interval between 1 second and PERIOD_MAX_YEARS, and no part of it
+ * negative?  The upper limit rules out overflows.
  */
+bool
+period_is_length(const Interval *span)
+{
+	return span->month >= 0 && span->month <= PERIOD_MAX_YEARS * MONTHS_PER_YEAR &&
+		   span->day >= 0 && span->day <= MAX_DAYS &&
+		   span->time >= 0 && span->time <= MAX_DAYS * USECS_PER_DAY &&
+		   interval_length(span, 28) >= USECS_PER_SEC;
+}
+
+/* Is a time in the years 1 to 9999, so that such an interval can be added? */
+bool
+period_is_origin(TimestampTz origin)
+{
+	return origin >= MIN_TIME && origin < MAX_TIME;
+}
+
+/* Raises 22023 unless periods can have this length. */
 void
 period_check_length(const Interval *every)
 {
-	if (every->month >= 0 && every->month <= MAX_YEARS * MONTHS_PER_YEAR &&
-		every->day >= 0 && every->day <= MAX_DAYS &&
-		every->time >= 0 && every->time <= MAX_DAYS * USECS_PER_DAY &&
-		interval_length(every, 28) >= USECS_PER_SEC)
+	if (period_is_length(every))
 		return;
 
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("reset_every must be between 1 second and %d years", MAX_YEARS),
+			 errmsg("reset_every must be between 1 second and %d years", PERIOD_MAX_YEARS),
 			 errdetail("None of its parts may be negative."),
 			 errhint("Null stands for a budget that is never reset.")));
 }
@@ -100,7 +113,7 @@ period_check_span(const char *what, const Interval *span, int max_years)
 void
 period_check_origin(TimestampTz origin)
 {
-	if (origin >= MIN_TIME && origin < MAX_TIME)
+	if (period_is_origin(origin))
 		return;
 
 	ereport(ERROR,

@@ -12,12 +12,16 @@
 
 #include "datatype/timestamp.h"
 
+#define PERIOD_MAX_YEARS	1000
+
 typedef struct Period
 {
 	TimestampTz started_at;
 	TimestampTz ends_at;		/* DT_NOEND: never */
 } Period;
 
+extern bool period_is_length(const Interval *span);
+extern bool period_is_origin(TimestampTz origin);
 extern void period_check_length(const Interval *every);
 extern void period_check_span(const char *what, const Interval *span, int max_years);
 extern void period_check_origin(TimestampTz origin);

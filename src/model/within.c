@@ -20,6 +20,7 @@
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/datum.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -150,6 +151,13 @@ networks_within(ArrayType *ips, ArrayType *bound)
 	return true;
 }
 
+/* Returns when a key expires; DT_NOEND: never. */
+static TimestampTz
+expires_at(const KeyConfig *config)
+{
+	return config->nulls[CONFIG_EXPIRES_AT] ? DT_NOEND : DatumGetTimestampTz(config->values[CONFIG_EXPIRES_AT]);
+}
+
 /* Is the value of a member within that of the bound?  Nulls allow all. */
 static bool
 member_within(ConfigMember member, const KeyConfig *config, const KeyConfig *bound)
@@ -157,6 +165,8 @@ member_within(ConfigMember member, const KeyConfig *config, const KeyConfig *bou
 	Datum		value = config->values[member];
 	Datum		bound_value = bound->values[member];
 
+	if (member == CONFIG_EXPIRES_AT)
+		return expires_at(config) <= expires_at(bound);
 	if (bound->nulls[member] || config->nulls[member])
 		return bound->nulls[member];
 
@@ -168,8 +178,8 @@ member_within(ConfigMember member, const KeyConfig *config, const KeyConfig *bou
 			return rate_limits_within(DatumGetJsonbP(value), DatumGetJsonbP(bound_value));
 		case CONFIG_ALLOWED_IPS:
 			return networks_within(DatumGetArrayTypeP(value), DatumGetArrayTypeP(bound_value));
-		case CONFIG_EXPIRES_AT:
-			return DatumGetTimestampTz(value) <= DatumGetTimestampTz(bound_value);
+		case CONFIG_IDLE_TIMEOUT:
+			return DatumGetBool(DirectFunctionCall2(interval_le, value, bound_value));
 		default:
 			Assert(false);
 			return false;
@@ -200,7 +210,8 @@ within_find_excess(const KeyConfig *config, const KeyConfig *bound)
 		CONFIG_USER_ID, CONFIG_TEAM_ID, CONFIG_BUDGET_ID, CONFIG_EXTERNAL_ID, CONFIG_PLAN
 	};
 	static const ConfigMember limited[] = {
-		CONFIG_PERMISSIONS, CONFIG_RATE_LIMITS, CONFIG_EXPIRES_AT, CONFIG_ALLOWED_IPS
+		CONFIG_PERMISSIONS, CONFIG_RATE_LIMITS, CONFIG_EXPIRES_AT, CONFIG_ALLOWED_IPS,
+		CONFIG_IDLE_TIMEOUT
 	};
 
 	for (size_t i = 0; i < lengthof(same); i++)

@@ -67,6 +67,19 @@ int			guc_reservation_timeout;
 int			guc_request_id_retention;
 
 /*
+ * apikeys.max_lifetime, in seconds: set it where a policy says how old a
+ * credential may become; 0 for none.  Users may not: it is a limit to them.
+ */
+int			guc_max_lifetime;
+
+/*
+ * apikeys.expiry_notice: set it to have owners of keys told before these expire;
+ * the event and its NOTIFY are for the application that knows whom to write to.
+ */
+char	   *guc_expiry_notice;
+NoticeList	guc_expiry_notices;
+
+/*
  * apikeys.redact_log: turn it off while you need something in the log that it
  * masks, or if its cost matters.  It applies to the whole server, and no
  * session can change it, since all sessions share the log.
@@ -141,6 +154,30 @@ check_notify_channel(char **newval, void **extra, GucSource source)
 
 	GUC_check_errdetail("The name of a channel has at most %d bytes.", NAMEDATALEN - 1);
 	return false;
+}
+
+static bool
+check_expiry_notice(char **newval, void **extra, GucSource source)
+{
+	NoticeList	list;
+	const char *fault = notice_list_parse(*newval, &list);
+
+	if (fault != NULL)
+	{
+		GUC_check_errdetail("%s", fault);
+		return false;
+	}
+	*extra = guc_malloc(LOG, sizeof(NoticeList));
+	if (*extra == NULL)
+		return false;
+	memcpy(*extra, &list, sizeof(NoticeList));
+	return true;
+}
+
+static void
+assign_expiry_notice(const char *newval, void *extra)
+{
+	guc_expiry_notices = *(NoticeList *) extra;
 }
 
 /* True while guc_init() runs. */
@@ -317,6 +354,21 @@ guc_init(void)
 							PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
 
+	DefineCustomIntVariable("apikeys.max_lifetime",
+							"Sets how long a key may live from its creation.",
+							"0 sets no limit.",
+							&guc_max_lifetime,
+							0, 0, INT_MAX,
+							PGC_SUSET, GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomStringVariable("apikeys.expiry_notice",
+							   "Sets how long before a key expires there is an event.",
+							   "It is a list of intervals; an empty one turns it off.",
+							   &guc_expiry_notice,
+							   "",
+							   PGC_SIGHUP, GUC_LIST_INPUT,
+							   check_expiry_notice, assign_expiry_notice, NULL);
 	DefineCustomIntVariable("apikeys.max_own_keys",
 							"Sets how many keys a user may have who makes them himself.",
 							"It applies to roles with the level own.",

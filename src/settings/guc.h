@@ -12,6 +12,8 @@
 
 #include "utils/uuid.h"
 
+#include "model/notice_list.h"
+
 #define GUC_DEFAULT_TRACKED_KEYS	65536
 #define GUC_MAX_TRACKED_KEYS		(16 * 1024 * 1024)
 
@@ -22,6 +24,9 @@ extern int	guc_max_tracked_keys;
 extern int	guc_cache_size;
 extern int	guc_reservation_timeout;
 extern int	guc_request_id_retention;
+extern int	guc_max_lifetime;
+extern char *guc_expiry_notice;
+extern NoticeList guc_expiry_notices;
 extern int	guc_max_own_keys;
 extern bool guc_redact_log;
 extern char *guc_request_header;

@@ -75,7 +75,7 @@ static Statement live_budget_keys = {
 	.sql = "SELECT FROM ONLY apikeys_data.key k"
 	" WHERE k.budget_id OPERATOR(pg_catalog.=) $1"
 	" AND k.revoked_at IS NULL"
-	" AND (k.expires_at IS NULL OR k.expires_at OPERATOR(pg_catalog.>=) $2)"
+	" AND COALESCE(" KEY_ENDS_AT ", 'infinity') OPERATOR(pg_catalog.>=) $2"
 	" LIMIT 1",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
 };
@@ -166,11 +166,11 @@ static Statement add_warnings = {
  * in the ledger are discarded when they are rolled up.
  */
 static Statement delete_budget = {
-	.sql = "WITH detached AS (UPDATE ONLY apikeys_data.key"
+	.sql = "WITH detached AS (UPDATE ONLY apikeys_data.key k"
 	" SET budget_id = NULL, updated_at = $2"
-	" WHERE budget_id OPERATOR(pg_catalog.=) $1"
-	" AND (revoked_at IS NOT NULL OR expires_at OPERATOR(pg_catalog.<) $2)"
-	" RETURNING id),"
+	" WHERE k.budget_id OPERATOR(pg_catalog.=) $1"
+	" AND (k.revoked_at IS NOT NULL OR " KEY_ENDS_AT " OPERATOR(pg_catalog.<) $2)"
+	" RETURNING k.id),"
 	" credit AS (DELETE FROM apikeys_data.budget_credit"
 	" WHERE budget_id OPERATOR(pg_catalog.=) $1),"
 	" deleted AS (DELETE FROM apikeys_data.budget"

@@ -42,22 +42,27 @@ static Statement key_hash = {
 	STATEMENT_ARGS(UUIDOID)
 };
 
-/* $1 to $13 are KeyConfig's members. */
+/*
+ * $1 to $14 are KeyConfig's members.  Idleness counts from the import of a key:
+ * what came before is not known.
+ */
 #define INSERT_KEY(on_conflict) { \
 	.sql = "WITH new AS (" \
 	"INSERT INTO apikeys_data.key (name, description, user_id, team_id, budget_id," \
 	" permissions, rate_limits, expires_at, metadata, external_id, allowed_ips, plan," \
-	" enabled, id, root_id, key_hash, hash_secret, key_prefix, created_at, updated_at)" \
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13," \
-	" $14, $14, $15, $16, $17, $18, $19)" \
+	" idle_timeout, enabled, id, root_id, key_hash, hash_secret, key_prefix," \
+	" created_at, updated_at, idle_since)" \
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14," \
+	" $15, $15, $16, $17, $18, $19, $20," \
+	" CASE WHEN $19 OPERATOR(pg_catalog.<) $20 THEN $20 END)" \
 	on_conflict \
 	" RETURNING id)" \
 	" " ADD_EVENT \
-	" SELECT $19, $20, $21, new.id, pg_catalog.jsonb_build_object(" \
-	"'name', $1, 'key_prefix', $17) FROM new", \
+	" SELECT $20, $21, $22, new.id, pg_catalog.jsonb_build_object(" \
+	"'name', $1, 'key_prefix', $18) FROM new", \
 	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID, \
 				   JSONBOID, JSONBOID, TIMESTAMPTZOID, JSONBOID, TEXTOID, \
-				   INETARRAYOID, TEXTOID, BOOLOID, UUIDOID, BYTEAOID, TEXTOID, TEXTOID, \
+				   INETARRAYOID, TEXTOID, INTERVALOID, BOOLOID, UUIDOID, BYTEAOID, TEXTOID, TEXTOID, \
 				   TIMESTAMPTZOID, TIMESTAMPTZOID, NAMEOID, TEXTOID) \
 }
 
@@ -77,11 +82,11 @@ static Statement rotate_key = {
 	" new AS (INSERT INTO apikeys_data.key (id, root_id, rotated_from, key_hash,"
 	" hash_secret, key_prefix, name, description, user_id, team_id, budget_id,"
 	" external_id, plan, permissions, rate_limits, metadata, allowed_ips, enabled,"
-	" expires_at, created_at, updated_at)"
+	" expires_at, idle_timeout, created_at, updated_at)"
 	" SELECT $6, old.root_id, old.id, $7, $8, $9, $10, old.description,"
 	" old.user_id, old.team_id, old.budget_id, old.external_id, old.plan,"
 	" old.permissions, old.rate_limits, old.metadata, old.allowed_ips,"
-	" old.enabled, $11, $2, $2 FROM old"
+	" old.enabled, $11, old.idle_timeout, $2, $2 FROM old"
 	" RETURNING rotated_from)"
 	" " ADD_EVENT
 	" SELECT $2, $3, 'rotate', new.rotated_from, pg_catalog.jsonb_build_object("
@@ -97,23 +102,25 @@ static Statement rotate_key = {
 	" 'permissions', permissions, 'rate_limits', rate_limits," \
 	" 'expires_at', expires_at, 'metadata', metadata," \
 	" 'external_id', external_id, 'allowed_ips', allowed_ips, 'plan', plan," \
-	" 'enabled', enabled) AS document"
+	" 'enabled', enabled, 'idle_timeout', idle_timeout," \
+	" 'idle_since', idle_since) AS document"
 
-/* $1 to $13 are KeyConfig's members. */
+/* $1 to $14 are KeyConfig's members. */
 static Statement update_key = {
 	.sql = "WITH was AS (SELECT " KEY_DOCUMENT " FROM ONLY apikeys_data.key"
-	" WHERE id OPERATOR(pg_catalog.=) $15),"
+	" WHERE id OPERATOR(pg_catalog.=) $16),"
 	" became AS (UPDATE ONLY apikeys_data.key SET name = $1, description = $2,"
 	" user_id = $3, team_id = $4, budget_id = $5, permissions = $6,"
 	" rate_limits = $7, expires_at = $8, metadata = $9, external_id = $10,"
-	" allowed_ips = $11, plan = $12, enabled = $13, updated_at = $14"
-	" WHERE id OPERATOR(pg_catalog.=) $15"
+	" allowed_ips = $11, plan = $12, idle_timeout = $13, enabled = $14, updated_at = $15,"
+	" idle_since = CASE WHEN $18 THEN $15 ELSE idle_since END"
+	" WHERE id OPERATOR(pg_catalog.=) $16"
 	" RETURNING " KEY_DOCUMENT ")"
 	" " ADD_EVENT
-	" SELECT $14, $16, 'update', $15, " CHANGED_MEMBERS " FROM was, became",
+	" SELECT $15, $17, 'update', $16, " CHANGED_MEMBERS " FROM was, became",
 	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID,
 				   JSONBOID, JSONBOID, TIMESTAMPTZOID, JSONBOID, TEXTOID,
-				   INETARRAYOID, TEXTOID, BOOLOID, TIMESTAMPTZOID, UUIDOID, NAMEOID)
+				   INETARRAYOID, TEXTOID, INTERVALOID, BOOLOID, TIMESTAMPTZOID, UUIDOID, NAMEOID, BOOLOID)
 };
 
 static Statement revoke_key = {
@@ -131,7 +138,8 @@ static Statement revoke_key = {
 static Statement lock_expired = {
 	.sql = "SELECT pg_catalog.array_agg(expired.id) FROM ("
 	"SELECT k.id FROM ONLY apikeys_data.key k"
-		   " WHERE k.expires_at OPERATOR(pg_catalog.<) $1" OF_USER("k") " ORDER BY k.id FOR UPDATE SKIP LOCKED) expired",
+	" WHERE (k.expires_at OPERATOR(pg_catalog.<) $1"
+		   " OR (k.idle_timeout IS NOT NULL AND " KEY_ENDS_AT " OPERATOR(pg_catalog.<) $1))" OF_USER("k") " ORDER BY k.id FOR UPDATE SKIP LOCKED) expired",
 	STATEMENT_ARGS(TIMESTAMPTZOID, UUIDOID)
 };
 
@@ -289,8 +297,8 @@ void
 store_update_key(const pg_uuid_t *id, const KeyConfig *config, TimestampTz now)
 {
 	StoreScope	scope;
-	Datum		values[CONFIG_NMEMBERS + 3];
-	bool		nulls[CONFIG_NMEMBERS + 3] = {0};
+	Datum		values[CONFIG_NMEMBERS + 4];
+	bool		nulls[CONFIG_NMEMBERS + 4] = {0};
 
 	Assert(update_key.nargs == lengthof(values));
 
@@ -300,6 +308,7 @@ store_update_key(const pg_uuid_t *id, const KeyConfig *config, TimestampTz now)
 	values[CONFIG_NMEMBERS] = TimestampTzGetDatum(now);
 	values[CONFIG_NMEMBERS + 1] = UUIDPGetDatum(id);
 	values[CONFIG_NMEMBERS + 2] = store_acting_role(&scope);
+	values[CONFIG_NMEMBERS + 3] = BoolGetDatum(config->restarts_idleness);
 	store_write_one(&update_key, "key", values, nulls);
 	store_close(&scope);
 }
@@ -399,6 +408,7 @@ store_key_config(const KeyRow *row, KeyConfig *config)
 		[CONFIG_EXTERNAL_ID] = KEY_EXTERNAL_ID,
 		[CONFIG_ALLOWED_IPS] = KEY_ALLOWED_IPS,
 		[CONFIG_PLAN] = KEY_PLAN,
+		[CONFIG_IDLE_TIMEOUT] = KEY_IDLE_TIMEOUT,
 		[CONFIG_ENABLED] = KEY_ENABLED,
 	};
 

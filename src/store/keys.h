@@ -38,6 +38,9 @@ typedef enum KeyColumn
 	KEY_REVOKED_AT,
 	KEY_ROTATED_AT,
 	KEY_PLAN,
+	KEY_CREATED_AT,
+	KEY_IDLE_TIMEOUT,
+	KEY_IDLE_SINCE,
 	KEY_XMIN,
 	KEY_NCOLUMNS
 } KeyColumn;
@@ -47,7 +50,8 @@ typedef enum KeyColumn
 	"k.id, k.root_id, k.name, k.key_prefix, k.user_id, k.team_id," \
 	" k.budget_id, k.external_id, " permissions ", " rate_limits ", k.metadata," \
 	" k.expires_at, k.description, k.allowed_ips, k.enabled, k.revoked_at," \
-	" k.rotated_at, k.plan, k.xmin"
+	" k.rotated_at, k.plan, k.created_at, k.idle_timeout," \
+	" GREATEST(k.idle_since, k.created_at), k.xmin"
 
 #define KEY_NRESULT_COLUMNS (KEY_EXPIRES_AT + 1)
 
@@ -75,6 +79,13 @@ typedef struct PredecessorExpiry
 	TimestampTz expires_at;		/* DT_NOEND: never */
 	bool		revoke;			/* now, in place of a grace period */
 } PredecessorExpiry;
+
+/* DT_NOEND if the key never expires. */
+static inline TimestampTz
+store_key_expires_at(const KeyRow *key)
+{
+	return key->nulls[KEY_EXPIRES_AT] ? DT_NOEND : DatumGetTimestampTz(key->values[KEY_EXPIRES_AT]);
+}
 
 extern void store_copy_key_row(KeyRow *row);
 extern void store_key_config(const KeyRow *row, KeyConfig *config);

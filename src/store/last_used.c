@@ -33,6 +33,12 @@ static Statement last_use_is_due = {
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
 };
 
+static Statement read_last_use = {
+	.sql = "SELECT u.last_used_at FROM apikeys_data.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) $1",
+	STATEMENT_ARGS(UUIDOID)
+};
+
 static Statement update_last_use = {
 	.sql = "UPDATE apikeys_data.usage SET last_used_at = $2,"
 	" last_used_ip = COALESCE($3, last_used_ip)"
@@ -115,6 +121,27 @@ store_last_use(const KeyUse *use, TimestampTz due_before)
 										SPI_tuptable->tupdesc, 1, &isnull)))
 		store_write_silently(&update_last_use, values, nulls);
 	store_close(&scope);
+}
+
+/* Returns the last use of a key as it is stored and committed now, or DT_NOBEGIN. */
+TimestampTz
+store_read_last_use(const pg_uuid_t *id)
+{
+	StoreScope	scope;
+	TimestampTz used_at = DT_NOBEGIN;
+
+	store_open(&scope);
+	if (store_read_latest(&read_last_use, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0)
+	{
+		bool		isnull;
+		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+
+		if (!isnull)
+			used_at = DatumGetTimestampTz(value);
+	}
+	store_close(&scope);
+
+	return used_at;
 }
 
 /* Converts uses into a uuid[], a timestamptz[] and an inet[]. */

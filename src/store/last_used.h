@@ -32,6 +32,7 @@ typedef enum UseOutcome
 } UseOutcome;
 
 extern void store_last_use(const KeyUse *use, TimestampTz due_before);
+extern TimestampTz store_read_last_use(const pg_uuid_t *id);
 extern int64 store_persist_uses(const KeyUse *uses, int nuses, UseOutcome *outcomes);
 
 #endif							/* APIKEYS_STORE_LAST_USED_H */

@@ -18,7 +18,7 @@
 #include "store/plans.h"
 #include "store/spi.h"
 
-/* A key that verify would take, apart from its idleness. */
+/* A key that verify would take; it was used in this transaction. */
 static Statement usable_key = {
 	.sql = "SELECT " KEY_ROW("k.permissions", "k.rate_limits") " FROM ONLY apikeys_data.key k" JOIN_PLAN
 	" WHERE k.id OPERATOR(pg_catalog.=) $1 AND k.revoked_at IS NULL AND k.enabled"
@@ -37,7 +37,7 @@ static Statement apply_plan = {
 static Statement count_live_keys = {
 	.sql = "SELECT pg_catalog.count(*) FROM ONLY apikeys_data.key k"
 	" WHERE k.user_id OPERATOR(pg_catalog.=) $1 AND k.revoked_at IS NULL"
-	" AND (k.expires_at IS NULL OR k.expires_at OPERATOR(pg_catalog.>=) $2)",
+	" AND COALESCE(" KEY_ENDS_AT ", 'infinity') OPERATOR(pg_catalog.>=) $2",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
 };
 

@@ -85,6 +85,18 @@ extern Datum store_acting_role(const StoreScope *scope);
 	(Datum[]) {UUIDPGetDatum(id), UUIDPGetDatum(user)}, (bool[]) {false, (user) == NULL}
 
 /*
+ * Since when key k has been idle, as it is known to the table and in shared
+ * memory, and when it expires, by that or by expires_at.
+ */
+#define KEY_IDLE_FROM \
+	"GREATEST(k.idle_since, k.created_at, apikeys.last_use(k.id)," \
+	" (SELECT u.last_used_at FROM apikeys_data.usage u" \
+	" WHERE u.key_id OPERATOR(pg_catalog.=) k.id))"
+#define KEY_ENDS_AT \
+	"CASE WHEN k.idle_timeout IS NULL THEN k.expires_at" \
+	" ELSE apikeys.ends_at(k.expires_at, k.idle_timeout, " KEY_IDLE_FROM ") END"
+
+/*
  * What an update changed: {"member": {"from": value, "to": value}, ...}.
  * was.document and became.document have all members.
  */

@@ -27,6 +27,7 @@
 #include "flush/reclaim.h"
 #include "live/counters.h"
 #include "live/flush_problems.h"
+#include "live/idle_keys.h"
 #include "live/last_used.h"
 #include "live/rate_limiter.h"
 #include "model/cost.h"
@@ -72,76 +73,21 @@ decide(AuthDecision *decision, const Outcome *outcome, const char *reason)
 	counters_add(outcome->counter, 1);
 }
 
-/* Checks the status of the key. */
-static const Outcome *
-check_status(const KeyRow *row, TimestampTz now)
-{
-	TimestampTz expires_at = row->nulls[KEY_EXPIRES_AT] ? DT_NOEND : DatumGetTimestampTz(row->values[KEY_EXPIRES_AT]);
-
-	return &by_status[status_at(now, !row->nulls[KEY_REVOKED_AT], expires_at,
-								DatumGetBool(row->values[KEY_ENABLED]))];
-}
-
-/* Returns a model or an endpoint.  Raises 22023. */
-static text *
-get_subject(const char *what, Datum value)
-{
-	check_size(what, value, PERMISSION_SUBJECT_MAX_BYTES);
-	return DatumGetTextPP(value);
-}
-
-/* Returns a list of permissions.  Raises 22023. */
-static ArrayType *
-get_permissions(const char *what, Datum value)
-{
-	ArrayType  *permissions;
-
-	check_size(what, value, PERMISSION_SUBJECT_MAX_BYTES);
-	permissions = DatumGetArrayTypeP(value);
-	permission_check_list(what, permissions);
-	return permissions;
-}
-
 /*
- * Collects the arguments that describe the request; false if all are null.
- * The client's address is parsed into client_ip.  Raises 22023 for an argument
- * that is too large, and for a negative number of tokens.
+ * Checks the status of the key.  Uses only move the end of its idleness, so it
+ * is looked up again when the one that is known has passed; that may update the
+ * time.
  */
-static bool
-get_request(const NullableDatum *args, inet_struct *client_ip, Request *request)
+static const Outcome *
+check_status(CachedKey *key, TimestampTz *now)
 {
-	bool		has_any = false;
+	const KeyRow *row = &key->row;
 
-	memset(request, 0, sizeof(Request));
-	request->tokens = NO_TOKENS;
+	if (*now > key->idle_end)
+		key->idle_end = idle_keys_end(row, now);
 
-	for (int i = AUTHORIZE_MODEL; i <= AUTHORIZE_CLIENT_IP; i++)
-		has_any |= !args[i].isnull;
-	has_any |= !args[AUTHORIZE_ANY_PERMISSIONS].isnull;
-	if (!has_any)
-		return false;
-
-	if (!args[AUTHORIZE_MODEL].isnull)
-		request->model = get_subject("model", args[AUTHORIZE_MODEL].value);
-	if (!args[AUTHORIZE_ENDPOINT].isnull)
-		request->endpoint = get_subject("endpoint", args[AUTHORIZE_ENDPOINT].value);
-	if (!args[AUTHORIZE_REQUIRED_PERMISSIONS].isnull)
-		request->required_permissions = get_permissions("required_permissions", args[AUTHORIZE_REQUIRED_PERMISSIONS].value);
-	if (!args[AUTHORIZE_ANY_PERMISSIONS].isnull)
-		request->any_permissions = get_permissions("any_permissions", args[AUTHORIZE_ANY_PERMISSIONS].value);
-	if (!args[AUTHORIZE_CLIENT_IP].isnull &&
-		ip_address_from_text((struct varlena *) DatumGetPointer(args[AUTHORIZE_CLIENT_IP].value), client_ip))
-		request->client_ip = client_ip;
-	if (!args[AUTHORIZE_TOKENS].isnull)
-	{
-		request->tokens = DatumGetInt64(args[AUTHORIZE_TOKENS].value);
-		if (request->tokens < 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("tokens must not be negative")));
-	}
-
-	return true;
+	return &by_status[status_at(*now, !row->nulls[KEY_REVOKED_AT], Min(store_key_expires_at(row), key->idle_end),
+								DatumGetBool(row->values[KEY_ENABLED]))];
 }
 
 /* Checks whether an active key permits the request. */
@@ -153,7 +99,7 @@ check_permissions(const NullableDatum *args, AuthDecision *decision)
 	Request		request;
 	char	   *reason;
 
-	if (!get_request(args, &client_ip, &request) && key->row.nulls[KEY_ALLOWED_IPS])
+	if (!request_read(args, &client_ip, &request) && key->row.nulls[KEY_ALLOWED_IPS])
 		return true;
 	if (request.client_ip != NULL)
 		decision->client_ip = ip_address_pack(request.client_ip);
@@ -177,10 +123,12 @@ check_permissions(const NullableDatum *args, AuthDecision *decision)
 
 /*
  * Finds the key, and checks its status and permissions.  The time is that of
- * the clock once the key is found, not the start of the transaction.
+ * the clock once the key is found, not the start of the transaction.  To read
+ * the last use may have to wait for a lock: if keys have changed meanwhile,
+ * nothing is decided, unless this is the last attempt.
  */
 static bool
-check_key(const NullableDatum *args, AuthDecision *decision)
+check_key(const NullableDatum *args, AuthDecision *decision, bool last)
 {
 	const Outcome *outcome = &not_found;
 
@@ -190,12 +138,23 @@ check_key(const NullableDatum *args, AuthDecision *decision)
 		decision->key = lookup_key((struct varlena *) DatumGetPointer(args[AUTHORIZE_RAW_KEY].value));
 	decision->now = GetCurrentTimestamp();
 	if (decision->key != NULL)
-		outcome = check_status(&decision->key->row, decision->now);
+	{
+		outcome = check_status(decision->key, &decision->now);
+		if (decision->key->idle_end != DT_NOEND && !last && !key_cache_is_current())
+			return false;
+	}
 	if (outcome->counter == COUNT_VALID)
 		return check_permissions(args, decision);
 
 	decide(decision, outcome, NULL);
 	return false;
+}
+
+/* Returns what is to be recorded with the use of a key. */
+static UseNote
+get_use_note(const AuthDecision *decision)
+{
+	return (UseNote){.client_ip = decision->client_ip, .max_lag = decision->key->use_max_lag};
 }
 
 /* ------------------------------------------------------------------ limits */
@@ -240,19 +199,6 @@ find_budgets(const NullableDatum *args, Checkpoint *check)
 	return true;
 }
 
-/* Returns the estimated cost in billionths, rounded up.  Raises 22023. */
-static int64
-get_cost(const NullableDatum *arg)
-{
-	Numeric		cost;
-
-	if (arg->isnull)
-		return 0;
-	cost = round_amount(DatumGetNumeric(arg->value));
-	check_nonnegative_amount("cost", cost);
-	return cost_to_billionths(cost, true);
-}
-
 /* Sets the owners whose limits are checked. */
 static void
 set_owners(Checkpoint *check)
@@ -292,11 +238,11 @@ set_request(const NullableDatum *args, Checkpoint *check)
 	set_owners(check);
 	request->owners = check->owners;
 	request->key_id = DatumGetUUIDP(check->decision->key->row.values[KEY_ID]);
-	request->client_ip = &check->decision->client_ip;
+	request->use = get_use_note(check->decision);
 	request->model = args[AUTHORIZE_MODEL].isnull ? NULL : DatumGetTextPP(args[AUTHORIZE_MODEL].value);
 	request->endpoint = args[AUTHORIZE_ENDPOINT].isnull ? NULL : DatumGetTextPP(args[AUTHORIZE_ENDPOINT].value);
 	request->tokens = args[AUTHORIZE_TOKENS].isnull ? 0 : DatumGetInt64(args[AUTHORIZE_TOKENS].value);
-	request->cost = get_cost(&args[AUTHORIZE_COST]);
+	request->cost = request_cost(&args[AUTHORIZE_COST]);
 	request->reserve = !args[AUTHORIZE_RESERVE].isnull && DatumGetBool(args[AUTHORIZE_RESERVE].value) &&
 					   (check->owners[0].limits != NULL || check->path.n > 0);
 }
@@ -366,7 +312,7 @@ static bool
 add_budgets(const Checkpoint *check, char **reason)
 {
 	AuthDecision *decision = check->decision;
-	BudgetPathUse use = {.no_room = check->result.exhausted >> 1};
+	BudgetPathUse use = {.cost = check->request.cost, .no_room = check->result.exhausted >> 1};
 	LimitStatus budget;
 	bool		exhausted;
 
@@ -400,7 +346,7 @@ check_limits(const NullableDatum *args, AuthDecision *decision, bool last)
 	if (decision->key->limits == NULL && decision->key->row.nulls[KEY_BUDGET_ID] &&
 		args[AUTHORIZE_BUDGET_ID].isnull)
 	{
-		(void) get_cost(&args[AUTHORIZE_COST]);
+		(void) request_cost(&args[AUTHORIZE_COST]);
 		decide(decision, &by_status[KEY_STATUS_ACTIVE], NULL);
 		return true;
 	}
@@ -419,7 +365,7 @@ check_limits(const NullableDatum *args, AuthDecision *decision, bool last)
 }
 
 /*
- * Makes all checks.  To read the budgets, or to reclaim space, may have to wait
+ * Makes all checks.  To read the last use or the budgets, or to reclaim space, may have to wait
  * for a lock; it updates the time, since with an outdated one, limits would
  * age what others have spent (rate_limiter.c).  If keys have changed meanwhile,
  * nothing is decided, unless this is the last attempt.
@@ -427,7 +373,9 @@ check_limits(const NullableDatum *args, AuthDecision *decision, bool last)
 static bool
 try_to_decide(const NullableDatum *args, AuthDecision *decision, bool last)
 {
-	return !check_key(args, decision) || check_limits(args, decision, last);
+	if (!check_key(args, decision, last))
+		return decision->code != NULL;
+	return check_limits(args, decision, last);
 }
 
 /*
@@ -453,11 +401,12 @@ void
 authorize_record_use(const AuthDecision *decision)
 {
 	pg_uuid_t	id = *DatumGetUUIDP(decision->key->row.values[KEY_ID]);
+	UseNote		use = get_use_note(decision);
 	bool		newly_pending = decision->use_newly_pending;
 
 	Assert(decision->valid);
 	if (!decision->use_recorded)
-		newly_pending = last_used_record(&id, decision->now, &decision->client_ip);
+		newly_pending = last_used_record(&id, decision->now, &use);
 	if (!newly_pending)
 		return;
 	flush_problems_check_launcher();

@@ -13,22 +13,7 @@
 #include "cache/key_cache.h"
 #include "model/ip_address.h"
 #include "model/limit_status.h"
-
-/* The arguments of apikey_verify, in their order. */
-typedef enum AuthorizeArgument
-{
-	AUTHORIZE_RAW_KEY,
-	AUTHORIZE_MODEL,
-	AUTHORIZE_ENDPOINT,
-	AUTHORIZE_REQUIRED_PERMISSIONS,
-	AUTHORIZE_TOKENS,
-	AUTHORIZE_CLIENT_IP,
-	AUTHORIZE_RESERVE,
-	AUTHORIZE_COST,
-	AUTHORIZE_ANY_PERMISSIONS,
-	AUTHORIZE_BUDGET_ID,
-	AUTHORIZE_NARGUMENTS
-} AuthorizeArgument;
+#include "verify/request.h"
 
 typedef struct AuthDecision
 {

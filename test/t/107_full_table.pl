@@ -156,5 +156,24 @@ is(code_of('first'), 'VALID', '... which still has its own');
 is($node->safe_psql('postgres', "SELECT name, used FROM apikey_limits(${\id_of('second')}) WHERE name = 'requests_per_day'"),
 	'requests_per_day|0', '... while the key has spent nothing');
 
+# There are four windows for each entry, and a key may have twelve.
+$node->stop('immediate');
+$node->start;
+$node->safe_psql('postgres', q{
+	SELECT apikey_import(digest(n || '-key', 'sha256'), n, n, rate_limits => jsonb_build_object(
+		'requests_per_minute', 1000, 'tokens_per_minute', 1000, 'requests_per_day', 10, 'tokens_per_day', 1000,
+		'windows', (SELECT jsonb_agg(jsonb_build_object('per', i || ' hours', 'tokens', 100)) FROM generate_series(1, 8) i)))
+	FROM (SELECT 'wide' || i FROM generate_series(1, 6) i) k(n);
+	SELECT apikey_import(digest('narrow-key', 'sha256'), 'narrow', 'x', rate_limits => '{"requests_per_day": 1}')});
+is(code_of("wide$_"), 'VALID', "wide$_ has its windows") foreach 1 .. 5;
+is(code_of('wide6'), '53400', 'there are no windows left for another');
+is($node->safe_psql('postgres', "SELECT sum(used) FROM apikey_limits(${\id_of('wide6')})"), 0, '... which has spent nothing');
+is(join(' ', map { code_of('narrow') } 1, 2), 'VALID RATE_LIMITED', '... but the one that a narrow key needs');
+is($node->safe_psql('postgres', "SELECT string_agg(used::text, '' ORDER BY name) FROM apikey_limits(${\id_of(\"wide$_\")})"), '110000000000',
+	"... and wide$_ has lost none") foreach 1 .. 5;
+($ret, $stdout, $stderr) = $node->psql('postgres', "SELECT apikey_record_usage(${\id_of('wide6')}, 5)");
+is("$ret $stdout", '0 t', 'usage of the one without is recorded');
+like($stderr, qr/WARNING:  not enough shared memory/, '... with a warning');
+
 $node->stop;
 done_testing();

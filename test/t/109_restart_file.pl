@@ -101,8 +101,9 @@ sub with_header
 }
 
 # The same content with another first record.  It has a database, an id, a
-# use, and four windows, each a start and two counts.
-my ($header_size, $record_size) = (24, 144);
+# transaction, a use, the id of a limit, its length and unit, a window (a start
+# and two counts), and the address of the use.
+my ($header_size, $record_size) = (24, 88);
 
 sub with_record
 {
@@ -137,8 +138,11 @@ my %damage = (
 	'of another format' => sub { with_header($_[0], 4, pack 'L', 1 + unpack 'L', substr $_[0], 4, 4) },
 	'of no database' => sub { with_record($_[0], 0, pack 'L', 0) },
 	'with a use at no time' => sub { with_record($_[0], 24, pack 'q', 9223372036854775807) },
-	'with a window at no time' => sub { with_record($_[0], 32, pack 'q', -9e18) },
-	'with a negative count' => sub { with_record($_[0], 32 + 3 * 24 + 16, pack 'q', -1) },
+	'with a window at no time' => sub { with_record($_[0], 48, pack 'q', -9e18) },
+	'with a window of no length' => sub { with_record($_[0], 32, pack 'qll', 1, 0, 0) },
+	'with a window of a year' => sub { with_record($_[0], 32, pack 'qll', 1, 86400 * 365, 0) },
+	'with a window that counts nothing' => sub { with_record($_[0], 44, pack 'l', 3) },
+	'with a negative count' => sub { with_record($_[0], 64, pack 'q', -1) },
 	'of another program' => sub { with_header($_[0], 0, 'APIK') });
 
 foreach my $what (sort keys %damage)

@@ -191,5 +191,323 @@ is($node->safe_psql('postgres', q{SELECT code, limit_name FROM apikey_verify('bo
 is($node->safe_psql('postgres', q{SELECT code, limit_name FROM apikey_verify('bob-key', tokens => 31)}), 'RATE_LIMITED|budget:group tokens_per_day', '... tokens, too');
 is($node->safe_psql('postgres', q{SELECT code FROM apikey_verify('bob-key', tokens => 30, cost => 0.5)}), 'VALID', '... not more than that');
 
+
+# ------------------------------------------------- open and broken transactions
+
+sub set_timeout
+{
+	my ($timeout) = @_;
+
+	$node->safe_psql('postgres', "ALTER SYSTEM SET apikeys.reservation_timeout = '$timeout'");
+	$node->reload;
+	wait_until("reservation_timeout is $timeout",
+		sub { $node->safe_psql('postgres', 'SHOW apikeys.reservation_timeout') eq $timeout });
+	return;
+}
+
+# A session, and the id of its backend.
+sub session
+{
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+
+	$session->set_query_timer_restart;
+	return ($session, $session->query('SELECT pg_backend_pid()'));
+}
+
+sub terminate
+{
+	my ($pid) = @_;
+
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+	wait_for($node, 'postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid", 'a backend is terminated');
+	return;
+}
+
+add_budget('open', '10');
+add_key('open', '"tokens_per_day": 100', 'open');
+my @held = map { reserve('open', "tokens => 10, cost => $_") } 1, 2, 3;
+my ($session, $pid) = session();
+$session->query_safe("BEGIN; ${\settle('open', $held[0], 20, 1.5)}; SAVEPOINT a; ${\settle('open', $held[1], 20, 2.5)};"
+	. " SAVEPOINT b; ${\settle('open', $held[2], 20, 3.5)}; ROLLBACK TO a");
+is(join(' ', map { release($_) } @held), 'f t t', 'what a savepoint has settled is held again when that is rolled back');
+is(spent('open') . ' ' . used('open'), '0 1 tokens_per_day 10/10', '... the rest counts as reserved');
+$session->query_safe('COMMIT');
+is(spent('open') . ' ' . used('open'), '1.5 0 tokens_per_day 20/0', '... and is settled at the commit');
+
+# Two settle the same: the first in both windows and budget, the other in full.
+$held = reserve('open', 'tokens => 10, cost => 1');
+$session->query_safe('BEGIN; ' . settle('open', $held, 5, 0.5));
+is($node->safe_psql('postgres', "SET lock_timeout = '5s'; " . settle('open', $held, 7, 0.25)), 't', 'another settles the same, and does not wait');
+is(spent('open') . ' ' . used('open'), '1.75 1 tokens_per_day 37/10', '... which counts in full');
+$session->query_safe('COMMIT');
+is(spent('open') . ' ' . used('open'), '2.25 0 tokens_per_day 32/0', '... and the first has its place');
+
+# Terminated between record and commit
+$held = reserve('open', 'tokens => 10, cost => 1');
+$session->query_safe('BEGIN; ' . settle('open', $held, 5, 0.5));
+terminate($pid);
+is(spent('open') . ' ' . used('open'), '2.25 1 tokens_per_day 42/10', 'who is terminated settles nothing');
+is($node->safe_psql('postgres', settle('open', $held, 5, 0.5)), 't', '... which another does');
+is(spent('open') . ' ' . used('open'), '2.75 0 tokens_per_day 37/0', '... in its place');
+$session->{run}->kill_kill;
+
+# Prepared: its tokens are settled, its cost stays reserved until it times out.
+$held = reserve('open', 'tokens => 10, cost => 1');
+$node->safe_psql('postgres', "BEGIN; ${\settle('open', $held, 5, 0.5)}; PREPARE TRANSACTION 'one'");
+is(spent('open') . ' ' . used('open'), '2.75 1 tokens_per_day 42/0', 'prepared');
+$node->safe_psql('postgres', "COMMIT PREPARED 'one'");
+is(spent('open'), '3.25 1', '... and committed');
+is(release($held), 't', '... what is left of it can be given back');
+is(spent('open') . ' ' . used('open'), '3.25 0 tokens_per_day 42/0', '... which leaves the tokens');
+$held = reserve('open', 'tokens => 10, cost => 1');
+$node->safe_psql('postgres', "BEGIN; ${\settle('open', $held, 5, 0.5)}; PREPARE TRANSACTION 'one'");
+$node->safe_psql('postgres', "ROLLBACK PREPARED 'one'");
+is(spent('open'), '3.25 1', 'prepared and rolled back: the cost is reserved');
+is($node->safe_psql('postgres', settle('open', $held, 5, 0.5)), 't', '... and settled by the next');
+is(spent('open'), '3.75 0', '... in its place');
+
+# ------------------------------------------------------------ others' changes
+
+# A stranger's
+add_key('stranger', '"tokens_per_day": 100', 'open');
+$held = reserve('open', 'tokens => 10, cost => 1');
+my $state = sub { join ', ', spent('open'), used('open'), used('stranger'), $node->safe_psql('postgres',
+	q{SELECT sum(total_requests) FROM apikeys.info WHERE name IN ('open', 'stranger')}) };
+my $before = $state->();
+is(failure(settle('stranger', $held, 5, 0.5)), '22023: reservation is held by another key', 'a stranger\'s reservation');
+is($state->(), $before, '... nothing is changed');
+is(failure("SELECT apikey_record_usage(gen_random_uuid(), 5, 0.5, '$held')") =~ /^P0002/, 1, 'of no key');
+is($state->(), $before, '... nothing is changed');
+
+# Guesses near it
+is($node->safe_psql('postgres', sprintf q{
+		SELECT count(*) FILTER (WHERE apikey_release(('%s' || substr(gen_random_uuid()::text, 9))::uuid))
+		FROM generate_series(1, 10000)}, substr $held, 0, 8), 0, '10,000 guesses of what is where it is held');
+is($state->(), $before, '... give nothing back');
+
+# Another database
+$node->safe_psql('postgres', 'CREATE DATABASE other');
+add_extension($node, 'other');
+$node->safe_psql('other', q{SELECT apikey_import(digest('other-key', 'sha256'), 'other', 'x', rate_limits => '{"tokens_per_day": 10}')});
+is($node->safe_psql('other', "SELECT apikey_release('$held')"), 'f', 'another database gives nothing back');
+is($node->safe_psql('other', settle('other', $held, 5, 0.5)), 't', '... and settles nothing');
+is($state->(), $before, '... of this one');
+is($node->safe_psql('other', sprintf 'SELECT used, reserved FROM apikey_limits(%s)', id_of('other')), '5|0', '... but counts what it has used');
+
+# DROP EXTENSION in flight
+my $gone = $node->safe_psql('other', q{SELECT reservation FROM apikey_verify('other-key', reserve => true, tokens => 5)});
+$node->safe_psql('other', 'DROP EXTENSION apikeys');
+add_extension($node, 'other');
+is($node->safe_psql('other', "SELECT apikey_release('$gone')"), 'f', 'a reservation goes with its extension');
+$gone = $node->safe_psql('other', q{
+	SELECT apikey_import(digest('other-key', 'sha256'), 'other', 'x', rate_limits => '{"tokens_per_day": 10}') IS NULL;
+	SELECT reservation FROM apikey_verify('other-key', reserve => true, tokens => 5)}) =~ s/^f\n//r;
+my ($dropping) = session();
+$node->safe_psql('other', "BEGIN; ${\settle('other', $gone, 5, 0)}; DROP EXTENSION apikeys; COMMIT");
+is($node->safe_psql('postgres', "SELECT apikey_release('$gone')"), 'f', '... also in the transaction that settles it');
+$dropping->quit;
+$node->safe_psql('postgres', 'DROP DATABASE other');
+
+# The key moves to another budget, and that goes below a third.
+add_budget($_, '10') foreach qw(old new above);
+add_key('moving', '', 'old');
+$held = reserve('moving', 'cost => 2');
+$node->safe_psql('postgres', sprintf q{SELECT apikey_update(%s, jsonb_build_object('budget_id', %s))}, id_of('moving'), budget_id('new'));
+$node->safe_psql('postgres', sprintf q{SELECT apikey_budget_update(%s, jsonb_build_object('parent_id', %s))}, budget_id($_), budget_id('above')) foreach 'old', 'new';
+like(reserve('moving', 'cost => 10'), $uuid, 'a key has moved to another budget');
+is($node->safe_psql('postgres', settle('moving', $held, 0, 3)), 't', '... and settles');
+is(join(', ', map { spent($_) } qw(old new above)), '3 0, 0 10, 0 10', '... where it was reserved');
+
+# The budget, or the key, is deleted.
+add_budget('doomed', '10, parent_id => ' . budget_id('company'));
+add_key('orphan', '', 'doomed');
+my $company = spent('company');
+$held = reserve('orphan', 'cost => 2');
+$node->safe_psql('postgres', sprintf q{SELECT apikey_update(%s, '{"budget_id": null}'); SELECT apikey_budget_delete(%s)}, id_of('orphan'), budget_id('doomed'));
+is($node->safe_psql('postgres', settle('orphan', $held, 0, 2)), 't', 'the budget has been deleted: settled');
+is($node->safe_psql('postgres', 'SELECT total_cost FROM apikeys.info WHERE name = \'orphan\''), 2, '... and recorded');
+is(spent('company') =~ s/.* //r, $company =~ s/.* //r, '... and nothing stays reserved above it');
+
+add_budget('heir', '10');
+add_key('dead', '', 'heir');
+$held = reserve('dead', 'cost => 2');
+my $unsettled = $node->safe_psql('postgres', 'SELECT ' . id_of('dead'));
+$node->safe_psql('postgres', "SELECT apikey_delete('$unsettled')");
+like(failure("SELECT apikey_record_usage('$unsettled', 0, 1, '$held')"), qr/^P0002/, 'the key has been deleted');
+is(release($held) . ' ' . spent('heir'), 'f 0 2', '... the budget keeps what was reserved');
+set_timeout('1ms');
+is(spent('heir'), '0 0', '... until it times out');
+set_timeout('1h');
+
+# A window that takes the place of one that counted nothing: what is settled counts in it.
+my $document = sub { sprintf '{"rate_limits": {"windows": [%s]}}', join ', ', map { qq({"per": "1 day", "tokens": 1000, "name": "$_"}) } @_ };
+add_key('numbers', '"windows": [{"per": "1 day", "tokens": 1000, "name": "first"}]');
+$held = reserve('numbers');
+foreach my $names ([ map { "a$_" } 1 .. 8 ], [ map { "b$_" } 1 .. 8 ])
+{
+	$node->safe_psql('postgres', sprintf q{SELECT apikey_update(%s, '%s')}, id_of('numbers'), $document->(@$names));
+	is(verify($node, 'postgres', 'numbers'), 'VALID', 'other windows');
+}
+$node->safe_psql('postgres', settle('numbers', $held, 50, 0));
+is(used('numbers'), join(', ', map { "b$_ 50/0" } 1 .. 8), 'each window counts what was used, whichever place it has taken');
+
+# ------------------------------------------------------------------ time out
+
+add_budget('timed', '10');
+add_key('timed', '"tokens_per_day": 100, "max_concurrent_requests": 1', 'timed');
+$held = reserve('timed', 'tokens => 60, cost => 6');
+is(reserve('timed', 'tokens => 40, cost => 4'), 'RATE_LIMITED', 'one at a time');
+set_timeout('1ms');
+is(spent('timed') . ', ' . used('timed'), '0 0, tokens_per_day 0/0, max_concurrent_requests 0/0', 'what has timed out is not reserved');
+is(release($held), 'f', '... nor held');
+set_timeout('1h');
+like(reserve('timed', 'tokens => 100, cost => 10'), $uuid, '... and another has it');
+is($node->safe_psql('postgres', settle('timed', $held, 60, 6)), 't', '... while its usage');
+is(spent('timed') . ', ' . used('timed'), '6 10, tokens_per_day 160/100, max_concurrent_requests 1/1', '... counts in full');
+
+# While a transaction is open that settles it, it does not time out.
+add_key('slow', '"tokens_per_day": 100', 'small');
+$held = reserve('slow', 'tokens => 10, cost => 2');
+($session) = session();
+$session->query_safe('BEGIN; ' . settle('slow', $held, 5, 1.5));
+set_timeout('1ms');
+is(spent('small') . ' ' . used('slow'), '0 2 tokens_per_day 10/10', 'what is being settled does not time out');
+$session->query_safe('COMMIT');
+is(spent('small') . ' ' . used('slow'), '1.5 0 tokens_per_day 5/0', '... and is settled');
+$session->quit;
+set_timeout('1h');
+
+# ------------------------------------------------------------------- a standby
+
+$node->backup('backup');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'backup', has_streaming => 1);
+$standby->start;
+add_budget('far', '10');
+add_key('far', '"tokens_per_day": 100', 'far');
+$node->wait_for_catchup($standby);
+$held = reserve('far', 'tokens => 10, cost => 6', $standby);
+like($held, $uuid, 'a standby reserves');
+is(spent('far', $standby) . ' ' . used('far', $standby), '0 6 tokens_per_day 10/10', '... for itself');
+is(spent('far') . ' ' . used('far'), '0 0 tokens_per_day 0/0', '... alone');
+is(reserve('far', 'cost => 5', $standby), 'BUDGET_EXCEEDED', '... and refuses what does not fit');
+is($node->safe_psql('postgres', settle('far', $held, 20, 6)), 't', 'the primary records it');
+is(spent('far') . ' ' . used('far'), '6 0 tokens_per_day 20/0', '... in full');
+$node->wait_for_catchup($standby);
+is(spent('far', $standby), '6 6', 'the standby counts both until it is given back there');
+is($standby->safe_psql('postgres', "SELECT apikey_release('$held')"), 't', '... which it can be');
+is(spent('far', $standby) . ' ' . used('far', $standby), '6 0 tokens_per_day 0/0', '... as a whole');
+$standby->stop;
+
+# -------------------------------------------------------------------- restarts
+
+add_budget('again', '10');
+add_key('again', '"tokens_per_day": 100, "max_concurrent_requests": 1', 'again');
+$node->safe_psql('postgres', "SELECT apikey_record_usage(${\id_of('again')}, 7)");
+$held = reserve('again', 'tokens => 30, cost => 3');
+$node->restart;
+is(spent('again') . ', ' . used('again'), '0 0, tokens_per_day 7/0, max_concurrent_requests 0/0', 'a clean restart gives back what was reserved');
+is($node->safe_psql('postgres', settle('again', $held, 20, 2)), 't', '... what is settled');
+is(spent('again') . ', ' . used('again'), '2 0, tokens_per_day 27/0, max_concurrent_requests 0/0', '... counts in full');
+$held = reserve('again', 'tokens => 30, cost => 3');
+$node->stop('immediate');
+$node->start;
+is(spent('again') . ', ' . used('again'), '2 0, tokens_per_day 0/0, max_concurrent_requests 0/0', 'a crash: nothing is reserved');
+is($node->safe_psql('postgres', settle('again', $held, 20, 2)), 't', '... what is settled');
+is(spent('again') . ', ' . used('again'), '4 0, tokens_per_day 20/0, max_concurrent_requests 0/0', '... counts in full');
+is(release($held), 'f', '... and is not held');
+
+# ------------------------------------------------------------------ the figure
+
+# Sixteen clients, in four processes, make requests that cost 1 each of a budget of
+# 1,000, and take their time.  Some roll back what they record, and do it again.
+$node->safe_psql('postgres', 'CREATE TABLE passed (reservation uuid PRIMARY KEY)');
+sub start_requests
+{
+	my ($name) = @_;
+	my $id = $node->safe_psql('postgres', 'SELECT ' . id_of($name));
+
+	return start_load($node, 'postgres', qq{
+		\\set delay random(0, 5000)
+		\\set rolled_back random(0, 4)
+		SELECT valid::int AS valid, reservation FROM apikey_verify('$name-key', reserve => true, cost => 1) \\gset
+		\\if :valid
+		\\sleep :delay us
+		\\if :rolled_back = 0
+		BEGIN;
+		SELECT apikey_record_usage('$id', cost => 1, reservation => ':reservation');
+		ROLLBACK;
+		\\endif
+		BEGIN;
+		SELECT apikey_record_usage('$id', cost => 1, reservation => ':reservation');
+		INSERT INTO passed VALUES (':reservation');
+		COMMIT;
+		\\else
+		\\sleep 1 ms
+		\\endif
+	}, '--client', 4, '--transactions', 150);
+}
+
+sub figure
+{
+	my ($name, $kill) = @_;
+	my ($killed, $returned, $rounds) = (0, 0, 0);
+
+	add_budget($name, '1000');
+	add_key($name, '', $name);
+	$node->safe_psql('postgres', 'TRUNCATE passed');
+	while (1)
+	{
+		my @loads = map { start_requests($name) } 1 .. 4;
+
+		if ($kill && $rounds < 3)
+		{
+			wait_until('requests have passed', sub { $node->safe_psql('postgres', 'SELECT count(*) FROM passed') > 200 * $rounds + 100 });
+			$killed += $node->safe_psql('postgres', q{
+				SELECT count(pg_terminate_backend(pid)) FROM (
+					SELECT pid FROM pg_stat_activity WHERE application_name = 'pgbench' ORDER BY random() LIMIT 4) p});
+			$loads[0]{run}->signal('KILL');
+			$killed += 4;
+		}
+		end_load($_) foreach @loads;
+		$rounds++;
+
+		# What the killed ones held: nothing else is.
+		my $reserved = $node->safe_psql('postgres', "SELECT trim_scale(reserved) FROM apikeys.budget_info WHERE name = '$name'");
+		last if $reserved == 0 && $node->safe_psql('postgres', "SELECT spent >= 1000 FROM apikeys.budget_info WHERE name = '$name'") eq 't';
+		$returned += $reserved;
+		set_timeout('1ms');
+		wait_for($node, 'postgres', "SELECT reserved = 0 FROM apikeys.budget_info WHERE name = '$name'", "$name: what killed clients held comes back");
+		set_timeout('1h');
+		last if $rounds > 20;
+	}
+	note "$name: $rounds rounds, $killed clients killed, who held $returned";
+	is(spent($name), '1000 0', "$name: exactly 1,000 are spent");
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM passed'), 1000, "$name: exactly 1,000 have passed");
+	is(reserve($name, 'cost => 1'), 'BUDGET_EXCEEDED', "$name: not one more");
+	is($node->safe_psql('postgres', "SELECT total_requests, total_cost FROM apikeys.info WHERE name = '$name'"), '1000|1000', "$name: the key's usage agrees");
+	return $killed;
+}
+
+figure('calm', 0);
+cmp_ok(figure('killed', 1), '>', 0, 'clients were killed');
+
+# The same without reservations: how much more passes?
+add_budget('loose', '1000');
+add_key('loose', '', 'loose');
+my $loose = $node->safe_psql('postgres', 'SELECT ' . id_of('loose'));
+my $load = start_load($node, 'postgres', qq{
+	\\set delay random(0, 5000)
+	SELECT valid::int AS valid FROM apikey_verify('loose-key', cost => 1) \\gset
+	\\if :valid
+	\\sleep :delay us
+	SELECT apikey_record_usage('$loose', cost => 1);
+	\\endif
+}, '--client', 16, '--jobs', 4, '--transactions', 150);
+ok(end_load($load), 'the same without reservations');
+my $overshoot = $node->safe_psql('postgres', "SELECT trim_scale(spent) - 1000 FROM apikeys.budget_info WHERE name = 'loose'");
+note "without reservations 16 clients spend $overshoot of 1,000 too much";
+cmp_ok($overshoot, '>=', 0, "... spends $overshoot of 1,000 too much");
+
 $node->stop;
 done_testing();

@@ -162,7 +162,7 @@ $node->safe_psql('postgres', 'REVOKE SELECT ON apikeys.stats FROM nora');
 is(fingerprint(), $before, 'and that it has been undone');
 
 # Tables, directly.  Nobody may use their schema.
-foreach my $table (qw(key event budget usage usage_day budget_credit budget_warning usage_entry usage_request budget_entry budget_period cache_invalidation))
+foreach my $table (qw(key key_notice event budget usage usage_day budget_credit budget_warning usage_entry usage_request budget_entry budget_period cache_invalidation))
 {
 	refused("SELECT from $table", 'mallory', $denied, "SELECT * FROM apikeys_data.$table");
 	refused("SELECT from $table", 'max', $denied, "SELECT * FROM apikeys_data.$table");
@@ -367,14 +367,14 @@ refused('an operator class', 'mallory', $denied, q{
 	CREATE OPERATOR CLASS public.evil DEFAULT FOR TYPE uuid USING btree AS STORAGE uuid});
 
 # What is inside, directly.
-foreach my $call ('read_stats()', "last_use('$id')", "last_used_ip('$id', now(), NULL)", "try_lock_use('$id')", "check_key('n', NULL, NULL, '{}', '{}', '{}', NULL, NULL, '', NULL, 'x', now(), NULL, NULL)",
-	'utc_today()', 'effective_status(NULL, NULL, true)', "period_at(now(), NULL, now())", "check_budget('x', 1, NULL, NULL, '{}', NULL, now(), 'UTC', '{}')",
+foreach my $call ('read_stats()', "last_use('$id')", "last_used_ip('$id', now(), NULL)", "try_lock_use('$id')", "check_key('n', NULL, NULL, '{}', '{}', '{}', NULL, NULL, NULL, '', NULL, 'x', now(), NULL, NULL)",
+	'utc_today()', 'effective_status(NULL, NULL, true)', 'ends_at(now(), NULL, NULL)', "period_at(now(), NULL, now())", "check_budget('x', 1, NULL, NULL, '{}', NULL, now(), 'UTC', '{}')",
 	"check_plan('x', '{}', '{}', NULL)",
 	'check_usage_entry(1, 1, 1)', 'check_budget_entry(1)', "check_usage_request('r', 1, 1, NULL, NULL, NULL)")
 {
 	refused("apikeys.$call", 'mallory', $denied, "SELECT apikeys.$call");
 }
-refused('check_key', 'max', $denied, q{SELECT apikeys.check_key('n', NULL, NULL, '{}', '{}', '{}', NULL, NULL, '', NULL, 'x', now(), NULL)});
+refused('check_key', 'max', $denied, q{SELECT apikeys.check_key('n', NULL, NULL, '{}', '{}', '{}', NULL, NULL, NULL, '', NULL, 'x', now(), NULL, NULL)});
 refused('try_lock_use', 'max', $denied, "SELECT apikeys.try_lock_use('$id')");
 refused('invalidate_caches as a trigger of his own', 'max', $denied, q{
 	CREATE TABLE public.mine (x int); CREATE TRIGGER t BEFORE UPDATE ON public.mine FOR EACH ROW EXECUTE FUNCTION apikeys.invalidate_caches()});
@@ -382,6 +382,8 @@ refused('replace_installed_plan as a trigger of his own', 'max', $denied, q{
 	CREATE TABLE public.my_plans (name text, installed bool); CREATE TRIGGER t BEFORE INSERT ON public.my_plans FOR EACH ROW EXECUTE FUNCTION apikeys.replace_installed_plan()});
 refused('notify_event as a trigger of his own', 'max', $denied, q{
 	CREATE TABLE public.mine_too (x int); CREATE TRIGGER t AFTER INSERT ON public.mine FOR EACH ROW EXECUTE FUNCTION apikeys.notify_event()});
+refused('plan_notices as a trigger of his own', 'max', $denied, q{
+	CREATE TABLE public.mine_also (x int); CREATE TRIGGER t AFTER INSERT ON public.mine_also FOR EACH ROW EXECUTE FUNCTION apikeys.plan_notices()});
 foreach my $call ('apikey_list()', "apikey_get('$id')", 'apikey_count()', "apikey_usage('$id')", "apikey_usage_history('$id')", "apikey_limits('$id')",
 	'apikey_events()', "apikey_generate('mine')", "apikey_rotate('$id')", "apikey_revoke('$id')", "apikey_update('$id', '{}')", "apikey_delete('$id')",
 	"apikey_identify('own-key')", "apikey_scan('own-key')", "apikey_revoke_raw('own-key')",

@@ -61,6 +61,7 @@ sub import_with { return "SELECT apikey_import(sha256(random()::text::bytea), 'n
 sub plan_set { return "SELECT apikey_plan_set($_[0])" }
 sub update { return "SELECT apikey_update('$other', $_[0])" }
 sub verify_with { return "SELECT code FROM apikey_verify('$key', $_[0])" }
+sub reserve_with { return "SELECT code FROM apikey_verify('$limited', reserve => true, $_[0])" }
 sub login_with { return "SELECT code FROM apikey_login('$key', $_[0])" }
 sub request { return "BEGIN; SELECT set_config('request.headers', $_[0], true); SELECT apikey_pre_request(); COMMIT" }
 sub path { return request("'{\"x-api-key\": \"$key\"}'") =~ s/;/; SELECT set_config('request.path', $_[0], true);/r }
@@ -85,16 +86,19 @@ my %bounds = (
 		[ "SELECT apikey_current_has_permission(repeat('x', $mb))" ],
 		[ "SELECT apikey_current_has_permission(repeat('x', $mb + 1))" ] ],
 	'tokens' => [
-		[ "SELECT apikey_record_usage('$id', 9223372036854775807)", verify_with('tokens => 0') ],
-		[ "SELECT apikey_record_usage('$id', -1)", verify_with('tokens => -1') ] ],
+		[ "SELECT apikey_record_usage('$id', 9223372036854775807)", map { verify_with("tokens => $_"), reserve_with("tokens => $_") } 0, 9223372036854775807 ],
+		[ "SELECT apikey_record_usage('$id', -1)", map { verify_with("tokens => $_"), reserve_with("tokens => $_") } -1, '-9223372036854775808' ] ],
 	'cost, max_cost' => [
 		[ "SELECT apikey_record_usage('$id', cost => 0)", "SELECT apikey_record_usage('$id', cost => 1e18 - 1e-18)",
-		  "SELECT apikey_budget_create('b', 1e18 - 1e-18)", "SELECT apikey_budget_update('$budget', '{\"max_cost\": 999999999999999999}')" ],
+		  "SELECT apikey_budget_create('b', 1e18 - 1e-18)", "SELECT apikey_budget_update('$budget', '{\"max_cost\": 999999999999999999}')",
+		  map { verify_with("cost => $_"), login_with("cost => $_"), reserve_with("cost => $_") } 0, '1e-18', '0.3333333333333333333', '1e18 - 1e-18' ],
 		[ "SELECT apikey_record_usage('$id', cost => -1)", "SELECT apikey_record_usage('$id', cost => 1e18)",
 		  "SELECT apikey_record_usage('$id', cost => 1e18 - 1e-19)",
 		  "SELECT apikey_record_usage('$id', cost => 'NaN')", "SELECT apikey_budget_create('b', 'Infinity')",
 		  "SELECT apikey_budget_create('b', 1e18)", "SELECT apikey_budget_update('$budget', '{\"max_cost\": 1e18}')",
-		  "SELECT apikey_record_usage('$id', cost => 1e131000)" ] ],
+		  "SELECT apikey_record_usage('$id', cost => 1e131000)",
+		  map { verify_with("cost => $_"), login_with("cost => $_"), reserve_with("cost => $_") }
+			-1, '-1e-18', "'NaN'", "'Infinity'", "'-Infinity'", '1e18', '1e131000' ] ],
 	'request_id, model of apikey_record_usage' => [
 		[ map { "SELECT apikey_record_usage('$id', $_ => repeat(chr(8364), 255))" } qw(request_id model) ],
 		[ map { my $what = $_; map { "SELECT apikey_record_usage('$id', $what => repeat('x', $_))" } 0, 256, 50_000_000 }
@@ -176,6 +180,9 @@ my %bounds = (
 	'expires_at' => [
 		[ generate("expires_at => 'infinity'") ],
 		[ generate("expires_at => '-infinity'"), generate("expires_at => now()"), "SELECT apikey_rotate('$id', expires_at => '-infinity')" ] ],
+	'idle_timeout' => [
+		[ map { generate("idle_timeout => '$_'"), import_with("'x', idle_timeout => '$_'"), update("jsonb_build_object('idle_timeout', '$_')") } '1 second', '1000 years' ],
+		[ map { generate("idle_timeout => '$_'"), update("jsonb_build_object('idle_timeout', '$_')") } '0', '0.9 seconds', '-1 day', '1 month -1 day', '1001 years', '178000000 years', '2147483647 days' ] ],
 	'created_at' => [
 		[ import_with("'x', created_at => '4713-01-01 BC'") ],
 		[ import_with("'x', created_at => 'infinity'"), import_with("'x', created_at => '-infinity'"), import_with("'x', created_at => '294276-01-01'") ] ],

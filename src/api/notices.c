@@ -1,0 +1,136 @@
+/*-------------------------------------------------------------------------
+ *
+ * notices.c
+ *	  Plans the notices of keys that are going to expire: the trigger on
+ *	  apikeys_data.key.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ * It notes which keys have an end; when notices are due, flush workers find out.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "parser/parse_relation.h"
+#include "utils/datum.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "base/compat.h"
+#include "flush/pending_usage.h"
+#include "settings/guc.h"
+#include "store/catalog.h"
+#include "store/notices.h"
+
+PG_FUNCTION_INFO_V1(apikeys_plan_notices);
+
+/* The columns on which the end of a key depends. */
+typedef enum EndColumn
+{
+	END_EXPIRES_AT,
+	END_IDLE_TIMEOUT,
+	END_IDLE_SINCE,
+	END_CREATED_AT,
+	END_REVOKED_AT,
+	END_NCOLUMNS
+} EndColumn;
+
+typedef struct KeyEnd
+{
+	Datum		values[END_NCOLUMNS];
+	bool		nulls[END_NCOLUMNS];
+} KeyEnd;
+
+static const char *const column_names[END_NCOLUMNS] = {
+	[END_EXPIRES_AT] = "expires_at",
+	[END_IDLE_TIMEOUT] = "idle_timeout",
+	[END_IDLE_SINCE] = "idle_since",
+	[END_CREATED_AT] = "created_at",
+	[END_REVOKED_AT] = "revoked_at",
+};
+
+/* Reads a column of a row by its name, since the table may have others. */
+static Datum
+get_column(const TriggerData *trigger, HeapTuple row, const char *name, bool *isnull)
+{
+	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+
+	return heap_getattr(row, attnameAttNum(trigger->tg_relation, name, false), desc, isnull);
+}
+
+static void
+read_end(const TriggerData *trigger, HeapTuple row, KeyEnd *end)
+{
+	for (int i = 0; i < END_NCOLUMNS; i++)
+		end->values[i] = get_column(trigger, row, column_names[i], &end->nulls[i]);
+}
+
+static bool
+is_same_end(const KeyEnd *a, const KeyEnd *b)
+{
+	for (int i = 0; i < END_NCOLUMNS; i++)
+	{
+		if (a->nulls[i] != b->nulls[i])
+			return false;
+		if (!a->nulls[i] &&
+			!(i == END_IDLE_TIMEOUT ? datumIsEqual(a->values[i], b->values[i], false, sizeof(Interval))
+									: a->values[i] == b->values[i]))
+			return false;
+	}
+	return true;
+}
+
+/* Plans the notices of a new or changed key. */
+static void
+plan_notices(const pg_uuid_t *id, const KeyEnd *end)
+{
+	bool		expires = !end->nulls[END_EXPIRES_AT] &&
+				   !TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(end->values[END_EXPIRES_AT]));
+	bool		may_be_idle = !end->nulls[END_IDLE_TIMEOUT];
+
+	if (!expires && !may_be_idle)
+		return;
+
+	store_plan_notices(id, expires, may_be_idle);
+	if (guc_expiry_notices.n > 0)
+		pending_usage_record();
+}
+
+/* Row trigger AFTER INSERT OR UPDATE OR DELETE on apikeys_data.key. */
+Datum
+apikeys_plan_notices(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	HeapTuple	row;
+	KeyEnd		end;
+	KeyEnd		old;
+	pg_uuid_t  *id;
+	bool		isnull;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		RelationGetRelid(trigger->tg_relation) != store_relation_oid("key"))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("apikeys.plan_notices() is the trigger of apikeys_data.key")));
+
+	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
+	id = DatumGetUUIDP(get_column(trigger, row, "id", &isnull));
+	read_end(trigger, row, &end);
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+	{
+		read_end(trigger, trigger->tg_trigtuple, &old);
+		if (is_same_end(&end, &old))
+			return PointerGetDatum(NULL);
+	}
+
+	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event) || !end.nulls[END_REVOKED_AT])
+		store_remove_notices(id);
+	else
+		plan_notices(id, &end);
+	return PointerGetDatum(NULL);
+}
