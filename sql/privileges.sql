@@ -134,7 +134,11 @@ SELECT function, left(btrim((ARRAY(SELECT test.errors(call)))[2]), 100) AS error
 SELECT code FROM apikey_verify('gw-none');
 RESET ROLE;
 
--- EXECUTE on all, and nothing else.
+-- EXECUTE on all, and nothing else: without a level the keys are those of the user who is logged in.
+SET ROLE regress_apikeys_caller;
+SELECT * FROM test.errors('SELECT apikey_count()', $$SELECT apikey_generate('privileges')$$, 'SELECT apikey_cleanup_expired()');
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION apikeys.reads_all_keys, apikeys.changes_all_keys TO regress_apikeys_caller;
 SET ROLE regress_apikeys_caller;
 SELECT function, test.call(number) FROM test.call ORDER BY number;
 SELECT * FROM test.errors(

@@ -1,17 +1,20 @@
--- Three levels of access, each with all of the last: verify, read, manage; and
--- stats, which read includes.
+-- Three levels of access, each with all of the last: verify, read, manage; own,
+-- between verify and manage (own.sql says what it may do); and stats, which read
+-- includes.
 SET client_min_messages = warning;
-DROP ROLE IF EXISTS regress_apikeys_none, regress_apikeys_verify, regress_apikeys_stats, regress_apikeys_monitor, regress_apikeys_read, regress_apikeys_manage,
+DROP ROLE IF EXISTS regress_apikeys_none, regress_apikeys_verify, regress_apikeys_own, regress_apikeys_stats, regress_apikeys_monitor, regress_apikeys_read, regress_apikeys_manage,
   regress_apikeys_other, regress_apikeys_delegate, "Regress_Apikeys_Caps", "regress_apikeys""; DROP TABLE apikeys_data.key; --";
 RESET client_min_messages;
 CREATE ROLE regress_apikeys_none;
 CREATE ROLE regress_apikeys_verify;
+CREATE ROLE regress_apikeys_own;
 CREATE ROLE regress_apikeys_stats;
 CREATE ROLE regress_apikeys_monitor IN ROLE pg_monitor;
 CREATE ROLE regress_apikeys_read;
 CREATE ROLE regress_apikeys_manage;
 CREATE ROLE regress_apikeys_other;
 SELECT apikey_grant('regress_apikeys_verify', 'verify');
+SELECT apikey_grant('regress_apikeys_own', 'own');
 SELECT apikey_grant('regress_apikeys_stats', 'stats');
 SELECT apikey_grant('regress_apikeys_read', 'read');
 SELECT apikey_grant('regress_apikeys_manage', 'manage');
@@ -21,7 +24,7 @@ SELECT d.classid, d.objid
 FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
 WHERE e.extname = 'apikeys' AND d.deptype = 'e';
 CREATE TEMPORARY TABLE level AS
-SELECT level, 'regress_apikeys_' || level AS role, n FROM unnest('{none,verify,stats,monitor,read,manage}'::text[]) WITH ORDINALITY l(level, n);
+SELECT level, 'regress_apikeys_' || level AS role, n FROM unnest('{none,verify,own,stats,monitor,read,manage}'::text[]) WITH ORDINALITY l(level, n);
 
 -- The access matrix: each function, and who may call it.
 SELECT p.oid::regprocedure::text AS function,
@@ -139,13 +142,17 @@ CREATE FUNCTION test.levels(role regrole) RETURNS text LANGUAGE sql AS $$
     CASE WHEN has_function_privilege(role, 'apikey_get(uuid)', 'EXECUTE') THEN 'read' END,
     CASE WHEN has_table_privilege(role, 'apikeys.info', 'SELECT') THEN 'view' END,
     CASE WHEN has_schema_privilege(role, 'apikeys', 'USAGE') THEN 'schema' END,
-    CASE WHEN has_function_privilege(role, 'apikey_revoke(uuid, text)', 'EXECUTE') THEN 'manage' END)
+    CASE WHEN has_function_privilege(role, 'apikeys.reads_all_keys()', 'EXECUTE') THEN 'all' END,
+    CASE WHEN has_function_privilege(role, 'apikey_revoke(uuid, text)', 'EXECUTE') THEN 'manage' END,
+    CASE WHEN has_function_privilege(role, 'apikeys.changes_all_keys()', 'EXECUTE') THEN 'all' END)
 $$;
 CREATE TEMPORARY TABLE step (n integer GENERATED ALWAYS AS IDENTITY, revoke boolean, access text);
 INSERT INTO step (revoke, access) VALUES (false, 'manage'), (true, 'manage'), (true, 'manage'), (false, 'verify'), (true, 'read'),
   (false, 'read'), (false, 'verify'), (false, 'manage'), (true, 'read'), (false, 'manage'), (true, 'verify'), (true, 'verify'),
   (false, 'stats'), (false, 'verify'), (true, 'stats'), (false, 'manage'), (true, 'stats'), (false, 'stats'), (false, 'read'), (true, 'read'),
-  (false, 'stats'), (true, 'verify');
+  (false, 'stats'), (true, 'verify'),
+  (false, 'own'), (false, 'read'), (true, 'read'), (false, 'own'), (false, 'stats'), (true, 'own'), (false, 'manage'), (true, 'own'),
+  (false, 'own'), (false, 'manage'), (true, 'manage'), (true, 'verify');
 DO $$
 DECLARE
   s record;
@@ -269,6 +276,6 @@ SELECT apikey_plan_delete('rights');
 DROP FUNCTION pg_temp.tell, test.levels;
 REVOKE ALL ON SCHEMA test FROM PUBLIC;
 SET client_min_messages = warning;
-DROP OWNED BY regress_apikeys_none, regress_apikeys_verify, regress_apikeys_stats, regress_apikeys_monitor, regress_apikeys_read, regress_apikeys_manage, regress_apikeys_other, regress_apikeys_delegate CASCADE;
-DROP ROLE regress_apikeys_none, regress_apikeys_verify, regress_apikeys_stats, regress_apikeys_monitor, regress_apikeys_read, regress_apikeys_manage, regress_apikeys_other, regress_apikeys_delegate;
+DROP OWNED BY regress_apikeys_none, regress_apikeys_verify, regress_apikeys_own, regress_apikeys_stats, regress_apikeys_monitor, regress_apikeys_read, regress_apikeys_manage, regress_apikeys_other, regress_apikeys_delegate CASCADE;
+DROP ROLE regress_apikeys_none, regress_apikeys_verify, regress_apikeys_own, regress_apikeys_stats, regress_apikeys_monitor, regress_apikeys_read, regress_apikeys_manage, regress_apikeys_other, regress_apikeys_delegate;
 RESET client_min_messages;

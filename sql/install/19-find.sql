@@ -6,7 +6,7 @@
 CREATE FUNCTION apikeys_data.find_keys(
     status apikeys.key_status, user_id uuid, team_id uuid, external_id text,
     expires_before timestamptz, unused_since timestamptz, name_like text,
-    budget_id uuid, plan text, metadata jsonb) RETURNS SETOF apikeys_data.key_info
+    budget_id uuid, plan text, metadata jsonb, restriction uuid) RETURNS SETOF apikeys_data.key_info
 LANGUAGE SQL STABLE
 BEGIN ATOMIC
     SELECT i.*
@@ -21,10 +21,11 @@ BEGIN ATOMIC
       AND ($8 IS NULL OR i.budget_id = $8)
       AND ($9 IS NULL OR i.plan = $9)
       -- The index leaves out empty documents, which contain no other.
-      AND ($10 IS NULL OR $10 = '{}' OR (i.metadata @> $10 AND i.metadata <> '{}'));
+      AND ($10 IS NULL OR $10 = '{}' OR (i.metadata @> $10 AND i.metadata <> '{}'))
+      AND ($11 IS NULL OR i.user_id = $11);
 END;
-COMMENT ON FUNCTION apikeys_data.find_keys(apikeys.key_status, uuid, uuid, text, timestamptz, timestamptz, text, uuid, text, jsonb)
-IS 'Rows of apikeys.info that pass all filters, of which a null one filters nothing.';
+COMMENT ON FUNCTION apikeys_data.find_keys(apikeys.key_status, uuid, uuid, text, timestamptz, timestamptz, text, uuid, text, jsonb, uuid)
+IS 'Rows of apikeys.info that pass all filters, and are of the user that restriction names; a null one filters nothing.';
 
 CREATE FUNCTION apikeys.check_filters(name_like text, metadata jsonb) RETURNS void
 LANGUAGE C IMMUTABLE

@@ -25,8 +25,9 @@ AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_usage(uuid)
 IS 'What a key has used in total and today (UTC), exact to the last committed entry. Raises P0002 for an unknown id.';
 
-CREATE FUNCTION apikey_usage_history(
-    id uuid, from_day date = NULL, to_day date = NULL,
+-- As in the part of lists.
+CREATE FUNCTION apikeys_data.restricted_usage_history(
+    restriction uuid, id uuid, from_day date, to_day date,
     OUT day date, OUT requests bigint, OUT tokens bigint, OUT cost numeric) RETURNS SETOF record
 LANGUAGE SQL STABLE SECURITY DEFINER
 BEGIN ATOMIC
@@ -36,17 +37,28 @@ BEGIN ATOMIC
            pg_catalog.sum(h.cost)
     FROM (SELECT d.day, d.requests, d.tokens, d.cost
           FROM apikeys_data.usage_day d
-          WHERE d.key_id OPERATOR(pg_catalog.=) $1
+          WHERE d.key_id OPERATOR(pg_catalog.=) $2
           UNION ALL
           SELECT pg_catalog.timezone('UTC', e.recorded_at)::pg_catalog.date,
                  e.requests, e.tokens, e.cost
           FROM apikeys_data.usage_entry e
-          WHERE e.key_id OPERATOR(pg_catalog.=) $1) h
-    WHERE ($2 IS NULL OR h.day OPERATOR(pg_catalog.>=) $2)
-      AND ($3 IS NULL OR h.day OPERATOR(pg_catalog.<=) $3)
+          WHERE e.key_id OPERATOR(pg_catalog.=) $2) h
+    WHERE ($3 IS NULL OR h.day OPERATOR(pg_catalog.>=) $3)
+      AND ($4 IS NULL OR h.day OPERATOR(pg_catalog.<=) $4)
+      AND ($1 IS NULL OR EXISTS (SELECT FROM apikeys_data.key k
+                                 WHERE k.id OPERATOR(pg_catalog.=) $2
+                                   AND k.user_id OPERATOR(pg_catalog.=) $1))
     GROUP BY h.day
     ORDER BY h.day;
 END;
+COMMENT ON FUNCTION apikeys_data.restricted_usage_history(uuid, uuid, date, date)
+IS 'apikey_usage_history, for the keys of a user.';
+
+CREATE FUNCTION apikey_usage_history(
+    id uuid, from_day date = NULL, to_day date = NULL,
+    OUT day date, OUT requests bigint, OUT tokens bigint, OUT cost numeric) RETURNS SETOF record
+LANGUAGE C STABLE
+AS 'MODULE_PATHNAME', 'apikeys_restricted';
 COMMENT ON FUNCTION apikey_usage_history(uuid, date, date)
 IS 'What a key has used, one row per day (UTC) with usage, from from_day to to_day inclusive; no row for an unknown id.';
 

@@ -23,6 +23,7 @@
 #include "settings/guc.h"
 #include "store/keys.h"
 #include "store/retention.h"
+#include "verify/restriction.h"
 
 #define OLDER_THAN_MAX_YEARS	1000
 
@@ -42,7 +43,7 @@ apikey_delete(PG_FUNCTION_ARGS)
 	require_not_null(fcinfo, 0, "id");
 	id = PG_GETARG_DATUM(0);
 	ids = construct_array(&id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
-	if (!store_read_key(DatumGetUUIDP(id), true, &key) ||
+	if (!store_read_key(DatumGetUUIDP(id), restriction_for_changes(), true, &key) ||
 		!store_delete_key(ids, GetCurrentTimestamp()))
 		raise_key_not_found(DatumGetUUIDP(id));
 	flush_remove_keys(ids);
@@ -76,7 +77,7 @@ Datum
 apikey_cleanup_expired(PG_FUNCTION_ARGS)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	ArrayType  *ids = store_delete_expired(older_than_argument(fcinfo, now), now);
+	ArrayType  *ids = store_delete_expired(restriction_by_setting(), older_than_argument(fcinfo, now), now);
 
 	if (ids == NULL)
 		PG_RETURN_INT64(0);

@@ -5,7 +5,10 @@
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * The level stats is separate: read includes it, verify does not.
+ * The level stats is separate: read includes it, verify does not.  The level own
+ * has many functions of read and manage, but for the keys of one user
+ * (verify/restriction.c); whoever has it beside read reads all keys and changes
+ * his own.
  *
  * Functions and views that are not listed here are for the owner only.  No
  * level includes a privilege on a table: with one, a role could create a
@@ -38,36 +41,57 @@ PG_FUNCTION_INFO_V1(apikey_revoke_grant);
 typedef enum Access
 {
 	ACCESS_VERIFY,
+	ACCESS_OWN,
 	ACCESS_STATS,
 	ACCESS_READ,
 	ACCESS_MANAGE,
 	ACCESS_NLEVELS
 } Access;
 
+/* Objects that the same levels have. */
+typedef enum Group
+{
+	GROUP_VERIFY,
+	GROUP_STATS,
+	GROUP_READ_OWN,				/* with level own, the user's keys alone */
+	GROUP_CHANGE_OWN,			/* likewise */
+	GROUP_READ,
+	GROUP_MANAGE,
+	GROUP_COUNT
+} Group;
+
+#define ALL_GROUPS		((1 << GROUP_COUNT) - 1)
+
 /* Of what is looked up among their names. */
 #define ACCESS_NAME_MAX_BYTES	63
 
 static const char *const access_names[] = {
 	[ACCESS_VERIFY] = "verify",
+	[ACCESS_OWN] = "own",
 	[ACCESS_STATS] = "stats",
 	[ACCESS_READ] = "read",
 	[ACCESS_MANAGE] = "manage",
 };
 
-/* As bits, 1 << Access: what granting a level grants. */
+/* As bits, 1 << Group: what granting a level grants. */
 static const int granted_with[] = {
-	[ACCESS_VERIFY] = 1 << ACCESS_VERIFY,
-	[ACCESS_STATS] = 1 << ACCESS_STATS,
-	[ACCESS_READ] = 1 << ACCESS_VERIFY | 1 << ACCESS_STATS | 1 << ACCESS_READ,
-	[ACCESS_MANAGE] = (1 << ACCESS_NLEVELS) - 1,
+	[ACCESS_VERIFY] = 1 << GROUP_VERIFY,
+	[ACCESS_OWN] = 1 << GROUP_VERIFY | 1 << GROUP_READ_OWN | 1 << GROUP_CHANGE_OWN,
+	[ACCESS_STATS] = 1 << GROUP_STATS,
+	[ACCESS_READ] = 1 << GROUP_VERIFY | 1 << GROUP_STATS | 1 << GROUP_READ_OWN | 1 << GROUP_READ,
+	[ACCESS_MANAGE] = ALL_GROUPS,
 };
 
-/* What revoking a level revokes.  Where read goes, the stats it came with go. */
+/*
+ * What revoking a level revokes.  Levels share groups, so whoever loses one of
+ * own, stats and read loses all of them.
+ */
 static const int revoked_with[] = {
-	[ACCESS_VERIFY] = (1 << ACCESS_NLEVELS) - 1,
-	[ACCESS_STATS] = 1 << ACCESS_STATS | 1 << ACCESS_READ | 1 << ACCESS_MANAGE,
-	[ACCESS_READ] = 1 << ACCESS_STATS | 1 << ACCESS_READ | 1 << ACCESS_MANAGE,
-	[ACCESS_MANAGE] = 1 << ACCESS_MANAGE,
+	[ACCESS_VERIFY] = ALL_GROUPS,
+	[ACCESS_OWN] = ALL_GROUPS & ~(1 << GROUP_VERIFY),
+	[ACCESS_STATS] = ALL_GROUPS & ~(1 << GROUP_VERIFY),
+	[ACCESS_READ] = ALL_GROUPS & ~(1 << GROUP_VERIFY),
+	[ACCESS_MANAGE] = 1 << GROUP_CHANGE_OWN | 1 << GROUP_MANAGE,
 };
 
 StaticAssertDecl(lengthof(access_names) == ACCESS_NLEVELS, "each level has a name");
@@ -75,75 +99,79 @@ StaticAssertDecl(lengthof(access_names) == ACCESS_NLEVELS, "each level has a nam
 typedef struct Right
 {
 	const char *name;
-	Access		access;
+	Group		group;
 } Right;
 
 /* Names that this version of the extension does not have are ignored. */
 static const Right functions[] = {
-	{"apikey_verify", ACCESS_VERIFY},
-	{"apikey_release", ACCESS_VERIFY},
-	{"apikey_login", ACCESS_VERIFY},
-	{"apikey_logout", ACCESS_VERIFY},
-	{"apikey_pre_request", ACCESS_VERIFY},
-	{"apikey_current_id", ACCESS_VERIFY},
-	{"apikey_current_root_id", ACCESS_VERIFY},
-	{"apikey_current_user_id", ACCESS_VERIFY},
-	{"apikey_current_team_id", ACCESS_VERIFY},
-	{"apikey_current_external_id", ACCESS_VERIFY},
-	{"apikey_current_has_permission", ACCESS_VERIFY},
-	{"apikey_model_allowed", ACCESS_VERIFY},
-	{"apikey_endpoint_allowed", ACCESS_VERIFY},
+	{"apikey_verify", GROUP_VERIFY},
+	{"apikey_release", GROUP_VERIFY},
+	{"apikey_login", GROUP_VERIFY},
+	{"apikey_logout", GROUP_VERIFY},
+	{"apikey_pre_request", GROUP_VERIFY},
+	{"apikey_current_id", GROUP_VERIFY},
+	{"apikey_current_root_id", GROUP_VERIFY},
+	{"apikey_current_user_id", GROUP_VERIFY},
+	{"apikey_current_team_id", GROUP_VERIFY},
+	{"apikey_current_external_id", GROUP_VERIFY},
+	{"apikey_current_has_permission", GROUP_VERIFY},
+	{"apikey_model_allowed", GROUP_VERIFY},
+	{"apikey_endpoint_allowed", GROUP_VERIFY},
 
-	{"apikey_get", ACCESS_READ},
-	{"apikey_list", ACCESS_READ},
-	{"apikey_count", ACCESS_READ},
-	{"apikey_usage", ACCESS_READ},
-	{"apikey_usage_history", ACCESS_READ},
-	{"apikey_limits", ACCESS_READ},
-	{"apikey_events", ACCESS_READ},
-	{"apikey_identify", ACCESS_READ},
-	{"apikey_scan", ACCESS_READ},
-	{"apikey_permissions_preset", ACCESS_READ},
-	{"apikey_rate_limits_preset", ACCESS_READ},
+	{"apikey_get", GROUP_READ_OWN},
+	{"apikey_list", GROUP_READ_OWN},
+	{"apikey_count", GROUP_READ_OWN},
+	{"apikey_usage", GROUP_READ_OWN},
+	{"apikey_usage_history", GROUP_READ_OWN},
+	{"apikey_limits", GROUP_READ_OWN},
+	{"apikey_events", GROUP_READ},
+	{"apikey_identify", GROUP_READ_OWN},
+	{"apikey_scan", GROUP_READ_OWN},
+	{"apikey_permissions_preset", GROUP_READ_OWN},
+	{"apikey_rate_limits_preset", GROUP_READ_OWN},
 
 	/* Called by views, with the rights of the role that reads them. */
-	{"effective_status", ACCESS_READ},
-	{"ends_at", ACCESS_READ},
-	{"last_use", ACCESS_READ},
-	{"last_used_ip", ACCESS_READ},
-	{"utc_today", ACCESS_READ},
-	{"period_at", ACCESS_READ},
-	{"reserved_cost", ACCESS_READ},
-	{"read_stats", ACCESS_STATS},
-	{"loaded_secrets", ACCESS_READ},
+	{"effective_status", GROUP_READ},
+	{"ends_at", GROUP_READ},
+	{"last_use", GROUP_READ},
+	{"last_used_ip", GROUP_READ},
+	{"utc_today", GROUP_READ},
+	{"period_at", GROUP_READ},
+	{"reserved_cost", GROUP_READ},
+	{"read_stats", GROUP_STATS},
+	{"loaded_secrets", GROUP_READ},
 
-	{"apikey_generate", ACCESS_MANAGE},
-	{"apikey_rotate", ACCESS_MANAGE},
-	{"apikey_revoke", ACCESS_MANAGE},
-	{"apikey_revoke_raw", ACCESS_MANAGE},
-	{"apikey_update", ACCESS_MANAGE},
-	{"apikey_delete", ACCESS_MANAGE},
-	{"apikey_cleanup_expired", ACCESS_MANAGE},
-	{"apikey_import", ACCESS_MANAGE},
+	/* See verify/restriction.c. */
+	{"reads_all_keys", GROUP_READ},
+	{"changes_all_keys", GROUP_MANAGE},
+
+	{"apikey_generate", GROUP_CHANGE_OWN},
+	{"apikey_rotate", GROUP_CHANGE_OWN},
+	{"apikey_revoke", GROUP_CHANGE_OWN},
+	{"apikey_revoke_raw", GROUP_MANAGE},
+	{"apikey_update", GROUP_CHANGE_OWN},
+	{"apikey_delete", GROUP_CHANGE_OWN},
+	{"apikey_cleanup_expired", GROUP_MANAGE},
+	{"apikey_import", GROUP_MANAGE},
 	/* It reveals whether a key exists, and spends from shared budgets. */
-	{"apikey_record_usage", ACCESS_MANAGE},
-	{"apikey_void_usage", ACCESS_MANAGE},
-	{"apikey_flush", ACCESS_MANAGE},
-	{"apikey_budget_create", ACCESS_MANAGE},
-	{"apikey_budget_update", ACCESS_MANAGE},
-	{"apikey_budget_add", ACCESS_MANAGE},
-	{"apikey_budget_delete", ACCESS_MANAGE},
-	{"apikey_plan_set", ACCESS_MANAGE},
-	{"apikey_plan_delete", ACCESS_MANAGE},
+	{"apikey_record_usage", GROUP_MANAGE},
+	{"apikey_void_usage", GROUP_MANAGE},
+	{"apikey_flush", GROUP_MANAGE},
+	{"apikey_budget_create", GROUP_MANAGE},
+	{"apikey_budget_update", GROUP_MANAGE},
+	{"apikey_budget_add", GROUP_MANAGE},
+	{"apikey_budget_delete", GROUP_MANAGE},
+	{"apikey_plan_set", GROUP_MANAGE},
+	{"apikey_plan_delete", GROUP_MANAGE},
 };
 
 static const Right views[] = {
-	{"info", ACCESS_READ},
-	{"budget_info", ACCESS_READ},
-	{"plan_info", ACCESS_READ},
-	{"usage_report", ACCESS_READ},
-	{"stats", ACCESS_STATS},
-	{"secret_usage", ACCESS_READ},
+	{"info", GROUP_READ},
+	{"budget_info", GROUP_READ},
+	{"plan_info", GROUP_READ},
+	{"usage_report", GROUP_READ},
+	{"stats", GROUP_STATS},
+	{"secret_usage", GROUP_READ},
 };
 
 /* Returns the level in argument 1.  Raises 22023. */
@@ -163,7 +191,7 @@ access_argument(FunctionCallInfo fcinfo)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown access \"%s\"",
 					raw_key_filter_quote(name, strlen(name), QUOTE_MAX_BYTES)),
-			 errhint("Choose verify, read, manage or stats.")));
+			 errhint("Choose verify, own, read, manage or stats.")));
 }
 
 /* Returns the role in argument 0; OID 0 is PUBLIC.  Raises 22023, 42704. */
@@ -185,15 +213,15 @@ role_argument(FunctionCallInfo fcinfo)
 	return role;
 }
 
-/* Returns the names of some levels, given as bits, as a text[]. */
+/* Returns the names in some groups, given as bits, as a text[]. */
 static ArrayType *
-names_of_levels(const Right *rights, int nrights, int levels)
+names_in_groups(const Right *rights, int nrights, int groups)
 {
 	Datum	   *names = palloc(nrights * sizeof(Datum));
 	int			nnames = 0;
 
 	for (int i = 0; i < nrights; i++)
-		if ((levels & 1 << rights[i].access) != 0)
+		if ((groups & 1 << rights[i].group) != 0)
 			names[nnames++] = CStringGetTextDatum(rights[i].name);
 
 	return construct_array(names, nnames, TEXTOID, -1, false, TYPALIGN_INT);
@@ -201,21 +229,21 @@ names_of_levels(const Right *rights, int nrights, int levels)
 
 /*
  * Granting a level grants those below it, revoking one revokes those above it,
- * so a role always has one level and all below.
+ * so a role always has a level and all below; own beside read, at most.
  */
 static void
 change_grant(FunctionCallInfo fcinfo, bool revoke)
 {
 	Grant		grant;
 	Access		access;
-	int			levels;
+	int			groups;
 
 	grant.role = role_argument(fcinfo);
 	access = access_argument(fcinfo);
-	levels = revoke ? revoked_with[access] : granted_with[access];
+	groups = revoke ? revoked_with[access] : granted_with[access];
 	grant.access = access_names[access];
-	grant.functions = names_of_levels(functions, lengthof(functions), levels);
-	grant.views = names_of_levels(views, lengthof(views), levels);
+	grant.functions = names_in_groups(functions, lengthof(functions), groups);
+	grant.views = names_in_groups(views, lengthof(views), groups);
 	grant.interface = (access != ACCESS_STATS);
 	grant.revoke = revoke;
 

@@ -26,6 +26,7 @@
 #include "model/key_scan.h"
 #include "store/found_keys.h"
 #include "verify/lookup.h"
+#include "verify/restriction.h"
 
 /* How many characters are counted between two looks at interrupts. */
 #define COUNT_STEP		(1024 * 1024)
@@ -66,11 +67,12 @@ Datum
 apikey_identify(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	const pg_uuid_t *user_id = restriction_for_reading();
 	pg_uuid_t	id;
 	Datum		info;
 
 	if (!PG_ARGISNULL(0) && find_id((struct varlena *) PG_GETARG_POINTER(0), &id) &&
-		store_found_info(&id, &info))
+		store_found_info(&id, user_id, &info))
 		PG_RETURN_DATUM(info);
 
 	rsinfo->isDone = ExprEndResult;
@@ -92,9 +94,12 @@ advance(Place *place, const char *document, Size to)
 	}
 }
 
-/* Adds the row of a key that was found, a copy of which is in raw_key. */
+/*
+ * Adds the row of a key that was found, a copy of which is in raw_key.  Those of
+ * others look like those that do not exist, if user_id is not NULL.
+ */
 static void
-put_key(ReturnSetInfo *rsinfo, text *raw_key, const Place *place)
+put_key(ReturnSetInfo *rsinfo, const pg_uuid_t *user_id, text *raw_key, const Place *place)
 {
 	Datum		values[FOUND_NCOLUMNS];
 	bool		nulls[FOUND_NCOLUMNS] = {0};
@@ -106,7 +111,7 @@ put_key(ReturnSetInfo *rsinfo, text *raw_key, const Place *place)
 	values[FOUND_AT_CHARACTER] = Int32GetDatum(place->character);
 	values[FOUND_ID] = UUIDPGetDatum(&id);
 	nulls[FOUND_ID] = nulls[FOUND_STATUS] =
-		!find_id(raw_key, &id) || !store_found_status(&id, &values[FOUND_STATUS]);
+		!find_id(raw_key, &id) || !store_found_status(&id, user_id, &values[FOUND_STATUS]);
 
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
@@ -116,7 +121,7 @@ put_key(ReturnSetInfo *rsinfo, text *raw_key, const Place *place)
  * one of them is a key by chance.
  */
 static void
-put_keys(ReturnSetInfo *rsinfo, const char *document, Size len)
+put_keys(ReturnSetInfo *rsinfo, const pg_uuid_t *user_id, const char *document, Size len)
 {
 	MemoryContext per_key = AllocSetContextCreate(CurrentMemoryContext, "apikey_scan",
 												  ALLOCSET_SMALL_SIZES);
@@ -132,7 +137,7 @@ put_keys(ReturnSetInfo *rsinfo, const char *document, Size len)
 		advance(&place, document, match.key_start);
 		SET_VARSIZE(raw_key, VARHDRSZ + key_len);
 		memcpy(VARDATA(raw_key), document + match.key_start, key_len);
-		put_key(rsinfo, raw_key, &place);
+		put_key(rsinfo, user_id, raw_key, &place);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(per_key);
 	}
@@ -149,6 +154,7 @@ Datum
 apikey_scan(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	const pg_uuid_t *user_id = restriction_for_reading();
 	text	   *document;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -158,7 +164,7 @@ apikey_scan(PG_FUNCTION_ARGS)
 	document = PG_GETARG_TEXT_PP(0);
 	PG_TRY();
 	{
-		put_keys(rsinfo, VARDATA_ANY(document), VARSIZE_ANY_EXHDR(document));
+		put_keys(rsinfo, user_id, VARDATA_ANY(document), VARSIZE_ANY_EXHDR(document));
 	}
 	PG_FINALLY();
 	{

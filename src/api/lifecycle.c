@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "api/key_bounds.h"
 #include "api/key_references.h"
 #include "api/max_lifetime.h"
 #include "api/new_key.h"
@@ -44,17 +45,17 @@ PG_FUNCTION_INFO_V1(apikey_import);
 PG_FUNCTION_INFO_V1(apikey_update);
 
 /*
- * Reads, and with lock, locks the key whose id is argument 0; returns the id,
- * and its row.  Raises P0002, 22023.
+ * Reads, and with lock, locks the key whose id is argument 0, if it is within
+ * reach; returns the id, and its row.  Raises P0002, 22023.
  */
 static pg_uuid_t *
-read_key(FunctionCallInfo fcinfo, bool lock, KeyRow *key)
+read_key(FunctionCallInfo fcinfo, const KeyBounds *bounds, bool lock, KeyRow *key)
 {
 	pg_uuid_t  *id;
 
 	require_not_null(fcinfo, 0, "id");
 	id = PG_GETARG_UUID_P(0);
-	if (!store_read_key(id, lock, key))
+	if (!store_read_key(id, bounds->user_id, lock, key))
 		raise_key_not_found(id);
 
 	return id;
@@ -81,35 +82,6 @@ config_from_arguments(KeyConfig *config, FunctionCallInfo fcinfo,
 	{
 		config->values[member + i] = fcinfo->args[argno + i].value;
 		config->nulls[member + i] = fcinfo->args[argno + i].isnull;
-	}
-}
-
-static void
-config_from_row(KeyConfig *config, const KeyRow *row)
-{
-	static const KeyColumn columns[] = {
-		[CONFIG_NAME] = KEY_NAME,
-		[CONFIG_DESCRIPTION] = KEY_DESCRIPTION,
-		[CONFIG_USER_ID] = KEY_USER_ID,
-		[CONFIG_TEAM_ID] = KEY_TEAM_ID,
-		[CONFIG_BUDGET_ID] = KEY_BUDGET_ID,
-		[CONFIG_PERMISSIONS] = KEY_PERMISSIONS,
-		[CONFIG_RATE_LIMITS] = KEY_RATE_LIMITS,
-		[CONFIG_EXPIRES_AT] = KEY_EXPIRES_AT,
-		[CONFIG_METADATA] = KEY_METADATA,
-		[CONFIG_EXTERNAL_ID] = KEY_EXTERNAL_ID,
-		[CONFIG_ALLOWED_IPS] = KEY_ALLOWED_IPS,
-		[CONFIG_PLAN] = KEY_PLAN,
-		[CONFIG_IDLE_TIMEOUT] = KEY_IDLE_TIMEOUT,
-		[CONFIG_ENABLED] = KEY_ENABLED,
-	};
-
-	StaticAssertDecl(lengthof(columns) == CONFIG_NMEMBERS, "each member has a column");
-
-	for (int member = 0; member < CONFIG_NMEMBERS; member++)
-	{
-		config->values[member] = row->values[columns[member]];
-		config->nulls[member] = row->nulls[columns[member]];
 	}
 }
 
@@ -141,7 +113,7 @@ warn_of_rate_limits(const pg_uuid_t *id)
 {
 	KeyLimits	key;
 
-	if (rate_limiter_available() || !store_key_limits(id, &key) || key.limits == NULL)
+	if (rate_limiter_available() || !store_key_limits(id, NULL, &key) || key.limits == NULL)
 		return;
 
 	ereport(WARNING,
@@ -158,18 +130,21 @@ Datum
 apikey_generate(PG_FUNCTION_ARGS)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	KeyBounds	bounds;
 	KeyConfig	config;
 	NewKey		key;
 	text	   *raw_key;
 
 	Assert(PG_NARGS() == CONFIG_ENABLED + 1);
 
+	key_bounds_get(&bounds);
 	config_from_arguments(&config, fcinfo, 0, CONFIG_NAME, PREFIX_ARGNO);
 	config_from_arguments(&config, fcinfo, PREFIX_ARGNO + 1, CONFIG_PLAN,
 						  CONFIG_ENABLED - CONFIG_PLAN);
 	config.values[CONFIG_ENABLED] = BoolGetDatum(true);
 	config.nulls[CONFIG_ENABLED] = false;
 	key_config_check(&config, now);
+	key_bounds_new(&bounds, &config, now);
 	max_lifetime_apply(&config, now, now);
 
 	key_references_lock(&config, NULL);
@@ -204,11 +179,13 @@ Datum
 apikey_import(PG_FUNCTION_ARGS)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	KeyBounds	bounds;
 	KeyConfig	config;
 	NewKey		key;
 
 	Assert(PG_NARGS() == 15 + CONFIG_ENABLED - CONFIG_PLAN);
 
+	key_bounds_get(&bounds);
 	require_not_null(fcinfo, 0, "key_hash");
 	require_not_null(fcinfo, 2, "key_prefix");
 	key_config_check_hash(PG_GETARG_DATUM(0));
@@ -232,6 +209,7 @@ apikey_import(PG_FUNCTION_ARGS)
 	config.values[CONFIG_ENABLED] = BoolGetDatum(true);
 	config.nulls[CONFIG_ENABLED] = false;
 	key_config_check(&config, now);
+	key_bounds_new(&bounds, &config, now);
 	max_lifetime_apply(&config, key.created_at, now);
 	own_key_check_text(key.hash, "key_prefix", PG_GETARG_TEXT_PP(2));
 	if (key.hash_secret != NULL)
@@ -249,24 +227,27 @@ apikey_import(PG_FUNCTION_ARGS)
 }
 
 /*
- * Makes the configuration of a key after the changes of argument 1; returns
- * whether it is another one, or its idleness is to be counted anew.  Raises 55000, 22023.
+ * Makes the configuration of a key after the changes of argument 1, within
+ * bounds; returns whether it is another one, or its idleness is to be counted
+ * anew.  Raises 55000, 22023.
  */
 static bool
-change_config(FunctionCallInfo fcinfo, const KeyRow *key, TimestampTz now, KeyConfig *config)
+change_config(FunctionCallInfo fcinfo, const KeyBounds *bounds, const KeyRow *key,
+			  TimestampTz now, KeyConfig *config)
 {
 	KeyConfig	present;
 
 	if (!key->nulls[KEY_REVOKED_AT])
 		raise_wrong_state("cannot update a revoked key");
 
-	config_from_row(&present, key);
+	store_key_config(key, &present);
 	*config = present;
 	key_config_change(config, PG_GETARG_JSONB_P(1), now);
 	if (config_expires_at(config) != store_key_expires_at(key))
 		max_lifetime_apply(config, DatumGetTimestampTz(key->values[KEY_CREATED_AT]), now);
 	if (!key->nulls[KEY_ROTATED_AT] && config_expires_at(config) > store_key_expires_at(key))
 		raise_wrong_state("cannot extend the life of a key that has been rotated");
+	key_bounds_check_change(bounds, key, config, now);
 
 	return config->restarts_idleness || !key_config_equal(config, &present);
 }
@@ -278,21 +259,23 @@ change_config(FunctionCallInfo fcinfo, const KeyRow *key, TimestampTz now, KeyCo
 Datum
 apikey_update(PG_FUNCTION_ARGS)
 {
+	KeyBounds	bounds;
 	KeyRow		key;
 	KeyConfig	config;
 	TimestampTz now = GetCurrentTimestamp();
 	pg_uuid_t  *id;
 	bool		changes;
 
+	key_bounds_get(&bounds);
 	require_not_null(fcinfo, 1, "changes");
 	json_document_check_size("changes", PG_GETARG_DATUM(1), JSON_CHANGES_MAX_BYTES);
-	id = read_key(fcinfo, false, &key);
-	changes = change_config(fcinfo, &key, now, &config);
+	id = read_key(fcinfo, &bounds, false, &key);
+	changes = change_config(fcinfo, &bounds, &key, now, &config);
 	if (changes)
 	{
-		read_key(fcinfo, true, &key);
+		read_key(fcinfo, &bounds, true, &key);
 		now = GetCurrentTimestamp();
-		changes = change_config(fcinfo, &key, now, &config);
+		changes = change_config(fcinfo, &bounds, &key, now, &config);
 	}
 
 	if (changes)

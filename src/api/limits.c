@@ -22,6 +22,7 @@
 #include "model/rate_limits.h"
 #include "store/budgets.h"
 #include "store/key_limits.h"
+#include "verify/restriction.h"
 
 #define LIMITS_NCOLUMNS 6
 
@@ -122,7 +123,7 @@ apikey_limits(PG_FUNCTION_ARGS)
 	KeyLimits	key;
 
 	require_not_null(fcinfo, 0, "id");
-	if (!store_key_limits(PG_GETARG_UUID_P(0), &key))
+	if (!store_key_limits(PG_GETARG_UUID_P(0), restriction_for_reading(), &key))
 		raise_key_not_found(PG_GETARG_UUID_P(0));
 
 	InitMaterializedSRF(fcinfo, 0);

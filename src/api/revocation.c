@@ -19,6 +19,7 @@
 #include "store/keys.h"
 #include "verify/lookup.h"
 #include "verify/own_key.h"
+#include "verify/restriction.h"
 
 PG_FUNCTION_INFO_V1(apikey_revoke);
 PG_FUNCTION_INFO_V1(apikey_revoke_raw);
@@ -54,7 +55,7 @@ apikey_revoke(PG_FUNCTION_ARGS)
 	require_not_null(fcinfo, 0, "id");
 	reason = reason_argument(fcinfo);
 	id = PG_GETARG_UUID_P(0);
-	if (!store_read_key(id, true, &key))
+	if (!store_read_key(id, restriction_for_changes(), true, &key))
 		raise_key_not_found(id);
 	if (!key.nulls[KEY_REVOKED_AT])
 		raise_wrong_state("API key is already revoked");
@@ -83,7 +84,7 @@ apikey_revoke_raw(PG_FUNCTION_ARGS)
 	/* The cache may lose it while its row is locked. */
 	id = palloc(sizeof(pg_uuid_t));
 	*id = *DatumGetUUIDP(found->row.values[KEY_ID]);
-	if (!store_read_key(id, true, &key))
+	if (!store_read_key(id, restriction_by_setting(), true, &key))
 		PG_RETURN_NULL();
 	if (key.nulls[KEY_REVOKED_AT])
 		revoke_locked(id, reason);

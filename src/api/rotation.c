@@ -17,6 +17,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
+#include "api/key_bounds.h"
 #include "api/max_lifetime.h"
 #include "api/new_key.h"
 #include "base/arguments.h"
@@ -94,14 +95,17 @@ apikey_rotate(PG_FUNCTION_ARGS)
 	TimestampTz end;
 	TimestampTz expires_at;
 	PredecessorExpiry predecessor;
+	KeyBounds	bounds;
 	KeyRow		old;
 	NewKey		successor;
 	pg_uuid_t  *id;
 	text	   *raw_key;
 
+	key_bounds_get(&bounds);
+	key_bounds_lock(&bounds);
 	require_not_null(fcinfo, 0, "id");
 	id = PG_GETARG_UUID_P(0);
-	if (!store_read_key(id, true, &old))
+	if (!store_read_key(id, bounds.user_id, true, &old))
 		raise_key_not_found(id);
 	now = GetCurrentTimestamp();
 	check_rotatable(&old, &now);
@@ -121,6 +125,7 @@ apikey_rotate(PG_FUNCTION_ARGS)
 		key_config_check_expires_at(expires_at, now);
 		max_lifetime_check(expires_at, now);
 	}
+	key_bounds_check_rotation(&bounds, &old, expires_at, !predecessor.revoke, now);
 
 	raw_key = new_key_make(successor_prefix(&old), now, &successor);
 	store_rotate_key(id, &predecessor, &successor,

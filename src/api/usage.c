@@ -37,6 +37,7 @@
 #include "settings/guc.h"
 #include "store/budgets.h"
 #include "store/usage.h"
+#include "verify/restriction.h"
 
 PG_FUNCTION_INFO_V1(apikey_record_usage);
 PG_FUNCTION_INFO_V1(apikey_void_usage);
@@ -72,6 +73,7 @@ read_record(FunctionCallInfo fcinfo, UsageRecord *record)
 	require_not_null(fcinfo, 1, "tokens");
 	require_not_null(fcinfo, 2, "cost");
 	record->id = PG_GETARG_UUID_P(0);
+	record->user_id = restriction_by_setting();
 	record->tokens = PG_GETARG_INT64(1);
 	record->cost = round_amount(PG_GETARG_NUMERIC(2));
 
@@ -292,7 +294,7 @@ apikey_void_usage(PG_FUNCTION_ARGS)
 
 	require_not_null(fcinfo, 0, "id");
 	request_id = text_argument(fcinfo, 1, "request_id", LEDGER_TEXT_MAX_CHARS);
-	if (!store_key_limits(PG_GETARG_UUID_P(0), &key))
+	if (!store_key_limits(PG_GETARG_UUID_P(0), restriction_by_setting(), &key))
 		raise_key_not_found(PG_GETARG_UUID_P(0));
 
 	if (!store_void_usage(PG_GETARG_UUID_P(0), request_id, oldest, &voided))
@@ -316,7 +318,7 @@ apikey_usage(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	Assert(tupdesc->natts == USAGE_NCOLUMNS);
-	if (!store_usage(PG_GETARG_UUID_P(0), &row))
+	if (!store_usage(PG_GETARG_UUID_P(0), restriction_for_reading(), &row))
 		raise_key_not_found(PG_GETARG_UUID_P(0));
 
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),

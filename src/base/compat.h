@@ -94,6 +94,14 @@ extern int no_such_variable
 #define backend_index() (MyBackendId == InvalidBackendId ? -1 : MyBackendId - 1)
 #endif
 
+/* May a role execute a function?  For files that include utils/acl.h. */
+#if PG_VERSION_NUM >= 160000
+#define may_execute(function, role) \
+	(object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK)
+#else
+#define may_execute(function, role) (pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK)
+#endif
+
 /* The parameters of an ExecutorRun_hook, and the arguments to pass on. */
 #if PG_VERSION_NUM >= 180000
 #define EXECUTOR_RUN_PARAMETERS QueryDesc *queryDesc, ScanDirection direction, uint64 count

@@ -235,3 +235,10 @@ ip_network_contains(const inet_struct *network, const inet_struct *address)
 	return network->family == address->family &&
 		   bitncmp(network->ipaddr, address->ipaddr, network->bits) == 0;
 }
+
+/* Are all addresses of a network in another one? */
+bool
+ip_network_covers(const inet_struct *network, const inet_struct *other)
+{
+	return other->bits >= network->bits && ip_network_contains(network, other);
+}

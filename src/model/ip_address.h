@@ -32,5 +32,6 @@ extern inet *ip_address_unpack(const PackedAddress *packed);
 extern char *ip_address_format(const inet_struct *address);
 extern void ip_network_from_inet(const inet *value, inet_struct *network);
 extern bool ip_network_contains(const inet_struct *network, const inet_struct *address);
+extern bool ip_network_covers(const inet_struct *network, const inet_struct *other);
 
 #endif							/* APIKEYS_MODEL_IP_ADDRESS_H */

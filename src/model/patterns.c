@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "model/patterns.h"
@@ -19,6 +20,14 @@
 #define PATTERN_PREFIX		'*'
 
 StaticAssertDecl(PATTERN_MAX_LEN <= PG_UINT8_MAX, "the length of a pattern is a byte");
+
+/* A pattern in a list. */
+typedef struct Pattern
+{
+	bool		is_prefix;
+	Size		len;
+	const char *data;
+} Pattern;
 
 /* Appends a pattern of at least one byte to a list. */
 static void
@@ -107,4 +116,65 @@ bool
 patterns_allow(const Patterns *patterns, const text *subject)
 {
 	return patterns == NULL || patterns_match(patterns, subject);
+}
+
+/* Reads the pattern at *next, and moves on to the one after it. */
+static bool
+next_pattern(const char **next, const char *end, Pattern *pattern)
+{
+	if (*next == end)
+		return false;
+
+	pattern->is_prefix = ((*next)[0] == PATTERN_PREFIX);
+	pattern->len = (unsigned char) (*next)[1];
+	pattern->data = *next + 2;
+	*next = pattern->data + pattern->len;
+	return true;
+}
+
+/* Does a pattern of the list match all that another pattern matches? */
+static bool
+covers_pattern(const Patterns *patterns, const Pattern *other)
+{
+	const char *next = VARDATA(patterns);
+	const char *end = next + VARSIZE(patterns) - VARHDRSZ;
+	Pattern		pattern;
+
+	while (next_pattern(&next, end, &pattern))
+	{
+		if ((pattern.is_prefix ? other->len >= pattern.len
+							   : !other->is_prefix && other->len == pattern.len) &&
+			memcmp(pattern.data, other->data, pattern.len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Does a list match all that another one matches?  Neither may be NULL.  Names
+ * are of any kind and length, so what a prefix matches is never covered by
+ * several patterns together.
+ */
+bool
+patterns_cover(const Patterns *patterns, const Patterns *others)
+{
+	const char *next = VARDATA(others);
+	const char *end = next + VARSIZE(others) - VARHDRSZ;
+	Pattern		other;
+
+	Assert(VARATT_IS_4B_U(patterns) && VARATT_IS_4B_U(others));
+	while (next_pattern(&next, end, &other))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!covers_pattern(patterns, &other))
+			return false;
+	}
+	return true;
+}
+
+/* Does a list match every name? */
+bool
+patterns_cover_all(const Patterns *patterns)
+{
+	return covers_pattern(patterns, &(Pattern){.is_prefix = true, .data = ""});
 }

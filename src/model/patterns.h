@@ -23,5 +23,7 @@ extern Patterns *patterns_parse(const JsonDocument *document, const JsonDocument
 								const JsonbValue *value);
 extern bool patterns_match(const Patterns *patterns, const text *subject);
 extern bool patterns_allow(const Patterns *patterns, const text *subject);
+extern bool patterns_cover(const Patterns *patterns, const Patterns *others);
+extern bool patterns_cover_all(const Patterns *patterns);
 
 #endif							/* APIKEYS_MODEL_PATTERNS_H */

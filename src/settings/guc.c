@@ -105,6 +105,21 @@ char	   *guc_notify_channel;
  */
 char	   *guc_hmac_secret_file;
 
+/*
+ * apikeys.max_own_keys: how many keys a user can have before he may not make
+ * another one himself.  It is a limit to roles with the level own, so they may
+ * not set it.
+ */
+int			guc_max_own_keys;
+
+/*
+ * apikeys.restrict_to_user: set it for each request, so that a mistake of the
+ * application cannot reach the keys of another user.  Anyone may set it: it is no
+ * protection against the application.  NULL: nobody is restricted by it.
+ */
+const RestrictedUser *guc_restricted_user = NULL;
+static char *guc_restrict_to_user;
+
 static bool
 check_key_prefix(char **newval, void **extra, GucSource source)
 {
@@ -168,6 +183,59 @@ assign_expiry_notice(const char *newval, void *extra)
 /* True while guc_init() runs. */
 static bool loading = false;
 static bool preloaded = false;
+
+/* Parses a UUID as the server writes it. */
+static bool
+parse_uuid(const char *value, pg_uuid_t *uuid)
+{
+	int			ndigits = 0;
+
+	memset(uuid, 0, sizeof(pg_uuid_t));
+	for (; *value != '\0'; value++)
+	{
+		const char *digit = strchr("0123456789abcdef", pg_ascii_tolower((unsigned char) *value));
+		bool		hyphen_allowed = (ndigits == 8 || ndigits == 12 || ndigits == 16 || ndigits == 20);
+
+		if (*value == '-' && hyphen_allowed && value[-1] != '-')
+			continue;
+		if (digit == NULL || ndigits == 2 * UUID_LEN)
+			return false;
+		uuid->data[ndigits / 2] |= (digit - "0123456789abcdef") << (ndigits % 2 == 0 ? 4 : 0);
+		ndigits++;
+	}
+	return ndigits == 2 * UUID_LEN;
+}
+
+/*
+ * A session that sets it before it has loaded the library may have set anything.
+ * The server would ignore a value that is refused then, and nobody would be
+ * restricted; so it is taken, and refused when it is used.
+ */
+static bool
+check_restrict_to_user(char **newval, void **extra, GucSource source)
+{
+	RestrictedUser *user;
+
+	if (**newval == '\0')
+		return true;
+
+	user = guc_malloc(LOG, sizeof(RestrictedUser));
+	if (user == NULL)
+		return false;
+	user->valid = parse_uuid(*newval, &user->id);
+	*extra = user;
+	if (user->valid || loading)
+		return true;
+
+	GUC_check_errdetail("It must be a UUID, or empty.");
+	return false;
+}
+
+static void
+assign_restrict_to_user(const char *newval, void *extra)
+{
+	guc_restricted_user = extra;
+}
 
 /*
  * Reads the file of secrets.  It is called at each reload, even if the setting
@@ -301,6 +369,21 @@ guc_init(void)
 							   "",
 							   PGC_SIGHUP, GUC_LIST_INPUT,
 							   check_expiry_notice, assign_expiry_notice, NULL);
+	DefineCustomIntVariable("apikeys.max_own_keys",
+							"Sets how many keys a user may have who makes them himself.",
+							"It applies to roles with the level own.",
+							&guc_max_own_keys,
+							100, 0, INT_MAX,
+							PGC_SUSET, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomStringVariable("apikeys.restrict_to_user",
+							   "Sets the user to whose keys all functions are restricted.",
+							   "If it is empty, they are not.",
+							   &guc_restrict_to_user,
+							   "",
+							   PGC_USERSET, 0,
+							   check_restrict_to_user, assign_restrict_to_user, NULL);
 
 	DefineCustomBoolVariable("apikeys.redact_log",
 							 "Masks raw keys in the log and in pg_stat_activity.",

@@ -10,6 +10,8 @@
 #ifndef APIKEYS_SETTINGS_GUC_H
 #define APIKEYS_SETTINGS_GUC_H
 
+#include "utils/uuid.h"
+
 #include "model/notice_list.h"
 
 #define GUC_DEFAULT_TRACKED_KEYS	65536
@@ -25,10 +27,20 @@ extern int	guc_request_id_retention;
 extern int	guc_max_lifetime;
 extern char *guc_expiry_notice;
 extern NoticeList guc_expiry_notices;
+extern int	guc_max_own_keys;
 extern bool guc_redact_log;
 extern char *guc_request_header;
 extern char *guc_notify_channel;
 extern char *guc_hmac_secret_file;
+
+/* The value of apikeys.restrict_to_user. */
+typedef struct RestrictedUser
+{
+	bool		valid;			/* else it is no UUID */
+	pg_uuid_t	id;
+} RestrictedUser;
+
+extern const RestrictedUser *guc_restricted_user;
 
 extern void guc_init(void);
 

@@ -41,11 +41,12 @@ typedef enum Locked
 	LOCKED_USE,					/* the last use of a key */
 	LOCKED_GRANTS,
 	LOCKED_WARNINGS,			/* of a budget */
-	LOCKED_BUDGET_TREE			/* which budgets are above which */
+	LOCKED_BUDGET_TREE,			/* which budgets are above which */
+	LOCKED_OWN_KEYS				/* how many keys a user has */
 } Locked;
 
 /*
- * Takes a lock until the transaction ends; hash is that of the key or the budget.
+ * Takes a lock until the transaction ends; hash is that of the key, budget or user.
  * No SQL function takes advisory locks of this class, so users cannot hold them.
  */
 static bool
@@ -142,6 +143,13 @@ bool
 store_try_lock_warnings(const pg_uuid_t *budget_id)
 {
 	return lock(LOCKED_WARNINGS, hash_bytes(budget_id->data, UUID_LEN), false);
+}
+
+/* Takes the lock under which a user's keys are counted, before one is added. */
+void
+store_lock_own_keys(const pg_uuid_t *user_id)
+{
+	lock(LOCKED_OWN_KEYS, hash_bytes(user_id->data, UUID_LEN), true);
 }
 
 /* apikeys.try_lock_use(id uuid): boolean, for statements of the store. */

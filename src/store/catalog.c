@@ -13,14 +13,18 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_proc.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#include "base/compat.h"
 #include "store/catalog.h"
 
 /* Raises 42P01 for a table in schema apikeys_data, which may just have been dropped. */
@@ -123,4 +127,33 @@ store_keep_extension(Oid extension)
 			return false;
 	}
 	return get_extension_oid("apikeys", true) == extension;
+}
+
+/*
+ * Returns the oid of a function, given a schema of ours, its name and the types
+ * of its arguments, whether the caller could name it or not.  Raises 42883.
+ */
+Oid
+store_function_oid(const char *schema, const char *name, const Oid *types, int ntypes)
+{
+	Oid			function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+										   CStringGetDatum(name),
+										   PointerGetDatum(buildoidvector(types, ntypes)),
+										   ObjectIdGetDatum(get_namespace_oid(schema, false)));
+
+	if (!OidIsValid(function))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("function %s.%s does not exist", schema, name)));
+	return function;
+}
+
+/*
+ * May the current role execute this function without arguments in schema
+ * apikeys?  To be called outside of a scope: in one, the owner is current.
+ */
+bool
+store_may_execute(const char *name)
+{
+	return may_execute(store_function_oid("apikeys", name, NULL, 0), GetUserId());
 }

@@ -12,7 +12,7 @@
 
 #include "utils/uuid.h"
 
-extern bool store_found_info(const pg_uuid_t *id, Datum *info);
-extern bool store_found_status(const pg_uuid_t *id, Datum *status);
+extern bool store_found_info(const pg_uuid_t *id, const pg_uuid_t *user_id, Datum *info);
+extern bool store_found_status(const pg_uuid_t *id, const pg_uuid_t *user_id, Datum *status);
 
 #endif							/* APIKEYS_STORE_FOUND_KEYS_H */

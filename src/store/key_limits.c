@@ -19,21 +19,22 @@
 static Statement key_limits = {
 	.sql = "SELECT k.root_id, " EFFECTIVE("rate_limits") ", k.budget_id"
 	" FROM apikeys_data.key k" JOIN_PLAN
-	" WHERE k.id OPERATOR(pg_catalog.=) $1",
-	STATEMENT_ARGS(UUIDOID)
+	" WHERE k.id OPERATOR(pg_catalog.=) $1" OF_USER("k"),
+	STATEMENT_ARGS(UUIDOID, UUIDOID)
 };
 
 /*
  * Reads the committed limits of a key into memory, in an open scope; returns
- * false if it does not exist.
+ * false if it does not exist, or is not of this user, unless that is NULL.
  */
 bool
-store_read_limits(const pg_uuid_t *id, MemoryContext memory, KeyLimits *limits)
+store_read_limits(const pg_uuid_t *id, const pg_uuid_t *user_id, MemoryContext memory,
+				  KeyLimits *limits)
 {
 	Datum		values[3];
 	bool		nulls[3];
 
-	if (store_read_latest(&key_limits, (Datum[]) {UUIDPGetDatum(id)}, NULL) == 0)
+	if (store_read_latest(&key_limits, KEY_OF_USER(id, user_id)) == 0)
 		return false;
 
 	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values, nulls);
@@ -47,14 +48,14 @@ store_read_limits(const pg_uuid_t *id, MemoryContext memory, KeyLimits *limits)
 
 /* The same, in a scope of its own, into the current memory. */
 bool
-store_key_limits(const pg_uuid_t *id, KeyLimits *limits)
+store_key_limits(const pg_uuid_t *id, const pg_uuid_t *user_id, KeyLimits *limits)
 {
 	StoreScope	scope;
 	MemoryContext memory = CurrentMemoryContext;
 	bool		found;
 
 	store_open(&scope);
-	found = store_read_limits(id, memory, limits);
+	found = store_read_limits(id, user_id, memory, limits);
 	store_close(&scope);
 
 	return found;

@@ -24,7 +24,8 @@ typedef struct KeyLimits
 	pg_uuid_t	budget_id;
 } KeyLimits;
 
-extern bool store_key_limits(const pg_uuid_t *id, KeyLimits *limits);
-extern bool store_read_limits(const pg_uuid_t *id, MemoryContext memory, KeyLimits *limits);
+extern bool store_key_limits(const pg_uuid_t *id, const pg_uuid_t *user_id, KeyLimits *limits);
+extern bool store_read_limits(const pg_uuid_t *id, const pg_uuid_t *user_id, MemoryContext memory,
+							  KeyLimits *limits);
 
 #endif							/* APIKEYS_STORE_KEY_LIMITS_H */

@@ -29,11 +29,12 @@ static Statement key_info = {
 };
 
 static Statement read_key = {
-	.sql = SELECT_BY_ID(KEY_ROW_COLUMNS, "key", "k"),
-	STATEMENT_ARGS(UUIDOID)
+	.sql = SELECT_BY_ID(KEY_ROW_COLUMNS, "key", "k") OF_USER("k"),
+	STATEMENT_ARGS(UUIDOID, UUIDOID)
 };
 
-static RowLock key_lock = ROW_LOCK("this API key", "key", "k", KEY_ROW_COLUMNS, "UPDATE");
+static RowLock key_lock = ROW_LOCK_IF("id", OF_USER("k"), "this API key", "key", "k",
+									  KEY_ROW_COLUMNS, "UPDATE", UUIDOID, UUIDOID);
 
 static Statement key_hash = {
 	.sql = "SELECT k.key_hash FROM ONLY apikeys_data.key k"
@@ -137,10 +138,9 @@ static Statement revoke_key = {
 static Statement lock_expired = {
 	.sql = "SELECT pg_catalog.array_agg(expired.id) FROM ("
 	"SELECT k.id FROM ONLY apikeys_data.key k"
-	" WHERE k.expires_at OPERATOR(pg_catalog.<) $1"
-	" OR (k.idle_timeout IS NOT NULL AND " KEY_ENDS_AT " OPERATOR(pg_catalog.<) $1)"
-	" ORDER BY k.id FOR UPDATE SKIP LOCKED) expired",
-	STATEMENT_ARGS(TIMESTAMPTZOID)
+	" WHERE (k.expires_at OPERATOR(pg_catalog.<) $1"
+		   " OR (k.idle_timeout IS NOT NULL AND " KEY_ENDS_AT " OPERATOR(pg_catalog.<) $1))" OF_USER("k") " ORDER BY k.id FOR UPDATE SKIP LOCKED) expired",
+	STATEMENT_ARGS(TIMESTAMPTZOID, UUIDOID)
 };
 
 static Statement delete_keys = {
@@ -181,17 +181,18 @@ store_key_info(const pg_uuid_t *id)
 
 /*
  * Reads a key, and with lock, locks it against every change until the
- * transaction ends; returns false if it does not exist.
+ * transaction ends; returns false if it does not exist, or is not of this user,
+ * unless that is NULL.
  */
 bool
-store_read_key(const pg_uuid_t *id, bool lock, KeyRow *row)
+store_read_key(const pg_uuid_t *id, const pg_uuid_t *user_id, bool lock, KeyRow *row)
 {
 	StoreScope	scope;
 	bool		found;
 
 	store_open(&scope);
-	found = lock ? store_lock_row(&key_lock, id)
-				 : store_read(&read_key, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
+	found = lock ? store_lock_row_if(&key_lock, KEY_OF_USER(id, user_id))
+				 : store_read(&read_key, KEY_OF_USER(id, user_id)) > 0;
 	if (found)
 		store_copy_key_row(row);
 	store_close(&scope);
@@ -362,18 +363,20 @@ store_delete_key(ArrayType *id, TimestampTz now)
 }
 
 /*
- * Deletes the keys whose expires_at is before until, and the usage of keys that
- * were deleted before.  Returns the ids, a uuid[], or NULL.
+ * Deletes the keys, of a user or, with NULL, of all, whose expires_at is before
+ * until, and the usage of keys that were deleted before.  Returns the ids, a
+ * uuid[], or NULL.
  */
 ArrayType *
-store_delete_expired(TimestampTz until, TimestampTz now)
+store_delete_expired(const pg_uuid_t *user_id, TimestampTz until, TimestampTz now)
 {
 	StoreScope	scope;
 	Datum		ids;
 	bool		none;
 
 	store_open(&scope);
-	store_write(&lock_expired, (Datum[]) {TimestampTzGetDatum(until)}, NULL);
+	store_write(&lock_expired, (Datum[]) {TimestampTzGetDatum(until), UUIDPGetDatum(user_id)},
+				(bool[]) {false, user_id == NULL});
 	ids = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &none);
 	if (!none)
 	{
@@ -386,4 +389,34 @@ store_delete_expired(TimestampTz until, TimestampTz now)
 	store_close(&scope);
 
 	return none ? NULL : DatumGetArrayTypeP(ids);
+}
+
+/* Takes the configuration of a key from its row, whose memory it shares. */
+void
+store_key_config(const KeyRow *row, KeyConfig *config)
+{
+	static const KeyColumn columns[] = {
+		[CONFIG_NAME] = KEY_NAME,
+		[CONFIG_DESCRIPTION] = KEY_DESCRIPTION,
+		[CONFIG_USER_ID] = KEY_USER_ID,
+		[CONFIG_TEAM_ID] = KEY_TEAM_ID,
+		[CONFIG_BUDGET_ID] = KEY_BUDGET_ID,
+		[CONFIG_PERMISSIONS] = KEY_PERMISSIONS,
+		[CONFIG_RATE_LIMITS] = KEY_RATE_LIMITS,
+		[CONFIG_EXPIRES_AT] = KEY_EXPIRES_AT,
+		[CONFIG_METADATA] = KEY_METADATA,
+		[CONFIG_EXTERNAL_ID] = KEY_EXTERNAL_ID,
+		[CONFIG_ALLOWED_IPS] = KEY_ALLOWED_IPS,
+		[CONFIG_PLAN] = KEY_PLAN,
+		[CONFIG_IDLE_TIMEOUT] = KEY_IDLE_TIMEOUT,
+		[CONFIG_ENABLED] = KEY_ENABLED,
+	};
+
+	StaticAssertDecl(lengthof(columns) == CONFIG_NMEMBERS, "each member has a column");
+
+	for (int member = 0; member < CONFIG_NMEMBERS; member++)
+	{
+		config->values[member] = row->values[columns[member]];
+		config->nulls[member] = row->nulls[columns[member]];
+	}
 }

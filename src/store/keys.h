@@ -88,8 +88,10 @@ store_key_expires_at(const KeyRow *key)
 }
 
 extern void store_copy_key_row(KeyRow *row);
+extern void store_key_config(const KeyRow *row, KeyConfig *config);
 extern Datum store_key_info(const pg_uuid_t *id);
-extern bool store_read_key(const pg_uuid_t *id, bool lock, KeyRow *row);
+extern bool store_read_key(const pg_uuid_t *id, const pg_uuid_t *user_id, bool lock,
+						   KeyRow *row);
 extern bytea *store_key_hash(const pg_uuid_t *id);
 extern bool store_insert_key(const NewKey *key, bool imported,
 							 const KeyConfig *config, TimestampTz now);
@@ -100,6 +102,7 @@ extern void store_update_key(const pg_uuid_t *id, const KeyConfig *config,
 							 TimestampTz now);
 extern void store_revoke_key(const pg_uuid_t *id, text *reason, TimestampTz now);
 extern bool store_delete_key(ArrayType *id, TimestampTz now);
-extern ArrayType *store_delete_expired(TimestampTz until, TimestampTz now);
+extern ArrayType *store_delete_expired(const pg_uuid_t *user_id, TimestampTz until,
+									   TimestampTz now);
 
 #endif							/* APIKEYS_STORE_KEYS_H */

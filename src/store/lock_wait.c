@@ -124,7 +124,8 @@ lock_and_tell(const LockKind *kind, void *arg)
 typedef struct RowLockTarget
 {
 	RowLock	   *lock;
-	Datum		key;
+	Datum	   *values;			/* of the statements' parameters */
+	const bool *nulls;
 } RowLockTarget;
 
 static void
@@ -132,7 +133,7 @@ wait_for_row(void *arg)
 {
 	RowLockTarget *target = arg;
 
-	store_write(&target->lock->wait, &target->key, NULL);
+	store_write(&target->lock->wait, target->values, target->nulls);
 }
 
 /* Adds the process of a transaction, unless it has ended or is our own. */
@@ -186,7 +187,7 @@ row_holders(void *arg)
 	bool		isnull;
 	Datum		tid;
 
-	if (store_write(&target->lock->find, &target->key, NULL) == 0)
+	if (store_write(&target->lock->find, target->values, target->nulls) == 0)
 		return NIL;
 	tid = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	return tuple_holders(target->lock->table, (ItemPointer) DatumGetPointer(tid));
@@ -194,23 +195,31 @@ row_holders(void *arg)
 
 /*
  * Locks a row until the transaction ends, in an open scope; false if there is
- * none with this key, which the lock's statements take.  The row is the result.
- * The client is told if the lock is long in coming.
+ * none that meets the condition of the lock's statements, whose parameters have
+ * these values.  The row is the result.  The client is told if the lock is long
+ * in coming.  Nobody waits for a row that does not meet the condition.
  */
 bool
-store_lock_row_by(RowLock *lock, Datum key)
+store_lock_row_if(RowLock *lock, Datum *values, const bool *nulls)
 {
-	RowLockTarget target = {lock, key};
+	RowLockTarget target = {lock, values, nulls};
 	LockKind	kind = {lock->what, wait_for_row, row_holders};
 
 	store_lock_keys_first();
-	if (store_write(&lock->try, &key, NULL) > 0)
+	if (store_write(&lock->try, values, nulls) > 0)
 		return true;
-	if (store_write(&lock->find, &key, NULL) == 0)
+	if (store_write(&lock->find, values, nulls) == 0)
 		return false;
 
 	lock_and_tell(&kind, &target);
-	return store_write(&lock->wait, &key, NULL) > 0;
+	return store_write(&lock->wait, values, nulls) > 0;
+}
+
+/* The same, for the row with a key and no further condition. */
+bool
+store_lock_row_by(RowLock *lock, Datum key)
+{
+	return store_lock_row_if(lock, &key, NULL);
 }
 
 /* The same, by the id of the row. */

@@ -26,7 +26,7 @@ typedef struct LockKind
 
 extern void lock_and_tell(const LockKind *kind, void *arg);
 
-/* How the row of a table is locked that has the id or the name $1. */
+/* How the row of a table is locked that has the id or the name $1, and meets a condition. */
 typedef struct RowLock
 {
 	const char *what;			/* the row is, for messages */
@@ -40,22 +40,26 @@ typedef struct RowLock
 	"SELECT " columns " FROM ONLY apikeys_data." table " " alias \
 	" WHERE " alias "." key " OPERATOR(pg_catalog.=) $1"
 
-#define ROW_LOCK_BY(key, type, what_, table_, alias, columns, strength) { \
+/* With a further condition, and the types of all its parameters. */
+#define ROW_LOCK_IF(key, condition, what_, table_, alias, columns, strength, ...) { \
 	.what = what_, \
 	.table = table_, \
 	.try = { \
-		.sql = SELECT_BY(key, columns, table_, alias) " FOR " strength " SKIP LOCKED", \
-		STATEMENT_ARGS(type) \
+		.sql = SELECT_BY(key, columns, table_, alias) condition " FOR " strength " SKIP LOCKED", \
+		STATEMENT_ARGS(__VA_ARGS__) \
 	}, \
 	.wait = { \
-		.sql = SELECT_BY(key, columns, table_, alias) " FOR " strength, \
-		STATEMENT_ARGS(type) \
+		.sql = SELECT_BY(key, columns, table_, alias) condition " FOR " strength, \
+		STATEMENT_ARGS(__VA_ARGS__) \
 	}, \
 	.find = { \
-		.sql = SELECT_BY(key, alias ".ctid", table_, alias), \
-		STATEMENT_ARGS(type) \
+		.sql = SELECT_BY(key, alias ".ctid", table_, alias) condition, \
+		STATEMENT_ARGS(__VA_ARGS__) \
 	}, \
 }
+
+#define ROW_LOCK_BY(key, type, what, table, alias, columns, strength) \
+	ROW_LOCK_IF(key, "", what, table, alias, columns, strength, type)
 
 #define SELECT_BY_ID(columns, table, alias) SELECT_BY("id", columns, table, alias)
 #define ROW_LOCK(what, table, alias, columns, strength) \
@@ -63,5 +67,6 @@ typedef struct RowLock
 
 extern bool store_lock_row(RowLock *lock, const pg_uuid_t *id);
 extern bool store_lock_row_by(RowLock *lock, Datum key);
+extern bool store_lock_row_if(RowLock *lock, Datum *values, const bool *nulls);
 
 #endif							/* APIKEYS_STORE_LOCK_WAIT_H */

@@ -72,6 +72,19 @@ extern Datum store_acting_role(const StoreScope *scope);
 #define ADD_EVENT "INSERT INTO apikeys_data.event (at, acting_role, action, key_id, details)"
 
 /*
+ * The condition that restricts a statement to the keys of user $2, unless that is
+ * null.  It stands in the statement that reads or locks a key, so that others'
+ * keys are not found, and their rows not waited for; and what is locked is
+ * checked again after the wait.
+ */
+#define OF_USER(alias) \
+	" AND ($2 IS NULL OR " alias ".user_id OPERATOR(pg_catalog.=) $2)"
+
+/* The values of $1, the id of a key, and $2, the user, NULL for all keys. */
+#define KEY_OF_USER(id, user) \
+	(Datum[]) {UUIDPGetDatum(id), UUIDPGetDatum(user)}, (bool[]) {false, (user) == NULL}
+
+/*
  * Since when key k has been idle, as it is known to the table and in shared
  * memory, and when it expires, by that or by expires_at.
  */

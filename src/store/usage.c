@@ -94,8 +94,8 @@ static Statement delete_requests = {
 static Statement read_usage = {
 	.sql = "SELECT i.total_requests, i.total_tokens, i.total_cost,"
 	" i.requests_today, i.tokens_today, i.cost_today, i.last_used_at"
-	" FROM apikeys_data.key_info i WHERE i.id OPERATOR(pg_catalog.=) $1",
-	STATEMENT_ARGS(UUIDOID)
+	" FROM apikeys_data.key_info i WHERE i.id OPERATOR(pg_catalog.=) $1" OF_USER("i"),
+	STATEMENT_ARGS(UUIDOID, UUIDOID)
 };
 
 static bool
@@ -215,7 +215,7 @@ read_charge(const UsageRecord *record, MemoryContext memory, Charge *charge)
 
 	for (int tries = 0; tries < 2 && !found; tries++)
 	{
-		if (!store_read_limits(record->id, memory, &charge->key))
+		if (!store_read_limits(record->id, record->user_id, memory, &charge->key))
 			return RECORD_KEY_GONE;
 		found = read_budgets(record, memory, charge);
 	}
@@ -427,15 +427,18 @@ store_delete_requests(TimestampTz until, int limit)
 	return deleted;
 }
 
-/* Reads the usage of a key; returns false if it does not exist. */
+/*
+ * Reads the usage of a key; returns false if it does not exist, or is not of this
+ * user, unless that is NULL.
+ */
 bool
-store_usage(const pg_uuid_t *id, UsageRow *row)
+store_usage(const pg_uuid_t *id, const pg_uuid_t *user_id, UsageRow *row)
 {
 	StoreScope	scope;
 	bool		found;
 
 	store_open(&scope);
-	found = store_read(&read_usage, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0;
+	found = store_read(&read_usage, KEY_OF_USER(id, user_id)) > 0;
 	if (found)
 	{
 		Assert(SPI_tuptable->tupdesc->natts == USAGE_NCOLUMNS);

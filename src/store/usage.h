@@ -47,6 +47,7 @@ typedef struct Charge
 typedef struct UsageRecord
 {
 	const pg_uuid_t *id;		/* of the key */
+	const pg_uuid_t *user_id;	/* whose key it must be; NULL: anybody's */
 	int64		tokens;
 	Numeric		cost;
 	const text *request_id;		/* or NULL */
@@ -88,6 +89,6 @@ extern RecordOutcome store_add_usage(const UsageRecord *record, Charge *charge);
 extern bool store_void_usage(const pg_uuid_t *id, const text *request_id,
 							 TimestampTz oldest, VoidedUsage *voided);
 extern int64 store_delete_requests(TimestampTz until, int limit);
-extern bool store_usage(const pg_uuid_t *id, UsageRow *row);
+extern bool store_usage(const pg_uuid_t *id, const pg_uuid_t *user_id, UsageRow *row);
 
 #endif							/* APIKEYS_STORE_USAGE_H */
