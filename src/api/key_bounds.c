@@ -42,29 +42,24 @@ read_login(KeyConfig *login)
 	store_key_config(&row, login);
 }
 
-/* Determines the bounds of a call.  Raises 28000, 22023. */
+/*
+ * Determines the bounds of a call.  One that adds a key takes the lock under which
+ * own keys are counted, until the transaction ends: before the key that is logged
+ * in is read, and before the row of any is locked.  Raises 28000, 22023.
+ */
 void
-key_bounds_get(KeyBounds *bounds)
+key_bounds_get(KeyBounds *bounds, bool adds)
 {
 	const pg_uuid_t *user_id = restriction_for_changes();
 
 	bounds->user_id = NULL;
 	bounds->own = restriction_to_own_keys();
 	if (user_id != NULL)
-		bounds->user_id = (pg_uuid_t *) memcpy(palloc(UUID_LEN), user_id, UUID_LEN);
+		bounds->user_id = memcpy(palloc(UUID_LEN), user_id, UUID_LEN);
+	if (bounds->own && adds)
+		store_lock_own_keys(bounds->user_id);
 	if (bounds->own)
 		read_login(&bounds->login);
-}
-
-/*
- * Takes the lock under which own keys are counted, until the transaction ends; to
- * be taken before the row of a key is locked.
- */
-void
-key_bounds_lock(const KeyBounds *bounds)
-{
-	if (bounds->own)
-		store_lock_own_keys(bounds->user_id);
 }
 
 /* Raises 53400 if the user may not have one more key.  The lock is held. */
@@ -194,15 +189,14 @@ check_handed_out(const KeyBounds *bounds, const KeyConfig *config)
 /*
  * Completes the configuration of a new key, which has been checked.  Raises 22023
  * where it is out of bounds, and 53400 if the user may not have one more key.
- * Holds the lock of their number until the transaction ends.
  */
 void
 key_bounds_new(const KeyBounds *bounds, KeyConfig *config, TimestampTz now)
 {
 	complete(bounds, config, now);
-	key_config_check(config, now);
+	if (bounds->own)
+		key_config_check(config, now);
 	check_handed_out(bounds, config);
-	key_bounds_lock(bounds);
 	check_count(bounds, now);
 }
 

@@ -21,8 +21,7 @@ typedef struct KeyBounds
 	KeyConfig	login;			/* that key, as it is stored */
 } KeyBounds;
 
-extern void key_bounds_get(KeyBounds *bounds);
-extern void key_bounds_lock(const KeyBounds *bounds);
+extern void key_bounds_get(KeyBounds *bounds, bool adds);
 extern void key_bounds_new(const KeyBounds *bounds, KeyConfig *config, TimestampTz now);
 extern void key_bounds_check_rotation(const KeyBounds *bounds, const KeyRow *old,
 									  TimestampTz expires_at, bool adds, TimestampTz now);

@@ -137,7 +137,7 @@ apikey_generate(PG_FUNCTION_ARGS)
 
 	Assert(PG_NARGS() == CONFIG_ENABLED + 1);
 
-	key_bounds_get(&bounds);
+	key_bounds_get(&bounds, true);
 	config_from_arguments(&config, fcinfo, 0, CONFIG_NAME, PREFIX_ARGNO);
 	config_from_arguments(&config, fcinfo, PREFIX_ARGNO + 1, CONFIG_PLAN,
 						  CONFIG_ENABLED - CONFIG_PLAN);
@@ -185,7 +185,7 @@ apikey_import(PG_FUNCTION_ARGS)
 
 	Assert(PG_NARGS() == 15 + CONFIG_ENABLED - CONFIG_PLAN);
 
-	key_bounds_get(&bounds);
+	key_bounds_get(&bounds, true);
 	require_not_null(fcinfo, 0, "key_hash");
 	require_not_null(fcinfo, 2, "key_prefix");
 	key_config_check_hash(PG_GETARG_DATUM(0));
@@ -266,7 +266,7 @@ apikey_update(PG_FUNCTION_ARGS)
 	pg_uuid_t  *id;
 	bool		changes;
 
-	key_bounds_get(&bounds);
+	key_bounds_get(&bounds, false);
 	require_not_null(fcinfo, 1, "changes");
 	json_document_check_size("changes", PG_GETARG_DATUM(1), JSON_CHANGES_MAX_BYTES);
 	id = read_key(fcinfo, &bounds, false, &key);

@@ -101,8 +101,7 @@ apikey_rotate(PG_FUNCTION_ARGS)
 	pg_uuid_t  *id;
 	text	   *raw_key;
 
-	key_bounds_get(&bounds);
-	key_bounds_lock(&bounds);
+	key_bounds_get(&bounds, true);
 	require_not_null(fcinfo, 0, "id");
 	id = PG_GETARG_UUID_P(0);
 	if (!store_read_key(id, bounds.user_id, true, &old))
