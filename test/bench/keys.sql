@@ -22,10 +22,10 @@ FROM generate_series(1, :keys) i;
 
 -- Keys for which everything is checked: addresses, permissions, all limits,
 -- and a budget that they share: 500 with one level, and 500 with three.
-SELECT apikey_budget_create('bench', 1e15) AS budget \gset
-SELECT apikey_budget_create('level 1', 1e15) AS level_1 \gset
-SELECT apikey_budget_create('level 2', 1e15, parent_id => :'level_1') AS level_2 \gset
-SELECT apikey_budget_create('level 3', 1e15, parent_id => :'level_2') AS level_3 \gset
+SELECT apikey_budget_create('bench', 1e9) AS budget \gset
+SELECT apikey_budget_create('level 1', 1e9) AS level_1 \gset
+SELECT apikey_budget_create('level 2', 1e8, parent_id => :'level_1') AS level_2 \gset
+SELECT apikey_budget_create('level 3', 1e7, parent_id => :'level_2') AS level_3 \gset
 INSERT INTO apikeys_data.key (id, root_id, key_hash, key_prefix, name, budget_id,
                          permissions, rate_limits, allowed_ips)
 SELECT bench.id(-i), bench.id(-i), digest('gw-' || md5('limited ' || i), 'sha256'),
