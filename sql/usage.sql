@@ -262,7 +262,7 @@ SELECT apikey_flush();
 SELECT count(*) FROM apikeys_data.usage_entry;
 \set VERBOSITY default
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION apikey_record_usage, apikey_usage, apikey_usage_history, apikey_flush TO regress_apikeys_usage;
+GRANT EXECUTE ON FUNCTION apikey_record_usage, apikey_usage, apikey_usage_history, apikey_flush, apikeys.reads_all_keys TO regress_apikeys_usage;
 SET ROLE regress_apikeys_usage;
 SELECT apikey_record_usage(:'id', 3, 0.3);
 SELECT total_requests, total_tokens, total_cost FROM apikey_usage(:'id');
