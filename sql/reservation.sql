@@ -113,6 +113,15 @@ SELECT test.settle('b', 'b6', 1, 0.5, 'once');
 SELECT * FROM test.budgets();
 SELECT test.release('b6');
 
+-- Any budget may be named, and counts the request; only a record spends a cost.
+SELECT apikey_budget_create('reservation 3 foreign', 10, rate_limits => '{"requests_per_day": 2}') AS foreign \gset
+SELECT * FROM test.reserve('unlimited', 'f1', NULL, 10, :'foreign');
+SELECT * FROM test.reserve('unlimited', 'f2', NULL, 1, :'foreign');
+SELECT test.release('f1');
+SELECT code, limit_name, limit_remaining FROM apikey_verify('res-unlimited', budget_id => :'foreign');
+SELECT code, limit_name, budget_remaining FROM apikey_verify('res-unlimited', budget_id => :'foreign');
+SELECT apikey_budget_delete(:'foreign');
+
 -- An id of zeroes is none, though a hold that is free has it: the first, which one of
 -- these is.
 SELECT test.make('zeroes', '{"max_concurrent_requests": 100}') AS zeroes \gset
