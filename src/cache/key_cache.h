@@ -28,11 +28,14 @@ typedef struct BudgetHint
 /* What each lookup reads comes first, on few cache lines. */
 typedef struct CachedKey
 {
-	uint8		hash[KEY_HASH_LEN]; /* the hash table's key: first */
+	Oid			number;			/* the hash table's key: first; see invalidation.h */
+	Oid			plan;			/* its plan's number, or InvalidOid */
+	uint8		hash[KEY_HASH_LEN];
 	HeapTuple	result;			/* apikey_verify's row for a valid key; or NULL */
 	int			candidate;		/* which of the text's hashes this is */
 	bool		cached;			/* else valid only until the next lookup */
 	bool		used;			/* since the clock sweep last passed */
+	bool		changed;		/* since it was cached: it, or its plan */
 	RateLimits *limits;			/* NULL: none */
 	BudgetHint	budget;			/* if it has one */
 	PermissionCheck *permission_check; /* NULL: not needed so far */
@@ -46,6 +49,7 @@ extern CachedKey *key_cache_read(const KeyCandidate *candidates, int ncandidates
 extern void key_cache_make_permission_check(CachedKey *key);
 extern MemoryContext key_cache_memory(void);
 extern uint64 key_cache_generation(void);
+extern uint64 key_cache_nmessages(void);
 extern bool key_cache_is_cacheable(void);
 extern bool key_cache_is_current(void);
 
