@@ -455,7 +455,7 @@ apikeys_check_key(PG_FUNCTION_ARGS)
 	};
 	const int	n = lengthof(checked);
 
-	Assert(PG_NARGS() == n + 5);
+	Assert(PG_NARGS() == n + 6);
 	for (int i = 0; i < n; i++)
 		key_config_check_stored(checked[i], PG_GETARG_DATUM(i), PG_ARGISNULL(i));
 

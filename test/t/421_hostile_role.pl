@@ -374,7 +374,7 @@ foreach my $call ('read_stats()', "last_use('$id')", "last_used_ip('$id', now(),
 {
 	refused("apikeys.$call", 'mallory', $denied, "SELECT apikeys.$call");
 }
-refused('check_key', 'max', $denied, q{SELECT apikeys.check_key('n', NULL, NULL, '{}', '{}', '{}', NULL, NULL, '', NULL, 'x', now(), NULL)});
+refused('check_key', 'max', $denied, q{SELECT apikeys.check_key('n', NULL, NULL, '{}', '{}', '{}', NULL, NULL, '', NULL, 'x', now(), NULL, NULL)});
 refused('try_lock_use', 'max', $denied, "SELECT apikeys.try_lock_use('$id')");
 refused('invalidate_caches as a trigger of his own', 'max', $denied, q{
 	CREATE TABLE public.mine (x int); CREATE TRIGGER t BEFORE UPDATE ON public.mine FOR EACH ROW EXECUTE FUNCTION apikeys.invalidate_caches()});
