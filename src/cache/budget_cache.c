@@ -8,8 +8,8 @@
  * What is spent counts all costs that were committed before it is asked for.  A
  * backend caches the budgets it has read, with what is spent in the current
  * period, and adds what has been spent since: see budget_spend.c.  A change
- * of a budget invalidates the caches, as a change of a key does.  A missing
- * budget is cached as well, so creating one also invalidates the caches.
+ * of a budget invalidates it in all caches: see key_cache.c for why that is
+ * exact.  A missing budget is cached as well, so creating one does so, too.
  *
  * A budget is read from the ledger each time if it cannot be cached: without
  * shared memory, on a standby, with the cache turned off, and in a
@@ -24,11 +24,13 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "base/saved_snapshot.h"
 #include "cache/budget_cache.h"
+#include "cache/invalidation.h"
 #include "live/budget_spend.h"
 #include "model/cost.h"
 #include "settings/guc.h"
@@ -41,11 +43,13 @@
 
 typedef struct CachedBudget
 {
-	pg_uuid_t	id;				/* the hash table's key: first */
+	Oid			number;			/* the hash table's key: first; see invalidation.h */
+	pg_uuid_t	id;
+	bool		changed;		/* since it was cached */
 	Budget		budget;
 } CachedBudget;
 
-StaticAssertDecl(offsetof(CachedBudget, id) == 0,
+StaticAssertDecl(offsetof(CachedBudget, number) == 0,
 				 "the hash table's key is its entry's first member");
 
 static MemoryContext memory = NULL; /* of all that is cached */
@@ -86,6 +90,18 @@ budget_cache_begin(void)
 	MemoryContextReset(memory);
 }
 
+/* Relcache callback, which must neither fail nor free anything. */
+static void
+accept_message(Datum arg, Oid relid)
+{
+	CachedBudget *cached = NULL;
+
+	if (cache != NULL && INVALIDATION_IS_OF(relid, INVALIDATION_BUDGET))
+		cached = hash_search(cache, &relid, HASH_FIND, NULL);
+	if (cached != NULL)
+		cached->changed = true;
+}
+
 /* Makes the cache if there is none. */
 static void
 ensure_cache(void)
@@ -93,11 +109,14 @@ ensure_cache(void)
 	HASHCTL		ctl = {0};
 
 	if (memory == NULL)
+	{
 		memory = AllocSetContextCreate(TopMemoryContext, "apikeys budgets",
 									   ALLOCSET_DEFAULT_SIZES);
+		CacheRegisterRelcacheCallback(accept_message, (Datum) 0);
+	}
 	if (cache == NULL)
 	{
-		ctl.keysize = sizeof(pg_uuid_t);
+		ctl.keysize = sizeof(Oid);
 		ctl.entrysize = sizeof(CachedBudget);
 		ctl.hcxt = memory;
 		cache = hash_create("apikeys budgets", 32, &ctl,
@@ -105,12 +124,22 @@ ensure_cache(void)
 	}
 }
 
+/* Returns the entry of a budget, changed or not, or NULL. */
+static CachedBudget *
+search(const pg_uuid_t *id)
+{
+	Oid			number = invalidation_of_budget(id);
+	CachedBudget *cached = cache != NULL ? hash_search(cache, &number, HASH_FIND, NULL) : NULL;
+
+	return cached != NULL && memcmp(&cached->id, id, sizeof(pg_uuid_t)) == 0 ? cached : NULL;
+}
+
 static CachedBudget *
 find_cached(const pg_uuid_t *id, BudgetHint *hint)
 {
 	if (hint->cached == NULL || hint->nremovals != nremovals)
 	{
-		hint->cached = cache != NULL ? hash_search(cache, id, HASH_FIND, NULL) : NULL;
+		hint->cached = search(id);
 		hint->nremovals = nremovals;
 	}
 	return hint->cached;
@@ -119,10 +148,10 @@ find_cached(const pg_uuid_t *id, BudgetHint *hint)
 static void
 remove_from_cache(CachedBudget *cached)
 {
-	Assert(hash_search(cache, &cached->id, HASH_FIND, NULL) == cached);
+	Assert(search(&cached->id) == cached);
 	nremovals++;
 	MemoryContextDelete(cached->budget.context);
-	hash_search(cache, &cached->id, HASH_REMOVE, NULL);
+	hash_search(cache, &cached->number, HASH_REMOVE, NULL);
 }
 
 /* Is a cached budget of this period, not invalidated, and not too old? */
@@ -229,6 +258,7 @@ read_budget(const pg_uuid_t *id, bool own, TimestampTz now, Budget *budget)
 {
 	BudgetRow	row;
 	MemoryContext old;
+	uint64		nmessages = key_cache_nmessages();
 	bool		cacheable;
 	bool		found;
 
@@ -244,18 +274,27 @@ read_budget(const pg_uuid_t *id, bool own, TimestampTz now, Budget *budget)
 	set_budget(budget, found ? &row : NULL, now);
 	MemoryContextSwitchTo(old);
 
-	return cacheable && !(found && row.own);
+	return cacheable && nmessages == key_cache_nmessages() && !(found && row.own);
 }
 
-/* Adds a budget to the cache, which takes over its memory context. */
+/*
+ * Moves a budget to the cache, which takes over its memory context.  Where
+ * another has its number, that one may be in use, and stays.
+ */
 static Budget *
-add_to_cache(const pg_uuid_t *id, const Budget *budget)
+add_to_cache(const pg_uuid_t *id, Budget *budget)
 {
+	Oid			number = invalidation_of_budget(id);
 	CachedBudget *cached;
+	bool		found;
 
 	ensure_cache();
-	Assert(hash_search(cache, id, HASH_FIND, NULL) == NULL);
-	cached = hash_search(cache, id, HASH_ENTER, NULL);
+	cached = hash_search(cache, &number, HASH_ENTER, &found);
+	if (found)
+		return budget;
+
+	cached->id = *id;
+	cached->changed = false;
 	cached->budget = *budget;
 	MemoryContextSetParent(budget->context, memory);
 
@@ -275,7 +314,7 @@ budget_cache_find(const pg_uuid_t *id, bool own, BudgetHint *hint, TimestampTz *
 	Budget	   *budget;
 
 	if (cached != NULL && guc_cache_size > 0 && !(own && budget_spend_is_pending()) &&
-		is_current(&cached->budget, *now) && catch_up(cached))
+		!cached->changed && is_current(&cached->budget, *now) && catch_up(cached))
 		return &cached->budget;
 
 	if (cached != NULL)
@@ -316,7 +355,7 @@ budget_has_to_warn(const pg_uuid_t *id, Numeric own)
 void
 budget_forget(const pg_uuid_t *id)
 {
-	CachedBudget *cached = cache != NULL ? hash_search(cache, id, HASH_FIND, NULL) : NULL;
+	CachedBudget *cached = search(id);
 
 	if (cached != NULL)
 		remove_from_cache(cached);

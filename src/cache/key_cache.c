@@ -8,27 +8,26 @@
  * A lookup must never return a state from before a committed change: in any
  * isolation level, and whatever snapshots the transaction holds.  So:
  *
- * - Triggers on apikeys_data.key, ENABLE ALWAYS, invalidate the relcache entry of
- *   apikeys_data.cache_invalidation, a table that nobody reads, at each UPDATE, DELETE and
- *   TRUNCATE.  Those on apikeys_data.plan, whose documents are part of a row,
- *   and on apikeys_data.budget do so at INSERT, too, for
- *   budget_cache.c.  The server sends the message after the commit has become
- *   visible and before it is acknowledged, also for COMMIT PREPARED and on a
- *   standby that replays the commit.
- * - A lookup first accepts the messages that have been sent.  A message about
- *   that table, or one that everything may have changed, starts a new
- *   generation, with an empty cache.
- * - On a miss the row is read with the latest snapshot.  It is cached only if
- *   no new generation has started since before that snapshot was taken.
+ * - Triggers on apikeys_data.key, ENABLE ALWAYS, send messages at each UPDATE,
+ *   DELETE and TRUNCATE, and those on apikeys_data.plan, whose documents are part
+ *   of a row, and on apikeys_data.budget at INSERT, too: see invalidation.c.
+ * - A lookup first accepts the messages that have been sent.  One about a key
+ *   marks that key's entry as changed, one about a plan those of its keys; so
+ *   they are misses.  A message about everything, or one that everything may
+ *   have changed, starts a new generation, with an empty cache.
+ * - On a miss the row is read with the latest snapshot.  It is cached only if no
+ *   message has come since before that snapshot was taken.  So the messages of
+ *   a commit that the snapshot has not seen find the entry.
  * - A row that was written by the running transaction is never cached, since
  *   it may yet be rolled back.  Its xmin shows that, however it was written,
- *   so no trigger is needed for INSERT, and creating keys does not empty the
- *   caches.  Nor is anything cached in a transaction that has invalidated
- *   them.
+ *   so no trigger is needed for INSERT, and creating keys sends nothing.  Nor is
+ *   anything cached in a transaction that has sent messages.
  * - Nothing is cached while a trigger is missing or not ENABLE ALWAYS.
  * - That a key was not found is not cached: it may be created at any time.
  *
- * The cache is a hash table by the key's hash; raw keys are not stored.  A
+ * The cache is a hash table by the number that messages have for a key, so that
+ * the callback finds it; it has one entry for a number, and the whole hash is
+ * compared.  Raw keys are not stored.  A
  * text has a hash with each HMAC secret and a plain one: the candidates.  Each
  * is looked up in the cache; on a miss one statement, with one snapshot, looks
  * for all of them in the table, so a key that is rehashed meanwhile is found
@@ -53,6 +52,7 @@
 #include "utils/rel.h"
 
 #include "base/compat.h"
+#include "cache/invalidation.h"
 #include "cache/key_cache.h"
 #include "live/counters.h"
 #include "model/idleness.h"
@@ -64,11 +64,13 @@
 #define PREFETCH_SIZE	256
 #define PREFETCH_LINE	64		/* cache line size of current processors */
 
-StaticAssertDecl(offsetof(CachedKey, hash) == 0,
+StaticAssertDecl(offsetof(CachedKey, number) == 0,
 				 "the hash table's key is its entry's first member");
 
-/* Counts invalidation messages that may concern keys, plans or budgets. */
+/* Count messages: all that may concern us, and those about everything. */
+static uint64 nmessages = 0;
 static uint64 generation = 0;
+static uint64 nmessages_at_begin; /* of the current lookup */
 
 static MemoryContext memory = NULL; /* of all that follows */
 static HTAB *cache = NULL;		/* of CachedKey */
@@ -84,24 +86,49 @@ static Oid	budget_oid;
 static Oid	plan_oid;
 static bool triggers_enabled;	/* each change invalidates the cache */
 
-/* The last transaction of this backend that has invalidated the caches. */
-static FullTransactionId invalidator;
-
 /* The row last read, if it could not be cached. */
 static CachedKey transient;
 
-PG_FUNCTION_INFO_V1(apikeys_invalidate_caches);
+/* Marks an entry as changed: the next to be evicted. */
+static void
+mark_changed(CachedKey *key)
+{
+	key->changed = true;
+	key->used = false;
+}
+
+/* Marks what a message has changed: a key, or those that have a plan. */
+static void
+mark_number(Oid number)
+{
+	CachedKey  *key = NULL;
+
+	if (INVALIDATION_IS_OF(number, INVALIDATION_KEY))
+		key = hash_search(cache, &number, HASH_FIND, NULL);
+	if (key != NULL)
+		mark_changed(key);
+	for (int i = 0; INVALIDATION_IS_OF(number, INVALIDATION_PLAN) && i < nentries; i++)
+	{
+		if (entries[i]->plan == number)
+			mark_changed(entries[i]);
+	}
+}
 
 /*
- * Relcache callback.  It may be called in nearly any state, so it must do
- * nothing but count.
+ * Relcache callback.  It may be called in nearly any state, so it must neither
+ * fail nor free anything.
  */
 static void
-count_invalidation(Datum arg, Oid relid)
+accept_message(Datum arg, Oid relid)
 {
 	if (relid == invalidation_oid || relid == key_oid || relid == budget_oid ||
 		relid == plan_oid || !OidIsValid(relid))
 		generation++;
+	else if ((relid & INVALIDATION_BIT) == 0)
+		return;
+	else if (cache != NULL)
+		mark_number(relid);
+	nmessages++;
 }
 
 /*
@@ -139,12 +166,13 @@ reset_cache(void)
 	{
 		memory = AllocSetContextCreate(TopMemoryContext, "apikeys cache",
 									   ALLOCSET_DEFAULT_SIZES);
-		CacheRegisterRelcacheCallback(count_invalidation, (Datum) 0);
+		CacheRegisterRelcacheCallback(accept_message, (Datum) 0);
 	}
 	else if (nentries > 0)
 		counters_add(COUNT_CACHE_INVALIDATIONS, 1);
 
 	cache = NULL;
+	nentries = 0;
 	memset(&transient, 0, sizeof(transient));
 	MemoryContextReset(memory);
 
@@ -157,12 +185,11 @@ reset_cache(void)
 	triggers_enabled = has_enabled_triggers("key") && has_enabled_triggers("budget") &&
 					   has_enabled_triggers("plan");
 
-	ctl.keysize = KEY_HASH_LEN;
+	ctl.keysize = sizeof(Oid);
 	ctl.entrysize = sizeof(CachedKey);
 	ctl.hcxt = memory;
 	max_entries = guc_cache_size;
 	entries = MemoryContextAlloc(memory, max_entries * sizeof(CachedKey *));
-	nentries = 0;
 	next_victim = 0;
 	cache_secrets = hmac_secrets_version();
 	cache = hash_create("apikeys cache", Min(max_entries, 128), &ctl,
@@ -197,52 +224,47 @@ evict(void)
 		next_victim = (next_victim + 1) % max_entries;
 	}
 	free_contents(entries[next_victim]);
-	hash_search(cache, entries[next_victim]->hash, HASH_REMOVE, NULL);
+	hash_search(cache, &entries[next_victim]->number, HASH_REMOVE, NULL);
 	return next_victim;
 }
 
-/* Moves the row that was read last to the cache. */
+/*
+ * Moves the row that was read last to the cache, in place of one that has its
+ * number, if there is one: mostly the same key before it was changed.
+ */
 static CachedKey *
 cache_transient(void)
 {
-	int			index = nentries < max_entries ? nentries : evict();
-	CachedKey  *key;
+	CachedKey  *key = hash_search(cache, &transient.number, HASH_FIND, NULL);
 
 	Assert(transient.row.tuple != NULL);
-	Assert(hash_search(cache, transient.hash, HASH_FIND, NULL) == NULL);
-	key = hash_search(cache, transient.hash, HASH_ENTER, NULL);
+	if (key != NULL)
+		free_contents(key);
+	else
+	{
+		int			index = nentries < max_entries ? nentries : evict();
+
+		key = hash_search(cache, &transient.number, HASH_ENTER, NULL);
+		entries[index] = key;
+		nentries = Max(nentries, index + 1);
+	}
 	*key = transient;
 	key->cached = true;
 	key->used = true;
-	entries[index] = key;
-	if (index == nentries)
-		nentries++;
 	memset(&transient, 0, sizeof(transient));
 
 	return key;
 }
 
 /*
- * Has this transaction invalidated the caches?  The message is sent only when
- * it commits, and another trigger may look up a key after ours has run and
- * before the row is changed.
- */
-static bool
-has_invalidated(void)
-{
-	return FullTransactionIdIsValid(invalidator) &&
-		   FullTransactionIdEquals(invalidator, GetTopFullTransactionIdIfAny());
-}
-
-/*
- * May rows that are read now be cached, until there is a new generation?
+ * May rows that are read now be cached, until there is a message about them?
  * To be called after key_cache_begin(), before the next lookup.
  */
 bool
 key_cache_is_cacheable(void)
 {
 	Assert(cache != NULL);
-	return triggers_enabled && !has_invalidated();
+	return triggers_enabled && !invalidation_is_pending();
 }
 
 /* Nothing is known yet of the last use of a key with an idle_timeout. */
@@ -267,6 +289,7 @@ key_cache_begin(void)
 {
 	Assert(IsTransactionState());
 	AcceptInvalidationMessages();
+	nmessages_at_begin = nmessages;
 	if (cache == NULL || generation != cache_generation ||
 		cache_secrets != hmac_secrets_version() || max_entries != guc_cache_size)
 		reset_cache();
@@ -286,6 +309,27 @@ prefetch(const void *start)
 }
 
 /*
+ * Returns the entry of a hash, or NULL, also if the key has changed since.
+ * Then its memory is freed, and the entry will be used again or evicted.
+ */
+static CachedKey *
+find_unchanged(const bytea *hash)
+{
+	Oid			number = invalidation_of_key(hash);
+	CachedKey  *key = hash_search(cache, &number, HASH_FIND, NULL);
+
+	if (key == NULL || memcmp(key->hash, VARDATA_ANY(hash), KEY_HASH_LEN) != 0)
+		return NULL;
+	if (!key->changed)
+		return key;
+
+	if (key->row.tuple != NULL)
+		counters_add(COUNT_CACHE_INVALIDATIONS, 1);
+	free_contents(key);
+	return NULL;
+}
+
+/*
  * Returns the key with a hash if it is in the cache, or NULL.  The result is
  * valid until the next lookup.
  */
@@ -298,7 +342,7 @@ key_cache_probe(const bytea *hash)
 	Assert(VARSIZE_ANY_EXHDR(hash) == KEY_HASH_LEN);
 
 	if (max_entries > 0)
-		key = hash_search(cache, VARDATA_ANY(hash), HASH_FIND, NULL);
+		key = find_unchanged(hash);
 	if (key != NULL)
 	{
 		prefetch(key->permission_check);
@@ -336,6 +380,10 @@ key_cache_read(const KeyCandidate *candidates, int ncandidates)
 	transient.rehash_requested_at = 0;
 	memset(&transient.budget, 0, sizeof(transient.budget));
 	memcpy(transient.hash, VARDATA_ANY(candidates[transient.candidate].hash), KEY_HASH_LEN);
+	transient.number = invalidation_of_key(candidates[transient.candidate].hash);
+	transient.plan = transient.row.nulls[KEY_PLAN]
+						 ? InvalidOid
+						 : invalidation_of_plan(DatumGetTextPP(transient.row.values[KEY_PLAN]));
 	transient.limits = rate_limits_parse(DatumGetJsonbP(transient.row.values[KEY_RATE_LIMITS]), memory);
 	parse_idle_timeout(&transient);
 	if (max_entries > 0 && key_cache_is_cacheable() && key_cache_is_current() &&
@@ -371,36 +419,23 @@ key_cache_memory(void)
 	return memory;
 }
 
-/* Changes with each message that may concern keys or budgets. */
+/* Changes with each message about everything. */
 uint64
 key_cache_generation(void)
 {
 	return generation;
 }
 
-/* Is no change known that came since the last key_cache_begin()? */
+/* Changes with each message that may concern keys, plans or budgets. */
+uint64
+key_cache_nmessages(void)
+{
+	return nmessages;
+}
+
+/* Is no change known, of any key, that came since the last key_cache_begin()? */
 bool
 key_cache_is_current(void)
 {
-	return generation == cache_generation;
-}
-
-/*
- * apikeys.invalidate_caches(): trigger.  Invalidates the caches of all backends when
- * this transaction commits, and that of this backend when the command ends.
- */
-Datum
-apikeys_invalidate_caches(PG_FUNCTION_ARGS)
-{
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("apikeys.invalidate_caches() must be called as a trigger")));
-
-	invalidator = GetTopFullTransactionId();
-	CacheInvalidateRelcacheByRelid(store_relation_oid("cache_invalidation"));
-
-	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple);
+	return nmessages == nmessages_at_begin;
 }

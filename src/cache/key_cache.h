@@ -28,13 +28,16 @@ typedef struct BudgetHint
 /* What each lookup reads comes first, on few cache lines. */
 typedef struct CachedKey
 {
-	uint8		hash[KEY_HASH_LEN]; /* the hash table's key: first */
+	Oid			number;			/* the hash table's key: first; see invalidation.h */
+	Oid			plan;			/* its plan's number, or InvalidOid */
+	uint8		hash[KEY_HASH_LEN];
 	HeapTuple	result;			/* apikey_verify's row for a valid key; or NULL */
 	int			candidate;		/* which of the text's hashes this is */
 	bool		cached;			/* else valid only until the next lookup */
 	bool		used;			/* since the clock sweep last passed */
 	int			use_max_lag;	/* ms in which its use is persisted; 0: no idle_timeout */
 	TimestampTz idle_end;		/* not idle before, for all we know; DT_NOEND: never */
+	bool		changed;		/* since it was cached: it, or its plan */
 	RateLimits *limits;			/* NULL: none */
 	BudgetHint	budget;			/* if it has one */
 	PermissionCheck *permission_check; /* NULL: not needed so far */
@@ -48,6 +51,7 @@ extern CachedKey *key_cache_read(const KeyCandidate *candidates, int ncandidates
 extern void key_cache_make_permission_check(CachedKey *key);
 extern MemoryContext key_cache_memory(void);
 extern uint64 key_cache_generation(void);
+extern uint64 key_cache_nmessages(void);
 extern bool key_cache_is_cacheable(void);
 extern bool key_cache_is_current(void);
 

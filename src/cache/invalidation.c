@@ -1,0 +1,211 @@
+/*-------------------------------------------------------------------------
+ *
+ * invalidation.c
+ *	  The messages that tell all backends what their caches must forget.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ * Triggers on the tables of keys, plans and budgets send relcache invalidation
+ * messages.  The server delivers them after the commit has become visible and
+ * before it is acknowledged, also for COMMIT PREPARED and on a standby that
+ * replays the commit; those of a savepoint that is rolled back it drops.
+ *
+ * A message about one row has a number made from the row in place of an oid.
+ * The server takes any relation's pg_class row, and for a relation that it does
+ * not have in its relcache it does nothing but call the callbacks; a table that
+ * happens to have the number is read into the relcache once more.  A message
+ * about apikeys_data.cache_invalidation, a table that nobody reads, is about
+ * everything.  It is sent at a TRUNCATE, and when a transaction changes too many
+ * rows to name them all: each backend's queue has room for 4096 messages.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/uuid.h"
+
+#include "cache/invalidation.h"
+#include "store/catalog.h"
+
+#define MAX_MESSAGES	64		/* of one transaction about single rows */
+#define NTRIGGERS		2		/* that a table has from us */
+
+/* The last transaction of this backend that has sent messages, and what. */
+static FullTransactionId sender;
+static int	nmessages;			/* about single rows */
+static SubTransactionId sent_all_in; /* one about everything, if valid */
+
+PG_FUNCTION_INFO_V1(apikeys_invalidate_caches);
+
+/* Makes a number of a kind from 29 bits that are evenly distributed. */
+static Oid
+make_number(uint32 bits, Oid kind)
+{
+	return (bits & ~(INVALIDATION_BIT | INVALIDATION_KINDS)) | INVALIDATION_BIT | kind;
+}
+
+/* A key is named by its hash, which begins as evenly distributed as it ends. */
+Oid
+invalidation_of_key(const bytea *hash)
+{
+	uint32		bits = 0;
+
+	memcpy(&bits, VARDATA_ANY(hash), Min(VARSIZE_ANY_EXHDR(hash), sizeof(bits)));
+	return make_number(bits, INVALIDATION_KEY);
+}
+
+Oid
+invalidation_of_budget(const pg_uuid_t *id)
+{
+	return make_number(hash_bytes(id->data, UUID_LEN), INVALIDATION_BUDGET);
+}
+
+Oid
+invalidation_of_plan(const text *name)
+{
+	return make_number(hash_bytes((const unsigned char *) VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)),
+					   INVALIDATION_PLAN);
+}
+
+/*
+ * Has this transaction changed what caches depend on?  The messages are
+ * delivered only when it commits, and another trigger may look up a key after
+ * ours has run and before the row is changed.
+ */
+bool
+invalidation_is_pending(void)
+{
+	return FullTransactionIdIsValid(sender) &&
+		   FullTransactionIdEquals(sender, GetTopFullTransactionIdIfAny());
+}
+
+/*
+ * The number of a row of the trigger's table, made from the column that the
+ * trigger's argument names; InvalidOid if there is none.
+ */
+static Oid
+number_of(const TriggerData *trigger, HeapTuple row)
+{
+	TupleDesc	tupdesc = RelationGetDescr(trigger->tg_relation);
+	AttrNumber	attnum = get_attnum(RelationGetRelid(trigger->tg_relation), trigger->tg_trigger->tgargs[0]);
+	Datum		value;
+	bool		isnull = true;
+
+	if (attnum > 0)
+		value = heap_getattr(row, attnum, tupdesc, &isnull);
+	if (isnull)
+		return InvalidOid;
+
+	switch (TupleDescAttr(tupdesc, attnum - 1)->atttypid)
+	{
+		case BYTEAOID:
+			return invalidation_of_key(DatumGetByteaPP(value));
+		case UUIDOID:
+			return invalidation_of_budget(DatumGetUUIDP(value));
+		case TEXTOID:
+			return invalidation_of_plan(DatumGetTextPP(value));
+		default:
+			return InvalidOid;
+	}
+}
+
+/*
+ * The only number that a change concerns; InvalidOid if there are others.  What
+ * was read of a row is forgotten by the row's old number.  The new one matters
+ * for budgets, of which a missing one is cached as well; triggers that are not
+ * ours may change it after us.
+ */
+static Oid
+number_of_change(const TriggerData *trigger)
+{
+	TriggerEvent event = trigger->tg_event;
+	Oid			number;
+
+	if (!TRIGGER_FIRED_FOR_ROW(event) || trigger->tg_trigger->tgnargs != 1)
+		return InvalidOid;
+
+	number = number_of(trigger, trigger->tg_trigtuple);
+	if (INVALIDATION_IS_OF(number, INVALIDATION_BUDGET) && !TRIGGER_FIRED_BY_DELETE(event) &&
+		trigger->tg_relation->trigdesc->numtriggers > NTRIGGERS)
+		return InvalidOid;
+	if (INVALIDATION_IS_OF(number, INVALIDATION_BUDGET) && TRIGGER_FIRED_BY_UPDATE(event) &&
+		number_of(trigger, trigger->tg_newtuple) != number)
+		return InvalidOid;
+	return number;
+}
+
+/* Sends a message that has a number in place of a relation's oid. */
+static void
+send_number(Oid number)
+{
+	Oid			oid = store_relation_oid("cache_invalidation");
+	HeapTuple	tuple = SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(oid));
+
+	if (!HeapTupleIsValid(tuple))
+		store_undefined_table("cache_invalidation");
+	((Form_pg_class) GETSTRUCT(tuple))->oid = number;
+	CacheInvalidateRelcacheByTuple(tuple);
+	heap_freetuple(tuple);
+}
+
+/*
+ * Sends a message about a row, or about everything; none if one about
+ * everything has been sent and can't be rolled back without this change.  That
+ * one has emptied the caches of this backend, too, and nothing is cached until
+ * the transaction ends.
+ */
+static void
+send(Oid number)
+{
+	if (!invalidation_is_pending())
+	{
+		sender = GetTopFullTransactionId();
+		nmessages = 0;
+		sent_all_in = InvalidSubTransactionId;
+	}
+	if (sent_all_in == GetCurrentSubTransactionId())
+		return;
+
+	if (OidIsValid(number) && nmessages < MAX_MESSAGES)
+	{
+		send_number(number);
+		nmessages++;
+	}
+	else
+	{
+		CacheInvalidateRelcacheByRelid(store_relation_oid("cache_invalidation"));
+		sent_all_in = GetCurrentSubTransactionId();
+	}
+}
+
+/*
+ * apikeys.invalidate_caches(column): trigger.  All backends forget what they
+ * have cached of a row when this transaction commits, and this backend when the
+ * command ends.
+ */
+Datum
+apikeys_invalidate_caches(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("apikeys.invalidate_caches() must be called as a trigger")));
+
+	send(number_of_change(trigger));
+
+	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple);
+}
