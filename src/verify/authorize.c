@@ -248,27 +248,17 @@ set_request(const NullableDatum *args, Checkpoint *check)
 }
 
 /*
- * Reclaims space in shared memory for the owner that has none.  Raises 53400 if
- * there is none to be had.
- */
-static void
-make_space(const Checkpoint *check)
-{
-	if (!reclaim_for(check->owners[check->result.no_space_for].id))
-		rate_limiter_report_no_space(ERROR);
-}
-
-/*
  * Checks the limits and spends them, once nothing is stale and there is space.
  * Finding the budgets and making space may take time; false if keys or budgets
  * have changed meanwhile, unless this is the last attempt.  Of a budget of which
  * others publish costs all the time, somebody's request passes each time: what
- * is tried too often is rejected.
+ * is tried too often is rejected.  Raises 53400 if there is no space to be had.
  */
 static bool
 check_and_spend(const NullableDatum *args, Checkpoint *check, bool last)
 {
 	AuthDecision *decision = check->decision;
+	bool		may_have_space = true;
 
 	for (int attempts = MAX_SPEND_ATTEMPTS; attempts > 0; attempts--)
 	{
@@ -279,7 +269,10 @@ check_and_spend(const NullableDatum *args, Checkpoint *check, bool last)
 		rate_limiter_check_and_spend(&check->request, decision->now, &check->result);
 		if (check->result.no_space_for >= 0)
 		{
-			make_space(check);
+			if (!may_have_space)
+				rate_limiter_report_no_space(ERROR);
+			/* Even if nothing is found, others may have been faster. */
+			may_have_space = reclaim_for(check->owners[check->result.no_space_for].id);
 			if (!last && !key_cache_is_current())
 				return false;
 			decision->now = GetCurrentTimestamp();
