@@ -21,7 +21,7 @@ CREATE FUNCTION apikey_budget_add(id uuid, amount numeric, note text = NULL) RET
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_budget_add(uuid, numeric, text)
-IS 'Adds to what may be spent of a budget in its period; a negative amount takes back what is left. Raises P0002 for an unknown id, 22023 for an invalid amount or note, 55000 for a budget without max_cost or for more than is left.';
+IS 'Adds to what may be spent of a budget in its period; a negative amount takes back what is left. Raises P0002 for an unknown id, 22023 for an invalid amount or note and for more than is left, 55000 for a budget without max_cost.';
 
 CREATE FUNCTION apikey_budget_delete(id uuid) RETURNS void
 LANGUAGE C VOLATILE
