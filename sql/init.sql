@@ -114,6 +114,20 @@ CREATE FUNCTION test.not_found() RETURNS text LANGUAGE sql IMMUTABLE AS $$
   SELECT '{"code": "NOT_FOUND", "valid": false, "reason": "API key not found"}'
 $$;
 
+-- Rolls up all entries of usage, which the flush worker may be at, too.
+CREATE PROCEDURE test.roll_up() LANGUAGE plpgsql AS $$
+BEGIN
+  FOR i IN 1 .. 1000 LOOP
+    PERFORM apikey_flush();
+    COMMIT;
+    IF NOT EXISTS (SELECT FROM apikeys_data.usage_entry) THEN
+      RETURN;
+    END IF;
+    PERFORM pg_sleep(0.01);
+  END LOOP;
+  RAISE 'there are entries that are not rolled up';
+END $$;
+
 -- The checksum of a raw key, from its definition and not from the C.
 CREATE FUNCTION test.crc32(data bytea) RETURNS bigint LANGUAGE plpgsql IMMUTABLE STRICT AS $$
 DECLARE

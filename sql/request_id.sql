@@ -5,19 +5,6 @@ SET datestyle = 'ISO';
 -- What follows looks at one day.
 DO $$ BEGIN IF localtime > '23:58' THEN PERFORM pg_sleep(121); END IF; END $$;
 
-CREATE PROCEDURE test.roll_up() LANGUAGE plpgsql AS $$
-BEGIN
-  FOR i IN 1 .. 1000 LOOP
-    PERFORM apikey_flush();
-    COMMIT;
-    IF NOT EXISTS (SELECT FROM apikeys_data.usage_entry) THEN
-      RETURN;
-    END IF;
-    PERFORM pg_sleep(0.01);
-  END LOOP;
-  RAISE 'there are entries that are not rolled up';
-END $$;
-
 CREATE FUNCTION test.total(key_name text) RETURNS text LANGUAGE sql AS $$
   SELECT format('%s %s %s, today %s %s %s', total_requests, total_tokens, total_cost, requests_today, tokens_today, cost_today)
   FROM public.apikey_usage(test.id(key_name))
@@ -180,4 +167,3 @@ SELECT apikey_record_usage(test.id('once'), request_id => 'b');
 ROLLBACK;
 \set VERBOSITY default
 DROP FUNCTION test.total;
-DROP PROCEDURE test.roll_up;

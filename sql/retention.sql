@@ -37,18 +37,6 @@ DELETE FROM apikeys_data.usage_day;
 SELECT apikey_record_usage(:'id', 5, 0.5, model => 'm'), apikey_record_usage(:'id', 6, 0.6);
 INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost, model)
 SELECT :'id', now() - age, 10, 1, 'm' FROM unnest('{10 years,3 years,25 months,23 months,3 days,2 days,1 day}'::interval[]) age;
-CREATE PROCEDURE test.roll_up() LANGUAGE plpgsql AS $$
-BEGIN
-  FOR i IN 1 .. 1000 LOOP
-    PERFORM apikey_flush();
-    COMMIT;
-    IF NOT EXISTS (SELECT FROM apikeys_data.usage_entry) THEN
-      RETURN;
-    END IF;
-    PERFORM pg_sleep(0.01);
-  END LOOP;
-  RAISE 'there are entries that are not rolled up';
-END $$;
 CALL test.roll_up();
 CREATE FUNCTION test.days() RETURNS text LANGUAGE sql AS $$
   SELECT string_agg(coalesce(model, '-') || ' ' || requests, ', ' ORDER BY day, model)
@@ -109,4 +97,3 @@ DROP OWNED BY regress_apikeys_retention;
 DROP ROLE regress_apikeys_retention;
 SELECT apikey_delete(:'id');
 DROP FUNCTION test.days, test.prevent_event;
-DROP PROCEDURE test.roll_up;

@@ -5,18 +5,6 @@ SET datestyle = 'ISO';
 -- What follows looks at one day.
 DO $$ BEGIN IF localtime > '23:59:30' THEN PERFORM pg_sleep(31); END IF; END $$;
 
-CREATE PROCEDURE test.roll_up() LANGUAGE plpgsql AS $$
-BEGIN
-  FOR i IN 1 .. 1000 LOOP
-    PERFORM apikey_flush();
-    COMMIT;
-    IF NOT EXISTS (SELECT FROM apikeys_data.usage_entry) THEN
-      RETURN;
-    END IF;
-    PERFORM pg_sleep(0.01);
-  END LOOP;
-  RAISE 'there are entries that are not rolled up';
-END $$;
 SELECT attname AS usage_report, format_type(atttypid, atttypmod) AS type
 FROM pg_attribute WHERE attrelid = 'apikeys.usage_report'::regclass AND attnum > 0 ORDER BY attnum;
 
@@ -108,4 +96,3 @@ SELECT e FROM test.errors(
 SELECT apikey_delete(test.id('report key')), apikey_delete(test.id('report'));
 SELECT apikey_budget_delete(:'budget');
 DROP FUNCTION test.report, test.summary;
-DROP PROCEDURE test.roll_up;
