@@ -16,11 +16,11 @@
 #include "utils/uuid.h"
 
 #include "base/compat.h"
+#include "api/text_argument.h"
 #include "base/arguments.h"
 #include "model/budget_config.h"
 #include "model/json_document.h"
 #include "model/key_config.h"
-#include "model/raw_key_filter.h"
 #include "store/advisory_locks.h"
 #include "store/budget_tree.h"
 #include "store/budgets.h"
@@ -184,25 +184,6 @@ get_amount(FunctionCallInfo fcinfo)
 	return amount;
 }
 
-/* Returns the note in argument 2; NULL for none.  Raises 22023. */
-static text *
-get_note(FunctionCallInfo fcinfo)
-{
-	if (PG_ARGISNULL(2))
-		return NULL;
-
-	key_config_check_text("note", PG_GETARG_DATUM(2), false, NOTE_MAX_CHARS);
-	raw_key_filter_check_text("note", PG_GETARG_TEXT_PP(2));
-	return PG_GETARG_TEXT_PP(2);
-}
-
-static bool
-is_negative(Numeric amount)
-{
-	return DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(amount),
-											NumericGetDatum(int64_to_numeric(0))));
-}
-
 /*
  * Raises 55000 for a budget without a limit, and 22023 if an amount cannot be
  * added to it: so much is not left, or it would be too large.
@@ -219,7 +200,7 @@ check_addition(const BudgetRow *budget, Numeric amount)
 
 	left = DirectFunctionCall2(numeric_add, NumericGetDatum(budget->remaining),
 							   NumericGetDatum(amount));
-	if (is_negative(amount) && is_negative(DatumGetNumeric(left)))
+	if (amount_sign(amount) < 0 && amount_sign(DatumGetNumeric(left)) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("cannot take back more than what is left of budget \"%s\"", budget->name)));
@@ -237,7 +218,7 @@ Datum
 apikey_budget_add(PG_FUNCTION_ARGS)
 {
 	Numeric		amount = get_amount(fcinfo);
-	text	   *note = get_note(fcinfo);
+	text	   *note = optional_text_argument(fcinfo, 2, "note", NOTE_MAX_CHARS);
 	BudgetConfig config;
 	BudgetRow	budget;
 	pg_uuid_t  *id = lock_budget(fcinfo, false, &config);

@@ -19,8 +19,9 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-#include "base/compat.h"
+#include "api/text_argument.h"
 #include "base/arguments.h"
+#include "base/compat.h"
 #include "cache/budget_cache.h"
 #include "flush/pending_usage.h"
 #include "flush/reclaim.h"
@@ -33,7 +34,6 @@
 #include "model/cost.h"
 #include "model/key_config.h"
 #include "model/ledger_entry.h"
-#include "model/raw_key_filter.h"
 #include "settings/guc.h"
 #include "store/budgets.h"
 #include "store/usage.h"
@@ -45,25 +45,6 @@ PG_FUNCTION_INFO_V1(apikey_usage);
 PG_FUNCTION_INFO_V1(apikeys_last_use);
 PG_FUNCTION_INFO_V1(apikeys_last_used_ip);
 PG_FUNCTION_INFO_V1(apikeys_utc_today);
-
-/*
- * Returns a text argument of 1 to max_chars characters.  Raises 22023 for
- * another, a null, or one with a raw key.
- */
-static text *
-text_argument(FunctionCallInfo fcinfo, int argno, const char *name, int max_chars)
-{
-	key_config_check_text(name, PG_GETARG_DATUM(argno), PG_ARGISNULL(argno), max_chars);
-	raw_key_filter_check_text(name, PG_GETARG_TEXT_PP(argno));
-	return PG_GETARG_TEXT_PP(argno);
-}
-
-/* As text_argument(), for one that may be null. */
-static text *
-optional_text_argument(FunctionCallInfo fcinfo, int argno, const char *name, int max_chars)
-{
-	return PG_ARGISNULL(argno) ? NULL : text_argument(fcinfo, argno, name, max_chars);
-}
 
 /* Reads apikey_record_usage's arguments.  Raises 22023. */
 static void
@@ -77,10 +58,7 @@ read_record(FunctionCallInfo fcinfo, UsageRecord *record)
 	record->tokens = PG_GETARG_INT64(1);
 	record->cost = round_amount(PG_GETARG_NUMERIC(2));
 
-	if (record->tokens < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("tokens must not be negative")));
+	check_tokens(record->tokens);
 	check_nonnegative_amount("cost", record->cost);
 	record->request_id = optional_text_argument(fcinfo, 4, "request_id", LEDGER_TEXT_MAX_CHARS);
 	record->model = optional_text_argument(fcinfo, 5, "model", LEDGER_TEXT_MAX_CHARS);
@@ -110,8 +88,7 @@ warn_of_spending(const ChargedBudget *budget, TimestampTz now)
 static void
 publish_spending(const ChargedBudgets *charged, Numeric cost)
 {
-	if (DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(cost),
-										 NumericGetDatum(int64_to_numeric(0)))))
+	if (amount_sign(cost) == 0)
 		return;
 	for (int i = 0; i < charged->n; i++)
 		budget_spend_record(&charged->budgets[i].id, charged->budgets[i].period, cost);
@@ -173,11 +150,12 @@ static void
 count_use(const pg_uuid_t *owner, const RateLimits *limits, const UsedAmounts *used,
 		  const Reservation *reservation)
 {
-	if (limit_usage_record(owner, limits, used, settled_windows(reservation, owner)))
+	TrackedWindowSet settled = settled_windows(reservation, owner);
+
+	if (limit_usage_record(owner, limits, used, settled))
 		return;
-	if (reclaim_for(owner) && limit_usage_record(owner, limits, used, settled_windows(reservation, owner)))
-		return;
-	rate_limiter_report_no_space(WARNING);
+	if (!reclaim_for(owner) || !limit_usage_record(owner, limits, used, settled))
+		rate_limiter_report_no_space(WARNING);
 }
 
 /* Counts in all windows what was used, but for what the reservation settles. */

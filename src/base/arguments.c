@@ -121,6 +121,14 @@ round_amount(Numeric amount)
 											   Int32GetDatum(AMOUNT_MAX_DECIMALS)));
 }
 
+/* Returns whether an amount is negative, 0 or positive: as -1, 0 or 1. */
+int
+amount_sign(Numeric amount)
+{
+	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(amount),
+											 NumericGetDatum(int64_to_numeric(0))));
+}
+
 /*
  * Raises 22023 unless an amount is finite, not negative, below AMOUNT_LIMIT,
  * and rounded.  A numeric may have 131,072 digits, and the sum of two such
@@ -133,8 +141,7 @@ check_nonnegative_amount(const char *what, Numeric amount)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be a finite number", what)));
-	if (DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(amount),
-										 NumericGetDatum(int64_to_numeric(0)))))
+	if (amount_sign(amount) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must not be negative", what)));
@@ -147,4 +154,14 @@ check_nonnegative_amount(const char *what, Numeric amount)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must have at most %d decimals", what, AMOUNT_MAX_DECIMALS)));
+}
+
+/* Raises 22023 for a number of tokens that is negative. */
+void
+check_tokens(int64 tokens)
+{
+	if (tokens < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("tokens must not be negative")));
 }

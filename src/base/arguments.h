@@ -20,6 +20,8 @@ extern void require_not_null(FunctionCallInfo fcinfo, int argno, const char *nam
 extern void check_size(const char *what, Datum value, Size max_bytes);
 extern bool is_stored_amount(Numeric amount);
 extern Numeric round_amount(Numeric amount);
+extern int	amount_sign(Numeric amount);
+extern void check_tokens(int64 tokens);
 extern void check_nonnegative_amount(const char *what, Numeric amount);
 extern int	hint_preload(void);
 pg_noreturn extern void raise_wrong_state(const char *message);

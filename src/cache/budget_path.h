@@ -28,8 +28,8 @@ typedef struct BudgetPathUse
 {
 	int64		cost;			/* of the request, in billionths */
 	uint16		no_room;		/* set of those that have none for the request */
-	int64		reserved[BUDGET_PATH_MAX]; /* in billionths */
-	TimestampTz frees_at[BUDGET_PATH_MAX]; /* when the oldest reservation ends; 0: none */
+	const int64 *reserved;		/* of each, in billionths */
+	const TimestampTz *frees_at; /* when the oldest reservation of each ends; 0: none */
 } BudgetPathUse;
 
 extern void budget_path_begin(BudgetPath *path);

@@ -14,8 +14,8 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "utils/memutils.h"
 
+#include "base/transaction_array.h"
 #include "live/limit_refund.h"
 #include "live/rate_limiter.h"
 
@@ -33,26 +33,13 @@ static Refund *refunds = NULL;
 static int	nrefunds = 0;
 static int	max_refunds = 0;
 
-/* Makes space for one more refund. */
-static void
-ensure_space(void)
-{
-	if (nrefunds < max_refunds)
-		return;
-
-	max_refunds = Max(16, 2 * max_refunds);
-	refunds = refunds == NULL
-				  ? MemoryContextAlloc(TopTransactionContext, max_refunds * sizeof(Refund))
-				  : repalloc_huge(refunds, max_refunds * sizeof(Refund));
-}
-
 /* Adds a refund to a window of an owner. */
 static void
 add_refund(const pg_uuid_t *owner, uint64 window_id, int64 amount, TimestampTz at)
 {
 	Refund	   *refund;
 
-	ensure_space();
+	refunds = transaction_array_grow(refunds, nrefunds, &max_refunds, sizeof(Refund));
 	refund = &refunds[nrefunds++];
 	refund->owner = *owner;
 	refund->window_id = window_id;

@@ -56,9 +56,8 @@ counting_windows(const RateLimits *limits, const UsedAmounts *used)
  */
 static bool
 add_use(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry, const RateLimits *limits,
-		WindowSet windows, const UsedAmounts *used, TrackedWindowSet settled, bool *evicted)
+		WindowSet windows, const UsedAmounts *used, TrackedWindowSet settled, TimestampTz now, bool *evicted)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	TrackedWindow *found[RATE_MAX_WINDOWS];
 	bool		has_space = true;
 
@@ -98,6 +97,7 @@ limit_usage_record(const pg_uuid_t *owner, const RateLimits *limits, const UsedA
 	TrackedKeyRef ref;
 	TrackedKey *entry;
 	WindowSet	windows;
+	TimestampTz now;
 	bool		evicted;
 	bool		has_space;
 
@@ -107,8 +107,9 @@ limit_usage_record(const pg_uuid_t *owner, const RateLimits *limits, const UsedA
 
 	ref = tracked_keys_locate(table, MyDatabaseId, owner);
 	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
-	entry = tracked_keys_find_or_add(table, &ref, GetCurrentTimestamp(), &evicted);
-	has_space = entry != NULL && add_use(table, &ref, entry, limits, windows, used, settled, &evicted);
+	now = GetCurrentTimestamp();
+	entry = tracked_keys_find_or_add(table, &ref, now, &evicted);
+	has_space = entry != NULL && add_use(table, &ref, entry, limits, windows, used, settled, now, &evicted);
 	if (entry != NULL && TransactionIdIsValid(xid))
 		entry->limits.xid = xid;
 	tracked_keys_unlock(ref.partition);

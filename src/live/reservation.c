@@ -26,8 +26,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "utils/memutils.h"
-
+#include "base/transaction_array.h"
 #include "live/reservation.h"
 #include "model/reservation_id.h"
 
@@ -55,7 +54,8 @@ static int	max_claims = 0;
 static uint64 locked_partitions = 0;
 
 /* What to do with a hold, under the exclusive lock of its partition. */
-typedef bool (*HoldAction)(const TrackedKeyRef *ref, TrackedKey *entry, int hold, void *arg);
+typedef bool (*HoldAction)(const TrackedKeyRef *ref, TrackedKey *entry, int hold, TimestampTz now,
+						   void *arg);
 
 /* ------------------------------------------------------------ the holds */
 
@@ -71,8 +71,7 @@ locate_hold(TrackedKeys *table, int hold, TrackedKeyRef *ref)
 	if (table == NULL || hold < 0 || hold >= tracked_keys_nholds(table))
 		return false;
 
-	*ref = tracked_keys_partition(table, 0);
-	p = ((volatile Hold *) ref->pools.holds)[hold].partition;
+	p = ((volatile Hold *) tracked_keys_holds(table))[hold].partition;
 	if (p == NO_PARTITION)
 		return false;
 
@@ -82,13 +81,13 @@ locate_hold(TrackedKeys *table, int hold, TrackedKeyRef *ref)
 
 /* Is a hold one of a reservation, that has not timed out?  Exclusive lock. */
 static bool
-is_held(const TrackedKeyRef *ref, int hold, const pg_uuid_t *id)
+is_held(const TrackedKeyRef *ref, int hold, const pg_uuid_t *id, TimestampTz now)
 {
 	const Hold *held = &ref->pools.holds[hold];
 
 	return held->partition == ref->number &&
 		   memcmp(&held->reservation, id, sizeof(pg_uuid_t)) == 0 &&
-		   (held->settling || GetCurrentTimestamp() - held->reserved_at < tracked_limits_timeout());
+		   (held->settling || now - held->reserved_at < tracked_limits_timeout());
 }
 
 /*
@@ -99,6 +98,7 @@ static bool
 act_on_hold(const pg_uuid_t *id, int hold, HoldAction action, void *arg, int *next)
 {
 	TrackedKeyRef ref;
+	TimestampTz now;
 	bool		locked_before;
 	bool		done = false;
 
@@ -112,12 +112,13 @@ act_on_hold(const pg_uuid_t *id, int hold, HoldAction action, void *arg, int *ne
 		return false;
 	if (!locked_before)
 		tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
-	if (is_held(&ref, hold, id))
+	now = GetCurrentTimestamp();
+	if (is_held(&ref, hold, id, now))
 	{
 		TrackedKey *entry = &ref.entries[ref.pools.holds[hold].owner];
 
 		*next = ref.pools.holds[hold].next;
-		done = entry->tag.database == MyDatabaseId && action(&ref, entry, hold, arg);
+		done = entry->tag.database == MyDatabaseId && action(&ref, entry, hold, now, arg);
 	}
 	if (!locked_before)
 		tracked_keys_unlock(ref.partition);
@@ -150,7 +151,7 @@ for_each_claimed(Claim *claim, HoldAction action)
 
 /* HoldAction: adds the part to the Reservation at arg, unless it is claimed. */
 static bool
-copy_part(const TrackedKeyRef *ref, TrackedKey *entry, int hold, void *arg)
+copy_part(const TrackedKeyRef *ref, TrackedKey *entry, int hold, TimestampTz now, void *arg)
 {
 	Reservation *reservation = arg;
 	const Hold *held = &ref->pools.holds[hold];
@@ -175,11 +176,11 @@ reservation_find(const pg_uuid_t *id, Reservation *reservation)
 
 /* HoldAction: ends a hold that nobody has claimed. */
 static bool
-release_hold(const TrackedKeyRef *ref, TrackedKey *entry, int hold, void *arg)
+release_hold(const TrackedKeyRef *ref, TrackedKey *entry, int hold, TimestampTz now, void *arg)
 {
 	if (ref->pools.holds[hold].settling)
 		return false;
-	tracked_limits_end_hold(&ref->pools, &entry->limits, hold, 0, 0, GetCurrentTimestamp());
+	tracked_limits_end_hold(&ref->pools, &entry->limits, hold, 0, 0, now);
 	return true;
 }
 
@@ -219,7 +220,7 @@ reservation_reserved(const pg_uuid_t *budget_id)
 
 /* HoldAction: adds a hold to the Claim at arg, unless it has been claimed. */
 static bool
-claim_hold(const TrackedKeyRef *ref, TrackedKey *entry, int hold, void *arg)
+claim_hold(const TrackedKeyRef *ref, TrackedKey *entry, int hold, TimestampTz now, void *arg)
 {
 	Claim	   *claim = arg;
 	Hold	   *held = &ref->pools.holds[hold];
@@ -235,23 +236,10 @@ claim_hold(const TrackedKeyRef *ref, TrackedKey *entry, int hold, void *arg)
 
 /* HoldAction: gives up the claim. */
 static bool
-give_up(const TrackedKeyRef *ref, TrackedKey *entry, int hold, void *arg)
+give_up(const TrackedKeyRef *ref, TrackedKey *entry, int hold, TimestampTz now, void *arg)
 {
 	ref->pools.holds[hold].settling = false;
 	return true;
-}
-
-/* Makes space for one more claim. */
-static void
-ensure_space(void)
-{
-	if (nclaims < max_claims)
-		return;
-
-	max_claims = Max(16, 2 * max_claims);
-	claims = claims == NULL
-				 ? MemoryContextAlloc(TopTransactionContext, max_claims * sizeof(Claim))
-				 : repalloc_huge(claims, max_claims * sizeof(Claim));
 }
 
 /*
@@ -264,7 +252,7 @@ reservation_claim(const pg_uuid_t *id, int64 tokens, int64 cost)
 	Claim	   *claim;
 
 	Assert(IsTransactionState() && tokens >= 0 && cost >= 0);
-	ensure_space();
+	claims = transaction_array_grow(claims, nclaims, &max_claims, sizeof(Claim));
 	claim = &claims[nclaims];
 	claim->nholds = 0;
 	claim->partitions = 0;
@@ -318,12 +306,11 @@ unlock_partitions(void)
 
 /* HoldAction: ends a hold with what the Claim at arg has used. */
 static bool
-settle_hold(const TrackedKeyRef *ref, TrackedKey *entry, int hold, void *arg)
+settle_hold(const TrackedKeyRef *ref, TrackedKey *entry, int hold, TimestampTz now, void *arg)
 {
 	const Claim *claim = arg;
 
-	tracked_limits_end_hold(&ref->pools, &entry->limits, hold, claim->tokens, claim->cost,
-							GetCurrentTimestamp());
+	tracked_limits_end_hold(&ref->pools, &entry->limits, hold, claim->tokens, claim->cost, now);
 	return true;
 }
 
@@ -350,12 +337,11 @@ reservation_at_eoxact(bool is_commit)
 
 /* HoldAction: settles the windows of a hold, and leaves the rest of it. */
 static bool
-settle_windows(const TrackedKeyRef *ref, TrackedKey *entry, int hold, void *arg)
+settle_windows(const TrackedKeyRef *ref, TrackedKey *entry, int hold, TimestampTz now, void *arg)
 {
 	const Claim *claim = arg;
 
-	tracked_limits_settle_windows(&ref->pools, &entry->limits, hold, claim->tokens, claim->cost,
-								  GetCurrentTimestamp());
+	tracked_limits_settle_windows(&ref->pools, &entry->limits, hold, claim->tokens, claim->cost, now);
 	ref->pools.holds[hold].settling = false;
 	return true;
 }

@@ -156,9 +156,9 @@ get_windows(TrackedKeys *table, int p)
 	return windows + (Size) p * tracked_keys_nwindows(table);
 }
 
-/* Of all partitions. */
-static Hold *
-get_holds(TrackedKeys *table)
+/* The holds of all partitions.  No lock needed. */
+Hold *
+tracked_keys_holds(TrackedKeys *table)
 {
 	return (Hold *) get_windows(table, table->npartitions);
 }
@@ -171,7 +171,7 @@ get_pools(TrackedKeys *table, int p)
 	pools.windows.windows = get_windows(table, p);
 	pools.windows.first_free = &get_partition(table, p)->partition.first_free_window;
 	pools.free_holds = &table->free_holds;
-	pools.holds = get_holds(table);
+	pools.holds = tracked_keys_holds(table);
 	return pools;
 }
 
@@ -186,7 +186,7 @@ table_init_shared(void *address)
 	table->seed = DatumGetUInt64(hash_any_extended((unsigned char *) GetMockAuthenticationNonce(),
 												   MOCK_AUTH_NONCE_LEN, 0));
 	pg_atomic_init_u64(&table->last_flush, 0);
-	holds_init_pool(&table->free_holds, get_holds(table), tracked_keys_nholds(table));
+	holds_init_pool(&table->free_holds, tracked_keys_holds(table), tracked_keys_nholds(table));
 
 	for (int p = 0; p < table->npartitions; p++)
 	{

@@ -102,6 +102,7 @@ extern void tracked_keys_init(void);
 extern TrackedKeys *tracked_keys_attach(void);
 
 extern TrackedKeyRef tracked_keys_locate(TrackedKeys *table, Oid database, const pg_uuid_t *id);
+extern Hold *tracked_keys_holds(TrackedKeys *table);
 extern TrackedKeyRef tracked_keys_partition(TrackedKeys *table, int p);
 
 extern void tracked_keys_lock(Partition *partition, LWLockMode mode);

@@ -165,7 +165,7 @@ check_value(BudgetMember member, Datum value, bool isnull)
 			check_nonnegative_amount("max_cost", DatumGetNumeric(value));
 			break;
 		case BUDGET_RESET_EVERY:
-			period_check_length(DatumGetIntervalP(value));
+			period_check_every(DatumGetIntervalP(value));
 			break;
 		case BUDGET_RATE_LIMITS:
 			check_rate_limits(value);

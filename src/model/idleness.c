@@ -27,20 +27,6 @@
 
 PG_FUNCTION_INFO_V1(apikeys_ends_at);
 
-/* Raises 22023 unless keys can have this idle_timeout. */
-void
-idleness_check_timeout(const Interval *timeout)
-{
-	if (period_is_length(timeout))
-		return;
-
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("idle_timeout must be between 1 second and %d years", PERIOD_MAX_YEARS),
-			 errdetail("None of its parts may be negative."),
-			 errhint("Null stands for a key that may be idle for ever.")));
-}
-
 /*
  * Returns until when a key that has been idle since a time is valid; DT_NOEND if
  * that is beyond all calendars, which only times can be that somebody has

@@ -12,7 +12,6 @@
 
 #include "datatype/timestamp.h"
 
-extern void idleness_check_timeout(const Interval *timeout);
 extern TimestampTz idleness_end(const Interval *timeout, TimestampTz since);
 extern int	idleness_max_lag(const Interval *timeout);
 

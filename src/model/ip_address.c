@@ -118,8 +118,8 @@ parse_bracketed(char *text, inet_struct *address)
  * Parses the address of a client; false if it is none.  Blanks around it, its
  * port, its zone and a mask that covers all of it are ignored.
  */
-bool
-ip_address_parse(const char *data, Size len, inet_struct *address)
+static bool
+parse_address(const char *data, Size len, inet_struct *address)
 {
 	char		buffer[IP_ADDRESS_MAX_LEN + 1];
 	char	   *text = buffer;
@@ -158,7 +158,7 @@ ip_address_from_text(struct varlena *value, inet_struct *address)
 		return false;
 
 	plain = (text *) pg_detoast_datum_packed(value);
-	return ip_address_parse(VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain), address);
+	return parse_address(VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain), address);
 }
 
 /* Packs the address of a client. */

@@ -24,7 +24,6 @@ typedef struct PackedAddress
 	unsigned char bytes[16];
 } PackedAddress;
 
-extern bool ip_address_parse(const char *data, Size len, inet_struct *address);
 extern bool ip_address_from_text(struct varlena *value, inet_struct *address);
 extern PackedAddress ip_address_pack(const inet_struct *address);
 extern bool ip_address_is_packed(const PackedAddress *packed);

@@ -26,11 +26,11 @@
 #include "base/arguments.h"
 #include "base/compat.h"
 #include "model/allowed_ips.h"
-#include "model/idleness.h"
 #include "model/json_document.h"
 #include "model/key_config.h"
 #include "model/key_format.h"
 #include "model/key_hash.h"
+#include "model/period.h"
 #include "model/permissions.h"
 #include "model/rate_limits.h"
 #include "model/raw_key_filter.h"
@@ -326,7 +326,8 @@ key_config_check_stored(ConfigMember member, Datum value, bool isnull)
 						 errmsg("expires_at must not be -infinity")));
 			break;
 		case CONFIG_IDLE_TIMEOUT:
-			idleness_check_timeout(DatumGetIntervalP(value));
+			period_check_length("idle_timeout", DatumGetIntervalP(value),
+								"a key that may be idle for ever");
 			break;
 		default:
 			break;

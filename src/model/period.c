@@ -76,18 +76,28 @@ period_is_origin(TimestampTz origin)
 	return origin >= MIN_TIME && origin < MAX_TIME;
 }
 
-/* Raises 22023 unless periods can have this length. */
+/*
+ * Raises 22023 unless a member of a document can have this length; null_means
+ * says what null stands for in its place.
+ */
 void
-period_check_length(const Interval *every)
+period_check_length(const char *what, const Interval *length, const char *null_means)
 {
-	if (period_is_length(every))
+	if (period_is_length(length))
 		return;
 
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("reset_every must be between 1 second and %d years", PERIOD_MAX_YEARS),
+			 errmsg("%s must be between 1 second and %d years", what, PERIOD_MAX_YEARS),
 			 errdetail("None of its parts may be negative."),
-			 errhint("Null stands for a budget that is never reset.")));
+			 errhint("Null stands for %s.", null_means)));
+}
+
+/* Raises 22023 unless periods can have this length. */
+void
+period_check_every(const Interval *every)
+{
+	period_check_length("reset_every", every, "a budget that is never reset");
 }
 
 /*
@@ -300,7 +310,7 @@ apikeys_period_at(PG_FUNCTION_ARGS)
 			raise_out_of_range();
 	}
 	if (!PG_ARGISNULL(1))
-		period_check_length(PG_GETARG_INTERVAL_P(1));
+		period_check_every(PG_GETARG_INTERVAL_P(1));
 
 	period = period_at(PG_GETARG_TIMESTAMPTZ(0),
 					   PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1),

@@ -22,7 +22,8 @@ typedef struct Period
 
 extern bool period_is_length(const Interval *span);
 extern bool period_is_origin(TimestampTz origin);
-extern void period_check_length(const Interval *every);
+extern void period_check_length(const char *what, const Interval *length, const char *null_means);
+extern void period_check_every(const Interval *every);
 extern void period_check_span(const char *what, const Interval *span, int max_years);
 extern void period_check_origin(TimestampTz origin);
 extern const char *period_check_time_zone(const char *name);

@@ -26,6 +26,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "base/arguments.h"
 #include "store/key_limits.h"
 #include "store/spi.h"
 #include "store/usage.h"
@@ -197,13 +198,6 @@ read_budgets(const UsageRecord *record, MemoryContext memory, Charge *charge)
 	return found;
 }
 
-static bool
-is_positive(Numeric cost)
-{
-	return DatumGetBool(DirectFunctionCall2(numeric_gt, NumericGetDatum(cost),
-											NumericGetDatum(int64_to_numeric(0))));
-}
-
 /*
  * Reads what usage is charged to, into memory.  If a budget is missing, key and
  * budgets are read again, once: they may point to others now.
@@ -272,7 +266,7 @@ add_entries(const UsageRecord *record, const ChargedBudgets *charged)
 	else if (store_write_latest(&add_request, entry, nulls) == 0)
 		return false;
 
-	if (charged->n > 0 && is_positive(record->cost))
+	if (charged->n > 0 && amount_sign(record->cost) > 0)
 		store_write_silently(&add_spending, (Datum[]) {*ids, *periods, entry[3]}, NULL);
 	return true;
 }
@@ -374,7 +368,7 @@ void_spending(MemoryContext memory, VoidedUsage *voided)
 		return;
 
 	read_arrays(row[3], row[4], &voided->charged);
-	if (DatumGetBool(DirectFunctionCall2(numeric_ne, row[2], NumericGetDatum(int64_to_numeric(0)))))
+	if (amount_sign(voided->cost) != 0)
 		store_write_silently(&add_spending, (Datum[]) {row[3], row[4], row[2]}, NULL);
 	read_budget_limits(row[3], memory, &voided->charged);
 }

@@ -305,15 +305,15 @@ static bool
 add_budgets(const Checkpoint *check, char **reason)
 {
 	AuthDecision *decision = check->decision;
-	BudgetPathUse use = {.cost = check->request.cost, .no_room = check->result.exhausted >> 1};
+	BudgetPathUse use = {
+		.cost = check->request.cost,
+		.no_room = check->result.exhausted >> 1,
+		.reserved = &check->result.reserved[1],
+		.frees_at = &check->result.frees_at[1],
+	};
 	LimitStatus budget;
 	bool		exhausted;
 
-	for (int i = 0; i < check->path.n; i++)
-	{
-		use.reserved[i] = check->result.reserved[1 + i];
-		use.frees_at[i] = check->result.frees_at[1 + i];
-	}
 	exhausted = budget_path_is_exhausted(&check->path, &use, reason, &budget, &decision->budget_remaining);
 	if (budget.name != NULL)
 	{
@@ -358,10 +358,10 @@ check_limits(const NullableDatum *args, AuthDecision *decision, bool last)
 }
 
 /*
- * Makes all checks.  To read the last use or the budgets, or to reclaim space, may have to wait
- * for a lock; it updates the time, since with an outdated one, limits would
- * age what others have spent (rate_limiter.c).  If keys have changed meanwhile,
- * nothing is decided, unless this is the last attempt.
+ * Makes all checks.  To read the last use or the budgets, or to reclaim space,
+ * may have to wait for a lock; it updates the time, since with an outdated one,
+ * limits would age what others have spent (rate_limiter.c).  If keys have changed
+ * meanwhile, nothing is decided, unless this is the last attempt.
  */
 static bool
 try_to_decide(const NullableDatum *args, AuthDecision *decision, bool last)

@@ -69,10 +69,7 @@ request_read(const NullableDatum *args, inet_struct *client_ip, Request *request
 	if (!args[AUTHORIZE_TOKENS].isnull)
 	{
 		request->tokens = DatumGetInt64(args[AUTHORIZE_TOKENS].value);
-		if (request->tokens < 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("tokens must not be negative")));
+		check_tokens(request->tokens);
 	}
 
 	return true;
