@@ -19,6 +19,7 @@ IS 'True for the values of a valid key; raises 22023 for any other.';
 CREATE TABLE apikeys_data.key (
     id uuid PRIMARY KEY,
     root_id uuid NOT NULL,
+    parent_id uuid,
     rotated_from uuid,
     rotated_at timestamptz,
     key_hash bytea NOT NULL UNIQUE,
@@ -50,6 +51,7 @@ CREATE TABLE apikeys_data.key (
         plan, revoke_reason))
 );
 COMMENT ON COLUMN apikeys_data.key.idle_since IS 'From when on idle_timeout counts if the key was not used later; null: from created_at.';
+COMMENT ON COLUMN apikeys_data.key.parent_id IS 'The key it was derived from, from which it has whatever is not its own; null: it is not derived.';
 COMMENT ON TABLE apikeys_data.key IS 'One row per key, with what apikey_verify reads. Raw keys are not stored, only their hashes.';
 
 CREATE INDEX key_created_at_idx ON apikeys_data.key (created_at, id);
@@ -64,6 +66,7 @@ CREATE INDEX key_expires_at_idx ON apikeys_data.key (expires_at) WHERE expires_a
 CREATE INDEX key_idle_timeout_idx ON apikeys_data.key (created_at) WHERE idle_timeout IS NOT NULL;
 -- Only successors by rotation: others are found by id.
 CREATE INDEX key_root_id_idx ON apikeys_data.key (root_id) WHERE root_id <> id;
+CREATE INDEX key_parent_id_idx ON apikeys_data.key (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX key_hash_secret_idx ON apikeys_data.key (hash_secret, expires_at)
     WHERE hash_secret IS NOT NULL AND revoked_at IS NULL;
 

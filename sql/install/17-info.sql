@@ -5,7 +5,8 @@
 -- Usage is what has been rolled up and what has not: exact at any time,
 -- since one statement sees both in one snapshot.  The planner leaves out a LEFT
 -- JOIN of which nothing is asked, as when keys are counted; so the status has a
--- query of its own, which runs for keys with an idle_timeout alone.
+-- query of its own, which runs for keys with an idle_timeout alone.  Of a derived
+-- key and its parent, the later status in the order of the type holds.
 CREATE VIEW apikeys_data.key_info AS
 SELECT k.id,
        k.root_id,
@@ -17,14 +18,25 @@ SELECT k.id,
        k.team_id,
        k.budget_id,
        k.external_id,
-       apikeys.effective_status(
+       CASE WHEN k.parent_id IS NULL THEN apikeys.effective_status(
            k.revoked_at,
            CASE WHEN k.idle_timeout IS NULL THEN k.expires_at
                 ELSE apikeys.ends_at(k.expires_at, k.idle_timeout,
                                      greatest(k.idle_since, k.created_at, apikeys.last_use(k.id),
                                               (SELECT v.last_used_at FROM apikeys_data.usage v
                                                WHERE v.key_id = k.id))) END,
-           k.enabled)::apikeys.key_status AS status,
+           k.enabled)::apikeys.key_status
+       ELSE greatest(
+           apikeys.effective_status(k.revoked_at, k.expires_at, k.enabled)::apikeys.key_status,
+           coalesce((SELECT apikeys.effective_status(
+                         o.revoked_at,
+                         CASE WHEN o.idle_timeout IS NULL THEN o.expires_at
+                              ELSE apikeys.ends_at(o.expires_at, o.idle_timeout,
+                                                   greatest(o.idle_since, o.created_at, apikeys.last_use(o.id),
+                                                            (SELECT v.last_used_at FROM apikeys_data.usage v
+                                                             WHERE v.key_id = o.id))) END,
+                         o.enabled)::apikeys.key_status
+                     FROM apikeys_data.key o WHERE o.id = k.parent_id), 'revoked')) END AS status,
        k.permissions,
        k.rate_limits,
        k.metadata,
@@ -43,7 +55,8 @@ SELECT k.id,
        d.requests + e.requests_today AS requests_today,
        greatest(least(d.tokens + e.tokens_today, 9223372036854775807), 0)::bigint AS tokens_today,
        d.cost + e.cost_today AS cost_today,
-       k.plan
+       k.plan,
+       k.parent_id
 FROM apikeys_data.key k
 LEFT JOIN apikeys_data.usage u ON u.key_id = k.id
 LEFT JOIN LATERAL (
@@ -103,6 +116,7 @@ COMMENT ON COLUMN apikeys.info.requests_today IS 'Requests recorded today (UTC).
 COMMENT ON COLUMN apikeys.info.tokens_today IS 'Tokens recorded today (UTC).';
 COMMENT ON COLUMN apikeys.info.cost_today IS 'Cost recorded today (UTC).';
 COMMENT ON COLUMN apikeys.info.plan IS 'Name of its plan, or null. What its own permissions and rate_limits don''t say, they take from there.';
+COMMENT ON COLUMN apikeys.info.parent_id IS 'Id of the key it was derived from, or null. What is not its own, it has from there; without it, it is revoked.';
 
 CREATE TYPE apikeys_data.found_key AS (
     key_prefix text,

@@ -57,3 +57,12 @@ LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_import(bytea, text, text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text, timestamptz, text, interval)
 IS 'Takes over a key from another system by its 32-byte hash (SHA-256, or HMAC-SHA-256 under hash_secret), and returns its id. key_prefix is its masked form. Raises 22023 for an invalid argument, 23503 for an unknown budget_id or plan, 23505 for a hash that exists.';
+
+CREATE FUNCTION apikey_derive(
+    raw_key text, expires_in interval, name text = NULL, permissions jsonb = '{}',
+    rate_limits jsonb = '{}', metadata jsonb = '{}',
+    OUT id uuid, OUT raw_key text) RETURNS record
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_derive(text, interval, text, jsonb, jsonb, jsonb)
+IS 'Derives from a valid key another one that lives for at most 30 days and never longer than its parent, may do no more than that at any time, and counts in its limits and budgets. Returns its id and raw key. Raises 28000 for a key that is not valid, 55000 for a derived one, 22023 for an invalid argument, 53400 for too many derived keys.';

@@ -106,6 +106,7 @@ typedef struct Right
 static const Right functions[] = {
 	{"apikey_verify", GROUP_VERIFY},
 	{"apikey_release", GROUP_VERIFY},
+	{"apikey_derive", GROUP_VERIFY},
 	{"apikey_login", GROUP_VERIFY},
 	{"apikey_logout", GROUP_VERIFY},
 	{"apikey_pre_request", GROUP_VERIFY},

@@ -240,6 +240,8 @@ change_config(FunctionCallInfo fcinfo, const KeyBounds *bounds, const KeyRow *ke
 	if (!key->nulls[KEY_REVOKED_AT])
 		raise_wrong_state("cannot update a revoked key");
 
+	if (!key->nulls[KEY_PARENT_ID])
+		raise_wrong_state("cannot update a derived key");
 	store_key_config(key, &present);
 	*config = present;
 	key_config_change(config, PG_GETARG_JSONB_P(1), now);

@@ -120,6 +120,9 @@ apikeys_plan_notices(PG_FUNCTION_ARGS)
 
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 	id = DatumGetUUIDP(get_column(trigger, row, "id", &isnull));
+	(void) get_column(trigger, row, "parent_id", &isnull);
+	if (!isnull)
+		return PointerGetDatum(NULL);	/* a derived key is short-lived by intent */
 	read_end(trigger, row, &end);
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 	{

@@ -68,6 +68,8 @@ check_rotatable(const KeyRow *key, TimestampTz *now)
 		default:
 			break;
 	}
+	if (!key->nulls[KEY_PARENT_ID])
+		raise_wrong_state("cannot rotate a derived key");
 	if (!key->nulls[KEY_ROTATED_AT])
 		raise_wrong_state("key has been rotated already");
 }

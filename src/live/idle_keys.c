@@ -27,14 +27,15 @@
 
 /*
  * Returns until when a key may be used if it is not used before, DT_NOEND for
- * one without idle_timeout.  Reading the table may have to wait for a lock;
+ * one without idle_timeout; a derived one, as long as its parent may be.  Reading the table may have to wait for a lock;
  * then now is the time after it, and keys may have changed.
  */
 TimestampTz
 idle_keys_end(const KeyRow *key, TimestampTz *now)
 {
 	const Interval *timeout;
-	const pg_uuid_t *id = DatumGetUUIDP(key->values[KEY_ID]);
+	const pg_uuid_t *id =
+		DatumGetUUIDP(key->values[key->nulls[KEY_PARENT_ID] ? KEY_ID : KEY_PARENT_ID]);
 	TimestampTz since;
 	TimestampTz end;
 

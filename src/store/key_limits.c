@@ -17,8 +17,9 @@
 #include "store/spi.h"
 
 static Statement key_limits = {
-	.sql = "SELECT k.root_id, " EFFECTIVE("rate_limits") ", k.budget_id"
-	" FROM apikeys_data.key k" JOIN_PLAN
+	.sql = "SELECT o.root_id, " EFFECTIVE_OF("o", "rate_limits") ", o.budget_id"
+	" FROM apikeys_data.key k JOIN apikeys_data.key o ON " IS_OWNER
+	JOIN_PLAN_OF("o")
 	" WHERE k.id OPERATOR(pg_catalog.=) $1" OF_USER("k"),
 	STATEMENT_ARGS(UUIDOID, UUIDOID)
 };

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * key_lookup.c
- *	  Finds a key by its hash, with what it takes from its plan.
+ *	  Finds a key by its hash, with what it takes from its plan and parent.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -23,6 +23,29 @@
 #define OWN_COLUMNS KEY_ROW("k.permissions", "k.rate_limits")
 #define EFFECTIVE_COLUMNS KEY_ROW(EFFECTIVE("permissions"), EFFECTIVE("rate_limits"))
 
+/*
+ * KEY_ROW of a key k that may be derived, whose owner o is its parent: it has of
+ * its own what describes it, and at most what both permit.  The parent's idleness
+ * is its own.  A key of which nothing is left that it may do is disabled.
+ */
+#define COMMON_PERMISSIONS \
+	"CASE WHEN k.parent_id IS NULL THEN " EFFECTIVE_OF("o", "permissions") \
+	" ELSE apikeys_data.common_permissions(" EFFECTIVE_OF("o", "permissions") \
+	" OPERATOR(pg_catalog.||) k.permissions, " EFFECTIVE_OF("o", "permissions") ") END"
+#define DERIVED_COLUMNS \
+	"k.id, o.root_id, k.name, k.key_prefix, o.user_id, o.team_id," \
+	" o.budget_id, o.external_id, COALESCE(c.permissions, k.permissions), " \
+	EFFECTIVE_OF("o", "rate_limits") ", k.metadata," \
+	" LEAST(k.expires_at, o.expires_at), k.description, o.allowed_ips," \
+	" k.enabled AND o.enabled AND c.permissions IS NOT NULL," \
+	" COALESCE(k.revoked_at, o.revoked_at)," \
+	" k.rotated_at, o.plan, k.created_at, o.idle_timeout," \
+	" GREATEST(o.idle_since, o.created_at), k.parent_id, k.xmin"
+#define JOIN_OWNER \
+	" JOIN ONLY apikeys_data.key o ON " IS_OWNER \
+	JOIN_PLAN_OF("o") \
+	" CROSS JOIN LATERAL (SELECT " COMMON_PERMISSIONS " AS permissions OFFSET 0) c"
+
 /* ONLY: child tables have no triggers that invalidate caches. */
 #define FIND_KEY(columns, join, condition) { \
 	.sql = "SELECT " columns " FROM ONLY apikeys_data.key k" join \
@@ -39,18 +62,27 @@
 	STATEMENT_ARGS(BYTEAARRAYOID) \
 }
 
-/* Indexed by whether the key is read with its plan. */
+/* What a key is read with; each finds what those before it find. */
+typedef enum LookupKind
+{
+	LOOKUP_ALONE,
+	LOOKUP_WITH_PLAN,
+	LOOKUP_WITH_OWNER			/* and the plan of that */
+} LookupKind;
+
 static Statement find_key[] = {
-	[false] = FIND_KEY(OWN_COLUMNS, "", ""),
-	[true] = FIND_KEY(EFFECTIVE_COLUMNS, JOIN_PLAN, " AND " HAS_ITS_PLAN),
+	[LOOKUP_ALONE] = FIND_KEY(OWN_COLUMNS, "", ""),
+	[LOOKUP_WITH_PLAN] = FIND_KEY(EFFECTIVE_COLUMNS, JOIN_PLAN, " AND " HAS_ITS_PLAN),
+	[LOOKUP_WITH_OWNER] = FIND_KEY(DERIVED_COLUMNS, JOIN_OWNER, " AND " HAS_ITS_PLAN_OF("o")),
 };
 static Statement find_candidates[] = {
-	[false] = FIND_CANDIDATES(OWN_COLUMNS, "", ""),
-	[true] = FIND_CANDIDATES(EFFECTIVE_COLUMNS, JOIN_PLAN, " AND " HAS_ITS_PLAN),
+	[LOOKUP_ALONE] = FIND_CANDIDATES(OWN_COLUMNS, "", ""),
+	[LOOKUP_WITH_PLAN] = FIND_CANDIDATES(EFFECTIVE_COLUMNS, JOIN_PLAN, " AND " HAS_ITS_PLAN),
+	[LOOKUP_WITH_OWNER] = FIND_CANDIDATES(DERIVED_COLUMNS, JOIN_OWNER, " AND " HAS_ITS_PLAN_OF("o")),
 };
 
-/* Did the key that was found last have a plan?  So may the next. */
-static bool expect_plan = false;
+/* What the key that was found last needed.  So may the next. */
+static LookupKind expected = LOOKUP_ALONE;
 
 /*
  * Returns the candidate that a row of find_candidates matches in hash and
@@ -87,7 +119,7 @@ match_candidate(HeapTuple tuple, const KeyCandidate *candidates, int ncandidates
  * becomes the first of the result.
  */
 static bool
-find_first_candidate(const KeyCandidate *candidates, int ncandidates, bool with_plan,
+find_first_candidate(const KeyCandidate *candidates, int ncandidates, LookupKind kind,
 					 int *candidate)
 {
 	Datum		hashes[KEY_MAX_CANDIDATES];
@@ -100,7 +132,7 @@ find_first_candidate(const KeyCandidate *candidates, int ncandidates, bool with_
 		hashes[i] = PointerGetDatum(candidates[i].hash);
 	}
 	array = construct_array(hashes, ncandidates, BYTEAOID, -1, false, TYPALIGN_INT);
-	nrows = store_read_latest(&find_candidates[with_plan], (Datum[]) {PointerGetDatum(array)}, NULL);
+	nrows = store_read_latest(&find_candidates[kind], (Datum[]) {PointerGetDatum(array)}, NULL);
 
 	*candidate = ncandidates;
 	for (uint64 r = 0; r < nrows; r++)
@@ -117,9 +149,9 @@ find_first_candidate(const KeyCandidate *candidates, int ncandidates, bool with_
 	return *candidate < ncandidates;
 }
 
-/* Finds a key; without its plan, the documents are its own. */
+/* Finds a key; read alone, it is as it is stored. */
 static bool
-find(const KeyCandidate *candidates, int ncandidates, bool with_plan, KeyRow *row,
+find(const KeyCandidate *candidates, int ncandidates, LookupKind kind, KeyRow *row,
 	 int *candidate)
 {
 	StoreScope	scope;
@@ -127,11 +159,11 @@ find(const KeyCandidate *candidates, int ncandidates, bool with_plan, KeyRow *ro
 
 	store_open(&scope);
 	if (ncandidates > 1)
-		found = find_first_candidate(candidates, ncandidates, with_plan, candidate);
+		found = find_first_candidate(candidates, ncandidates, kind, candidate);
 	else
 	{
 		*candidate = 0;
-		found = store_read_latest(&find_key[with_plan],
+		found = store_read_latest(&find_key[kind],
 								  (Datum[]) {PointerGetDatum(candidates[0].hash)}, NULL) > 0;
 	}
 	if (found)
@@ -146,26 +178,32 @@ find(const KeyCandidate *candidates, int ncandidates, bool with_plan, KeyRow *ro
  * committed now, however old the transaction's snapshot is: a key that has been
  * revoked since must not verify.  Takes no row lock.
  *
- * The row has the documents that hold: those of the key over those of its plan.
- * Both must be of one snapshot, so a key that turns out to have a plan is read
- * again, in a join that takes half as long again.
+ * The row has what holds for the key: its documents over those of its plan, and if
+ * it is derived, within those of its parent.  All must be of one snapshot, so a key
+ * that turns out to have a plan or a parent is read again, in a join that takes half
+ * as long again, or twice.
  */
 bool
 store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row, int *candidate)
 {
-	bool		found;
+	LookupKind	kind = expected;
 
 	Assert(ncandidates >= 1 && ncandidates <= KEY_MAX_CANDIDATES);
 
-	found = find(candidates, ncandidates, expect_plan, row, candidate);
-	if (found && !expect_plan && !row->nulls[KEY_PLAN])
+	for (;;)
 	{
+		LookupKind	needed;
+
+		if (!find(candidates, ncandidates, kind, row, candidate))
+			return false;
+		needed = !row->nulls[KEY_PARENT_ID] ? LOOKUP_WITH_OWNER : !row->nulls[KEY_PLAN] ? LOOKUP_WITH_PLAN : LOOKUP_ALONE;
+		if (needed <= kind)
+		{
+			expected = needed;
+			return true;
+		}
 		heap_freetuple(row->tuple);
 		row->tuple = NULL;
-		found = find(candidates, ncandidates, true, row, candidate);
+		kind = needed;
 	}
-	if (found)
-		expect_plan = !row->nulls[KEY_PLAN];
-
-	return found;
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * key_lookup.h
- *	  Finds a key by its hash, with what it takes from its plan.
+ *	  Finds a key by its hash, with what it takes from its plan and parent.
  *
  * SPDX-License-Identifier: PostgreSQL
  *

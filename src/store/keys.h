@@ -41,6 +41,7 @@ typedef enum KeyColumn
 	KEY_CREATED_AT,
 	KEY_IDLE_TIMEOUT,
 	KEY_IDLE_SINCE,
+	KEY_PARENT_ID,				/* null: not derived */
 	KEY_XMIN,
 	KEY_NCOLUMNS
 } KeyColumn;
@@ -51,7 +52,7 @@ typedef enum KeyColumn
 	" k.budget_id, k.external_id, " permissions ", " rate_limits ", k.metadata," \
 	" k.expires_at, k.description, k.allowed_ips, k.enabled, k.revoked_at," \
 	" k.rotated_at, k.plan, k.created_at, k.idle_timeout," \
-	" GREATEST(k.idle_since, k.created_at), k.xmin"
+	" GREATEST(k.idle_since, k.created_at), k.parent_id, k.xmin"
 
 #define KEY_NRESULT_COLUMNS (KEY_EXPIRES_AT + 1)
 

@@ -18,10 +18,14 @@
 #include "store/plans.h"
 #include "store/spi.h"
 
-/* A key that verify would take; it was used in this transaction. */
+/*
+ * A key that verify would take; it was used in this transaction.  Not a derived
+ * one: a session makes no keys.
+ */
 static Statement usable_key = {
 	.sql = "SELECT " KEY_ROW("k.permissions", "k.rate_limits") " FROM ONLY apikeys_data.key k" JOIN_PLAN
-	" WHERE k.id OPERATOR(pg_catalog.=) $1 AND k.revoked_at IS NULL AND k.enabled"
+	" WHERE k.id OPERATOR(pg_catalog.=) $1 AND k.parent_id IS NULL"
+	" AND k.revoked_at IS NULL AND k.enabled"
 	" AND (k.expires_at IS NULL OR k.expires_at OPERATOR(pg_catalog.>=) $2)"
 	" AND " HAS_ITS_PLAN,
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
@@ -33,10 +37,10 @@ static Statement apply_plan = {
 	STATEMENT_ARGS(TEXTOID, JSONBOID, JSONBOID)
 };
 
-/* Disabled keys count: they can be enabled again. */
+/* Disabled keys count: they can be enabled again.  Derived ones don't. */
 static Statement count_live_keys = {
 	.sql = "SELECT pg_catalog.count(*) FROM ONLY apikeys_data.key k"
-	" WHERE k.user_id OPERATOR(pg_catalog.=) $1 AND k.revoked_at IS NULL"
+	" WHERE k.user_id OPERATOR(pg_catalog.=) $1 AND k.parent_id IS NULL AND k.revoked_at IS NULL"
 	" AND COALESCE(" KEY_ENDS_AT ", 'infinity') OPERATOR(pg_catalog.>=) $2",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
 };

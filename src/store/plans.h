@@ -18,10 +18,20 @@
  * For statements on a key k: its plan p, and a document that holds for it, in
  * which each member of its own stands in place of the plan's.
  */
-#define JOIN_PLAN \
-	" LEFT JOIN ONLY apikeys_data.plan p ON p.name OPERATOR(pg_catalog.=) k.plan"
-#define EFFECTIVE(document) \
-	"COALESCE(p." document " OPERATOR(pg_catalog.||) k." document ", k." document ")"
+#define JOIN_PLAN JOIN_PLAN_OF("k")
+#define JOIN_PLAN_OF(key) \
+	" LEFT JOIN ONLY apikeys_data.plan p ON p.name OPERATOR(pg_catalog.=) " key ".plan"
+#define EFFECTIVE(document) EFFECTIVE_OF("k", document)
+#define EFFECTIVE_OF(key, document) \
+	"COALESCE(p." document " OPERATOR(pg_catalog.||) " key "." document ", " key "." document ")"
+
+/*
+ * The owner o of what a key k does not have of its own: its parent if it is
+ * derived, else itself.  A parent is not derived.
+ */
+#define IS_OWNER \
+	"o.id OPERATOR(pg_catalog.=) COALESCE(k.parent_id, k.id)" \
+	" AND (k.parent_id IS NULL OR o.parent_id IS NULL)"
 
 /*
  * False for a key whose plan is missing: without it the key could do too much.
@@ -29,7 +39,8 @@
  * yet, may be missing.  The functions lock a plan before they give it to a key,
  * and before they look for keys that have it.
  */
-#define HAS_ITS_PLAN "(k.plan IS NULL OR p.name IS NOT NULL)"
+#define HAS_ITS_PLAN HAS_ITS_PLAN_OF("k")
+#define HAS_ITS_PLAN_OF(key) "(" key ".plan IS NULL OR p.name IS NOT NULL)"
 
 /* Against what a plan is locked, until the transaction ends. */
 typedef enum PlanLock

@@ -1,0 +1,153 @@
+-- Derived keys: short-lived, and never more than their parent.
+
+-- What becomes of a derivation: the code of the new key, or an error.
+CREATE FUNCTION test.try_derive(raw_key text, expires_in interval = '1 hour', permissions jsonb = '{}',
+                                name text = NULL, rate_limits jsonb = '{}') RETURNS text LANGUAGE plpgsql AS $$
+DECLARE detail text;
+BEGIN
+  RETURN (SELECT v.code FROM public.apikey_derive(raw_key, expires_in, name, permissions, rate_limits) d, public.apikey_verify(d.raw_key) v);
+EXCEPTION WHEN OTHERS THEN
+  GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+  RETURN concat_ws(' ', SQLSTATE, SQLERRM, CASE WHEN SQLSTATE = '28000' THEN detail END);
+END $$;
+-- Twice: the second time it may be read from the cache.
+CREATE FUNCTION test.code(raw_key text, model text = NULL) RETURNS text LANGUAGE sql AS $$
+  SELECT concat_ws(' ', v.code, nullif(w.code, v.code)) FROM public.apikey_verify($1, $2) v, public.apikey_verify($1, $2) w
+$$;
+
+SELECT id AS parent, raw_key AS parent_key
+FROM apikey_generate('parent', user_id => '00000000-0000-0000-0000-000000000001', external_id => 'ext', metadata => '{"of": "parent"}',
+                     permissions => '{"allowed_models": ["a*", "b"], "max_tokens_per_request": 100, "custom_permissions": ["x*"]}') \gset
+SELECT id AS child, raw_key AS child_key FROM apikey_derive(:'parent_key', '1 hour', 'session', metadata => '{"of": "child"}') \gset
+SELECT valid, code, id = :'child' AS id, root_id = :'parent' AS root_id, name, user_id, external_id, permissions, metadata,
+       expires_at > now() + '59 minutes' AND expires_at < now() + '61 minutes' AS expires_at
+FROM apikey_verify(:'child_key');
+SELECT parent_id = :'parent' AS parent_id, root_id = :'parent' AS root_id, status, name, user_id FROM apikey_get(:'child');
+SELECT action, key_id = :'child' AS key_id, details->>'name' AS name, details->>'parent_id' = :'parent' AS parent_id
+FROM apikeys_data.event ORDER BY id DESC LIMIT 1;
+SELECT count(*) AS notices FROM apikeys_data.key_notice WHERE key_id = :'child';
+-- By default it is named as its parent.
+SELECT name FROM apikey_identify((SELECT raw_key FROM apikey_derive(:'parent_key', '1 hour')));
+
+-- What it may do of its own.
+SELECT id AS narrow, raw_key AS narrow_key
+FROM apikey_derive(:'parent_key', '1 hour', permissions => '{"allowed_models": ["ab*", "ac"], "max_tokens_per_request": 50}') \gset
+SELECT permissions FROM apikey_verify(:'narrow_key');
+SELECT m, test.code(:'narrow_key', m), test.code(:'child_key', m) AS child FROM unnest('{abc,ac,a,b,c}'::text[]) m;
+SELECT p, test.try_derive(:'parent_key', permissions => p) FROM unnest(ARRAY[
+  '{"allowed_models": ["c"]}', '{"allowed_models": []}', '{"max_tokens_per_request": 101}', '{"max_tokens_per_request": 0}',
+  '{"is_admin": true}', '{"custom_permissions": ["y"]}', '{"custom_permissions": ["xy"]}', '{"other": 1}', '[]', NULL]::jsonb[]) p;
+
+-- Narrowing the parent narrows it at once; widening the parent does not widen what is its own.
+SELECT FROM apikey_update(:'parent', '{"permissions": {"allowed_models": ["abc*", "b"], "max_tokens_per_request": 60}}');
+SELECT permissions FROM apikey_verify(:'child_key');
+SELECT permissions FROM apikey_verify(:'narrow_key');
+SELECT m, test.code(:'narrow_key', m), test.code(:'child_key', m) AS child FROM unnest('{abc,ab,ac,b}'::text[]) m;
+SELECT FROM apikey_update(:'parent', '{"permissions": {"allowed_models": ["b"]}}');
+SELECT test.code(:'narrow_key'), test.code(:'child_key', 'b') AS child;
+SELECT FROM apikey_update(:'parent', '{"permissions": {}}');
+SELECT permissions FROM apikey_verify(:'narrow_key');
+SELECT test.code(:'narrow_key', 'b'), test.code(:'child_key', 'c') AS child;
+-- So does its plan.
+SELECT apikey_plan_set('narrow', '{"allowed_models": ["ab"]}');
+SELECT FROM apikey_update(:'parent', '{"plan": "narrow"}');
+SELECT permissions FROM apikey_verify(:'narrow_key');
+SELECT apikey_plan_set('narrow', '{"allowed_models": ["ac"]}');
+SELECT permissions FROM apikey_verify(:'narrow_key');
+SELECT test.code(:'narrow_key', 'ab'), test.code(:'narrow_key', 'ac');
+SELECT FROM apikey_update(:'parent', '{"plan": null}');
+SELECT apikey_plan_delete('narrow');
+-- Whose it is, and from where it is used.
+SELECT FROM apikey_update(:'parent', '{"external_id": "other", "allowed_ips": ["10.0.0.1"]}');
+SELECT code, external_id FROM apikey_verify(:'child_key', client_ip => '10.0.0.1');
+SELECT test.code(:'child_key');
+SELECT FROM apikey_update(:'parent', '{"allowed_ips": null}');
+-- Permissions in common.
+SELECT a, b, apikeys_data.common_permissions(a, b), apikeys_data.common_permissions(b, a)
+FROM (VALUES ('{}'::jsonb, '{}'::jsonb), ('{"allowed_models": ["a*", "b"]}', '{"allowed_models": ["ab", "*"]}'),
+             ('{"allowed_models": ["a"]}', '{"allowed_endpoints": ["/a"]}'), ('{"allowed_models": ["a"]}', '{"allowed_models": ["b"]}'),
+             ('{"allowed_models": null, "max_tokens_per_request": 0}', '{"allowed_models": [], "max_tokens_per_request": null}'),
+             ('{"is_admin": true, "max_tokens_per_request": 2}', '{"custom_permissions": ["a"], "max_tokens_per_request": 3}'),
+             ('{"custom_permissions": ["a"]}', '{}'), ('{"custom_permissions": ["a*", "b"]}', '{"custom_permissions": ["aa", "c"]}')) v(a, b);
+
+-- It dies with its parent.
+BEGIN;
+SELECT FROM apikey_update(:'parent', '{"enabled": false}');
+SELECT test.code(:'child_key'), status, test.try_derive(:'parent_key') FROM apikey_get(:'child');
+ROLLBACK;
+SELECT test.code(:'child_key');
+SELECT FROM apikey_update(:'parent', jsonb_build_object('expires_at', now() + '10 minutes'));
+SELECT code, expires_at < now() + '11 minutes' AS with_parent FROM apikey_verify(:'child_key');
+SELECT expires_at < now() + '11 minutes' AS with_parent FROM apikey_verify((SELECT raw_key FROM apikey_derive(:'parent_key', '30 days')));
+UPDATE apikeys_data.key SET expires_at = now() - interval '1 second' WHERE id = :'parent';
+SELECT test.code(:'child_key'), status, test.try_derive(:'parent_key') FROM apikey_get(:'child');
+UPDATE apikeys_data.key SET expires_at = NULL, idle_timeout = '1 minute', created_at = now() - interval '1 hour' WHERE id = :'parent';
+SELECT test.code(:'child_key'), status, test.try_derive(:'parent_key') FROM apikey_get(:'child');
+UPDATE apikeys_data.key SET idle_timeout = NULL WHERE id = :'parent';
+SELECT test.code(:'child_key');
+BEGIN;
+SELECT FROM apikey_rotate(:'parent');
+SELECT test.code(:'child_key'), status FROM apikey_get(:'child');
+ROLLBACK;
+BEGIN;
+SELECT apikey_delete(:'parent');
+SELECT test.code(:'child_key'), status FROM apikey_get(:'child');
+ROLLBACK;
+SELECT apikey_revoke(:'narrow');
+SELECT test.code(:'narrow_key'), test.code(:'child_key') AS child;
+
+-- One level, and nothing of it is changed.
+SELECT test.try_derive(:'child_key');
+SELECT apikey_rotate(:'child');
+SELECT apikey_update(:'child', '{"expires_at": null}');
+-- Who makes such a row by hand gets no further.
+BEGIN;
+UPDATE apikeys_data.key SET parent_id = :'child' WHERE id = :'narrow';
+SELECT test.code(:'narrow_key');
+ROLLBACK;
+-- What it has used is told of it.
+SELECT apikey_record_usage(:'child', 7);
+SELECT total_tokens FROM apikey_get(:'child');
+
+-- Bad arguments.
+SELECT k, test.try_derive(k) FROM unnest('{"",x,NULL,gw-0000}'::text[]) k;
+SELECT i, test.try_derive(:'parent_key', i) FROM unnest('{0,-1 day,1 millisecond,30 days 1 second,1001 years,NULL,30 days}'::interval[]) i;
+SELECT test.try_derive(:'parent_key', name => repeat('x', 256)), test.try_derive(:'parent_key', name => :'parent_key'),
+       test.try_derive(:'parent_key', rate_limits => '{"requests_per_day": 1}'), test.try_derive(:'parent_key', rate_limits => '{"x": 1}');
+-- Of somebody else.
+SET apikeys.restrict_to_user = '00000000-0000-0000-0000-000000000002';
+SELECT test.try_derive(:'parent_key');
+RESET apikeys.restrict_to_user;
+
+-- There are only so many, until they are cleaned up.
+SELECT 1000 - count(*) AS left FROM apikeys_data.key WHERE parent_id = :'parent' \gset
+SELECT count(*) = :left AS made FROM generate_series(1, :left) i, apikey_derive(:'parent_key', '1 hour', i::text);
+SELECT test.try_derive(:'parent_key');
+UPDATE apikeys_data.key SET expires_at = now() - interval '1 second' WHERE parent_id = :'parent';
+SELECT apikey_cleanup_expired();
+SELECT test.try_derive(:'parent_key');
+SELECT count(*) FROM apikeys_data.key WHERE parent_id = :'parent';
+
+-- Whoever may verify may derive.
+CREATE ROLE regress_derive;
+GRANT USAGE ON SCHEMA test TO regress_derive;
+SET ROLE regress_derive;
+SELECT test.try_derive(:'parent_key');
+RESET ROLE;
+SELECT apikey_grant('regress_derive', 'verify');
+SET ROLE regress_derive;
+SELECT test.try_derive(:'parent_key');
+RESET ROLE;
+-- A session makes no keys of its owner's.
+SELECT apikey_grant('regress_derive', 'own');
+SELECT raw_key AS child_key FROM apikey_derive(:'parent_key', '1 hour') \gset
+SET ROLE regress_derive;
+BEGIN;
+SELECT valid FROM apikey_login(:'child_key');
+SELECT apikey_generate('mine');
+ROLLBACK;
+RESET ROLE;
+DROP OWNED BY regress_derive;
+DROP ROLE regress_derive;
+SELECT apikey_delete(id) FROM apikeys_data.key WHERE parent_id = :'parent';
+SELECT apikey_delete(:'parent');
