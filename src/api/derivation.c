@@ -65,12 +65,19 @@ refuse(const char *code, const char *reason)
 			 errdetail_internal("%s", code)));
 }
 
-/* Raises 28000 for a parent that verify would not take; may update the time. */
+/*
+ * Raises 28000 for a parent that verify would not take, and 55000 for one that is
+ * itself derived; may update the time.
+ */
 static void
 check_parent(const KeyRow *parent, TimestampTz *now)
 {
-	TimestampTz end = Min(store_key_expires_at(parent), idle_keys_end(parent, now));
+	TimestampTz end;
 
+	if (!parent->nulls[KEY_PARENT_ID])
+		raise_wrong_state("cannot derive a key from a derived key");
+
+	end = Min(store_key_expires_at(parent), idle_keys_end(parent, now));
 	switch (status_at(*now, !parent->nulls[KEY_REVOKED_AT], end,
 					  DatumGetBool(parent->values[KEY_ENABLED])))
 	{
@@ -85,26 +92,21 @@ check_parent(const KeyRow *parent, TimestampTz *now)
 	}
 }
 
-/*
- * Finds and locks the key that argument 0 names; returns its id, palloc'd.
- * Raises 28000, and 55000 for a key that is itself derived.
- */
+/* Returns the id of the key that argument 0 names, palloc'd; NULL if there is none. */
 static pg_uuid_t *
-lock_parent(FunctionCallInfo fcinfo, KeyRow *parent)
+find_parent(FunctionCallInfo fcinfo)
 {
 	CachedKey  *found = NULL;
-	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+	pg_uuid_t  *id;
 
 	if (!PG_ARGISNULL(DERIVE_RAW_KEY))
 		found = lookup_key((struct varlena *) PG_GETARG_POINTER(DERIVE_RAW_KEY));
-	/* The cache may lose it while its row is locked. */
-	if (found != NULL)
-		*id = *DatumGetUUIDP(found->row.values[KEY_ID]);
-	if (found == NULL || !store_read_key(id, restriction_by_setting(), true, parent))
-		refuse("NOT_FOUND", "API key not found");
-	if (!parent->nulls[KEY_PARENT_ID])
-		raise_wrong_state("cannot derive a key from a derived key");
+	if (found == NULL)
+		return NULL;
 
+	/* The cache may lose it while its row is locked. */
+	id = palloc(sizeof(pg_uuid_t));
+	*id = *DatumGetUUIDP(found->row.values[KEY_ID]);
 	return id;
 }
 
@@ -207,7 +209,9 @@ apikey_derive(PG_FUNCTION_ARGS)
 
 	Assert(PG_NARGS() == DERIVE_NARGUMENTS);
 
-	parent_id = lock_parent(fcinfo, &parent);
+	parent_id = find_parent(fcinfo);
+	if (parent_id == NULL || !store_read_key(parent_id, restriction_by_setting(), true, &parent))
+		refuse("NOT_FOUND", "API key not found");
 	now = GetCurrentTimestamp();
 	check_parent(&parent, &now);
 	make_config(fcinfo, &parent, now, &config);

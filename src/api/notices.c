@@ -122,7 +122,7 @@ apikeys_plan_notices(PG_FUNCTION_ARGS)
 	id = DatumGetUUIDP(get_column(trigger, row, "id", &isnull));
 	(void) get_column(trigger, row, "parent_id", &isnull);
 	if (!isnull)
-		return PointerGetDatum(NULL);	/* a derived key is short-lived by intent */
+		return PointerGetDatum(NULL); /* a derived key is short-lived by intent */
 	read_end(trigger, row, &end);
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 	{

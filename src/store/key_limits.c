@@ -18,8 +18,7 @@
 
 static Statement key_limits = {
 	.sql = "SELECT o.root_id, " EFFECTIVE_OF("o", "rate_limits") ", o.budget_id"
-	" FROM apikeys_data.key k JOIN apikeys_data.key o ON " IS_OWNER
-	JOIN_PLAN_OF("o")
+	" FROM apikeys_data.key k" JOIN_OWNER
 	" WHERE k.id OPERATOR(pg_catalog.=) $1" OF_USER("k"),
 	STATEMENT_ARGS(UUIDOID, UUIDOID)
 };

@@ -41,9 +41,7 @@
 	" COALESCE(k.revoked_at, o.revoked_at)," \
 	" k.rotated_at, o.plan, k.created_at, o.idle_timeout," \
 	" GREATEST(o.idle_since, o.created_at), k.parent_id, k.xmin"
-#define JOIN_OWNER \
-	" JOIN ONLY apikeys_data.key o ON " IS_OWNER \
-	JOIN_PLAN_OF("o") \
+#define JOIN_COMMON JOIN_OWNER \
 	" CROSS JOIN LATERAL (SELECT " COMMON_PERMISSIONS " AS permissions OFFSET 0) c"
 
 /* ONLY: child tables have no triggers that invalidate caches. */
@@ -73,12 +71,12 @@ typedef enum LookupKind
 static Statement find_key[] = {
 	[LOOKUP_ALONE] = FIND_KEY(OWN_COLUMNS, "", ""),
 	[LOOKUP_WITH_PLAN] = FIND_KEY(EFFECTIVE_COLUMNS, JOIN_PLAN, " AND " HAS_ITS_PLAN),
-	[LOOKUP_WITH_OWNER] = FIND_KEY(DERIVED_COLUMNS, JOIN_OWNER, " AND " HAS_ITS_PLAN_OF("o")),
+	[LOOKUP_WITH_OWNER] = FIND_KEY(DERIVED_COLUMNS, JOIN_COMMON, " AND " HAS_ITS_PLAN_OF("o")),
 };
 static Statement find_candidates[] = {
 	[LOOKUP_ALONE] = FIND_CANDIDATES(OWN_COLUMNS, "", ""),
 	[LOOKUP_WITH_PLAN] = FIND_CANDIDATES(EFFECTIVE_COLUMNS, JOIN_PLAN, " AND " HAS_ITS_PLAN),
-	[LOOKUP_WITH_OWNER] = FIND_CANDIDATES(DERIVED_COLUMNS, JOIN_OWNER, " AND " HAS_ITS_PLAN_OF("o")),
+	[LOOKUP_WITH_OWNER] = FIND_CANDIDATES(DERIVED_COLUMNS, JOIN_COMMON, " AND " HAS_ITS_PLAN_OF("o")),
 };
 
 /* What the key that was found last needed.  So may the next. */
@@ -173,6 +171,15 @@ find(const KeyCandidate *candidates, int ncandidates, LookupKind kind, KeyRow *r
 	return found;
 }
 
+/* Returns what all that holds for a key is read with. */
+static LookupKind
+needed_for(const KeyRow *row)
+{
+	if (!row->nulls[KEY_PARENT_ID])
+		return LOOKUP_WITH_OWNER;
+	return row->nulls[KEY_PLAN] ? LOOKUP_ALONE : LOOKUP_WITH_PLAN;
+}
+
 /*
  * Finds a key by the hashes that it may have, the plain one last, as it is
  * committed now, however old the transaction's snapshot is: a key that has been
@@ -196,7 +203,7 @@ store_find_key(const KeyCandidate *candidates, int ncandidates, KeyRow *row, int
 
 		if (!find(candidates, ncandidates, kind, row, candidate))
 			return false;
-		needed = !row->nulls[KEY_PARENT_ID] ? LOOKUP_WITH_OWNER : !row->nulls[KEY_PLAN] ? LOOKUP_WITH_PLAN : LOOKUP_ALONE;
+		needed = needed_for(row);
 		if (needed <= kind)
 		{
 			expected = needed;

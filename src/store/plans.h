@@ -26,12 +26,14 @@
 	"COALESCE(p." document " OPERATOR(pg_catalog.||) " key "." document ", " key "." document ")"
 
 /*
- * The owner o of what a key k does not have of its own: its parent if it is
- * derived, else itself.  A parent is not derived.
+ * The owner o of what a key k does not have of its own, and the plan p of that:
+ * its parent if it is derived, else itself.  A parent is not derived.
  */
-#define IS_OWNER \
-	"o.id OPERATOR(pg_catalog.=) COALESCE(k.parent_id, k.id)" \
-	" AND (k.parent_id IS NULL OR o.parent_id IS NULL)"
+#define JOIN_OWNER \
+	" JOIN ONLY apikeys_data.key o ON" \
+	" o.id OPERATOR(pg_catalog.=) COALESCE(k.parent_id, k.id)" \
+	" AND (k.parent_id IS NULL OR o.parent_id IS NULL)" \
+	JOIN_PLAN_OF("o")
 
 /*
  * False for a key whose plan is missing: without it the key could do too much.

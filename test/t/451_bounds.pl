@@ -186,6 +186,9 @@ my %bounds = (
 	'created_at' => [
 		[ import_with("'x', created_at => '4713-01-01 BC'") ],
 		[ import_with("'x', created_at => 'infinity'"), import_with("'x', created_at => '-infinity'"), import_with("'x', created_at => '294276-01-01'") ] ],
+	'expires_in' => [
+		[ map { "SELECT apikey_derive('$key', '$_')" } '1 second', '30 days' ],
+		[ map { "SELECT apikey_derive('$key', '$_')" } '0.9 seconds', '30 days 1 second', '-1 day', '1001 years', '178000000 years', '2147483647 days' ] ],
 	'grace' => [
 		[ "SELECT apikey_rotate((apikey_generate('g')).id, '0')", "SELECT apikey_rotate((apikey_generate('g')).id, '100000 years')" ],
 		[ map { "SELECT apikey_rotate('$id', '$_')" } '-1 second', '100001 years', '178000000 years', '-178000000 years', '2147483647 days', '1000000 years -1 day' ] ],
@@ -338,7 +341,8 @@ my @huge = (
 	update('changes'), update('j'), "SELECT apikey_budget_update('$budget', j)", 'SELECT apikey_budget_create(t, 1)',
 	"SELECT apikey_model_allowed(j, 'x')", "SELECT apikey_endpoint_allowed('{}', t)", 'SELECT apikey_permissions_preset(t)',
 	"SELECT apikey_grant('pg_monitor', t)", 'SELECT apikey_current_has_permission(t)', 'SELECT apikey_scan(t)', "SELECT apikey_scan(repeat('$key ', 300000))",
-	'SELECT apikey_identify(t)', 'SELECT apikey_revoke_raw(t)', 'SELECT apikey_revoke_raw(t, t)', 'SELECT apikey_list(name_like => t)', 'SELECT apikey_count(metadata => j)');
+	'SELECT apikey_identify(t)', "SELECT apikey_derive(t, '1 hour')", "SELECT apikey_derive('$key', '1 hour', t)",
+	"SELECT apikey_derive('$key', '1 hour', permissions => j)", 'SELECT apikey_revoke_raw(t)', 'SELECT apikey_revoke_raw(t, t)', 'SELECT apikey_list(name_like => t)', 'SELECT apikey_count(metadata => j)');
 s/;?$/ FROM huge/ foreach grep { !/ FROM / } @huge;
 s/ FROM (apikey_\w+)/ FROM huge, $1/ foreach @huge;
 
