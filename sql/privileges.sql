@@ -60,6 +60,7 @@ INSERT INTO test.call (function, call) VALUES
   ('apikey_get', $$SELECT name FROM apikey_get(test.id('privileges imported'))$$),
   ('apikey_list', $$SELECT count(*) > 0 FROM apikey_list('active', row_limit => 1)$$),
   ('apikey_count', $$SELECT apikey_count('active') > 0$$),
+  ('apikey_derive', $$SELECT v.code FROM apikey_derive('privileges-key', '1 hour', 'derived') d, apikey_verify(d.raw_key) v$$),
   ('apikey_identify', $$SELECT name FROM apikey_identify('privileges-key')$$),
   ('apikey_scan', $$SELECT count(*) FROM apikey_scan('privileges-key')$$),
   ('apikey_update', $$SELECT name FROM apikey_update(test.id('privileges imported'), '{"description": "d", "permissions": {"is_admin": true}}')$$),

@@ -341,7 +341,7 @@ my @huge = (
 	update('changes'), update('j'), "SELECT apikey_budget_update('$budget', j)", 'SELECT apikey_budget_create(t, 1)',
 	"SELECT apikey_model_allowed(j, 'x')", "SELECT apikey_endpoint_allowed('{}', t)", 'SELECT apikey_permissions_preset(t)',
 	"SELECT apikey_grant('pg_monitor', t)", 'SELECT apikey_current_has_permission(t)', 'SELECT apikey_scan(t)', "SELECT apikey_scan(repeat('$key ', 300000))",
-	'SELECT apikey_identify(t)', "SELECT apikey_derive(t, '1 hour')", "SELECT apikey_derive('$key', '1 hour', t)",
+	'SELECT apikey_identify(t)', "SELECT apikey_derive('$key', '1 hour', t)",
 	"SELECT apikey_derive('$key', '1 hour', permissions => j)", 'SELECT apikey_revoke_raw(t)', 'SELECT apikey_revoke_raw(t, t)', 'SELECT apikey_list(name_like => t)', 'SELECT apikey_count(metadata => j)');
 s/;?$/ FROM huge/ foreach grep { !/ FROM / } @huge;
 s/ FROM (apikey_\w+)/ FROM huge, $1/ foreach @huge;
