@@ -241,3 +241,15 @@ SELECT * FROM test.errors(
   $$SET apikeys.reservation_timeout = 5$$);
 
 DROP FUNCTION test.limited, test.verify, test.standing;
+
+-- What is derived from a key counts in its limits, whoever uses them up.
+SELECT id, raw_key FROM apikey_generate('parent', rate_limits => '{"requests_per_day": 3, "tokens_per_day": 10}') \gset parent_
+SELECT id, raw_key FROM apikey_derive(:'parent_raw_key', '1 hour') \gset child_
+SELECT code, rate_limits FROM apikey_verify(:'child_raw_key');
+SELECT code FROM apikey_verify(:'parent_raw_key');
+SELECT apikey_record_usage(:'child_id', 4);
+SELECT l.name, l.used, p.used AS of_parent FROM apikey_limits(:'child_id') l JOIN apikey_limits(:'parent_id') p USING (name);
+SELECT code FROM apikey_verify(:'child_raw_key');
+SELECT code FROM apikey_verify(:'child_raw_key');
+SELECT code FROM apikey_verify(:'parent_raw_key');
+SELECT apikey_delete(id) FROM unnest(ARRAY[:'child_id', :'parent_id']::uuid[]) id;
