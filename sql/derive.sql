@@ -44,7 +44,7 @@ SELECT permissions FROM apikey_verify(:'child_key');
 SELECT permissions FROM apikey_verify(:'narrow_key');
 SELECT m, test.code(:'narrow_key', m), test.code(:'child_key', m) AS child FROM unnest('{abc,ab,ac,b}'::text[]) m;
 SELECT FROM apikey_update(:'parent', '{"permissions": {"allowed_models": ["b"]}}');
-SELECT test.code(:'narrow_key'), test.code(:'child_key', 'b') AS child;
+SELECT test.code(:'narrow_key'), status, test.code(:'child_key', 'b') AS child FROM apikey_get(:'narrow');
 SELECT FROM apikey_update(:'parent', '{"permissions": {}}');
 SELECT permissions FROM apikey_verify(:'narrow_key');
 SELECT test.code(:'narrow_key', 'b'), test.code(:'child_key', 'c') AS child;
@@ -57,9 +57,13 @@ SELECT permissions FROM apikey_verify(:'narrow_key');
 SELECT test.code(:'narrow_key', 'ab'), test.code(:'narrow_key', 'ac');
 SELECT FROM apikey_update(:'parent', '{"plan": null}');
 SELECT apikey_plan_delete('narrow');
--- Whose it is, and from where it is used.
-SELECT FROM apikey_update(:'parent', '{"external_id": "other", "allowed_ips": ["10.0.0.1"]}');
-SELECT code, external_id FROM apikey_verify(:'child_key', client_ip => '10.0.0.1');
+-- Whose it is, and from where it is used.  It is found as its parent is.
+SELECT FROM apikey_update(:'parent', '{"external_id": "other", "allowed_ips": ["10.0.0.1"], "team_id": "00000000-0000-0000-0000-00000000000a"}');
+SELECT code, external_id, team_id FROM apikey_verify(:'child_key', client_ip => '10.0.0.1');
+SELECT name FROM apikey_list(external_id => 'other', team_id => '00000000-0000-0000-0000-00000000000a') ORDER BY name;
+SELECT count(*) FROM apikey_list(external_id => 'ext');
+SELECT FROM apikey_update(:'parent', '{"external_id": null, "team_id": null}');
+SELECT DISTINCT user_id, team_id, external_id FROM apikeys.info WHERE :'parent' IN (id, parent_id);
 SELECT test.code(:'child_key');
 SELECT FROM apikey_update(:'parent', '{"allowed_ips": null}');
 -- Permissions in common.
@@ -81,17 +85,45 @@ SELECT code, expires_at < now() + '11 minutes' AS with_parent FROM apikey_verify
 SELECT expires_at < now() + '11 minutes' AS with_parent FROM apikey_verify((SELECT raw_key FROM apikey_derive(:'parent_key', '30 days')));
 UPDATE apikeys_data.key SET expires_at = now() - interval '1 second' WHERE id = :'parent';
 SELECT test.code(:'child_key'), status, test.try_derive(:'parent_key') FROM apikey_get(:'child');
-UPDATE apikeys_data.key SET expires_at = NULL, idle_timeout = '1 minute', created_at = now() - interval '1 hour' WHERE id = :'parent';
-SELECT test.code(:'child_key'), status, test.try_derive(:'parent_key') FROM apikey_get(:'child');
-UPDATE apikeys_data.key SET idle_timeout = NULL WHERE id = :'parent';
+UPDATE apikeys_data.key SET expires_at = NULL WHERE id = :'parent';
 SELECT test.code(:'child_key');
+-- Both were never used, so this one is made by hand: deriving is a use.
+SELECT id AS idle, raw_key AS idle_key FROM apikey_generate('idle', idle_timeout => '1 minute') \gset
+SELECT id AS of_idle, raw_key AS of_idle_key FROM apikey_generate('of idle') \gset
+UPDATE apikeys_data.key SET created_at = now() - interval '1 hour', parent_id = CASE WHEN id = :'of_idle' THEN :'idle'::uuid END
+WHERE id IN (:'idle', :'of_idle');
+SELECT test.code(:'of_idle_key'), status, test.try_derive(:'idle_key') FROM apikey_get(:'of_idle');
+SELECT status FROM apikey_update(:'idle', '{"enabled": true}');
+SELECT last_used_at FROM apikey_get(:'idle');
+-- Its use is one of its parent.
+SELECT code FROM apikey_verify(:'of_idle_key', client_ip => '10.1.2.3');
+SELECT p.last_used_at = c.last_used_at AS used, p.last_used_ip FROM apikey_get(:'idle') p, apikey_get(:'of_idle') c;
+SELECT apikey_cleanup_expired();
+UPDATE apikeys_data.key SET expires_at = now() - interval '1 second' WHERE id = :'idle';
+SELECT apikey_cleanup_expired();
+SELECT test.code(:'of_idle_key');
+SELECT action, details->>'name' AS name FROM apikeys_data.event WHERE key_id IN (:'idle', :'of_idle') AND action = 'cleanup' ORDER BY 2;
+SELECT id AS idle, raw_key AS idle_key FROM apikey_generate('idle', idle_timeout => '1 minute') \gset
+SELECT FROM apikey_derive(:'idle_key', '1 hour');
+SELECT last_used_at IS NOT NULL AS used FROM apikey_get(:'idle');
+SELECT apikey_delete(:'idle');
 BEGIN;
 SELECT FROM apikey_rotate(:'parent');
 SELECT test.code(:'child_key'), status FROM apikey_get(:'child');
 ROLLBACK;
 BEGIN;
 SELECT apikey_delete(:'parent');
+SELECT test.code(:'child_key');
+SELECT count(*) FROM apikey_get(:'child');
+SELECT action, count(*), count(*) FILTER (WHERE key_id = :'child') AS child FROM apikeys_data.event WHERE at >= now() GROUP BY 1;
+ROLLBACK;
+-- Nor does it outlive one that was deleted by hand.
+BEGIN;
+DELETE FROM apikeys_data.key WHERE id = :'parent';
 SELECT test.code(:'child_key'), status FROM apikey_get(:'child');
+\set VERBOSITY terse
+SELECT apikey_record_usage(:'child');
+\set VERBOSITY default
 ROLLBACK;
 SELECT apikey_revoke(:'narrow');
 SELECT test.code(:'narrow_key'), test.code(:'child_key') AS child;
@@ -105,28 +137,38 @@ BEGIN;
 UPDATE apikeys_data.key SET parent_id = :'child' WHERE id = :'narrow';
 SELECT test.code(:'narrow_key');
 ROLLBACK;
--- What it has used is told of it.
-SELECT apikey_record_usage(:'child', 7);
-SELECT total_tokens FROM apikey_get(:'child');
+-- What it has used is its parent's, also when it is gone.
+SELECT apikey_record_usage(:'child', 7, request_id => 'r');
+SELECT apikey_record_usage(:'parent', 7, request_id => 'r') AS once;
+SELECT c.total_tokens, p.total_tokens AS of_parent FROM apikey_get(:'child') c, apikey_get(:'parent') p;
+SELECT apikey_record_usage(:'child', 5, 0.5, model => 'm');
+SELECT apikey_void_usage(:'child', 'r'), apikey_void_usage(:'parent', 'r') AS again;
+SELECT key_id = :'parent' AS parent, model, requests, tokens, cost FROM apikeys.usage_report WHERE root_id = :'parent' ORDER BY model;
 
 -- Bad arguments.
 SELECT k, test.try_derive(k) FROM unnest('{"",x,NULL,gw-0000}'::text[]) k;
 SELECT i, test.try_derive(:'parent_key', i) FROM unnest('{0,-1 day,1 millisecond,30 days 1 second,1001 years,NULL,30 days}'::interval[]) i;
 SELECT test.try_derive(:'parent_key', name => repeat('x', 256)), test.try_derive(:'parent_key', name => :'parent_key'),
-       test.try_derive(:'parent_key', rate_limits => '{"requests_per_day": 1}'), test.try_derive(:'parent_key', rate_limits => '{"x": 1}');
+       test.try_derive(:'parent_key', rate_limits => '{"x": 1}');
 -- Of somebody else.
 SET apikeys.restrict_to_user = '00000000-0000-0000-0000-000000000002';
 SELECT test.try_derive(:'parent_key');
 RESET apikeys.restrict_to_user;
 
--- There are only so many, until they are cleaned up.
+-- There are only so many.  Those that have ended make room.
 SELECT 1000 - count(*) AS left FROM apikeys_data.key WHERE parent_id = :'parent' \gset
 SELECT count(*) = :left AS made FROM generate_series(1, :left) i, apikey_derive(:'parent_key', '1 hour', i::text);
+SELECT count(*), count(*) FILTER (WHERE revoked_at IS NOT NULL) AS revoked FROM apikeys_data.key WHERE parent_id = :'parent';
 SELECT test.try_derive(:'parent_key');
+SELECT count(*), count(*) FILTER (WHERE revoked_at IS NOT NULL) AS revoked FROM apikeys_data.key WHERE parent_id = :'parent';
+SELECT test.try_derive(:'parent_key');
+UPDATE apikeys_data.key SET expires_at = now() - interval '1 second' WHERE parent_id = :'parent' AND name IN ('10', '11');
+SELECT test.try_derive(:'parent_key'), test.try_derive(:'parent_key') AS second, test.try_derive(:'parent_key') AS third;
+SELECT action, details->>'name' AS name FROM apikeys_data.event WHERE details->>'name' IN ('10', '11') ORDER BY id;
 UPDATE apikeys_data.key SET expires_at = now() - interval '1 second' WHERE parent_id = :'parent';
 SELECT apikey_cleanup_expired();
-SELECT test.try_derive(:'parent_key');
 SELECT count(*) FROM apikeys_data.key WHERE parent_id = :'parent';
+SELECT test.try_derive(:'parent_key');
 
 -- Whoever may verify may derive.
 CREATE ROLE regress_derive;

@@ -248,8 +248,61 @@ SELECT id, raw_key FROM apikey_derive(:'parent_raw_key', '1 hour') \gset child_
 SELECT code, rate_limits FROM apikey_verify(:'child_raw_key');
 SELECT code FROM apikey_verify(:'parent_raw_key');
 SELECT apikey_record_usage(:'child_id', 4);
-SELECT l.name, l.used, p.used AS of_parent FROM apikey_limits(:'child_id') l JOIN apikey_limits(:'parent_id') p USING (name);
+SELECT l.name, l.used, p.used AS of_parent FROM apikey_limits(:'child_id') l JOIN apikey_limits(:'parent_id') p ON l.name = 'parent ' || p.name;
 SELECT code FROM apikey_verify(:'child_raw_key');
 SELECT code FROM apikey_verify(:'child_raw_key');
 SELECT code FROM apikey_verify(:'parent_raw_key');
-SELECT apikey_delete(id) FROM unnest(ARRAY[:'child_id', :'parent_id']::uuid[]) id;
+
+-- It may have limits of its own as well: a request counts in both.
+SELECT apikey_budget_create('of the parent', 10, rate_limits => '{"requests_per_day": 100}') AS budget \gset
+SELECT id, raw_key FROM apikey_generate('parent', budget_id => :'budget', rate_limits => '{"requests_per_day": 5, "tokens_per_day": 100, "max_concurrent_requests": 3}') \gset parent_
+SELECT id, raw_key FROM apikey_derive(:'parent_raw_key', '1 hour', rate_limits => '{"requests_per_day": 3, "max_concurrent_requests": 1, "windows": [{"per": "1 hour", "tokens": 20}]}') \gset child_
+CREATE FUNCTION test.uses(child uuid, parent uuid) RETURNS TABLE (name text, max numeric, used numeric, reserved numeric, of_parent numeric) LANGUAGE sql AS $$
+  SELECT c.name, trim_scale(c.max), trim_scale(c.used), trim_scale(c.reserved), trim_scale(p.used)
+  FROM apikey_limits(child) c LEFT JOIN apikey_limits(parent) p ON 'parent ' || p.name = c.name OR (p.name LIKE 'budget:%' AND p.name = c.name) ORDER BY c.name COLLATE "C"
+$$;
+SELECT code, limit_name, limit_max, limit_remaining, rate_limits FROM apikey_verify(:'child_raw_key');
+SELECT * FROM test.uses(:'child_id', :'parent_id');
+SELECT code, reservation IS NOT NULL AS reserved, reservation FROM apikey_verify(:'child_raw_key', tokens => 15, cost => 3, reserve => true) \gset child_
+SELECT * FROM test.uses(:'child_id', :'parent_id');
+-- What one rejects, neither counts.
+SELECT code, reason, limit_name FROM apikey_verify(:'child_raw_key', reserve => true);
+SELECT code, reason FROM apikey_verify(:'child_raw_key', tokens => 6);
+SELECT code FROM apikey_verify(:'parent_raw_key');
+SELECT * FROM test.uses(:'child_id', :'parent_id');
+-- A reservation is settled in both, and charged to the budget.
+SELECT apikey_record_usage(:'child_id', 12, 2, :'child_reservation', request_id => 'a');
+SELECT * FROM test.uses(:'child_id', :'parent_id');
+SELECT apikey_void_usage(:'child_id', 'a');
+SELECT * FROM test.uses(:'child_id', :'parent_id');
+SELECT apikey_record_usage(:'child_id', 30, 1);
+SELECT * FROM test.uses(:'child_id', :'parent_id');
+SELECT code, reason FROM apikey_verify(:'child_raw_key', tokens => 1);
+-- The parent's are met first here; its plan's, too.
+SELECT id, raw_key FROM apikey_derive(:'parent_raw_key', '1 hour', rate_limits => '{"requests_per_day": 50, "requests_per_minute": 40}') \gset other_
+SELECT code, limit_name, rate_limits FROM apikey_verify(:'other_raw_key');
+SELECT code FROM apikey_verify(:'other_raw_key');
+SELECT code, reason, limit_name FROM apikey_verify(:'other_raw_key');
+SELECT FROM apikey_update(:'parent_id', '{"rate_limits": {"requests_per_minute": 2}}');
+SELECT code, rate_limits FROM apikey_verify(:'other_raw_key');
+SELECT apikey_plan_set('of the parent', rate_limits => '{"requests_per_day": 5}');
+SELECT FROM apikey_update(:'parent_id', '{"rate_limits": {}, "plan": "of the parent"}');
+SELECT code, reason, rate_limits FROM apikey_verify(:'other_raw_key');
+SELECT FROM apikey_update(:'parent_id', '{"plan": null}');
+SELECT apikey_plan_delete('of the parent');
+-- Without any of the parent's.
+SELECT code, limit_name, limit_remaining, rate_limits FROM apikey_verify(:'other_raw_key');
+-- A reservation of the one can be settled by the other.
+SELECT reservation FROM apikey_verify(:'other_raw_key', tokens => 1, cost => 1, reserve => true) \gset other_
+SELECT apikey_record_usage(:'parent_id', 1, 1, :'other_reservation');
+SELECT reservation FROM apikey_verify(:'other_raw_key', tokens => 1, cost => 1, reserve => true) \gset other_
+SELECT apikey_release(:'other_reservation');
+SELECT name, used, reserved FROM test.uses(:'other_id', :'parent_id') WHERE name NOT LIKE '%minute';
+-- Its limits live as long as it, and no longer.
+SELECT apikey_delete(:'other_id');
+SELECT apikey_delete(:'parent_id');
+SELECT apikey_budget_delete(:'budget');
+SELECT a, b, apikeys_data.common_rate_limits(a, b), apikeys_data.common_rate_limits(a, b) = apikeys_data.common_rate_limits(b, a) AS same
+FROM (VALUES ('{}'::jsonb, '{}'::jsonb), ('{"requests_per_day": 1, "tokens_per_day": 0}', '{"requests_per_day": 2, "tokens_per_day": 5}'),
+             ('{"requests_per_day": 0}', '{"requests_per_day": null}'), ('{"windows": null}', '{"windows": [{"per": "1 s", "cost": 1}]}')) v(a, b);
+DROP FUNCTION test.uses;

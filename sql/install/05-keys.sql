@@ -65,7 +65,7 @@ CREATE INDEX key_metadata_idx ON apikeys_data.key USING gin (metadata jsonb_path
 CREATE INDEX key_expires_at_idx ON apikeys_data.key (expires_at) WHERE expires_at IS NOT NULL;
 CREATE INDEX key_idle_timeout_idx ON apikeys_data.key (created_at) WHERE idle_timeout IS NOT NULL;
 -- Only successors by rotation: others are found by id.
-CREATE INDEX key_root_id_idx ON apikeys_data.key (root_id) WHERE root_id <> id;
+CREATE INDEX key_root_id_idx ON apikeys_data.key (root_id) WHERE root_id <> id AND parent_id IS NULL;
 CREATE INDEX key_parent_id_idx ON apikeys_data.key (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX key_hash_secret_idx ON apikeys_data.key (hash_secret, expires_at)
     WHERE hash_secret IS NOT NULL AND revoked_at IS NULL;

@@ -76,3 +76,19 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION apikeys_data.common_permissions(jsonb, jsonb)
 IS 'What both documents permit; null if they have models or endpoints in common no more.';
+
+-- Only shown: requests are counted in the limits of both.
+CREATE FUNCTION apikeys_data.common_rate_limits(rate_limits jsonb, bound jsonb) RETURNS jsonb
+LANGUAGE SQL IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT coalesce(jsonb_object_agg(l.name, l.value), '{}')
+    FROM (SELECT m.name,
+                 CASE WHEN m.name = 'windows'
+                      THEN coalesce(nullif(bound -> 'windows', 'null'), '[]') || coalesce(nullif(rate_limits -> 'windows', 'null'), '[]')
+                      ELSE to_jsonb(least(nullif((rate_limits ->> m.name)::numeric, 0), nullif((bound ->> m.name)::numeric, 0)))
+                 END AS value
+          FROM (SELECT jsonb_object_keys(bound || rate_limits) AS name) m) l
+    WHERE l.value IS NOT NULL;
+END;
+COMMENT ON FUNCTION apikeys_data.common_rate_limits(jsonb, jsonb)
+IS 'The limits of both documents, the smaller of each two; all windows, first those of the second.';

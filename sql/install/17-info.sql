@@ -35,8 +35,11 @@ SELECT k.id,
                                                    greatest(o.idle_since, o.created_at, apikeys.last_use(o.id),
                                                             (SELECT v.last_used_at FROM apikeys_data.usage v
                                                              WHERE v.key_id = o.id))) END,
-                         o.enabled)::apikeys.key_status
-                     FROM apikeys_data.key o WHERE o.id = k.parent_id), 'revoked')) END AS status,
+                         o.enabled AND apikeys_data.common_permissions(
+                             coalesce(p.permissions || o.permissions, o.permissions) || k.permissions,
+                             coalesce(p.permissions || o.permissions, o.permissions)) IS NOT NULL)::apikeys.key_status
+                     FROM apikeys_data.key o LEFT JOIN apikeys_data.plan p ON p.name = o.plan
+                     WHERE o.id = k.parent_id), 'revoked')) END AS status,
        k.permissions,
        k.rate_limits,
        k.metadata,

@@ -9,7 +9,6 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/fmgrprotos.h"
@@ -21,6 +20,7 @@
 #include "flush/flush.h"
 #include "model/period.h"
 #include "settings/guc.h"
+#include "store/key_deletion.h"
 #include "store/keys.h"
 #include "store/retention.h"
 #include "verify/restriction.h"
@@ -32,20 +32,20 @@ PG_FUNCTION_INFO_V1(apikey_cleanup_expired);
 PG_FUNCTION_INFO_V1(apikey_cleanup_events);
 PG_FUNCTION_INFO_V1(apikey_cleanup_usage);
 
-/* apikey_delete(id uuid): void */
+/* apikey_delete(id uuid): void.  Deletes the keys that are derived from it, too. */
 Datum
 apikey_delete(PG_FUNCTION_ARGS)
 {
-	Datum		id;
-	ArrayType  *ids;
+	pg_uuid_t  *id;
+	ArrayType  *ids = NULL;
 	KeyRow		key;
 
 	require_not_null(fcinfo, 0, "id");
-	id = PG_GETARG_DATUM(0);
-	ids = construct_array(&id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
-	if (!store_read_key(DatumGetUUIDP(id), restriction_for_changes(), true, &key) ||
-		!store_delete_key(ids, GetCurrentTimestamp()))
-		raise_key_not_found(DatumGetUUIDP(id));
+	id = PG_GETARG_UUID_P(0);
+	if (store_read_key(id, restriction_for_changes(), true, &key))
+		ids = store_delete_key(id, GetCurrentTimestamp());
+	if (ids == NULL)
+		raise_key_not_found(id);
 	flush_remove_keys(ids);
 
 	PG_RETURN_VOID();

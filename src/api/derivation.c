@@ -8,7 +8,8 @@
  * Whoever has a raw key may derive keys from it, since none of them can do what
  * that cannot: what its parent may do is looked at whenever it is verified
  * (store/key_lookup.c).  So a key that is wider than its parent is refused here
- * only to tell the caller.
+ * only to tell the caller.  Its rate limits need not be narrower: a request counts
+ * in those of both.
  *
  * The row of the parent is locked before its state is checked and its derived keys
  * are counted; verify does not wait for that.
@@ -25,6 +26,7 @@
 #include "api/new_key.h"
 #include "base/arguments.h"
 #include "base/compat.h"
+#include "flush/flush.h"
 #include "live/idle_keys.h"
 #include "model/key_config.h"
 #include "model/key_format.h"
@@ -33,13 +35,15 @@
 #include "model/within.h"
 #include "settings/guc.h"
 #include "store/derived_keys.h"
+#include "store/key_deletion.h"
 #include "store/own_keys.h"
+#include "verify/authorize.h"
 #include "verify/lookup.h"
 #include "verify/own_key.h"
 #include "verify/restriction.h"
 
 #define DERIVED_MAX_LIFE	(30 * USECS_PER_DAY)
-#define DERIVED_MAX_KEYS	1000	/* of one parent, expired ones included */
+#define DERIVED_MAX_KEYS	1000	/* of one parent */
 
 /* The arguments of apikey_derive. */
 enum
@@ -139,7 +143,7 @@ set_member(KeyConfig *config, ConfigMember member, FunctionCallInfo fcinfo, int 
 	config->nulls[member] = false;
 }
 
-/* Makes the configuration of a derived key.  Raises 22023, 0A000. */
+/* Makes the configuration of a derived key.  Raises 22023. */
 static void
 make_config(FunctionCallInfo fcinfo, const KeyRow *parent, TimestampTz now, KeyConfig *config)
 {
@@ -156,12 +160,6 @@ make_config(FunctionCallInfo fcinfo, const KeyRow *parent, TimestampTz now, KeyC
 	config->values[CONFIG_EXPIRES_AT] = TimestampTzGetDatum(expiry_argument(fcinfo, parent, now));
 	config->nulls[CONFIG_EXPIRES_AT] = false;
 	key_config_check(config, now);
-
-	if (JB_ROOT_COUNT(DatumGetJsonbP(config->values[CONFIG_RATE_LIMITS])) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("rate limits of derived keys are not supported"),
-				 errdetail("What a derived key uses counts in the limits of its parent.")));
 }
 
 /* Raises 22023 for a key whose permissions exceed those of its parent. */
@@ -182,6 +180,30 @@ check_within(const KeyRow *parent, const KeyConfig *config)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("permissions must be within those of the parent")));
+}
+
+/*
+ * Raises 53400 if a locked key has as many derived keys as it may have, not
+ * counting those that have ended: they are deleted to make room.
+ */
+static void
+make_room(const pg_uuid_t *parent_id, TimestampTz now)
+{
+	int64		excess = store_count_derived(parent_id) - DERIVED_MAX_KEYS + 1;
+	ArrayType  *ended = NULL;
+
+	if (excess > 0)
+		ended = store_delete_ended_derived(parent_id, now);
+	if (ended != NULL)
+	{
+		excess -= ArrayGetNItems(ARR_NDIM(ended), ARR_DIMS(ended));
+		flush_remove_keys(ended);
+	}
+	if (excess > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many keys are derived from this one"),
+				 errdetail("There may be %d that have neither expired nor been revoked.", DERIVED_MAX_KEYS)));
 }
 
 /* Returns the prefix of a key that is derived from this one. */
@@ -217,15 +239,11 @@ apikey_derive(PG_FUNCTION_ARGS)
 	make_config(fcinfo, &parent, now, &config);
 	check_within(&parent, &config);
 	own_key_check_config(store_key_hash(parent_id), &config);
-	if (store_count_derived(parent_id) >= DERIVED_MAX_KEYS)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("too many keys are derived from this one"),
-				 errdetail("There may be %d, expired ones included.", DERIVED_MAX_KEYS),
-				 errhint("apikey_cleanup_expired deletes those that have expired.")));
+	make_room(parent_id, now);
 
 	raw_key = new_key_make(derived_prefix(&parent), now, &key);
 	store_insert_derived(parent_id, &key, &config);
+	authorize_record_use_of(&parent, now);
 
 	return new_key_form_result(fcinfo, key.id, raw_key);
 }

@@ -56,7 +56,7 @@ put_row(ReturnSetInfo *rsinfo, const LimitStatus *status, Numeric used, Numeric 
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
-/* Adds a row for each rate limit of a key family, or of the budget of this name. */
+/* Adds a row for each rate limit of a key family, or of whom budget says (limit_status_name()). */
 static void
 put_rate_limits(ReturnSetInfo *rsinfo, const pg_uuid_t *owner, const RateLimits *limits, const char *budget)
 {
@@ -127,7 +127,8 @@ apikey_limits(PG_FUNCTION_ARGS)
 		raise_key_not_found(PG_GETARG_UUID_P(0));
 
 	InitMaterializedSRF(fcinfo, 0);
-	put_rate_limits(rsinfo, &key.root_id, key.limits, NULL);
+	put_rate_limits(rsinfo, PG_GETARG_UUID_P(0), key.own_limits, NULL);
+	put_rate_limits(rsinfo, &key.root_id, key.limits, key.is_derived ? limit_status_of_parent : NULL);
 	put_budgets(rsinfo, &key);
 
 	return (Datum) 0;

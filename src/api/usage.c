@@ -120,12 +120,13 @@ raise_not_reserved(void)
 static void
 find_reservation(const pg_uuid_t *id, Reservation *reservation, UsageRecord *record)
 {
-	Datum		budgets[MAX_LIMIT_BUDGETS];
+	Datum		budgets[MAX_LIMIT_OWNERS];
 
 	reservation_find(id, reservation);
 	if (reservation->nparts == 0)
 		return;
 
+	/* The last may be a derived key: what is no budget is not charged. */
 	for (int i = 1; i < reservation->nparts; i++)
 		budgets[i - 1] = UUIDPGetDatum(&reservation->parts[i].owner);
 	record->reserved_budgets = construct_array(budgets, reservation->nparts - 1, UUIDOID, UUID_LEN,
@@ -160,9 +161,12 @@ count_use(const pg_uuid_t *owner, const RateLimits *limits, const UsedAmounts *u
 
 /* Counts in all windows what was used, but for what the reservation settles. */
 static void
-count_in_windows(const Charge *charge, const UsedAmounts *used, const Reservation *reservation)
+count_in_windows(const pg_uuid_t *id, const Charge *charge, const UsedAmounts *used,
+				 const Reservation *reservation)
 {
 	count_use(&charge->key.root_id, charge->key.limits, used, reservation);
+	if (charge->key.own_limits != NULL)
+		count_use(id, charge->key.own_limits, used, reservation);
 	for (int i = 0; i < charge->charged.n; i++)
 		count_use(&charge->charged.budgets[i].id, charge->charged.budgets[i].limits, used, reservation);
 }
@@ -196,7 +200,7 @@ spend(const UsageRecord *record, const Charge *charge, const pg_uuid_t *reservat
 		if (!reservation_claim(reservation_id, used.tokens, used.cost))
 			reservation->nparts = 0;
 	}
-	count_in_windows(charge, &used, reservation);
+	count_in_windows(record->id, charge, &used, reservation);
 	publish_spending(&charge->charged, record->cost);
 	for (int i = 0; i < charge->charged.n; i++)
 	{
@@ -245,12 +249,13 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 
 /* Gives back, at commit, what windows have counted. */
 static void
-refund(const KeyLimits *key, const VoidedUsage *voided)
+refund(const pg_uuid_t *id, const KeyLimits *key, const VoidedUsage *voided)
 {
 	Numeric		cost = DatumGetNumeric(DirectFunctionCall1(numeric_uminus, NumericGetDatum(voided->cost)));
 	UsedAmounts used = used_amounts(voided->model, -voided->tokens, cost, voided->counted_at);
 
 	limit_refund_add(&key->root_id, key->limits, &used);
+	limit_refund_add(id, key->own_limits, &used);
 	for (int i = 0; i < voided->charged.n; i++)
 		limit_refund_add(&voided->charged.budgets[i].id, voided->charged.budgets[i].limits, &used);
 }
@@ -275,10 +280,10 @@ apikey_void_usage(PG_FUNCTION_ARGS)
 	if (!store_key_limits(PG_GETARG_UUID_P(0), restriction_by_setting(), &key))
 		raise_key_not_found(PG_GETARG_UUID_P(0));
 
-	if (!store_void_usage(PG_GETARG_UUID_P(0), request_id, oldest, &voided))
+	if (!store_void_usage(&key.id, request_id, oldest, &voided))
 		PG_RETURN_BOOL(false);
 
-	refund(&key, &voided);
+	refund(PG_GETARG_UUID_P(0), &key, &voided);
 	publish_spending(&voided.charged, voided.cost);
 	pending_usage_record();
 

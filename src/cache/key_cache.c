@@ -13,8 +13,9 @@
  *   of a row, and on apikeys_data.budget at INSERT, too: see invalidation.c.
  * - A lookup first accepts the messages that have been sent.  One about a key
  *   marks that key's entry as changed, one about a plan those of its keys; so
- *   they are misses.  A message about everything, or one that everything may
- *   have changed, starts a new generation, with an empty cache.
+ *   they are misses.  So are derived keys if there was one about their parent,
+ *   whose row is part of theirs.  A message about everything, or one that
+ *   everything may have changed, starts a new generation, with an empty cache.
  * - On a miss the row is read with the latest snapshot.  It is cached only if no
  *   message has come since before that snapshot was taken.  So the messages of
  *   a commit that the snapshot has not seen find the entry.
@@ -86,6 +87,14 @@ static Oid	budget_oid;
 static Oid	plan_oid;
 static bool triggers_enabled;	/* each change invalidates the cache */
 
+/*
+ * How many messages about keys there were, by some bits of their numbers: an
+ * entry of a derived key is valid as long as there is none about its parent.
+ */
+#define NCHANGES		1024
+static uint64 changes[NCHANGES];
+#define CHANGES_OF(number)	(changes[(number) % NCHANGES])
+
 /* The row last read, if it could not be cached. */
 static CachedKey transient;
 
@@ -104,7 +113,11 @@ mark_number(Oid number)
 	CachedKey  *key = NULL;
 
 	if (INVALIDATION_IS_OF(number, INVALIDATION_KEY))
+	{
+		CHANGES_OF(number)
+		++;
 		key = hash_search(cache, &number, HASH_FIND, NULL);
+	}
 	if (key != NULL)
 		mark_changed(key);
 	for (int i = 0; INVALIDATION_IS_OF(number, INVALIDATION_PLAN) && i < nentries; i++)
@@ -207,10 +220,13 @@ free_contents(CachedKey *key)
 		pfree(key->permission_check);
 	if (key->limits != NULL)
 		pfree(key->limits);
+	if (key->own_limits != NULL)
+		pfree(key->own_limits);
 	key->row.tuple = NULL;
 	key->result = NULL;
 	key->permission_check = NULL;
 	key->limits = NULL;
+	key->own_limits = NULL;
 }
 
 /* Evicts an entry; returns its index in entries. */
@@ -267,6 +283,31 @@ key_cache_is_cacheable(void)
 	return triggers_enabled && !invalidation_is_pending();
 }
 
+/*
+ * Parses the rate limits of a key.  A derived one counts in its parent's, which
+ * are those of the family, and in its own.
+ */
+static void
+parse_limits(CachedKey *key)
+{
+	const KeyRow *row = &key->row;
+	bool		is_derived = !row->nulls[KEY_PARENT_ID];
+
+	key->limits = rate_limits_parse(DatumGetJsonbP(row->values[is_derived ? KEY_PARENT_LIMITS : KEY_RATE_LIMITS]), memory);
+	key->own_limits = is_derived ? rate_limits_parse(DatumGetJsonbP(row->values[KEY_OWN_LIMITS]), memory) : NULL;
+}
+
+/* Notes whose changes are changes of a derived key. */
+static void
+set_parent(CachedKey *key)
+{
+	key->parent = InvalidOid;
+	if (key->row.nulls[KEY_PARENT_ID])
+		return;
+	key->parent = invalidation_of_key(DatumGetByteaPP(key->row.values[KEY_PARENT_HASH]));
+	key->parent_changes = CHANGES_OF(key->parent);
+}
+
 /* Nothing is known yet of the last use of a key with an idle_timeout. */
 static void
 parse_idle_timeout(CachedKey *key)
@@ -320,7 +361,7 @@ find_unchanged(const bytea *hash)
 
 	if (key == NULL || memcmp(key->hash, VARDATA_ANY(hash), KEY_HASH_LEN) != 0)
 		return NULL;
-	if (!key->changed)
+	if (!key->changed && (!OidIsValid(key->parent) || key->parent_changes == CHANGES_OF(key->parent)))
 		return key;
 
 	if (key->row.tuple != NULL)
@@ -384,7 +425,8 @@ key_cache_read(const KeyCandidate *candidates, int ncandidates)
 	transient.plan = transient.row.nulls[KEY_PLAN]
 						 ? InvalidOid
 						 : invalidation_of_plan(DatumGetTextPP(transient.row.values[KEY_PLAN]));
-	transient.limits = rate_limits_parse(DatumGetJsonbP(transient.row.values[KEY_RATE_LIMITS]), memory);
+	set_parent(&transient);
+	parse_limits(&transient);
 	parse_idle_timeout(&transient);
 	if (max_entries > 0 && key_cache_is_cacheable() && key_cache_is_current() &&
 		!transient.row.own &&

@@ -30,6 +30,7 @@ typedef struct CachedKey
 {
 	Oid			number;			/* the hash table's key: first; see invalidation.h */
 	Oid			plan;			/* its plan's number, or InvalidOid */
+	Oid			parent;			/* likewise, of the key it is derived from */
 	uint8		hash[KEY_HASH_LEN];
 	HeapTuple	result;			/* apikey_verify's row for a valid key; or NULL */
 	int			candidate;		/* which of the text's hashes this is */
@@ -38,7 +39,9 @@ typedef struct CachedKey
 	int			use_max_lag;	/* ms in which its use is persisted; 0: no idle_timeout */
 	TimestampTz idle_end;		/* not idle before, for all we know; DT_NOEND: never */
 	bool		changed;		/* since it was cached: it, or its plan */
-	RateLimits *limits;			/* NULL: none */
+	uint64		parent_changes; /* when it was cached, see key_cache.c */
+	RateLimits *limits;			/* of its family; NULL: none */
+	RateLimits *own_limits;		/* of a derived key alone, likewise */
 	BudgetHint	budget;			/* if it has one */
 	PermissionCheck *permission_check; /* NULL: not needed so far */
 	KeyRow		row;

@@ -27,8 +27,9 @@
 
 /*
  * Returns until when a key may be used if it is not used before, DT_NOEND for
- * one without idle_timeout; a derived one, as long as its parent may be.  Reading the table may have to wait for a lock;
- * then now is the time after it, and keys may have changed.
+ * one without idle_timeout; a derived one, as long as its parent may be.  Reading
+ * the table may have to wait for a lock; then now is the time after it, and keys
+ * may have changed.
  */
 TimestampTz
 idle_keys_end(const KeyRow *key, TimestampTz *now)

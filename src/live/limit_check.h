@@ -21,14 +21,15 @@
 #include "model/rate_limits.h"
 
 #define MAX_LIMIT_BUDGETS	8		/* two paths through the tree of budgets */
-#define MAX_LIMIT_OWNERS	(1 + MAX_LIMIT_BUDGETS)
+#define MAX_LIMIT_OWNERS	(1 + MAX_LIMIT_BUDGETS + 1)	/* a family, budgets, a derived key */
 
-/* Whose limits a request is checked against: a key family's or a budget's. */
+/* Whose limits a request is checked against: a key family's, a budget's, or a derived key's. */
 typedef struct LimitOwner
 {
-	const pg_uuid_t *id;		/* the family's root_id, or the budget's id */
+	const pg_uuid_t *id;		/* the family's root_id, or the budget's or key's id */
 	const RateLimits *limits;	/* NULL: none */
-	const char *budget;			/* its name; NULL: a key family */
+	const char *budget;			/* its name; NULL: it is none */
+	bool		is_parent;		/* the family of the key's parent */
 	bool		is_exhausted;	/* a budget, by committed costs */
 	int64		available;		/* of a budget, in billionths, rounded down; else unlimited */
 	BudgetSpendPosition position; /* up to which these costs are known */
@@ -37,7 +38,7 @@ typedef struct LimitOwner
 /* A request, as far as limits are concerned. */
 typedef struct LimitRequest
 {
-	const LimitOwner *owners;	/* the key family first */
+	const LimitOwner *owners;	/* the key family first, a derived key last */
 	int			nowners;
 	const pg_uuid_t *key_id;
 	UseNote		use;

@@ -187,7 +187,8 @@ reserve(LimitCheck *check, CheckedOwner *checked, TrackedWindowSet windows, int 
 }
 
 /*
- * Records the use of the key in the entry of its family, if it is the key's own.
+ * Records the use of the key in the entry of its family, if it is the key's own;
+ * or that of a derived key, in its own.
  */
 static void
 record_use(LimitCheck *check, CheckedOwner *checked)
@@ -195,7 +196,7 @@ record_use(LimitCheck *check, CheckedOwner *checked)
 	const LimitRequest *request = check->request;
 	LimitResult *result = check->result;
 
-	if (checked->index != 0 || memcmp(request->key_id, checked->owner->id, sizeof(pg_uuid_t)) != 0)
+	if (checked->owner->budget != NULL || memcmp(request->key_id, checked->owner->id, sizeof(pg_uuid_t)) != 0)
 		return;
 	result->use_recorded = true;
 	result->use_newly_pending = last_used_record_in_entry(checked->entry, check->now, &request->use);
@@ -281,6 +282,13 @@ copy_use(CheckedOwner *checked)
 
 /* -------------------------------------------------------- after the locks */
 
+/* Whose limits they are, as limit_status_name() takes it. */
+static const char *
+name_of(const LimitOwner *owner)
+{
+	return owner->is_parent ? limit_status_of_parent : owner->budget;
+}
+
 /* Sets the status of a window, and of what of it rejects the request. */
 static void
 set_window_status(const LimitCheck *check, CheckedOwner *checked, int i, LimitStatus *status)
@@ -288,7 +296,7 @@ set_window_status(const LimitCheck *check, CheckedOwner *checked, int i, LimitSt
 	const WindowLimit *limit = &checked->owner->limits->windows[i];
 	Window	   *window = &checked->used[i];
 
-	limit_status_set_window(status, limit, checked->owner->budget, window, check->now);
+	limit_status_set_window(status, limit, name_of(checked->owner), window, check->now);
 	if (check->exceeded != NULL)
 		status->retry_at = window_wait(window, limit->length, limit->max,
 									   check->amounts[limit->unit], check->now);
@@ -298,7 +306,7 @@ set_window_status(const LimitCheck *check, CheckedOwner *checked, int i, LimitSt
 static void
 set_concurrency_status(const CheckedOwner *checked, LimitStatus *status)
 {
-	limit_status_set_concurrent(status, checked->owner->limits->max_concurrent, checked->owner->budget,
+	limit_status_set_concurrent(status, checked->owner->limits->max_concurrent, name_of(checked->owner),
 								checked->nholds, checked->holds_reset_at);
 	status->retry_at = checked->holds_retry_at;
 }
@@ -340,7 +348,7 @@ explain(const LimitCheck *check)
 {
 	const LimitOwner *owner = check->exceeded->owner;
 	int			i = check->exceeded_limit;
-	const char *name = limit_status_name(owner->budget, i == CONCURRENT ? RATE_CONCURRENT_NAME : owner->limits->windows[i].name);
+	const char *name = limit_status_name(name_of(owner), i == CONCURRENT ? RATE_CONCURRENT_NAME : owner->limits->windows[i].name);
 	const WindowLimit *limit = &owner->limits->windows[i];
 
 	if (i == CONCURRENT)

@@ -20,6 +20,8 @@
 #include "model/cost.h"
 #include "model/limit_status.h"
 
+const char	limit_status_of_parent[] = "parent";
+
 static double
 numeric_to_double(Numeric number)
 {
@@ -46,10 +48,15 @@ limit_status_numbers(const LimitStatus *status, Numeric *remaining)
 	return limit_status_amount(status, status->max);
 }
 
-/* Returns the name of a limit; budget is that whose it is, NULL for a key's. */
+/*
+ * Returns the name of a limit; budget is that whose it is, limit_status_of_parent,
+ * or NULL for a key's own.
+ */
 const char *
 limit_status_name(const char *budget, const char *limit)
 {
+	if (budget == limit_status_of_parent)
+		return psprintf("parent %s", limit);
 	return budget != NULL ? psprintf("budget:%s %s", budget, limit) : limit;
 }
 

@@ -33,6 +33,9 @@ typedef struct LimitStatus
 	TimestampTz resets_at;		/* when nothing is used; 0: now, DT_NOEND: never */
 } LimitStatus;
 
+/* Stands for the name of a budget where the limit is that of a key's parent. */
+extern const char limit_status_of_parent[];
+
 extern Numeric limit_status_numbers(const LimitStatus *status, Numeric *remaining);
 extern Numeric limit_status_amount(const LimitStatus *status, int64 amount);
 extern const char *limit_status_name(const char *budget, const char *limit);

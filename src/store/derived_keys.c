@@ -6,8 +6,8 @@
  * SPDX-License-Identifier: PostgreSQL
  *
  * A derived key's row has of its parent only what it is found by: its user, team
- * and external id, as they were then.  What holds is read from the parent's row
- * at each lookup (key_lookup.c).
+ * and external id, which follow the parent's (keys.c).  What holds is read from
+ * the parent's row at each lookup (key_lookup.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -28,16 +28,16 @@ static Statement count_derived = {
 static Statement insert_derived = {
 	.sql = "WITH new AS (INSERT INTO apikeys_data.key (id, root_id, parent_id, key_hash,"
 	" hash_secret, key_prefix, name, user_id, team_id, external_id, permissions,"
-	" metadata, expires_at, created_at, updated_at)"
+	" rate_limits, metadata, expires_at, created_at, updated_at)"
 	" SELECT $1, o.root_id, o.id, $2, $3, $4, $5, o.user_id, o.team_id, o.external_id,"
-	" $6, $7, $8, $9, $9 FROM ONLY apikeys_data.key o"
+	" $6, $12, $7, $8, $9, $9 FROM ONLY apikeys_data.key o"
 	" WHERE o.id OPERATOR(pg_catalog.=) $10"
 	" RETURNING id, parent_id)"
 	" " ADD_EVENT
 	" SELECT $9, $11, 'derive', new.id, pg_catalog.jsonb_build_object("
 	"'name', $5, 'key_prefix', $4, 'parent_id', new.parent_id, 'expires_at', $8) FROM new",
 	STATEMENT_ARGS(UUIDOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID,
-				   TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID, NAMEOID)
+				   TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID, NAMEOID, JSONBOID)
 };
 
 /* Counts the keys that are derived from one, whatever their status. */
@@ -58,7 +58,7 @@ store_count_derived(const pg_uuid_t *parent_id)
 
 /*
  * Stores a key that is derived from a locked one.  Of its configuration it has
- * the name, the permissions, metadata and expires_at.
+ * the name, the documents and expires_at.
  */
 void
 store_insert_derived(const pg_uuid_t *parent_id, const NewKey *key, const KeyConfig *config)
@@ -78,10 +78,11 @@ store_insert_derived(const pg_uuid_t *parent_id, const NewKey *key, const KeyCon
 						config->values[CONFIG_EXPIRES_AT],
 						TimestampTzGetDatum(key->created_at),
 						UUIDPGetDatum(parent_id),
-						store_acting_role(&scope)},
+						store_acting_role(&scope),
+						config->values[CONFIG_RATE_LIMITS]},
 					(bool[]) {
 						false, false,
 						key->hash_secret == NULL,
-						false, false, false, false, false, false, false, false});
+						false, false, false, false, false, false, false, false, false});
 	store_close(&scope);
 }

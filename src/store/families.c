@@ -7,7 +7,8 @@
  *
  * A key family is a key and its successors by rotation, whose root_id is the
  * first key's id.  A family is live while one of its keys can be used, or can
- * be made usable by enabling it: a disabled key keeps its limits.
+ * be made usable by enabling it: a disabled key keeps its limits.  A derived key
+ * is no successor; its own limits are those of a family of its own.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,7 +26,8 @@
 	" OR k.expires_at OPERATOR(pg_catalog.>=) $2))"
 
 #define SUCCESSOR \
-	"k.root_id OPERATOR(pg_catalog.=) d.id AND k.root_id OPERATOR(pg_catalog.<>) k.id"
+	"k.root_id OPERATOR(pg_catalog.=) d.id AND k.root_id OPERATOR(pg_catalog.<>) k.id" \
+	" AND k.parent_id IS NULL"
 
 /*
  * The keys with these ids, and those of their successors that can be used or

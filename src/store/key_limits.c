@@ -16,12 +16,35 @@
 #include "store/plans.h"
 #include "store/spi.h"
 
+#define LIMITS_NCOLUMNS 6
+
 static Statement key_limits = {
-	.sql = "SELECT o.root_id, " EFFECTIVE_OF("o", "rate_limits") ", o.budget_id"
+	.sql = "SELECT k.id, k.root_id, " EFFECTIVE("rate_limits") ", k.budget_id, k.parent_id,"
+	" NULL::pg_catalog.jsonb"
+	" FROM apikeys_data.key k" JOIN_PLAN
+	" WHERE k.id OPERATOR(pg_catalog.=) $1" OF_USER("k"),
+	STATEMENT_ARGS(UUIDOID, UUIDOID)
+};
+
+static Statement derived_key_limits = {
+	.sql = "SELECT o.id, o.root_id, " EFFECTIVE_OF("o", "rate_limits") ", o.budget_id, k.parent_id,"
+	" k.rate_limits"
 	" FROM apikeys_data.key k" JOIN_OWNER
 	" WHERE k.id OPERATOR(pg_catalog.=) $1" OF_USER("k"),
 	STATEMENT_ARGS(UUIDOID, UUIDOID)
 };
+
+/* Reads a row of the statement; false if there is none. */
+static bool
+read_row(Statement *statement, const pg_uuid_t *id, const pg_uuid_t *user_id, Datum *values,
+		 bool *nulls)
+{
+	if (store_read_latest(statement, KEY_OF_USER(id, user_id)) == 0)
+		return false;
+	Assert(SPI_tuptable->tupdesc->natts == LIMITS_NCOLUMNS);
+	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values, nulls);
+	return true;
+}
 
 /*
  * Reads the committed limits of a key into memory, in an open scope; returns
@@ -31,18 +54,21 @@ bool
 store_read_limits(const pg_uuid_t *id, const pg_uuid_t *user_id, MemoryContext memory,
 				  KeyLimits *limits)
 {
-	Datum		values[3];
-	bool		nulls[3];
+	Datum		values[LIMITS_NCOLUMNS];
+	bool		nulls[LIMITS_NCOLUMNS];
 
-	if (store_read_latest(&key_limits, KEY_OF_USER(id, user_id)) == 0)
+	if (!read_row(&key_limits, id, user_id, values, nulls) ||
+		(!nulls[4] && !read_row(&derived_key_limits, id, user_id, values, nulls)))
 		return false;
 
-	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values, nulls);
-	limits->root_id = *DatumGetUUIDP(values[0]);
-	limits->limits = rate_limits_parse(DatumGetJsonbP(values[1]), memory);
-	limits->has_budget = !nulls[2];
+	limits->id = *DatumGetUUIDP(values[0]);
+	limits->root_id = *DatumGetUUIDP(values[1]);
+	limits->limits = rate_limits_parse(DatumGetJsonbP(values[2]), memory);
+	limits->has_budget = !nulls[3];
 	if (limits->has_budget)
-		limits->budget_id = *DatumGetUUIDP(values[2]);
+		limits->budget_id = *DatumGetUUIDP(values[3]);
+	limits->is_derived = !nulls[4];
+	limits->own_limits = nulls[5] ? NULL : rate_limits_parse(DatumGetJsonbP(values[5]), memory);
 	return true;
 }
 

@@ -35,12 +35,19 @@
 #define DERIVED_COLUMNS \
 	"k.id, o.root_id, k.name, k.key_prefix, o.user_id, o.team_id," \
 	" o.budget_id, o.external_id, COALESCE(c.permissions, k.permissions), " \
-	EFFECTIVE_OF("o", "rate_limits") ", k.metadata," \
+	"CASE WHEN k.parent_id IS NULL OR k.rate_limits OPERATOR(pg_catalog.=) '{}'" \
+	" THEN " EFFECTIVE_OF("o", "rate_limits") \
+	" ELSE apikeys_data.common_rate_limits(k.rate_limits, " EFFECTIVE_OF("o", "rate_limits") ") END," \
+	" k.metadata," \
 	" LEAST(k.expires_at, o.expires_at), k.description, o.allowed_ips," \
 	" k.enabled AND o.enabled AND c.permissions IS NOT NULL," \
 	" COALESCE(k.revoked_at, o.revoked_at)," \
 	" k.rotated_at, o.plan, k.created_at, o.idle_timeout," \
-	" GREATEST(o.idle_since, o.created_at), k.parent_id, k.xmin"
+	" GREATEST(o.idle_since, o.created_at), k.xmin, k.parent_id," \
+	" CASE WHEN k.parent_id IS NOT NULL THEN o.key_hash END," \
+	" CASE WHEN k.parent_id IS NOT NULL THEN " EFFECTIVE_OF("o", "rate_limits") " END," \
+	" CASE WHEN k.parent_id IS NOT NULL THEN k.rate_limits END," \
+	" CASE WHEN k.parent_id IS NOT NULL THEN o.xmin END"
 #define JOIN_COMMON JOIN_OWNER \
 	" CROSS JOIN LATERAL (SELECT " COMMON_PERMISSIONS " AS permissions OFFSET 0) c"
 

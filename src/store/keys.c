@@ -12,13 +12,11 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "store/keys.h"
 #include "store/lock_wait.h"
 #include "store/spi.h"
-#include "store/usage_deletion.h"
 
 /* With the key's own documents, as those who change it need them. */
 #define KEY_ROW_COLUMNS KEY_ROW("k.permissions", "k.rate_limits")
@@ -105,7 +103,10 @@ static Statement rotate_key = {
 	" 'enabled', enabled, 'idle_timeout', idle_timeout," \
 	" 'idle_since', idle_since) AS document"
 
-/* $1 to $14 are KeyConfig's members. */
+/*
+ * $1 to $14 are KeyConfig's members.  Derived keys are found by whose they are, as
+ * their parent.  Arrays compare nulls as well.
+ */
 static Statement update_key = {
 	.sql = "WITH was AS (SELECT " KEY_DOCUMENT " FROM ONLY apikeys_data.key"
 	" WHERE id OPERATOR(pg_catalog.=) $16),"
@@ -115,7 +116,11 @@ static Statement update_key = {
 	" allowed_ips = $11, plan = $12, idle_timeout = $13, enabled = $14, updated_at = $15,"
 	" idle_since = CASE WHEN $18 THEN $15 ELSE idle_since END"
 	" WHERE id OPERATOR(pg_catalog.=) $16"
-	" RETURNING " KEY_DOCUMENT ")"
+	" RETURNING " KEY_DOCUMENT "),"
+	" derived AS (UPDATE ONLY apikeys_data.key SET user_id = $3, team_id = $4, external_id = $10"
+	" WHERE parent_id OPERATOR(pg_catalog.=) $16"
+	" AND (ARRAY[user_id, team_id] OPERATOR(pg_catalog.<>) ARRAY[$3, $4]"
+	" OR ARRAY[external_id] OPERATOR(pg_catalog.<>) ARRAY[$10]))"
 	" " ADD_EVENT
 	" SELECT $15, $17, 'update', $16, " CHANGED_MEMBERS " FROM was, became",
 	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID,
@@ -134,25 +139,6 @@ static Statement revoke_key = {
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID, TEXTOID)
 };
 
-/* Keys that are locked are left to the next clean-up. */
-static Statement lock_expired = {
-	.sql = "SELECT pg_catalog.array_agg(expired.id) FROM ("
-	"SELECT k.id FROM ONLY apikeys_data.key k"
-	" WHERE (k.expires_at OPERATOR(pg_catalog.<) $1"
-		   " OR (k.idle_timeout IS NOT NULL AND " KEY_ENDS_AT " OPERATOR(pg_catalog.<) $1))" OF_USER("k") " ORDER BY k.id FOR UPDATE SKIP LOCKED) expired",
-	STATEMENT_ARGS(TIMESTAMPTZOID, UUIDOID)
-};
-
-static Statement delete_keys = {
-	.sql = "WITH deleted AS (DELETE FROM ONLY apikeys_data.key"
-	" WHERE id OPERATOR(pg_catalog.=) ANY ($1)"
-	" RETURNING id, name, key_prefix)"
-	" " ADD_EVENT
-	" SELECT $2, $3, $4, deleted.id, pg_catalog.jsonb_build_object("
-	"'name', deleted.name, 'key_prefix', deleted.key_prefix) FROM deleted",
-	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZOID, NAMEOID, TEXTOID)
-};
-
 /*
  * Copies the first row of the result, which may have two more columns.  For use
  * in an open scope.
@@ -169,7 +155,9 @@ store_copy_key_row(KeyRow *row)
 	heap_deform_tuple(row->tuple, SPI_tuptable->tupdesc, values, nulls);
 	memcpy(row->values, values, sizeof(row->values));
 	memcpy(row->nulls, nulls, sizeof(row->nulls));
-	row->own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(row->values[KEY_XMIN]));
+	row->own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(row->values[KEY_XMIN])) ||
+			   (!row->nulls[KEY_PARENT_XMIN] &&
+				TransactionIdIsCurrentTransactionId(DatumGetTransactionId(row->values[KEY_PARENT_XMIN])));
 }
 
 /* Returns the row of apikeys_data.key_info of a key that exists. */
@@ -325,70 +313,6 @@ store_revoke_key(const pg_uuid_t *id, text *reason, TimestampTz now)
 							  store_acting_role(&scope), PointerGetDatum(reason)},
 					(bool[]) {false, false, false, reason == NULL});
 	store_close(&scope);
-}
-
-/*
- * Deletes keys with their usage, and returns the number of keys.  ids is a
- * uuid[]; the action is the event's.
- */
-static int64
-delete_keys_in_scope(const StoreScope *scope, Datum ids, const char *action,
-					 TimestampTz now)
-{
-	int64		deleted;
-
-	Assert(ARR_ELEMTYPE(DatumGetArrayTypeP(ids)) == UUIDOID);
-
-	deleted = store_write_durably(&delete_keys,
-								  (Datum[]) {ids, TimestampTzGetDatum(now),
-											store_acting_role(scope), CStringGetTextDatum(action)},
-								  NULL);
-	store_delete_use(ids);
-
-	return deleted;
-}
-
-/* Deletes a locked key, given as a uuid[]; returns false if that was prevented. */
-bool
-store_delete_key(ArrayType *id, TimestampTz now)
-{
-	StoreScope	scope;
-	int64		deleted;
-
-	store_open(&scope);
-	deleted = delete_keys_in_scope(&scope, PointerGetDatum(id), "delete", now);
-	store_close(&scope);
-
-	return deleted > 0;
-}
-
-/*
- * Deletes the keys, of a user or, with NULL, of all, whose expires_at is before
- * until, and the usage of keys that were deleted before.  Returns the ids, a
- * uuid[], or NULL.
- */
-ArrayType *
-store_delete_expired(const pg_uuid_t *user_id, TimestampTz until, TimestampTz now)
-{
-	StoreScope	scope;
-	Datum		ids;
-	bool		none;
-
-	store_open(&scope);
-	store_write(&lock_expired, (Datum[]) {TimestampTzGetDatum(until), UUIDPGetDatum(user_id)},
-				(bool[]) {false, user_id == NULL});
-	ids = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &none);
-	if (!none)
-	{
-		ids = SPI_datumTransfer(ids, false, -1);
-		if (delete_keys_in_scope(&scope, ids, "cleanup", now) !=
-			ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(ids)), ARR_DIMS(DatumGetArrayTypeP(ids))))
-			store_not_written("key");
-	}
-	store_delete_orphans();
-	store_close(&scope);
-
-	return none ? NULL : DatumGetArrayTypeP(ids);
 }
 
 /* Takes the configuration of a key from its row, whose memory it shares. */

@@ -11,7 +11,6 @@
 #define APIKEYS_STORE_KEYS_H
 
 #include "access/htup.h"
-#include "utils/array.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -41,8 +40,12 @@ typedef enum KeyColumn
 	KEY_CREATED_AT,
 	KEY_IDLE_TIMEOUT,
 	KEY_IDLE_SINCE,
-	KEY_PARENT_ID,				/* null: not derived */
 	KEY_XMIN,
+	KEY_PARENT_ID,				/* null: not derived, like the rest */
+	KEY_PARENT_HASH,			/* these four only of store_find_key() */
+	KEY_PARENT_LIMITS,			/* rate_limits of the parent */
+	KEY_OWN_LIMITS,				/* and of the key alone */
+	KEY_PARENT_XMIN,
 	KEY_NCOLUMNS
 } KeyColumn;
 
@@ -52,7 +55,9 @@ typedef enum KeyColumn
 	" k.budget_id, k.external_id, " permissions ", " rate_limits ", k.metadata," \
 	" k.expires_at, k.description, k.allowed_ips, k.enabled, k.revoked_at," \
 	" k.rotated_at, k.plan, k.created_at, k.idle_timeout," \
-	" GREATEST(k.idle_since, k.created_at), k.parent_id, k.xmin"
+	" GREATEST(k.idle_since, k.created_at), k.xmin, k.parent_id," \
+	" NULL::pg_catalog.bytea, NULL::pg_catalog.jsonb, NULL::pg_catalog.jsonb," \
+	" NULL::pg_catalog.xid"
 
 #define KEY_NRESULT_COLUMNS (KEY_EXPIRES_AT + 1)
 
@@ -61,7 +66,7 @@ typedef struct KeyRow
 	Datum		values[KEY_NCOLUMNS];
 	bool		nulls[KEY_NCOLUMNS];
 	HeapTuple	tuple;			/* what the values point to */
-	bool		own;			/* written by this transaction */
+	bool		own;			/* it or its parent was written by this transaction */
 } KeyRow;
 
 /* A new key, apart from its configuration. */
@@ -102,8 +107,5 @@ extern void store_rotate_key(const pg_uuid_t *id, const PredecessorExpiry *prede
 extern void store_update_key(const pg_uuid_t *id, const KeyConfig *config,
 							 TimestampTz now);
 extern void store_revoke_key(const pg_uuid_t *id, text *reason, TimestampTz now);
-extern bool store_delete_key(ArrayType *id, TimestampTz now);
-extern ArrayType *store_delete_expired(const pg_uuid_t *user_id, TimestampTz until,
-									   TimestampTz now);
 
 #endif							/* APIKEYS_STORE_KEYS_H */

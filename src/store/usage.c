@@ -237,10 +237,11 @@ make_arrays(const ChargedBudgets *charged, Datum *ids, Datum *periods)
 
 /* Appends entries for what a record is charged to; false if it is repeated. */
 static bool
-add_entries(const UsageRecord *record, const ChargedBudgets *charged)
+add_entries(const UsageRecord *record, const Charge *charge)
 {
+	const ChargedBudgets *charged = &charge->charged;
 	Datum		entry[] = {
-		UUIDPGetDatum(record->id),
+		UUIDPGetDatum(&charge->key.id),
 		TimestampTzGetDatum(record->now),
 		Int64GetDatum(record->tokens),
 		NumericGetDatum(record->cost),
@@ -291,7 +292,7 @@ store_add_usage(const UsageRecord *record, Charge *charge)
 	{
 		store_lock_keys_first();
 		ForceSyncCommit();
-		if (!add_entries(record, &charge->charged))
+		if (!add_entries(record, charge))
 			outcome = RECORD_REPEATED;
 	}
 	store_close(&scope);

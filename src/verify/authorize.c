@@ -31,6 +31,7 @@
 #include "live/last_used.h"
 #include "live/rate_limiter.h"
 #include "model/cost.h"
+#include "model/idleness.h"
 #include "model/permission_check.h"
 #include "model/status.h"
 #include "verify/authorize.h"
@@ -161,7 +162,8 @@ get_use_note(const AuthDecision *decision)
 
 /*
  * A request whose limits are checked, with the budgets that it counts against.
- * The first owner of limits is the key's family, the others are the budgets.
+ * The first owner of limits is the key's family, the next are the budgets, and
+ * the last a derived key, if it has limits of its own.
  */
 typedef struct Checkpoint
 {
@@ -208,6 +210,7 @@ set_owners(Checkpoint *check)
 	check->owners[0] = (LimitOwner){
 		.id = DatumGetUUIDP(key->row.values[KEY_ROOT_ID]),
 		.limits = key->limits,
+		.is_parent = !key->row.nulls[KEY_PARENT_ID],
 		.available = COST_UNLIMITED
 	};
 	for (int i = 0; i < check->path.n; i++)
@@ -224,6 +227,14 @@ set_owners(Checkpoint *check)
 		};
 	}
 	check->request.nowners = 1 + check->path.n;
+	if (key->own_limits != NULL)
+	{
+		check->owners[check->request.nowners++] = (LimitOwner){
+			.id = DatumGetUUIDP(key->row.values[KEY_ID]),
+			.limits = key->own_limits,
+			.available = COST_UNLIMITED
+		};
+	}
 }
 
 /*
@@ -244,7 +255,7 @@ set_request(const NullableDatum *args, Checkpoint *check)
 	request->tokens = args[AUTHORIZE_TOKENS].isnull ? 0 : DatumGetInt64(args[AUTHORIZE_TOKENS].value);
 	request->cost = request_cost(&args[AUTHORIZE_COST]);
 	request->reserve = !args[AUTHORIZE_RESERVE].isnull && DatumGetBool(args[AUTHORIZE_RESERVE].value) &&
-					   (check->owners[0].limits != NULL || check->path.n > 0);
+					   (check->owners[0].limits != NULL || request->nowners > 1);
 }
 
 /*
@@ -336,8 +347,8 @@ check_limits(const NullableDatum *args, AuthDecision *decision, bool last)
 	Checkpoint	check = {.decision = decision};
 	char	   *reason = NULL;
 
-	if (decision->key->limits == NULL && decision->key->row.nulls[KEY_BUDGET_ID] &&
-		args[AUTHORIZE_BUDGET_ID].isnull)
+	if (decision->key->limits == NULL && decision->key->own_limits == NULL &&
+		decision->key->row.nulls[KEY_BUDGET_ID] && args[AUTHORIZE_BUDGET_ID].isnull)
 	{
 		(void) request_cost(&args[AUTHORIZE_COST]);
 		decide(decision, &by_status[KEY_STATUS_ACTIVE], NULL);
@@ -386,24 +397,50 @@ authorize(const NullableDatum *args, AuthDecision *decision)
 		attempts--;
 }
 
+/* Has uses persisted that are newly pending. */
+static void
+persist_uses(void)
+{
+	flush_problems_check_launcher();
+	flush_queue_wake();
+}
+
 /*
- * Records the use of a key that was found valid.  This may run code that looks
- * up keys: the decision's key is invalid afterwards.
+ * Records the use of a key that was found valid; that of a derived key is one of
+ * its parent, too.  This may run code that looks up keys: the decision's key is
+ * invalid afterwards.
  */
 void
 authorize_record_use(const AuthDecision *decision)
 {
-	pg_uuid_t	id = *DatumGetUUIDP(decision->key->row.values[KEY_ID]);
+	const KeyRow *row = &decision->key->row;
+	pg_uuid_t	id = *DatumGetUUIDP(row->values[KEY_ID]);
 	UseNote		use = get_use_note(decision);
 	bool		newly_pending = decision->use_newly_pending;
 
 	Assert(decision->valid);
+	if (!row->nulls[KEY_PARENT_ID])
+	{
+		pg_uuid_t	parent_id = *DatumGetUUIDP(row->values[KEY_PARENT_ID]);
+
+		newly_pending |= last_used_record(&parent_id, decision->now, &use);
+	}
 	if (!decision->use_recorded)
-		newly_pending = last_used_record(&id, decision->now, &use);
-	if (!newly_pending)
-		return;
-	flush_problems_check_launcher();
-	flush_queue_wake();
+		newly_pending |= last_used_record(&id, decision->now, &use);
+	if (newly_pending)
+		persist_uses();
+}
+
+/* Records the use of a key, given by its row, that was found valid in another way. */
+void
+authorize_record_use_of(const KeyRow *row, TimestampTz now)
+{
+	UseNote		use = {0};
+
+	if (!row->nulls[KEY_IDLE_TIMEOUT])
+		use.max_lag = idleness_max_lag(DatumGetIntervalP(row->values[KEY_IDLE_TIMEOUT]));
+	if (last_used_record(DatumGetUUIDP(row->values[KEY_ID]), now, &use))
+		persist_uses();
 }
 
 /*

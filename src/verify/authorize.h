@@ -34,6 +34,7 @@ typedef struct AuthDecision
 
 extern void authorize(const NullableDatum *args, AuthDecision *decision);
 extern void authorize_record_use(const AuthDecision *decision);
+extern void authorize_record_use_of(const KeyRow *row, TimestampTz now);
 extern int32 authorize_retry_after(const AuthDecision *decision);
 extern int32 authorize_seconds_until(const AuthDecision *decision, TimestampTz at);
 
