@@ -110,7 +110,7 @@ COMMENT ON COLUMN apikeys.info.created_at IS 'When it was made, here or in the s
 COMMENT ON COLUMN apikeys.info.updated_at IS 'When its row was last changed.';
 COMMENT ON COLUMN apikeys.info.revoked_at IS 'When it was revoked, or null.';
 COMMENT ON COLUMN apikeys.info.revoke_reason IS 'Why it was revoked, as far as that was said; rotated: by its rotation without grace.';
-COMMENT ON COLUMN apikeys.info.last_used_at IS 'Its latest use, including one that is not yet written to disk; null if it was never used.';
+COMMENT ON COLUMN apikeys.info.last_used_at IS 'Its latest use, or of a key that is derived from it, including one that is not yet written to disk; null if it was never used.';
 COMMENT ON COLUMN apikeys.info.last_used_ip IS 'Address that verify was told at the latest use with one (client_ip); null if there was none.';
 COMMENT ON COLUMN apikeys.info.total_requests IS 'Requests recorded by apikey_record_usage.';
 COMMENT ON COLUMN apikeys.info.total_tokens IS 'Tokens recorded; at most 9223372036854775807.';
@@ -119,7 +119,7 @@ COMMENT ON COLUMN apikeys.info.requests_today IS 'Requests recorded today (UTC).
 COMMENT ON COLUMN apikeys.info.tokens_today IS 'Tokens recorded today (UTC).';
 COMMENT ON COLUMN apikeys.info.cost_today IS 'Cost recorded today (UTC).';
 COMMENT ON COLUMN apikeys.info.plan IS 'Name of its plan, or null. What its own permissions and rate_limits don''t say, they take from there.';
-COMMENT ON COLUMN apikeys.info.parent_id IS 'Id of the key it was derived from, or null. What is not its own, it has from there; without it, it is revoked.';
+COMMENT ON COLUMN apikeys.info.parent_id IS 'Id of the key it was derived from, or null. What is not its own, it has from there, and usage is recorded there; without it, it is revoked.';
 
 CREATE TYPE apikeys_data.found_key AS (
     key_prefix text,

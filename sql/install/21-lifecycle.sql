@@ -38,13 +38,13 @@ CREATE FUNCTION apikey_delete(id uuid) RETURNS void
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_delete(uuid)
-IS 'Deletes a key and its usage; its events stay. Raises P0002 for an unknown id.';
+IS 'Deletes a key, those that are derived from it, and their usage; their events stay. Raises P0002 for an unknown id.';
 
 CREATE FUNCTION apikey_cleanup_expired(older_than interval = '0') RETURNS bigint
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_cleanup_expired(interval)
-IS 'Deletes the keys that expired at least this long ago, and returns how many. Keys that somebody is changing are left for the next call.';
+IS 'Deletes the keys that expired at least this long ago, with those derived from them, and returns how many. Keys that somebody is changing are left for the next call.';
 
 CREATE FUNCTION apikey_import(
     key_hash bytea, name text, key_prefix text, description text = NULL,
@@ -65,4 +65,4 @@ CREATE FUNCTION apikey_derive(
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_derive(text, interval, text, jsonb, jsonb, jsonb)
-IS 'Derives from a valid key another one that lives for at most 30 days and never longer than its parent, may do no more than that at any time, and counts in its limits and budgets. Returns its id and raw key. Raises 28000 for a key that is not valid, 55000 for a derived one, 22023 for an invalid argument, 53400 for too many derived keys.';
+IS 'Derives from a valid key another one that lives for at most 30 days and never longer than its parent, may do no more than that at any time, and counts in its limits and budgets, and in rate_limits of its own. Returns its id and raw key. Raises 28000 for a key that is not valid, 55000 for a derived one, 22023 for an invalid argument, 53400 for too many derived keys.';

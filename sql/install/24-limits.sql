@@ -14,4 +14,4 @@ CREATE FUNCTION apikey_limits(
 LANGUAGE C VOLATILE ROWS 6
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_limits(uuid)
-IS 'One row per limit of a key, of its budget and of those above: how much of it is used now, and how much of that is reserved. Raises P0002 for an unknown id, 55000 if rate limits cannot be counted.';
+IS 'One row per limit of a key, of its parent if it is derived, of its budget and of those above: how much of it is used now, and how much of that is reserved. Raises P0002 for an unknown id, 55000 if rate limits cannot be counted.';

@@ -8,7 +8,7 @@ CREATE FUNCTION apikey_record_usage(
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_record_usage(uuid, bigint, numeric, uuid, text, text, uuid)
-IS 'Records one request of a key, in the caller''s transaction; false if it is recorded already under its request_id. The cost is spent from the key''s budget and from budget_id, and from all budgets above them.';
+IS 'Records one request of a key, for its parent if it is derived, in the caller''s transaction; false if it is recorded already under its request_id. The cost is spent from the key''s budget and from budget_id, and from all budgets above them.';
 
 CREATE FUNCTION apikey_void_usage(id uuid, request_id text) RETURNS boolean
 LANGUAGE C VOLATILE

@@ -21,9 +21,9 @@
 #include "store/families.h"
 #include "store/spi.h"
 
-#define CAN_BE_USED \
-	"(k.revoked_at IS NULL AND (k.expires_at IS NULL" \
-	" OR k.expires_at OPERATOR(pg_catalog.>=) $2))"
+#define CAN_BE_USED(key) \
+	"(" key ".revoked_at IS NULL AND (" key ".expires_at IS NULL" \
+	" OR " key ".expires_at OPERATOR(pg_catalog.>=) $2))"
 
 #define SUCCESSOR \
 	"k.root_id OPERATOR(pg_catalog.=) d.id AND k.root_id OPERATOR(pg_catalog.<>) k.id" \
@@ -31,19 +31,24 @@
 
 /*
  * The keys with these ids, and those of their successors that can be used or
- * that a transaction has locked or changed, which xmax shows; and budgets, which
- * can always be used.
+ * that a transaction has locked or changed, which xmax shows; a derived key can be
+ * used only with its parent; and budgets, which always can.
  */
 static Statement family_states = {
 	.sql = "SELECT d.n, f.is_first, f.can_be_used, f.xmax"
 	" FROM pg_catalog.unnest($1) WITH ORDINALITY AS d(id, n)"
 	" JOIN LATERAL ("
-	"SELECT true AS is_first, " CAN_BE_USED " AS can_be_used, k.xmax"
+	"SELECT true AS is_first, k.parent_id IS NULL AND " CAN_BE_USED("k") " AS can_be_used, k.xmax"
 	" FROM ONLY apikeys_data.key k WHERE k.id OPERATOR(pg_catalog.=) d.id"
 	" UNION ALL "
-	"SELECT false, " CAN_BE_USED ", k.xmax"
+	"SELECT false, " CAN_BE_USED("k") " AND " CAN_BE_USED("o") ", o.xmax"
+	" FROM ONLY apikeys_data.key k"
+	" JOIN ONLY apikeys_data.key o ON o.id OPERATOR(pg_catalog.=) k.parent_id"
+	" WHERE k.id OPERATOR(pg_catalog.=) d.id"
+	" UNION ALL "
+	"SELECT false, " CAN_BE_USED("k") ", k.xmax"
 	" FROM ONLY apikeys_data.key k WHERE " SUCCESSOR
-	" AND (" CAN_BE_USED " OR k.xmax OPERATOR(pg_catalog.<>) '0'::pg_catalog.xid)"
+	" AND (" CAN_BE_USED("k") " OR k.xmax OPERATOR(pg_catalog.<>) '0'::pg_catalog.xid)"
 	" UNION ALL "
 	"SELECT true, true, b.xmax"
 	" FROM ONLY apikeys_data.budget b WHERE b.id OPERATOR(pg_catalog.=) d.id"

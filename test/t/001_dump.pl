@@ -29,6 +29,7 @@ my %codes = (
 	in_grace => 'VALID',
 	next => 'VALID',
 	deleted => 'NOT_FOUND',
+	derived => 'VALID',
 	imported => 'VALID');
 
 # Makes a database with keys in every state; returns what => raw key.
@@ -67,6 +68,9 @@ sub make_source
 		sprintf("SELECT raw_key FROM apikey_rotate($id)", 'rotated'));
 	$raw{next} = $node->safe_psql($dbname,
 		sprintf("SELECT raw_key FROM apikey_rotate($id, '1 day')", 'in_grace'));
+	# Its parent is changed below, so that it comes before it in the dump.
+	$raw{derived} = $node->safe_psql($dbname,
+		"SELECT raw_key FROM apikey_derive('$raw{full}', '1 day', 'derived')");
 	$node->safe_psql(
 		$dbname,
 		join ";\n",
@@ -163,7 +167,7 @@ foreach my $source (sort keys %sources)
 	is(verify("from_$source", %raw), $expected_codes, "$source: keys in every state");
 	is( $node->safe_psql("from_$source",
 			'SELECT DISTINCT action FROM apikeys_data.event ORDER BY 1'),
-		join("\n", qw(budget_create delete generate grant import plan_set revoke rotate update)),
+		join("\n", qw(budget_create delete derive generate grant import plan_set revoke rotate update)),
 		"$source: events of every kind");
 
 	# Bring to the tables what is only recorded yet.
@@ -238,6 +242,9 @@ foreach my $source (sort keys %sources)
 			"SET ROLE app; SELECT apikey_generate('forbidden')",
 			extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
 		like($stderr, qr/ERROR:  42501/, "$test: and no more");
+
+		$node->safe_psql($copy, "SELECT apikey_revoke(id) FROM apikeys_data.key WHERE name = 'full'");
+		is(verify($copy, derived => $raw{derived}), 'derived|REVOKED', "$test: a restored key ends with its parent");
 	}
 }
 

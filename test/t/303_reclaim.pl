@@ -87,7 +87,18 @@ my @living = map { "living $_" } 1 .. 8;
 add_limited(\@living);
 is(try_verify($_), 'VALID', "$_ is used") foreach @living;
 
+# One that is derived has limits of its own, beside its parent's.
+$node->safe_psql('postgres', q{
+	SELECT apikey_import(digest('parent-key', 'sha256'), 'parent', 'parent-...');
+	SELECT apikey_derive('parent-key', '1 hour', 'derived', rate_limits => '{"requests_per_day": 2}');
+	UPDATE apikeys_data.key SET key_hash = digest('derived-key', 'sha256') WHERE name = 'derived'});
+is(try_verify('derived'), 'VALID', 'a derived key is used');
+push @living, 'derived';
+
+my $derived = q{PERFORM v.valid FROM apikey_derive(k.raw_key, '1 hour', rate_limits => '{"requests_per_day": 5}') d, apikey_verify(d.raw_key) v};
 my %ends = (
+	'its parent deleted' => "$derived; PERFORM apikey_delete(k.id)",
+	'its parent revoked' => "$derived; PERFORM apikey_revoke(k.id)",
 	'deleted' => 'PERFORM apikey_delete(k.id)',
 	'deleted by hand' => 'DELETE FROM apikeys_data.key WHERE id = k.id',
 	'revoked' => 'PERFORM apikey_revoke(k.id)',

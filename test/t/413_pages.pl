@@ -20,6 +20,7 @@ my %pages = (
 		2 => q('{"model": "gpt-4o"}'), 3 => q('/v1/chat'), 4 => 1500, 5 => q('[2001:db8::1]:443') },
 	'doc/limits.md' => {
 		2 => q('{}'), 3 => q(:'id'), 4 => 1342, 5 => '0.018::float8', 6 => 'gen_random_uuid()' },
+	'doc/derived-keys.md' => {},
 	'doc/expiry.md' => {},
 	'doc/finding.md' => {},
 	'doc/operations.md' => { 2 => q('a log') },
@@ -70,6 +71,7 @@ sub run
 }
 
 run('readme', 'CREATE TABLE note (owner_id uuid)', script('README.md'));
+run('derived', '', script('doc/derived-keys.md'));
 run('expiry', '', script('doc/expiry.md'));
 my $limits = run('limits', '', script('doc/limits.md'));
 my @responses = slurp_file('doc/limits.md') =~ m{^```\n(HTTP/.*?)^```$}msg;

@@ -36,6 +36,15 @@ sub plan
 # Gives the key the plan "p".
 my $with_plan = join '; ', plan('p', 1), plan('other', 3), q{UPDATE apikeys_data.key SET plan = 'p'};
 
+# Makes a parent, whose other values are those of the key; and derives the key
+# from it, whether it is there or not.
+my $parent = q{FROM apikeys_data.key WHERE name = 'parent'};
+my $make_parent = q{
+	INSERT INTO apikeys_data.key
+	SELECT (jsonb_populate_record(s, jsonb_build_object('id', '00000000-0000-4000-8000-000000000001', 'name', 'parent',
+	                                                    'key_hash', digest('parent-key', 'sha256')))).* FROM saved s};
+my $derive = q{UPDATE apikeys_data.key SET parent_id = '00000000-0000-4000-8000-000000000001' WHERE name = 'test'};
+
 sub replica
 {
 	my ($sql) = @_;
@@ -131,6 +140,35 @@ our @changes = (
 		name => 'a plan that was missing',
 		given => "$with_plan; DELETE FROM apikeys_data.plan WHERE name = 'p'",
 		before => 'NOT_FOUND',
+		sql => plan('p', 2),
+		after => 'VALID/2 tokens'
+	},
+	map(
+		+{
+			given => "$make_parent; $derive",
+			name => "parent: $_->[0]",
+			sql => $_->[1],
+			after => $_->[2]
+		},
+		[ 'revoke', "SELECT apikey_revoke(id) $parent", 'REVOKED' ],
+		[ 'narrow', "SELECT apikey_update(id, '{\"permissions\": {\"max_tokens_per_request\": 4}}') $parent", 'VALID/4 tokens' ],
+		[ 'rotate', "SELECT id FROM apikey_rotate((SELECT id $parent))", 'REVOKED' ],
+		[ 'delete', "SELECT apikey_delete(id) $parent", 'NOT_FOUND' ],
+		[ 'by hand', q{UPDATE apikeys_data.key SET enabled = false WHERE name = 'parent'}, 'DISABLED' ],
+		[ 'deleted by hand', q{DELETE FROM apikeys_data.key WHERE name = 'parent'}, 'NOT_FOUND' ],
+		[ 'as a replica', replica(q{UPDATE apikeys_data.key SET enabled = false WHERE name = 'parent'}), 'DISABLED' ],
+		[ 'derived itself', q{UPDATE apikeys_data.key SET parent_id = id WHERE name = 'parent'}, 'NOT_FOUND' ]),
+	{
+		name => 'a parent that was missing',
+		given => $derive,
+		before => 'NOT_FOUND',
+		sql => $make_parent,
+		after => 'VALID'
+	},
+	{
+		name => 'plan of the parent',
+		given => "$make_parent; $derive; " . plan('p', 1) . q{; UPDATE apikeys_data.key SET plan = 'p' WHERE name = 'parent'},
+		before => 'VALID/1 tokens',
 		sql => plan('p', 2),
 		after => 'VALID/2 tokens'
 	},
