@@ -180,7 +180,7 @@ SELECT count(*) = :before_members AS members FROM pg_depend d JOIN pg_extension 
 SELECT code FROM apikey_verify(:'raw_key');
 DROP FUNCTION test.plant_function, test.plant_operator;
 
--- The owner of pgcrypto makes another digest() a member of it: the C function is called all the same.
+-- The owner of pgcrypto makes another digest() a member of it: it is not called.
 \c -
 CREATE SCHEMA hostile_member;
 CREATE FUNCTION hostile_member.digest(pg_catalog.bytea, pg_catalog.text) RETURNS pg_catalog.bytea LANGUAGE plpgsql AS $$

@@ -40,10 +40,10 @@ ORDER BY p.proname \gx
 -- What can be called with less: only what never writes may be stable, only
 -- what depends on its arguments alone may be immutable.
 SELECT CASE p.provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' ELSE 'volatile' END AS volatility,
-       string_agg(p.proname, ' ' ORDER BY p.proname) AS functions
+       p.proname
 FROM pg_proc p
 WHERE p.proname LIKE 'apikey\_%' AND p.pronamespace = 'public'::regnamespace
-GROUP BY p.provolatile ORDER BY 1;
+ORDER BY 1, 2;
 
 SELECT enumlabel FROM pg_enum WHERE enumtypid = 'apikeys.key_status'::regtype ORDER BY enumsortorder;
 SELECT attname AS info, format_type(atttypid, atttypmod) AS type

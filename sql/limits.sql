@@ -232,6 +232,14 @@ COMMIT;
 RESET client_min_messages;
 SELECT * FROM test.standing('both');
 
+-- apikey_check counts, spends and reserves as verify does.
+SELECT test.limited('check', '{"requests_per_minute": 3, "max_concurrent_requests": 1}') IS NOT NULL AS made;
+SELECT valid AS valid_before FROM apikeys.stats \gset
+SELECT apikey_check('limits-check', reserve => true) AS first, apikey_check('limits-check', reserve => true) AS second,
+       apikey_check('limits-check') AS third, apikey_check('limits-check') AS fourth, apikey_check('limits-check') AS fifth;
+SELECT valid - :valid_before AS valid FROM apikeys.stats;
+SELECT * FROM test.standing('check');
+
 -- Outcomes are counted.
 SELECT rate_limited > 5 AS counted FROM apikeys.stats;
 

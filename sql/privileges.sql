@@ -43,10 +43,12 @@ SELECT object FROM member WHERE obj_description(objid, classid::regclass::name) 
   AND NOT (classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_class c WHERE c.oid = objid AND c.relkind = 'S'))
 ORDER BY object COLLATE "C";
 
--- Columns without a comment, of the views that levels may read: none.
-SELECT object, attname FROM member JOIN pg_class c ON classid = 'pg_class'::regclass AND c.oid = objid
+-- Columns without a comment, of the views that levels may read and of the rows
+-- that functions return: none.
+SELECT object, attname FROM member LEFT JOIN pg_type t ON classid = 'pg_type'::regclass AND t.oid = objid
+  JOIN pg_class c ON c.oid = CASE classid WHEN 'pg_class'::regclass THEN objid ELSE t.typrelid END
   JOIN pg_attribute a ON a.attrelid = c.oid AND attnum > 0 AND NOT attisdropped
-WHERE relkind = 'v' AND relnamespace <> 'apikeys_data'::regnamespace AND col_description(objid, attnum) IS NULL
+WHERE (relkind = 'v' AND relnamespace <> 'apikeys_data'::regnamespace OR relkind = 'c') AND col_description(c.oid, attnum) IS NULL
 ORDER BY object COLLATE "C", attnum;
 
 -- Every function of the interface, each once as somebody.
@@ -55,6 +57,7 @@ INSERT INTO test.call (function, call) VALUES
   ('apikey_generate', $$SELECT count(*) FROM apikey_generate('privileges')$$),
   ('apikey_import', $$SELECT apikey_import(digest('privileges-key', 'sha256'), 'privileges imported', 'x') IS NOT NULL$$),
   ('apikey_verify', $$SELECT code FROM apikey_verify('privileges-key')$$),
+  ('apikey_check', $$SELECT apikey_check('privileges-key')$$),
   ('apikey_release', $$SELECT apikey_release(gen_random_uuid())$$),
   ('apikey_limits', $$SELECT count(*) FROM apikey_limits(test.id('privileges imported'))$$),
   ('apikey_get', $$SELECT name FROM apikey_get(test.id('privileges imported'))$$),

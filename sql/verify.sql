@@ -17,6 +17,9 @@ FROM apikey_verify(:'raw_key') \gx
 RESET timezone;
 RESET datestyle;
 
+-- The code alone.
+SELECT apikey_check(:'raw_key'), apikey_check(raw_key => :'raw_key', tokens => 1, client_ip => '::1'), apikey_check('gw-none'), apikey_check(NULL);
+
 -- All arguments, by place and by name.
 SELECT code FROM apikey_verify(:'raw_key', 'model', '/endpoint', NULL, 10, '10.0.0.1', false);
 SELECT code FROM apikey_verify(client_ip => '::1', raw_key => :'raw_key', tokens => 0, reserve => false);
@@ -26,13 +29,16 @@ SELECT code FROM apikey_verify(raw_key => :'raw_key', model => NULL, endpoint =>
 -- Each other outcome tells what it knows of the key, in this order: revoked,
 -- expired, disabled.
 SELECT status FROM apikey_update(:'id', '{"enabled": false}');
-SELECT valid, code, reason, id = :'id' AS id, root_id = :'id' AS root_id, name, external_id, retry_after, reservation
+SELECT valid, code, reason, id = :'id' AS id, root_id = :'id' AS root_id, name, external_id, retry_after, reservation,
+       apikey_check(:'raw_key') = code AS "check"
 FROM apikey_verify(:'raw_key');
 UPDATE apikeys_data.key SET created_at = created_at - interval '1 day', expires_at = clock_timestamp() - interval '1 second' WHERE id = :'id';
-SELECT valid, code, reason, id = :'id' AS id, root_id = :'id' AS root_id, name, external_id, retry_after, reservation
+SELECT valid, code, reason, id = :'id' AS id, root_id = :'id' AS root_id, name, external_id, retry_after, reservation,
+       apikey_check(:'raw_key') = code AS "check"
 FROM apikey_verify(:'raw_key');
 SELECT apikey_revoke(:'id');
-SELECT valid, code, reason, id = :'id' AS id, root_id = :'id' AS root_id, name, external_id, retry_after, reservation
+SELECT valid, code, reason, id = :'id' AS id, root_id = :'id' AS root_id, name, external_id, retry_after, reservation,
+       apikey_check(:'raw_key') = code AS "check"
 FROM apikey_verify(:'raw_key');
 SELECT apikey_delete(:'id');
 SELECT * FROM apikey_verify(:'raw_key');

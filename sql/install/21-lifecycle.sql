@@ -7,16 +7,14 @@ CREATE FUNCTION apikey_generate(
     budget_id uuid = NULL, permissions jsonb = '{}', rate_limits jsonb = '{}',
     expires_at timestamptz = NULL, metadata jsonb = '{}', external_id text = NULL,
     allowed_ips inet[] = NULL, prefix text = NULL, plan text = NULL,
-    idle_timeout interval = NULL,
-    OUT id uuid, OUT raw_key text) RETURNS record
+    idle_timeout interval = NULL) RETURNS apikeys_data.new_key
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_generate(text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text, text, interval)
 IS 'Makes a key and returns its id and the raw key, which is never shown again. Raises 22023 for an invalid argument, 23503 for an unknown budget_id or plan, 55000 if the HMAC secrets are not loaded.';
 
 CREATE FUNCTION apikey_rotate(
-    id uuid, grace interval = '0', expires_at timestamptz = NULL,
-    OUT id uuid, OUT raw_key text) RETURNS record
+    id uuid, grace interval = '0', expires_at timestamptz = NULL) RETURNS apikeys_data.new_key
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_rotate(uuid, interval, timestamptz)
@@ -60,8 +58,7 @@ IS 'Takes over a key from another system by its 32-byte hash (SHA-256, or HMAC-S
 
 CREATE FUNCTION apikey_derive(
     raw_key text, expires_in interval, name text = NULL, permissions jsonb = '{}',
-    rate_limits jsonb = '{}', metadata jsonb = '{}',
-    OUT id uuid, OUT raw_key text) RETURNS record
+    rate_limits jsonb = '{}', metadata jsonb = '{}') RETURNS apikeys_data.new_key
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_derive(text, interval, text, jsonb, jsonb, jsonb)

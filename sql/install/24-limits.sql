@@ -8,9 +8,7 @@ AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_rate_limits_preset(text)
 IS 'A rate-limit document by name: unlimited, standard, premium. Raises 22023 for another name.';
 
-CREATE FUNCTION apikey_limits(
-    id uuid, OUT name text, OUT max numeric, OUT used numeric, OUT remaining numeric,
-    OUT resets_in interval, OUT reserved numeric) RETURNS SETOF record
+CREATE FUNCTION apikey_limits(id uuid) RETURNS SETOF apikeys_data.key_limit
 LANGUAGE C VOLATILE ROWS 6
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_limits(uuid)

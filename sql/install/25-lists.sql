@@ -114,10 +114,7 @@ IS 'Counts the keys that pass all filters, which are those of apikey_list; witho
 
 CREATE FUNCTION apikeys_data.restricted_events(
     restriction uuid,
-    id uuid, since timestamptz, row_limit integer,
-    OUT event_id bigint, OUT at timestamptz, OUT action text, OUT key_id uuid,
-    OUT session_role name, OUT acting_role name, OUT client_addr inet,
-    OUT application_name text, OUT details jsonb) RETURNS SETOF record
+    id uuid, since timestamptz, row_limit integer) RETURNS SETOF apikeys_data.key_event
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
 AS $$
@@ -142,10 +139,7 @@ COMMENT ON FUNCTION apikeys_data.restricted_events(uuid, uuid, timestamptz, inte
 IS 'apikey_events, for the keys of a user that exist.';
 
 CREATE FUNCTION apikey_events(
-    id uuid = NULL, since timestamptz = NULL, row_limit integer = 100,
-    OUT event_id bigint, OUT at timestamptz, OUT action text, OUT key_id uuid,
-    OUT session_role name, OUT acting_role name, OUT client_addr inet,
-    OUT application_name text, OUT details jsonb) RETURNS SETOF record
+    id uuid = NULL, since timestamptz = NULL, row_limit integer = 100) RETURNS SETOF apikeys_data.key_event
 LANGUAGE C STABLE
 AS 'MODULE_PATHNAME', 'apikeys_restricted';
 COMMENT ON FUNCTION apikey_events(uuid, timestamptz, integer)

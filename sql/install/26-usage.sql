@@ -16,10 +16,7 @@ AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_void_usage(uuid, text)
 IS 'Takes back what was recorded under a request_id; false if nothing is to be taken back, or not any more.';
 
-CREATE FUNCTION apikey_usage(
-    id uuid, OUT total_requests bigint, OUT total_tokens bigint, OUT total_cost numeric,
-    OUT requests_today bigint, OUT tokens_today bigint, OUT cost_today numeric,
-    OUT last_used_at timestamptz) RETURNS record
+CREATE FUNCTION apikey_usage(id uuid) RETURNS apikeys_data.key_usage
 LANGUAGE C STABLE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_usage(uuid)
@@ -27,8 +24,7 @@ IS 'What a key has used in total and today (UTC), exact to the last committed en
 
 -- As in the part of lists.
 CREATE FUNCTION apikeys_data.restricted_usage_history(
-    restriction uuid, id uuid, from_day date, to_day date,
-    OUT day date, OUT requests bigint, OUT tokens bigint, OUT cost numeric) RETURNS SETOF record
+    restriction uuid, id uuid, from_day date, to_day date) RETURNS SETOF apikeys_data.daily_usage
 LANGUAGE SQL STABLE SECURITY DEFINER
 BEGIN ATOMIC
     SELECT h.day,
@@ -55,8 +51,7 @@ COMMENT ON FUNCTION apikeys_data.restricted_usage_history(uuid, uuid, date, date
 IS 'apikey_usage_history, for the keys of a user.';
 
 CREATE FUNCTION apikey_usage_history(
-    id uuid, from_day date = NULL, to_day date = NULL,
-    OUT day date, OUT requests bigint, OUT tokens bigint, OUT cost numeric) RETURNS SETOF record
+    id uuid, from_day date = NULL, to_day date = NULL) RETURNS SETOF apikeys_data.daily_usage
 LANGUAGE C STABLE
 AS 'MODULE_PATHNAME', 'apikeys_restricted';
 COMMENT ON FUNCTION apikey_usage_history(uuid, date, date)

@@ -7,14 +7,7 @@ CREATE FUNCTION apikey_login(
     raw_key text, model text = NULL, endpoint text = NULL,
     required_permissions text[] = NULL, tokens bigint = NULL,
     client_ip text = NULL, reserve boolean = false, cost numeric = NULL,
-    any_permissions text[] = NULL, budget_id uuid = NULL,
-    OUT valid boolean, OUT code text, OUT reason text, OUT id uuid, OUT root_id uuid,
-    OUT name text, OUT key_prefix text, OUT user_id uuid, OUT team_id uuid,
-    OUT budget_id uuid, OUT external_id text, OUT permissions jsonb,
-    OUT rate_limits jsonb, OUT metadata jsonb, OUT expires_at timestamptz,
-    OUT retry_after integer, OUT reservation uuid, OUT limit_name text, OUT limit_max numeric,
-    OUT limit_remaining numeric, OUT limit_resets_in integer,
-    OUT budget_remaining numeric) RETURNS record
+    any_permissions text[] = NULL, budget_id uuid = NULL) RETURNS apikeys_data.verify_result
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_login(text, text, text, text[], bigint, text, boolean, numeric, text[], uuid)

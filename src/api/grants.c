@@ -105,6 +105,7 @@ typedef struct Right
 /* Names that this version of the extension does not have are ignored. */
 static const Right functions[] = {
 	{"apikey_verify", GROUP_VERIFY},
+	{"apikey_check", GROUP_VERIFY},
 	{"apikey_release", GROUP_VERIFY},
 	{"apikey_derive", GROUP_VERIFY},
 	{"apikey_login", GROUP_VERIFY},

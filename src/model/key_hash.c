@@ -5,157 +5,137 @@
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * It is computed by pgcrypto: by its digest(bytea, text) and hmac(bytea, bytea,
- * text), which are looked up among the members of that extension, never by
- * search_path.  They must be the C functions of pgcrypto's library, since the
- * owner of the extension can add other functions to it.  The hash equals
- * hmac(raw_key, secret, 'sha256') in SQL, and without a secret digest(raw_key,
- * 'sha256').
+ * It equals pgcrypto's hmac(raw_key, secret, 'sha256'), and without a secret
+ * digest(raw_key, 'sha256').  The server's own SHA-256 and HMAC compute it, which
+ * are OpenSSL's like those of pgcrypto.  Of the time that it takes to hash a
+ * short text, most is spent on making a context and on looking up the algorithm
+ * for it.  So contexts are kept, and that of HMAC keeps the secret of the last hash.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "access/xact.h"
-#include "catalog/dependency.h"
-#include "catalog/pg_language.h"
-#include "catalog/pg_proc.h"
-#include "catalog/pg_type.h"
-#include "commands/extension.h"
-#include "fmgr.h"
-#include "utils/builtins.h"
-#include "utils/catcache.h"
-#include "utils/memutils.h"
-#include "utils/syscache.h"
+#include "common/cryptohash.h"
+#include "common/hmac.h"
+#include "utils/resowner.h"
 
 #include "base/compat.h"
 #include "model/key_hash.h"
 #include "model/key_scan.h"
 
+/* NULL: not made yet, or freed. */
+static pg_cryptohash_ctx *sha256 = NULL;
+static pg_hmac_ctx *hmac = NULL;
+
+/* The secret that hmac has and that need not be given to it again. */
+static Size kept_len = 0;		/* 0: none */
+static char kept_secret[HMAC_SECRET_MAX_LEN];
+
 /*
- * A function of pgcrypto, looked up once per backend.  It remains callable if
- * pgcrypto is dropped and created again, since libraries are never unloaded.
+ * Makes the contexts that are missing.  Their resource owner has no parent and
+ * is never released: that of the transaction would free them at its end.
  */
-typedef struct CryptoFunction
+static void
+make_contexts(void)
 {
-	const char *name;
-	const char *prosrc;
-	const char *signature;
-	int			nargs;
-	Oid			argtypes[3];
-	FmgrInfo	fn;				/* fn_oid is invalid: not looked up yet */
-} CryptoFunction;
+	static ResourceOwner owner = NULL;
+	ResourceOwner current = CurrentResourceOwner;
 
-static CryptoFunction digest = {
-	.name = "digest",
-	.prosrc = "pg_digest",
-	.signature = "digest(bytea, text)",
-	.nargs = 2,
-	.argtypes = {BYTEAOID, TEXTOID},
-};
+	if (owner == NULL)
+		owner = ResourceOwnerCreate(NULL, "apikeys hashes");
 
-static CryptoFunction hmac = {
-	.name = "hmac",
-	.prosrc = "pg_hmac",
-	.signature = "hmac(bytea, bytea, text)",
-	.nargs = 3,
-	.argtypes = {BYTEAOID, BYTEAOID, TEXTOID},
-};
+	CurrentResourceOwner = owner;
+	if (sha256 == NULL)
+		sha256 = pg_cryptohash_create(PG_SHA256);
+	if (hmac == NULL)
+		hmac = pg_hmac_create(PG_SHA256);
+	CurrentResourceOwner = current;
+}
 
-/* Does a text column of a pg_proc row have the expected value? */
+/* Computes a plain hash, KEY_HASH_LEN bytes. */
+static void
+compute_sha256(const text *raw_key, uint8 *hash)
+{
+	if (pg_cryptohash_init(sha256) < 0 ||
+		pg_cryptohash_update(sha256, (const uint8 *) VARDATA_ANY(raw_key), VARSIZE_ANY_EXHDR(raw_key)) < 0 ||
+		pg_cryptohash_final(sha256, hash, KEY_HASH_LEN) < 0)
+		elog(ERROR, "could not compute %s hash: %s", "SHA256", pg_cryptohash_error(sha256));
+}
+
+/* The same with a secret; NULL: the one that hmac has.  Returns whether it worked. */
 static bool
-proc_text_is(HeapTuple tuple, AttrNumber column, const char *expected)
+try_hmac(const text *raw_key, const char *secret, Size secret_len, uint8 *hash)
 {
-	bool		isnull;
-	Datum		value = SysCacheGetAttr(PROCOID, tuple, column, &isnull);
-
-	return !isnull && strcmp(TextDatumGetCString(value), expected) == 0;
+	return pg_hmac_init(hmac, (const uint8 *) secret, secret_len) >= 0 &&
+		   pg_hmac_update(hmac, (const uint8 *) VARDATA_ANY(raw_key), VARSIZE_ANY_EXHDR(raw_key)) >= 0 &&
+		   pg_hmac_final(hmac, hash, KEY_HASH_LEN) >= 0;
 }
 
-/* Is a pg_proc row that of the function of pgcrypto? */
-static bool
-is_crypto_function(HeapTuple tuple, const CryptoFunction *function, Oid pgcrypto)
+/*
+ * Remembers which secret hmac has, after a hash with it.  That it needs none for
+ * the next hash is OpenSSL's promise, and not PostgreSQL's: so it is tried.
+ */
+static void
+keep_secret(const text *raw_key, const char *secret, Size len, const uint8 *hash)
 {
-	Form_pg_proc proc = (Form_pg_proc) GETSTRUCT(tuple);
+	uint8		again[KEY_HASH_LEN];
 
-	return proc->pronargs == function->nargs &&
-		   memcmp(proc->proargtypes.values, function->argtypes, function->nargs * sizeof(Oid)) == 0 &&
-		   proc->prolang == ClanguageId &&
-		   proc_text_is(tuple, Anum_pg_proc_prosrc, function->prosrc) &&
-		   proc_text_is(tuple, Anum_pg_proc_probin, "$libdir/pgcrypto") &&
-		   getExtensionOfObject(ProcedureRelationId, proc->oid) == pgcrypto;
+	if (len > sizeof(kept_secret) || !try_hmac(raw_key, NULL, 0, again) ||
+		memcmp(again, hash, KEY_HASH_LEN) != 0)
+		return;
+
+	memcpy(kept_secret, secret, len);
+	kept_len = len;
 }
 
-/* Returns the oid of a function that is a member of pgcrypto. */
-static Oid
-find_function(const CryptoFunction *function)
+/* Computes a hash with a secret. */
+static void
+compute_hmac(const text *raw_key, const bytea *secret, uint8 *hash)
 {
-	Oid			pgcrypto = get_extension_oid("pgcrypto", false);
-	CatCList   *candidates = SearchSysCacheList1(PROCNAMEARGSNSP,
-												 CStringGetDatum(function->name));
-	Oid			found = InvalidOid;
+	const char *data = VARDATA_ANY(secret);
+	Size		len = VARSIZE_ANY_EXHDR(secret);
 
-	for (int i = 0; i < candidates->n_members; i++)
-	{
-		HeapTuple	tuple = &candidates->members[i]->tuple;
+	Assert(len > 0);
+	if (len == kept_len && memcmp(data, kept_secret, len) == 0 && try_hmac(raw_key, NULL, 0, hash))
+		return;
 
-		if (is_crypto_function(tuple, function, pgcrypto))
-			found = ((Form_pg_proc) GETSTRUCT(tuple))->oid;
-	}
-	ReleaseSysCacheList(candidates);
-
-	if (!OidIsValid(found))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("extension \"pgcrypto\" has no function %s", function->signature)));
-
-	return found;
-}
-
-/* Returns a function, ready to be called. */
-static FmgrInfo *
-look_up(CryptoFunction *function)
-{
-	Assert(IsTransactionState());
-
-	if (!OidIsValid(function->fn.fn_oid))
-		fmgr_info_cxt(find_function(function), &function->fn, TopMemoryContext);
-
-	return &function->fn;
+	kept_len = 0;
+	if (!try_hmac(raw_key, data, len, hash))
+		elog(ERROR, "could not compute %s hash: %s", "HMAC-SHA256", pg_hmac_error(hmac));
+	keep_secret(raw_key, data, len, hash);
 }
 
 /*
  * Returns the hash of a raw key, KEY_HASH_LEN bytes, palloc'd; a secret of
- * NULL stands for plain SHA-256.  The key must not be toasted.  Neither key nor
- * secret is copied.
+ * NULL stands for plain SHA-256.  The key must not be toasted, and is not copied.
+ * The secret is, until key_hash_forget_secret().
  */
 bytea *
 key_hash_compute(const text *raw_key, const bytea *secret)
 {
-	static text *algorithm = NULL;
-	Datum		hash;
+	bytea	   *hash = palloc(VARHDRSZ + KEY_HASH_LEN);
 
 	Assert(!VARATT_IS_EXTERNAL(raw_key) && !VARATT_IS_COMPRESSED(raw_key));
 
-	if (algorithm == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
-		algorithm = cstring_to_text("sha256");
-		MemoryContextSwitchTo(old);
-	}
-
-	/* text and bytea have the same layout. */
+	SET_VARSIZE(hash, VARHDRSZ + KEY_HASH_LEN);
+	if (sha256 == NULL || hmac == NULL)
+		make_contexts();
 	if (secret == NULL)
-		hash = FunctionCall2(look_up(&digest), PointerGetDatum(raw_key),
-							 PointerGetDatum(algorithm));
+		compute_sha256(raw_key, (uint8 *) VARDATA(hash));
 	else
-		hash = FunctionCall3(look_up(&hmac), PointerGetDatum(raw_key),
-							 PointerGetDatum(secret), PointerGetDatum(algorithm));
+		compute_hmac(raw_key, secret, (uint8 *) VARDATA(hash));
 
-	Assert(VARSIZE_ANY_EXHDR(DatumGetByteaPP(hash)) == KEY_HASH_LEN);
-	return DatumGetByteaPP(hash);
+	return hash;
+}
+
+/* Wipes what is kept of a secret. */
+void
+key_hash_forget_secret(void)
+{
+	pg_hmac_free(hmac);
+	hmac = NULL;
+	explicit_bzero(kept_secret, sizeof(kept_secret));
+	kept_len = 0;
 }
 
 static bool

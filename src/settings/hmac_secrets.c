@@ -60,7 +60,7 @@ static SecretSet in_use;
 static SecretSet staged;		/* read, not yet adopted */
 static SecretSet unadopted;		/* new ones of a file not yet reloaded */
 
-/* Incremented with every change of in_use or unadopted. */
+/* Incremented by note_change(). */
 static uint64 version = 0;
 
 static char reason[256];		/* why a file is rejected */
@@ -69,6 +69,14 @@ static void
 wipe(SecretSet *set)
 {
 	explicit_bzero(set, sizeof(SecretSet));
+}
+
+/* To be called with every change of in_use or unadopted. */
+static void
+note_change(void)
+{
+	version++;
+	key_hash_forget_secret();
 }
 
 /* ------------------------------------------------------------ the parser */
@@ -272,7 +280,7 @@ hmac_secrets_adopt(void)
 
 	if (staged.n != in_use.n || unadopted.n > 0 ||
 		memcmp(staged.secrets, in_use.secrets, sizeof(staged.secrets)) != 0)
-		version++;
+		note_change();
 	wipe(&unadopted);
 	in_use = staged;
 	wipe(&staged);
@@ -283,7 +291,7 @@ void
 hmac_secrets_clear(void)
 {
 	if (in_use.n > 0 || unadopted.n > 0)
-		version++;
+		note_change();
 	wipe(&in_use);
 	wipe(&unadopted);
 	wipe(&staged);
@@ -358,7 +366,7 @@ hmac_secrets_reread(const char *path)
 		return false;
 
 	if (unadopted.n > 0)
-		version++;
+		note_change();
 	if (read_file(path, &unadopted) != NULL)
 		unadopted.n = 0;		/* its stamp stays: it is read only once */
 
@@ -370,7 +378,7 @@ hmac_secrets_reread(const char *path)
 	explicit_bzero(&unadopted.secrets[known], (HMAC_SECRETS_MAX - known) * sizeof(HmacSecret));
 	unadopted.n = known;
 	if (known > 0)
-		version++;
+		note_change();
 
 	return known > 0;
 }

@@ -14,7 +14,6 @@
 
 #define HMAC_SECRETS_MAX			16	/* per file; an unknown key costs that many hashes */
 #define HMAC_SECRET_MIN_LEN		16
-#define HMAC_SECRET_MAX_LEN		255
 
 typedef struct HmacSecret
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * verify.c
- *	  apikey_verify: is a raw key valid, and what does it permit?
+ *	  apikey_verify and apikey_check: is a raw key valid, and what does it permit?
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -43,6 +43,7 @@ StaticAssertDecl(KEY_ID == 0 && KEY_NRESULT_COLUMNS <= KEY_NCOLUMNS,
 				 "the first columns of a key's row are those of the result");
 
 PG_FUNCTION_INFO_V1(apikey_verify);
+PG_FUNCTION_INFO_V1(apikey_check);
 
 /*
  * Returns the descriptor of the row.  It is looked up once per backend; if the
@@ -275,4 +276,17 @@ apikey_verify(PG_FUNCTION_ARGS)
 		result = form_result(fcinfo, &type, &decision);
 
 	PG_RETURN_DATUM(HeapTupleGetDatum(result));
+}
+
+/* apikey_check(raw_key text, ...): the code alone. */
+Datum
+apikey_check(PG_FUNCTION_ARGS)
+{
+	AuthDecision decision;
+
+	authorize(fcinfo->args, &decision);
+	if (decision.valid)
+		authorize_record_use(&decision);
+
+	PG_RETURN_TEXT_P(cstring_to_text(decision.code));
 }

@@ -59,8 +59,8 @@ VACUUM (FREEZE, ANALYZE);
 
 -- The floor takes what apikey_verify takes, and gives what it gave once.
 CREATE TABLE bench.floor_row AS SELECT * FROM apikey_verify(bench.raw_key(1));
-SELECT format('CREATE FUNCTION bench.floor(%s) RETURNS record LANGUAGE C AS %L, %L',
-              pg_get_function_arguments('apikey_verify'::regproc), :'floor', 'bench_floor') \gexec
+SELECT format('CREATE FUNCTION bench.floor(%s) RETURNS %s LANGUAGE C AS %L, %L',
+              pg_get_function_arguments('apikey_verify'::regproc), pg_get_function_result('apikey_verify'::regproc), :'floor', 'bench_floor') \gexec
 
 -- Times a query that counts, after a run that warms up.
 CREATE FUNCTION bench.clock(query text, warm_up boolean, OUT seconds float8, OUT n bigint)

@@ -62,6 +62,7 @@ sub plan_set { return "SELECT apikey_plan_set($_[0])" }
 sub update { return "SELECT apikey_update('$other', $_[0])" }
 sub verify_with { return "SELECT code FROM apikey_verify('$key', $_[0])" }
 sub reserve_with { return "SELECT code FROM apikey_verify('$limited', reserve => true, $_[0])" }
+sub check_with { return "SELECT apikey_check('$key', $_[0])" }
 sub login_with { return "SELECT code FROM apikey_login('$key', $_[0])" }
 sub request { return "BEGIN; SELECT set_config('request.headers', $_[0], true); SELECT apikey_pre_request(); COMMIT" }
 sub path { return request("'{\"x-api-key\": \"$key\"}'") =~ s/;/; SELECT set_config('request.path', $_[0], true);/r }
@@ -242,9 +243,9 @@ my %bounds = (
 
 foreach my $arg ('model', 'endpoint')
 {
-	push @{ $bounds{'model, endpoint'}[0] }, verify_with("$arg => repeat('x', $mb)"), login_with("$arg => repeat('x', $mb)"),
+	push @{ $bounds{'model, endpoint'}[0] }, verify_with("$arg => repeat('x', $mb)"), check_with("$arg => repeat('x', $mb)"), login_with("$arg => repeat('x', $mb)"),
 	  "SELECT apikey_${arg}_allowed('{}', repeat('x', $mb))";
-	push @{ $bounds{'model, endpoint'}[1] }, map { verify_with("$arg => repeat('x', $_)"), login_with("$arg => repeat('x', $_)"),
+	push @{ $bounds{'model, endpoint'}[1] }, map { verify_with("$arg => repeat('x', $_)"), check_with("$arg => repeat('x', $_)"), login_with("$arg => repeat('x', $_)"),
 		  "SELECT apikey_${arg}_allowed('{}', repeat('x', $_))" } $mb + 1, 50_000_000;
 }
 
@@ -333,7 +334,7 @@ $node->safe_psql(
 	ALTER TABLE huge ALTER t SET STORAGE EXTERNAL});
 
 my @huge = (
-	verify_with('t'), verify_with('endpoint => t'), verify_with('required_permissions => names'), 'SELECT apikey_verify(t)',
+	verify_with('t'), check_with('t'), verify_with('endpoint => t'), verify_with('required_permissions => names'), 'SELECT apikey_verify(t)',
 	login_with('required_permissions => names'), generate('name => t'), generate('description => t'), generate('external_id => t'), generate('prefix => t'),
 	generate('permissions => j'), generate('rate_limits => j'), generate('metadata => j'), generate('allowed_ips => ips'),
 	import_with('t'), import_with("'x', hash_secret => t"), import_with("'x', allowed_ips => ips"), "SELECT apikey_import(t::bytea, 'n', 'x')",
