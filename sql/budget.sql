@@ -197,9 +197,9 @@ SELECT trunc(spent, 4) AS spent FROM apikeys.budget_info WHERE name = 'pool 200'
 SELECT test.spend('pool 200', remaining) FROM apikeys.budget_info WHERE name = 'pool 200';
 SELECT code FROM test.verify('pool 200');
 -- The ledger says the same.
-SET apikeys.cache_size = 0;
+SET apikeys.cache = off;
 SELECT code, min(n), max(n), count(*) FROM pool, test.verify('pool ' || n) v GROUP BY code ORDER BY code;
-RESET apikeys.cache_size;
+RESET apikeys.cache;
 
 -- Periods, in UTC whatever the session's time zone: the n-th start is counted from the
 -- first, months are the calendar's and are clipped.
@@ -502,15 +502,13 @@ SELECT count(*) FROM apikeys_data.budget_period WHERE budget_id = :'daily';
 CREATE TEMPORARY TABLE crowd AS
 SELECT 'budget crowd ' || i AS name, i % 2 = 0 AS spent,
        test.make_key('budget crowd ' || i, apikey_budget_create('crowd ' || i, i % 2)) IS NOT NULL AS made
-FROM generate_series(1, 8) i;
-SET apikeys.cache_size = 5;
+FROM generate_series(1, 1200) i;
 SELECT v.code, c.spent, count(*)
 FROM generate_series(1, 4000) i
-CROSS JOIN LATERAL (SELECT 1 + floor(random() * 8 + 0 * i) AS pick) p
+CROSS JOIN LATERAL (SELECT 1 + floor(random() * 1200 + 0 * i) AS pick) p
 JOIN crowd c ON c.name = 'budget crowd ' || p.pick
 CROSS JOIN LATERAL apikey_verify(c.name || '-key') v
 GROUP BY 1, 2 HAVING (v.code = 'BUDGET_EXCEEDED') <> c.spent OR count(*) < 100;
-RESET apikeys.cache_size;
 
 -- Bad input
 SELECT * FROM test.errors(

@@ -69,11 +69,11 @@ INSERT INTO test.request (key, model, endpoint, required, tokens, client_ip) VAL
 SELECT r.number, r.key, v.code, v.reason
 FROM test.request r, apikey_verify('permit-' || r.key, r.model, r.endpoint, r.required, r.tokens, r.client_ip) v
 ORDER BY r.number;
-SET apikeys.cache_size = 0;
+SET apikeys.cache = off;
 CREATE TABLE test.uncached AS
 SELECT r.number, v.code, v.reason
 FROM test.request r, apikey_verify('permit-' || r.key, r.model, r.endpoint, r.required, r.tokens, r.client_ip) v;
-RESET apikeys.cache_size;
+RESET apikeys.cache;
 SELECT count(*) FILTER (WHERE (u.code, u.reason) IS DISTINCT FROM (v.code, v.reason)) AS differ, count(*) > 30 AS many
 FROM test.request r JOIN test.uncached u USING (number),
      apikey_verify('permit-' || r.key, r.model, r.endpoint, r.required, r.tokens, r.client_ip) v;

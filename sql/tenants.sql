@@ -128,7 +128,7 @@ SELECT tenants.seen() AS after_pre_request_without_a_key;
 ROLLBACK;
 BEGIN;
 SELECT name FROM apikey_login(:'alice_raw_key');
-SET LOCAL apikeys.cache_size = 0;
+SET LOCAL apikeys.cache = off;
 SET LOCAL session_replication_role = replica;
 ROLLBACK;
 BEGIN;

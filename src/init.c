@@ -12,10 +12,14 @@
 #include "fmgr.h"
 
 #include "base/compat.h"
+#include "cache/changes.h"
+#include "cache/shared_keys.h"
 #include "flush/flush_queue.h"
 #include "flush/launcher.h"
 #include "hooks/object_drop.h"
+#include "hooks/prepared.h"
 #include "hooks/redact.h"
+#include "hooks/table_change.h"
 #include "hooks/transaction.h"
 #include "live/budget_spend.h"
 #include "live/counters.h"
@@ -26,6 +30,7 @@
 #include "live/state_file.h"
 #include "live/tracked_keys.h"
 #include "settings/guc.h"
+#include "settings/hmac_secrets.h"
 
 PG_MODULE_MAGIC;
 
@@ -34,6 +39,7 @@ extern PGDLLEXPORT void _PG_init(void);
 void
 _PG_init(void)
 {
+	hmac_secrets_init();
 	guc_init();
 	counters_init();
 	tracked_keys_init();
@@ -43,9 +49,13 @@ _PG_init(void)
 	rehash_queue_init();
 	secret_file_init();
 	missing_secrets_init();
+	changes_init();
+	shared_keys_init();
 	launcher_init();
 	state_file_init();
 	object_drop_init();
+	table_change_init();
+	prepared_init();
 	redact_init();
 	transaction_init();
 }

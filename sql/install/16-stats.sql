@@ -13,7 +13,8 @@ CREATE FUNCTION apikeys.read_stats(
     OUT refused bigint, OUT reclaimed bigint, OUT flushes bigint,
     OUT rows_flushed bigint, OUT flush_errors bigint, OUT workers_started bigint,
     OUT workers_not_started bigint, OUT last_flush_at timestamptz,
-    OUT last_flush_error text, OUT last_flush_error_at timestamptz) RETURNS record
+    OUT last_flush_error text, OUT last_flush_error_at timestamptz,
+    OUT cache_entries bigint, OUT cache_bytes bigint, OUT cache_evictions bigint) RETURNS record
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME', 'apikeys_read_stats';
 COMMENT ON FUNCTION apikeys.read_stats() IS 'One row, that of the view apikeys.stats; null where there is no shared memory.';
@@ -49,7 +50,10 @@ SELECT s.since,
        s.workers_started,
        s.workers_not_started,
        s.last_flush_error,
-       s.last_flush_error_at
+       s.last_flush_error_at,
+       s.cache_entries,
+       s.cache_bytes,
+       s.cache_evictions
 FROM apikeys.read_stats() s;
 COMMENT ON VIEW apikeys.stats IS 'One row of statistics for the whole server since its start: verifies by outcome, use of caches and of the table of tracked keys, flushes.';
 
@@ -64,7 +68,7 @@ COMMENT ON COLUMN apikeys.stats.forbidden IS 'Verifies that ended with FORBIDDEN
 COMMENT ON COLUMN apikeys.stats.insufficient_permissions IS 'Verifies that ended with INSUFFICIENT_PERMISSIONS.';
 COMMENT ON COLUMN apikeys.stats.rate_limited IS 'Verifies that ended with RATE_LIMITED.';
 COMMENT ON COLUMN apikeys.stats.budget_exceeded IS 'Verifies that ended with BUDGET_EXCEEDED.';
-COMMENT ON COLUMN apikeys.stats.cache_hits IS 'Look-ups of keys that the cache of a backend answered.';
+COMMENT ON COLUMN apikeys.stats.cache_hits IS 'Look-ups of keys that were answered from memory: the backend''s own, or what all share.';
 COMMENT ON COLUMN apikeys.stats.cache_misses IS 'Look-ups of keys that had to read the table.';
 COMMENT ON COLUMN apikeys.stats.cache_invalidations IS 'How often a backend has forgotten a cached key because it or its plan had changed, or emptied its cache because everything might have.';
 COMMENT ON COLUMN apikeys.stats.entries_used IS 'Entries of the shared table (apikeys.max_tracked_keys) that belong to a key.';
@@ -84,3 +88,6 @@ COMMENT ON COLUMN apikeys.stats.workers_started IS 'Flush workers that were star
 COMMENT ON COLUMN apikeys.stats.workers_not_started IS 'Times that the launcher or a flush worker could not be started because max_worker_processes was used up.';
 COMMENT ON COLUMN apikeys.stats.last_flush_error IS 'Latest error of a flush worker, with raw keys masked; null if there was none.';
 COMMENT ON COLUMN apikeys.stats.last_flush_error_at IS 'When last_flush_error happened.';
+COMMENT ON COLUMN apikeys.stats.cache_entries IS 'Keys in the memory that all backends share (apikeys.cache_memory), with those that have changed and were not asked for since; null if there is none.';
+COMMENT ON COLUMN apikeys.stats.cache_bytes IS 'What these take of it.';
+COMMENT ON COLUMN apikeys.stats.cache_evictions IS 'Keys that have left it because others needed the space.';

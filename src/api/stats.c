@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "cache/shared_keys.h"
 #include "live/counters.h"
 #include "live/flush_problems.h"
 #include "live/last_used.h"
@@ -36,10 +37,13 @@ enum
 	STATS_LAST_FLUSH_AT = STATS_EVICTIONS + COUNT_NCOUNTERS - COUNT_EVICTIONS,
 	STATS_LAST_FLUSH_ERROR,
 	STATS_LAST_FLUSH_ERROR_AT,
+	STATS_CACHE_ENTRIES,
+	STATS_CACHE_BYTES,
+	STATS_CACHE_EVICTIONS,
 	STATS_NCOLUMNS
 };
 
-StaticAssertDecl(STATS_NCOLUMNS == COUNT_NCOUNTERS + 10, "each counter has a column");
+StaticAssertDecl(STATS_NCOLUMNS == COUNT_NCOUNTERS + 13, "each counter has a column");
 
 PG_FUNCTION_INFO_V1(apikeys_read_stats);
 
@@ -63,6 +67,7 @@ apikeys_read_stats(PG_FUNCTION_ARGS)
 	bool		nulls[STATS_NCOLUMNS];
 	uint64		totals[COUNT_NCOUNTERS];
 	TrackedKeysFill fill;
+	SharedKeysFill cache;
 	FlushError	error;
 	TimestampTz since;
 
@@ -101,6 +106,11 @@ apikeys_read_stats(PG_FUNCTION_ARGS)
 			values[STATS_LAST_FLUSH_ERROR_AT] = TimestampTzGetDatum(error.at);
 		}
 	}
+
+	nulls[STATS_CACHE_ENTRIES] = nulls[STATS_CACHE_BYTES] = nulls[STATS_CACHE_EVICTIONS] = !shared_keys_read_fill(&cache);
+	values[STATS_CACHE_ENTRIES] = Int64GetDatum(cache.entries);
+	values[STATS_CACHE_BYTES] = Int64GetDatum(cache.bytes);
+	values[STATS_CACHE_EVICTIONS] = Int64GetDatum(cache.evictions);
 
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
 													  values, nulls)));

@@ -94,6 +94,13 @@ extern int no_such_variable
 #define backend_index() (MyBackendId == InvalidBackendId ? -1 : MyBackendId - 1)
 #endif
 
+/* From 18 on, what is set of an attribute has to be copied to where it is used. */
+#if PG_VERSION_NUM >= 180000
+#define compact_attribute(tupdesc, i) populate_compact_attribute(tupdesc, i)
+#else
+#define compact_attribute(tupdesc, i) ((void) 0)
+#endif
+
 /* May a role execute a function?  For files that include utils/acl.h. */
 #if PG_VERSION_NUM >= 160000
 #define may_execute(function, role) \

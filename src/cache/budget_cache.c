@@ -31,6 +31,7 @@
 #include "base/saved_snapshot.h"
 #include "cache/budget_cache.h"
 #include "cache/invalidation.h"
+#include "cache/watch.h"
 #include "live/budget_spend.h"
 #include "model/cost.h"
 #include "settings/guc.h"
@@ -39,6 +40,7 @@
 /* A cached budget is read again after this time: see doc/architecture.md. */
 #define MAX_AGE		USECS_PER_MINUTE
 
+#define MAX_BUDGETS	1024		/* in the cache, before a request */
 #define CHUNK		16			/* records copied from the ring at a time */
 
 typedef struct CachedBudget
@@ -82,7 +84,7 @@ set_remaining(Budget *budget)
 void
 budget_cache_begin(void)
 {
-	if (cache == NULL || hash_get_num_entries(cache) < guc_cache_size)
+	if (cache == NULL || hash_get_num_entries(cache) < MAX_BUDGETS)
 		return;
 
 	cache = NULL;
@@ -159,7 +161,7 @@ static bool
 is_current(const Budget *budget, TimestampTz now)
 {
 	return budget->is_consistent &&
-		   budget->generation == key_cache_generation() &&
+		   budget->generation == watch_generation() &&
 		   now < budget->ends_at && now >= budget->started_at &&
 		   now >= budget->read_at && now - budget->read_at < MAX_AGE;
 }
@@ -258,7 +260,7 @@ read_budget(const pg_uuid_t *id, bool own, TimestampTz now, Budget *budget)
 {
 	BudgetRow	row;
 	MemoryContext old;
-	uint64		nmessages = key_cache_nmessages();
+	uint64		nmessages = watch_nmessages();
 	bool		cacheable;
 	bool		found;
 
@@ -267,14 +269,14 @@ read_budget(const pg_uuid_t *id, bool own, TimestampTz now, Budget *budget)
 											ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(budget->context);
 
-	cacheable = budget_spend_position(&budget->position) && guc_cache_size > 0 && !RecoveryInProgress() &&
-				!(own && budget_spend_is_pending()) && key_cache_is_cacheable();
-	budget->generation = key_cache_generation();
+	cacheable = budget_spend_position(&budget->position) && guc_cache && !RecoveryInProgress() &&
+				!(own && budget_spend_is_pending()) && watch_is_cacheable();
+	budget->generation = watch_generation();
 	found = store_find_budget(id, own, &row, &budget->snapshot);
 	set_budget(budget, found ? &row : NULL, now);
 	MemoryContextSwitchTo(old);
 
-	return cacheable && nmessages == key_cache_nmessages() && !(found && row.own);
+	return cacheable && nmessages == watch_nmessages() && !(found && row.own);
 }
 
 /*
@@ -313,7 +315,7 @@ budget_cache_find(const pg_uuid_t *id, bool own, BudgetHint *hint, TimestampTz *
 	CachedBudget *cached = find_cached(id, hint);
 	Budget	   *budget;
 
-	if (cached != NULL && guc_cache_size > 0 && !(own && budget_spend_is_pending()) &&
+	if (cached != NULL && guc_cache && !(own && budget_spend_is_pending()) &&
 		!cached->changed && is_current(&cached->budget, *now) && catch_up(cached))
 		return &cached->budget;
 

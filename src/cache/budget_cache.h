@@ -41,7 +41,7 @@ typedef struct Budget
 	MemoryContext context;		/* of what this points to */
 	Numeric		warn_next;		/* spent when it warns next; NULL: never */
 	TimestampTz read_at;
-	uint64		generation;		/* of the keys' cache */
+	uint64		generation;		/* see watch.h */
 	SavedSnapshot snapshot;		/* records it has not seen count */
 	bool		is_consistent;	/* false while records are added */
 } Budget;

@@ -36,6 +36,7 @@
 #include "utils/syscache.h"
 #include "utils/uuid.h"
 
+#include "cache/changes.h"
 #include "cache/invalidation.h"
 #include "store/catalog.h"
 
@@ -46,6 +47,19 @@
 static FullTransactionId sender;
 static int	nmessages;			/* about single rows */
 static SubTransactionId sent_all_in; /* one about everything, if valid */
+
+/* What is to be counted when it commits, and what has changed it: see changes.c. */
+typedef struct Uncounted
+{
+	Oid			number;			/* of a key or plan */
+	SubTransactionId subid;
+} Uncounted;
+
+static Uncounted uncounted[MAX_MESSAGES];
+static int	nuncounted = 0;
+static SubTransactionId all_changed_in = InvalidSubTransactionId; /* the outermost */
+
+static bool counting_received = false;
 
 PG_FUNCTION_INFO_V1(apikeys_invalidate_caches);
 
@@ -160,6 +174,27 @@ send_number(Oid number)
 	heap_freetuple(tuple);
 }
 
+/* This transaction may change everything. */
+static void
+change_all(void)
+{
+	SubTransactionId subid = GetCurrentSubTransactionId();
+
+	if (all_changed_in == InvalidSubTransactionId || subid < all_changed_in)
+		all_changed_in = subid;
+}
+
+/* This transaction changes what caches depend on. */
+static void
+begin_sending(void)
+{
+	if (invalidation_is_pending())
+		return;
+	sender = GetTopFullTransactionId();
+	nmessages = 0;
+	sent_all_in = InvalidSubTransactionId;
+}
+
 /*
  * Sends a message about a row, or about everything; none if one about
  * everything has been sent and can't be rolled back without this change.  That
@@ -169,12 +204,7 @@ send_number(Oid number)
 static void
 send(Oid number)
 {
-	if (!invalidation_is_pending())
-	{
-		sender = GetTopFullTransactionId();
-		nmessages = 0;
-		sent_all_in = InvalidSubTransactionId;
-	}
+	begin_sending();
 	if (sent_all_in == GetCurrentSubTransactionId())
 		return;
 
@@ -182,12 +212,102 @@ send(Oid number)
 	{
 		send_number(number);
 		nmessages++;
+		if (!INVALIDATION_IS_OF(number, INVALIDATION_BUDGET))
+			uncounted[nuncounted++] = (Uncounted){number, GetCurrentSubTransactionId()};
 	}
 	else
 	{
 		CacheInvalidateRelcacheByRelid(store_relation_oid("cache_invalidation"));
 		sent_all_in = GetCurrentSubTransactionId();
+		change_all();
 	}
+}
+
+/* -------------------------------------------- what all backends share */
+
+/* This transaction may change anything, in a way for which others send messages. */
+void
+invalidation_of_everything(void)
+{
+	begin_sending();
+	change_all();
+}
+
+/*
+ * Counts what this transaction has changed, now that it has committed and its
+ * messages have been sent.
+ */
+void
+invalidation_count_sent(void)
+{
+	for (int i = 0; i < nuncounted && changes_are_counted(); i++)
+		changes_count(uncounted[i].number);
+	if (all_changed_in != InvalidSubTransactionId && changes_are_counted())
+		changes_count_everything();
+	invalidation_forget_sent();
+}
+
+/* The transaction has ended without a commit. */
+void
+invalidation_forget_sent(void)
+{
+	nuncounted = 0;
+	all_changed_in = InvalidSubTransactionId;
+	counting_received = false;
+}
+
+/* A subtransaction has ended without a commit; those within it have higher ids. */
+void
+invalidation_at_subxact_abort(SubTransactionId subid)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < nuncounted; i++)
+	{
+		if (uncounted[i].subid < subid)
+			uncounted[kept++] = uncounted[i];
+	}
+	nuncounted = kept;
+	if (all_changed_in >= subid)
+		all_changed_in = InvalidSubTransactionId;
+}
+
+/*
+ * Relcache callback, which must neither fail nor free anything.  A message about
+ * a relation may be about one of ours.
+ */
+static void
+count_message(Datum arg, Oid relid)
+{
+	if (!counting_received)
+		return;
+	if (INVALIDATION_IS_OF(relid, INVALIDATION_KEY) || INVALIDATION_IS_OF(relid, INVALIDATION_PLAN))
+		changes_count(relid);
+	else if (!INVALIDATION_IS_OF(relid, INVALIDATION_BUDGET))
+		changes_count_everything();
+}
+
+/*
+ * Counts all messages that come from now on: this backend commits a transaction
+ * that another one has prepared, and that alone knows what it has changed.
+ */
+void
+invalidation_begin_counting(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		CacheRegisterRelcacheCallback(count_message, (Datum) 0);
+	registered = true;
+	counting_received = changes_are_counted();
+}
+
+/* Accepts what has been sent by then, which is counted, and nothing more. */
+void
+invalidation_count_received(void)
+{
+	AcceptInvalidationMessages();
+	counting_received = false;
 }
 
 /*

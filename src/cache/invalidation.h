@@ -30,5 +30,13 @@ extern Oid	invalidation_of_key(const bytea *hash);
 extern Oid	invalidation_of_budget(const pg_uuid_t *id);
 extern Oid	invalidation_of_plan(const text *name);
 extern bool invalidation_is_pending(void);
+extern void invalidation_of_everything(void);
+
+/* for hooks/ */
+extern void invalidation_count_sent(void);
+extern void invalidation_forget_sent(void);
+extern void invalidation_at_subxact_abort(SubTransactionId subid);
+extern void invalidation_begin_counting(void);
+extern void invalidation_count_received(void);
 
 #endif							/* APIKEYS_CACHE_INVALIDATION_H */

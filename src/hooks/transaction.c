@@ -19,9 +19,12 @@
  * acknowledged to the client, and interrupts are held off.  Nothing may fail:
  * a transaction that has committed cannot abort, so an error would be a PANIC.
  *
+ * What has changed is counted for the caches a moment later, when the messages
+ * have been sent and locks are being released; there nothing may fail, either.
+ *
  * PREPARE TRANSACTION ends a transaction for this backend without a commit.
- * COMMIT PREPARED calls none of this; budget_spend.c and flush_worker.c allow
- * for it.
+ * COMMIT PREPARED calls none of this; budget_spend.c, flush_worker.c and
+ * prepared.c allow for it.
  *
  * These callbacks run for every transaction of every backend that has loaded
  * the library, so a handler without work returns at once.
@@ -32,10 +35,13 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "utils/resowner.h"
 
+#include "cache/invalidation.h"
 #include "flush/flush.h"
 #include "flush/pending_usage.h"
 #include "hooks/object_drop.h"
+#include "hooks/prepared.h"
 #include "hooks/transaction.h"
 #include "live/budget_spend.h"
 #include "live/limit_refund.h"
@@ -80,6 +86,7 @@ xact_callback(XactEvent event, void *arg)
 		case XACT_EVENT_PRE_COMMIT:
 			Assert(IsTransactionState());
 			pending_usage_pre_commit();
+			prepared_pre_commit();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
 			Assert(IsTransactionState());
@@ -92,8 +99,12 @@ xact_callback(XactEvent event, void *arg)
 		case XACT_EVENT_PREPARE:
 			reservation_at_prepare();
 			at_eoxact(false);
+			invalidation_forget_sent();
 			break;
 		case XACT_EVENT_ABORT:
+			at_eoxact(false);
+			invalidation_forget_sent();
+			break;
 		case XACT_EVENT_PARALLEL_COMMIT: /* a worker records nothing */
 		case XACT_EVENT_PARALLEL_ABORT:
 			at_eoxact(false);
@@ -101,6 +112,14 @@ xact_callback(XactEvent event, void *arg)
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
 			break;
 	}
+}
+
+/* Called when resources of a kind have been released; messages are sent before locks. */
+static void
+release_callback(ResourceReleasePhase phase, bool isCommit, bool isTopLevel, void *arg)
+{
+	if (phase == RESOURCE_RELEASE_LOCKS && isCommit && isTopLevel)
+		invalidation_count_sent();
 }
 
 /*
@@ -123,6 +142,7 @@ subxact_callback(SubXactEvent event, SubTransactionId subid, SubTransactionId pa
 			limit_refund_at_subxact_abort(subid);
 			flush_at_subxact_abort(subid);
 			object_drop_at_subxact_abort(subid);
+			invalidation_at_subxact_abort(subid);
 			identity_at_eosubxact(false, subid, parent);
 			break;
 		case SUBXACT_EVENT_START_SUB:
@@ -137,4 +157,5 @@ transaction_init(void)
 {
 	RegisterXactCallback(xact_callback, NULL);
 	RegisterSubXactCallback(subxact_callback, NULL);
+	RegisterResourceReleaseCallback(release_callback, NULL);
 }

@@ -45,11 +45,16 @@ int			guc_flush_interval;
 int			guc_max_tracked_keys;
 
 /*
- * apikeys.cache_size, in rows per backend: raise it when apikeys.stats shows
- * many misses with many keys in use; 0 turns the cache off, which saves its
- * memory.
+ * apikeys.cache_memory, in kilobytes: what all backends share of keys.  Raise it
+ * when apikeys.stats shows many misses with many keys in use.
  */
-int			guc_cache_size;
+int			guc_cache_memory;
+
+/*
+ * apikeys.cache: turn it off in a session that has to read what is in the tables,
+ * to compare, or to look for an error.
+ */
+bool		guc_cache;
 
 /*
  * apikeys.reservation_timeout, in milliseconds: after how long a reservation
@@ -128,6 +133,17 @@ check_key_prefix(char **newval, void **extra, GucSource source)
 
 	GUC_check_errdetail("A key prefix is 1 to %d characters of A-Z, a-z, 0-9, \"_\" and \"-\".",
 						KEY_PREFIX_MAX_LEN);
+	return false;
+}
+
+/* Too little would hold no row. */
+static bool
+check_cache_memory(int *newval, void **extra, GucSource source)
+{
+	if (*newval == 0 || *newval >= GUC_MIN_CACHE_MEMORY)
+		return true;
+
+	GUC_check_errdetail("It must be 0, or at least %d kB.", GUC_MIN_CACHE_MEMORY);
 	return false;
 }
 
@@ -330,13 +346,21 @@ guc_init(void)
 							process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 
-	DefineCustomIntVariable("apikeys.cache_size",
-							"Sets how many keys each backend caches.",
-							"0 turns the cache off.",
-							&guc_cache_size,
-							1024, 0, 1024 * 1024,
-							PGC_USERSET, 0,
-							NULL, NULL, NULL);
+	DefineCustomIntVariable("apikeys.cache_memory",
+							"Sets how much memory there is for keys that all backends share.",
+							"0 leaves each backend to itself.",
+							&guc_cache_memory,
+							GUC_DEFAULT_CACHE_MEMORY, 0, GUC_MAX_CACHE_MEMORY,
+							process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, GUC_UNIT_KB,
+							check_cache_memory, NULL, NULL);
+
+	DefineCustomBoolVariable("apikeys.cache",
+							 "Looks up keys and budgets in memory before they are read from their tables.",
+							 NULL,
+							 &guc_cache,
+							 true,
+							 PGC_USERSET, GUC_NOT_IN_SAMPLE,
+							 NULL, NULL, NULL);
 
 	DefineCustomIntVariable("apikeys.reservation_timeout",
 							"Sets after how long a reservation that is not settled or released expires.",

@@ -17,11 +17,17 @@
 #define GUC_DEFAULT_TRACKED_KEYS	65536
 #define GUC_MAX_TRACKED_KEYS		(16 * 1024 * 1024)
 
+/* in kilobytes */
+#define GUC_DEFAULT_CACHE_MEMORY	(32 * 1024)
+#define GUC_MIN_CACHE_MEMORY		128
+#define GUC_MAX_CACHE_MEMORY		(64 * 1024 * 1024)
+
 extern char *guc_key_prefix;
 extern int	guc_last_used_throttle;
 extern int	guc_flush_interval;
 extern int	guc_max_tracked_keys;
-extern int	guc_cache_size;
+extern int	guc_cache_memory;
+extern bool guc_cache;
 extern int	guc_reservation_timeout;
 extern int	guc_request_id_retention;
 extern int	guc_max_lifetime;

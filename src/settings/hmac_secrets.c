@@ -65,6 +65,16 @@ static uint64 version = 0;
 
 static char reason[256];		/* why a file is rejected */
 
+/*
+ * Of the postmaster, which all its processes inherit; in no shared memory.  It
+ * makes ids of which nobody can guess the secrets.
+ */
+static struct
+{
+	int32		vl_len_;		/* laid out as a bytea */
+	uint8		data[KEY_HASH_LEN];
+} id_key;
+
 static void
 wipe(SecretSet *set)
 {
@@ -326,6 +336,42 @@ uint64
 hmac_secrets_version(void)
 {
 	return version;
+}
+
+/* Returns the id of all secrets under which keys are looked up, in their order. */
+HmacSecretsId
+hmac_secrets_id(void)
+{
+	static uint64 id_version = 0;
+	static HmacSecretsId id;	/* of no secrets: zeroes */
+	Size		size = hmac_secrets_count() * sizeof(HmacSecret);
+	text	   *all;
+
+	if (id_version == version)
+		return id;
+
+	memset(&id, 0, sizeof(id));
+	if (size > 0)
+	{
+		all = palloc(VARHDRSZ + size);
+		SET_VARSIZE(all, VARHDRSZ + size);
+		for (int i = 0; i < hmac_secrets_count(); i++)
+			memcpy(VARDATA(all) + i * sizeof(HmacSecret), hmac_secrets_get(i), sizeof(HmacSecret));
+		memcpy(&id, VARDATA_ANY(key_hash_compute(all, (bytea *) &id_key)), sizeof(id));
+		explicit_bzero(all, VARHDRSZ + size);
+		pfree(all);
+	}
+	id_version = version;
+	return id;
+}
+
+/* Called while the library is loaded. */
+void
+hmac_secrets_init(void)
+{
+	SET_VARSIZE(&id_key, sizeof(id_key));
+	if (!pg_strong_random(id_key.data, sizeof(id_key.data)))
+		elog(ERROR, "could not generate random numbers");
 }
 
 /* Did hmac_secrets_reread() find new secrets since the last reload? */

@@ -25,7 +25,15 @@ typedef struct HmacSecret
 	} value;
 } HmacSecret;
 
+/* Identifies a set of secrets to all processes of the server, without telling them. */
+typedef struct HmacSecretsId
+{
+	uint8		bytes[16];
+} HmacSecretsId;
+
 #define hmac_secrets_value(secret)	((const bytea *) &(secret)->value)
+
+extern void hmac_secrets_init(void);
 
 /* for apikeys.hmac_secret_file */
 extern const char *hmac_secrets_stage(const char *path);
@@ -37,6 +45,7 @@ extern const HmacSecret *hmac_secrets_first(void);
 extern int	hmac_secrets_count(void);
 extern const HmacSecret *hmac_secrets_get(int i);
 extern uint64 hmac_secrets_version(void);
+extern HmacSecretsId hmac_secrets_id(void);
 extern bool hmac_secrets_are_outdated(void);
 extern bool hmac_secrets_reread(const char *path);
 

@@ -8,10 +8,11 @@
  * The key may be stored under the text's hash with any of the HMAC secrets,
  * or under its plain SHA-256.  A key that is not stored under the hash with
  * the first secret is valid, and is enqueued to be rehashed by a flush worker
- * (rehash_queue.c).  Both hashes are at hand here, so neither the raw key nor
+ * (rehash_queue.c).  Both hashes can be made here, so neither the raw key nor
  * a secret has to be passed on.
  *
- * A text is looked up under all its hashes by one statement (key_cache.c).
+ * Caches know a text by one of its hashes.  The table is asked for all of them,
+ * by one statement (key_cache.c).
  * If that finds nothing, the file of secrets may have changed since this
  * backend read it: see hmac_secrets.c.
  *
@@ -69,14 +70,14 @@ make_candidate(const text *raw_key, int i, KeyCandidate *candidate)
 
 /*
  * Enqueues a key to be rehashed with the first secret, unless it is stored
- * under that hash.  Of the candidates, those up to the one by which the key
- * was found are filled in.  A backend with a pending reload enqueues nothing:
- * it does not know which secret is the first now.
+ * under that hash, that of the first candidate.  A backend with a pending reload
+ * enqueues nothing: it does not know which secret is the first now.
  */
 static void
-enqueue_rehash(CachedKey *key, const KeyCandidate *candidates)
+enqueue_rehash(const text *raw_key, CachedKey *key, const KeyCandidate *first)
 {
 	TimestampTz now;
+	KeyCandidate stored;
 	RehashRequest request;
 
 	if (key->candidate == 0 || hmac_secrets_first() == NULL || hmac_secrets_are_outdated() ||
@@ -90,13 +91,14 @@ enqueue_rehash(CachedKey *key, const KeyCandidate *candidates)
 	key->rehash_requested_at = now;
 
 	Assert(key->candidate <= hmac_secrets_count());
-	Assert(candidates[0].secret == hmac_secrets_first()->name);
+	Assert(first->secret == hmac_secrets_first()->name);
+	make_candidate(raw_key, key->candidate, &stored);
 	secret_file_announce(guc_hmac_secret_file);
 	memset(&request, 0, sizeof(request));
 	request.id = *DatumGetUUIDP(key->row.values[KEY_ID]);
-	memcpy(request.old_hash, key->hash, KEY_HASH_LEN);
-	memcpy(request.new_hash, VARDATA_ANY(candidates[0].hash), KEY_HASH_LEN);
-	strlcpy(request.secret, candidates[0].secret, sizeof(request.secret));
+	memcpy(request.old_hash, VARDATA_ANY(stored.hash), KEY_HASH_LEN);
+	memcpy(request.new_hash, VARDATA_ANY(first->hash), KEY_HASH_LEN);
+	strlcpy(request.secret, first->secret, sizeof(request.secret));
 	if (rehash_enqueue(&request))
 	{
 		flush_queue_exchange_usage(MyDatabaseId, true);
@@ -110,19 +112,20 @@ find_by_known_secrets(const text *raw_key)
 {
 	KeyCandidate candidates[KEY_MAX_CANDIDATES];
 	int			ncandidates = hmac_secrets_count() + 1;
-	CachedKey  *key = NULL;
+	CachedKey  *key;
 
 	Assert(ncandidates <= KEY_MAX_CANDIDATES);
 	key_cache_begin();
-	for (int i = 0; i < ncandidates && key == NULL; i++)
-	{
-		make_candidate(raw_key, i, &candidates[i]);
-		key = key_cache_probe(candidates[i].hash);
-	}
+	make_candidate(raw_key, 0, &candidates[0]);
+	key = key_cache_probe(candidates[0].hash);
 	if (key == NULL)
+	{
+		for (int i = 1; i < ncandidates; i++)
+			make_candidate(raw_key, i, &candidates[i]);
 		key = key_cache_read(candidates, ncandidates);
+	}
 	if (key != NULL)
-		enqueue_rehash(key, candidates);
+		enqueue_rehash(raw_key, key, &candidates[0]);
 
 	return key;
 }

@@ -94,7 +94,7 @@ foreach my $text ("$names[4]-key", 'nonsense')
 {
 	$node->safe_psql('postgres', qq{
 		BEGIN;
-		SET LOCAL apikeys.cache_size = 0;
+		SET LOCAL apikeys.cache = off;
 		SELECT * FROM apikey_verify('$text');
 		PREPARE TRANSACTION 'left'});
 	my ($ret) = $node->psql('postgres', q{

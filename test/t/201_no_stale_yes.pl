@@ -93,17 +93,25 @@ foreach my $change (@changes)
 is(stats($node, 'cache_invalidations > 0'), 't', 'invalidations are counted');
 $stage->quit;
 
-# Caches of other sizes
-foreach my $size (0, 1, 2)
+# Without a cache
+$stage = TruthTest->new(
+	driver => $node,
+	cached => 0,
+	settings => ['SET apikeys.cache = off'],
+	note => ', no cache');
+play($stage, $_, 'READ COMMITTED', $endings[0]) foreach @changes;
+$stage->quit;
+
+# Where backends share nothing, they go by messages.
+$node->append_conf('postgresql.conf', 'apikeys.cache_memory = 0');
+$node->restart;
+$stage = TruthTest->new(driver => $node, note => ', nothing shared');
+foreach my $change (@changes)
 {
-	$stage = TruthTest->new(
-		driver => $node,
-		cached => $size > 0,
-		settings => ["SET apikeys.cache_size = $size"],
-		note => ", cache_size $size");
-	play($stage, $_, 'READ COMMITTED', $endings[0]) foreach @changes;
-	$stage->quit;
+	play($stage, $change, 'READ COMMITTED', $_) foreach @endings;
+	play($stage, $change, 'REPEATABLE READ', $endings[0]);
 }
+$stage->quit;
 
 $node->stop;
 done_testing();

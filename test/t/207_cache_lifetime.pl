@@ -220,7 +220,7 @@ foreach my $change ('nothing', 'revoke')
 	$strings->query_safe('SELECT pg_advisory_unlock(1)');
 	is($strings->query_safe(q{SELECT * FROM dblink_get_result('reader') d(answers text)}),
 		$change eq 'revoke' ? 'VALID REVOKED' : 'VALID VALID', "flood, $change: the answers");
-	is((counted())[1], 1, "flood, $change: the cache was emptied");
+	is((counted())[1], $change eq 'revoke' ? 1 : 0, "flood, $change: what has changed was forgotten");
 	$strings->query_safe(q{SELECT * FROM dblink_get_result('reader') d(answers text)});
 	$strings->query_safe(q{SELECT dblink_exec('reader', 'COMMIT')});
 }

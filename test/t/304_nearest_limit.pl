@@ -49,7 +49,7 @@ sub add_key
 # One finds keys in its cache, the other reads them anew each time.
 my $session = $node->background_psql('postgres');
 my $uncached = $node->background_psql('postgres');
-$uncached->query_safe('SET apikeys.cache_size = 0');
+$uncached->query_safe('SET apikeys.cache = off');
 my $columns = 'code, retry_after, limit_name, limit_max, trim_scale(limit_remaining), limit_resets_in, trim_scale(budget_remaining)';
 
 sub record

@@ -403,7 +403,7 @@ sub connect_all
 {
 	$session = $node->background_psql('postgres');
 	$uncached = $node->background_psql('postgres');
-	$uncached->query_safe('SET apikeys.cache_size = 0');
+	$uncached->query_safe('SET apikeys.cache = off');
 	return;
 }
 

@@ -99,7 +99,7 @@ note sprintf '%s verifies, %s keys made, %s flushes, %s cache hits', split /\|/,
 write_secrets($node, 'new', 'old');
 reload_secrets($node);
 ask(sprintf q{
-	ALTER DATABASE postgres SET apikeys.cache_size = 0;
+	ALTER DATABASE postgres SET apikeys.cache = off;
 	CREATE TABLE hash AS SELECT raw_key, secret, hmac(raw_key, value, 'sha256') AS hash
 	FROM kept, (VALUES ('old', '%s'), ('new', '%s')) s(secret, value) WHERE n = 1},
 	secret_of('old'), secret_of('new'));

@@ -288,7 +288,7 @@ refused("SET apikeys.$_", 'mallory', '42501|55P02', "SET apikeys.$_ = 'off'")
   foreach qw(notify_channel hmac_secret_file redact_log request_header flush_interval reservation_timeout);
 refused('set_config for one transaction', 'mallory', '55P02', q{SELECT set_config('apikeys.notify_channel', '', true)});
 refused('ALTER ROLE SET', 'mallory', '42501|55P02', q{ALTER ROLE mallory SET apikeys.notify_channel = ''});
-refused('ALTER DATABASE SET', 'mallory', $denied, q{ALTER DATABASE postgres SET apikeys.cache_size = 0});
+refused('ALTER DATABASE SET', 'mallory', $denied, q{ALTER DATABASE postgres SET apikeys.cache = off});
 refused('ALTER SYSTEM', 'mallory', $denied, q{ALTER SYSTEM SET apikeys.notify_channel = ''});
 refused('a function with the setting', 'mallory', '42501|55P02', q{
 	CREATE FUNCTION public.quiet_mallory() RETURNS void LANGUAGE sql SET apikeys.notify_channel = '' AS 'SELECT'});

@@ -47,7 +47,7 @@ $node->append_conf('postgresql.conf', qq{
 	apikeys.notify_channel = 'keys'
 	apikeys.key_prefix = 'theirs_'
 	apikeys.request_header = 'x-theirs'
-	apikeys.cache_size = 0
+	apikeys.cache = off
 	TimeZone = 'Asia/Kathmandu'
 	DateStyle = 'German'
 	IntervalStyle = 'iso_8601'
@@ -175,7 +175,7 @@ is(state(), $before, '... and change nothing');
 $node->safe_psql('postgres', qq{
 	ALTER ROLE "$ENV{PGUSER}" RESET ALL;
 	ALTER ROLE "$ENV{PGUSER}" SET default_transaction_isolation = 'read committed';
-	ALTER ROLE "$ENV{PGUSER}" SET apikeys.cache_size = 1024});
+	ALTER ROLE "$ENV{PGUSER}" SET apikeys.cache = on});
 my $inputs = "$PostgreSQL::Test::Utils::tmp_check/inputs";
 mkdir $inputs or die "$inputs: $!";
 symlink "${\getcwd()}/test/specs", "$inputs/specs";
