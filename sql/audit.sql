@@ -158,8 +158,9 @@ SELECT apikey_delete(:'successor');
 
 -- What a trigger keeps out of the log is not done without it.
 CREATE FUNCTION test.prevent_event() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
-SELECT id AS prevented FROM apikey_generate('audit prevented', expires_at => '2100-01-01') \gset
+SELECT id AS prevented, raw_key FROM apikey_generate('audit prevented', expires_at => '2100-01-01') \gset
 SET test.id = :'prevented';
+SET test.raw_key = :'raw_key';
 SELECT apikey_budget_create('audit prevented', 1) AS budget \gset
 SET test.budget = :'budget';
 CREATE TRIGGER prevent BEFORE INSERT ON apikeys_data.event FOR EACH ROW EXECUTE FUNCTION test.prevent_event();
@@ -169,6 +170,7 @@ SELECT * FROM test.errors(
   $$SELECT apikey_update(current_setting('test.id')::uuid, '{"description": "prevented"}')$$,
   $$SELECT apikey_rotate(current_setting('test.id')::uuid)$$,
   $$SELECT apikey_revoke(current_setting('test.id')::uuid)$$,
+  $$SELECT apikey_derive(current_setting('test.raw_key'), '1 hour')$$,
   $$SELECT apikey_delete(current_setting('test.id')::uuid)$$,
   $$SELECT apikey_budget_create('prevented', 1)$$,
   $$SELECT apikey_plan_set('prevented')$$,
@@ -181,6 +183,7 @@ UPDATE apikeys_data.key SET created_at = '2000-01-01', expires_at = '2000-01-02'
 SELECT * FROM test.errors($$SELECT apikey_cleanup_expired('20 years')$$);
 SELECT count(*) FROM apikeys_data.key WHERE id = :'prevented' AND revoked_at IS NULL;
 DROP TRIGGER prevent ON apikeys_data.event;
+RESET test.raw_key;
 SELECT apikey_delete(:'prevented');
 SELECT apikey_budget_delete(:'budget');
 

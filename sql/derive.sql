@@ -146,7 +146,9 @@ SELECT apikey_void_usage(:'child', 'r'), apikey_void_usage(:'parent', 'r') AS ag
 SELECT key_id = :'parent' AS parent, model, requests, tokens, cost FROM apikeys.usage_report WHERE root_id = :'parent' ORDER BY model;
 
 -- Bad arguments.
+SELECT coalesce(not_found, 0) AS not_found FROM apikeys.stats \gset
 SELECT k, test.try_derive(k) FROM unnest('{"",x,NULL,gw-0000}'::text[]) k;
+SELECT coalesce(not_found - :not_found, 4) AS counted FROM apikeys.stats;
 SELECT i, test.try_derive(:'parent_key', i) FROM unnest('{0,-1 day,1 millisecond,30 days 1 second,1001 years,NULL,30 days}'::interval[]) i;
 SELECT test.try_derive(:'parent_key', name => repeat('x', 256)), test.try_derive(:'parent_key', name => :'parent_key'),
        test.try_derive(:'parent_key', rate_limits => '{"x": 1}');
@@ -185,9 +187,37 @@ SELECT apikey_grant('regress_derive', 'own');
 SELECT raw_key AS child_key FROM apikey_derive(:'parent_key', '1 hour') \gset
 SET ROLE regress_derive;
 BEGIN;
-SELECT valid FROM apikey_login(:'child_key');
+SELECT valid, apikey_current_id() = id AS id, apikey_current_root_id() = :'parent' AS root_id, apikey_current_user_id() AS user_id FROM apikey_login(:'child_key');
 SELECT apikey_generate('mine');
 ROLLBACK;
+-- Its owner finds and ends them, and nobody else does.
+BEGIN;
+SELECT valid FROM apikey_login(:'parent_key');
+SELECT count(*) FROM apikey_list() WHERE parent_id = :'parent';
+SELECT test.try_derive(:'child_key'), apikey_revoke((apikey_identify(:'child_key')).id);
+SELECT code FROM apikey_verify(:'child_key');
+ROLLBACK;
+RESET ROLE;
+SELECT (apikey_identify(:'child_key')).id AS child \gset
+SELECT raw_key AS foreign_key FROM apikey_generate('foreign', user_id => '00000000-0000-0000-0000-000000000002') \gset
+SET ROLE regress_derive;
+BEGIN;
+SELECT valid FROM apikey_login(:'foreign_key');
+SELECT count(*) FROM apikey_list() WHERE parent_id IS NOT NULL;
+SELECT count(*) FROM apikey_identify(:'child_key');
+\set VERBOSITY sqlstate
+SELECT apikey_revoke(:'child');
+\set VERBOSITY default
+ROLLBACK;
+RESET ROLE;
+-- Who reads the view sees what has nothing in common with its parent.
+SELECT FROM apikey_update(:'parent', '{"permissions": {"allowed_models": ["a*"]}}');
+SELECT raw_key AS narrow_key FROM apikey_derive(:'parent_key', '1 hour', 'narrow', '{"allowed_models": ["ab"]}') \gset
+SELECT FROM apikey_update(:'parent', '{"permissions": {"allowed_models": ["b"], "custom_permissions": ["x"]}}');
+SELECT apikey_grant('regress_derive', 'read');
+SET ROLE regress_derive;
+SELECT status, permissions, parent_id = :'parent' AS parent_id FROM apikeys.info WHERE name = 'narrow';
+SELECT code FROM apikey_verify(:'narrow_key');
 RESET ROLE;
 DROP OWNED BY regress_derive;
 DROP ROLE regress_derive;

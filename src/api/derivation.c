@@ -27,6 +27,7 @@
 #include "base/arguments.h"
 #include "base/compat.h"
 #include "flush/flush.h"
+#include "live/counters.h"
 #include "live/idle_keys.h"
 #include "model/key_config.h"
 #include "model/key_format.h"
@@ -59,10 +60,11 @@ enum
 
 PG_FUNCTION_INFO_V1(apikey_derive);
 
-/* Raises 28000, with the code that verify would return. */
+/* Raises 28000, with the code that verify would return, and counts it as verify does. */
 pg_noreturn static void
-refuse(const char *code, const char *reason)
+refuse(Counter counter, const char *code, const char *reason)
 {
+	counters_add(counter, 1);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 			 errmsg("derivation refused: %s", reason),
@@ -86,11 +88,11 @@ check_parent(const KeyRow *parent, TimestampTz *now)
 					  DatumGetBool(parent->values[KEY_ENABLED])))
 	{
 		case KEY_STATUS_REVOKED:
-			refuse("REVOKED", "API key has been revoked");
+			refuse(COUNT_REVOKED, "REVOKED", "API key has been revoked");
 		case KEY_STATUS_EXPIRED:
-			refuse("EXPIRED", "API key has expired");
+			refuse(COUNT_EXPIRED, "EXPIRED", "API key has expired");
 		case KEY_STATUS_DISABLED:
-			refuse("DISABLED", "API key is disabled");
+			refuse(COUNT_DISABLED, "DISABLED", "API key is disabled");
 		default:
 			break;
 	}
@@ -233,7 +235,7 @@ apikey_derive(PG_FUNCTION_ARGS)
 
 	parent_id = find_parent(fcinfo);
 	if (parent_id == NULL || !store_read_key(parent_id, restriction_by_setting(), true, &parent))
-		refuse("NOT_FOUND", "API key not found");
+		refuse(COUNT_NOT_FOUND, "NOT_FOUND", "API key not found");
 	now = GetCurrentTimestamp();
 	check_parent(&parent, &now);
 	make_config(fcinfo, &parent, now, &config);

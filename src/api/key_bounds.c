@@ -29,7 +29,10 @@
 #include "verify/identity.h"
 #include "verify/restriction.h"
 
-/* Reads the key that is logged in, as it is now.  Raises 28000. */
+/*
+ * Reads the key that is logged in, as it is now.  Not a derived one: what it made
+ * would outlive it.  Raises 28000.
+ */
 static void
 read_login(KeyConfig *login)
 {
@@ -39,6 +42,11 @@ read_login(KeyConfig *login)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 				 errmsg("the key that is logged in cannot be used any more")));
+	if (!row.nulls[KEY_PARENT_ID])
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("a derived key makes and changes no keys"),
+				 errhint("Log in with the key that it was derived from.")));
 	store_key_config(&row, login);
 }
 

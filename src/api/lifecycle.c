@@ -30,6 +30,7 @@
 #include "model/key_format.h"
 #include "model/rate_limits.h"
 #include "settings/guc.h"
+#include "store/derived_keys.h"
 #include "store/events.h"
 #include "store/key_limits.h"
 #include "store/keys.h"
@@ -285,6 +286,7 @@ apikey_update(PG_FUNCTION_ARGS)
 		own_key_check_config(store_key_hash(id), &config);
 		key_references_lock(&config, &key);
 		store_update_key(id, &config, now);
+		store_move_derived(id);
 	}
 	else
 		store_add_key_unchanged(id, now);

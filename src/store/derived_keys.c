@@ -6,7 +6,7 @@
  * SPDX-License-Identifier: PostgreSQL
  *
  * A derived key's row has of its parent only what it is found by: its user, team
- * and external id, which follow the parent's (keys.c).  What holds is read from
+ * and external id, which follow the parent's.  What holds is read from
  * the parent's row at each lookup (key_lookup.c).
  *
  *-------------------------------------------------------------------------
@@ -18,6 +18,7 @@
 
 #include "store/derived_keys.h"
 #include "store/spi.h"
+#include "store/write_latest.h"
 
 static Statement count_derived = {
 	.sql = "SELECT pg_catalog.count(*) FROM ONLY apikeys_data.key k"
@@ -38,6 +39,17 @@ static Statement insert_derived = {
 	"'name', $5, 'key_prefix', $4, 'parent_id', new.parent_id, 'expires_at', $8) FROM new",
 	STATEMENT_ARGS(UUIDOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID,
 				   TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID, NAMEOID, JSONBOID)
+};
+
+/* Arrays compare nulls, too. */
+static Statement move_derived = {
+	.sql = "UPDATE ONLY apikeys_data.key k"
+	" SET user_id = o.user_id, team_id = o.team_id, external_id = o.external_id"
+	" FROM ONLY apikeys_data.key o"
+	" WHERE o.id OPERATOR(pg_catalog.=) $1 AND k.parent_id OPERATOR(pg_catalog.=) o.id"
+	" AND (ARRAY[k.user_id, k.team_id] OPERATOR(pg_catalog.<>) ARRAY[o.user_id, o.team_id]"
+	" OR ARRAY[k.external_id] OPERATOR(pg_catalog.<>) ARRAY[o.external_id])",
+	STATEMENT_ARGS(UUIDOID)
 };
 
 /* Counts the keys that are derived from one, whatever their status. */
@@ -84,5 +96,20 @@ store_insert_derived(const pg_uuid_t *parent_id, const NewKey *key, const KeyCon
 						false, false,
 						key->hash_secret == NULL,
 						false, false, false, false, false, false, false, false, false});
+	store_close(&scope);
+}
+
+/*
+ * Has the keys that are derived from a locked one belong to whom that belongs to
+ * now; also those that the transaction's snapshot does not see.  The event of the
+ * parent is that of all.
+ */
+void
+store_move_derived(const pg_uuid_t *parent_id)
+{
+	StoreScope	scope;
+
+	store_open(&scope);
+	store_write_latest(&move_derived, (Datum[]) {UUIDPGetDatum(parent_id)}, NULL);
 	store_close(&scope);
 }

@@ -13,6 +13,7 @@
 #include "store/keys.h"
 
 extern int64 store_count_derived(const pg_uuid_t *parent_id);
+extern void store_move_derived(const pg_uuid_t *parent_id);
 extern void store_insert_derived(const pg_uuid_t *parent_id, const NewKey *key,
 								 const KeyConfig *config);
 

@@ -103,10 +103,7 @@ static Statement rotate_key = {
 	" 'enabled', enabled, 'idle_timeout', idle_timeout," \
 	" 'idle_since', idle_since) AS document"
 
-/*
- * $1 to $14 are KeyConfig's members.  Derived keys are found by whose they are, as
- * their parent.  Arrays compare nulls as well.
- */
+/* $1 to $14 are KeyConfig's members. */
 static Statement update_key = {
 	.sql = "WITH was AS (SELECT " KEY_DOCUMENT " FROM ONLY apikeys_data.key"
 	" WHERE id OPERATOR(pg_catalog.=) $16),"
@@ -116,11 +113,7 @@ static Statement update_key = {
 	" allowed_ips = $11, plan = $12, idle_timeout = $13, enabled = $14, updated_at = $15,"
 	" idle_since = CASE WHEN $18 THEN $15 ELSE idle_since END"
 	" WHERE id OPERATOR(pg_catalog.=) $16"
-	" RETURNING " KEY_DOCUMENT "),"
-	" derived AS (UPDATE ONLY apikeys_data.key SET user_id = $3, team_id = $4, external_id = $10"
-	" WHERE parent_id OPERATOR(pg_catalog.=) $16"
-	" AND (ARRAY[user_id, team_id] OPERATOR(pg_catalog.<>) ARRAY[$3, $4]"
-	" OR ARRAY[external_id] OPERATOR(pg_catalog.<>) ARRAY[$10]))"
+	" RETURNING " KEY_DOCUMENT ")"
 	" " ADD_EVENT
 	" SELECT $15, $17, 'update', $16, " CHANGED_MEMBERS " FROM was, became",
 	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID,

@@ -18,13 +18,10 @@
 #include "store/plans.h"
 #include "store/spi.h"
 
-/*
- * A key that verify would take; it was used in this transaction.  Not a derived
- * one: a session makes no keys.
- */
+/* A key that verify would take; it was used in this transaction. */
 static Statement usable_key = {
 	.sql = "SELECT " KEY_ROW("k.permissions", "k.rate_limits") " FROM ONLY apikeys_data.key k" JOIN_PLAN
-	" WHERE k.id OPERATOR(pg_catalog.=) $1 AND k.parent_id IS NULL"
+	" WHERE k.id OPERATOR(pg_catalog.=) $1"
 	" AND k.revoked_at IS NULL AND k.enabled"
 	" AND (k.expires_at IS NULL OR k.expires_at OPERATOR(pg_catalog.>=) $2)"
 	" AND " HAS_ITS_PLAN,

@@ -1,6 +1,6 @@
 
 # Eight sessions verify while two others revoke a thousand keys, one after the
-# other and in five ways.  Each notes when: a yes is stale if its verify
+# other and in five ways; for a third of them, keys derived from them are verified.  Each notes when: a yes is stale if its verify
 # started after the commit of the key's end had returned.
 #
 #   STRESS_SECONDS=60   a longer run, with a million verifies or more (15)
@@ -30,6 +30,8 @@ $node->safe_psql(
 		SELECT n, 'stress-' || n AS raw_key,
 		       apikey_import(digest('stress-' || n, 'sha256'), 'stress', 'stress-...') AS id
 		FROM generate_series(1, $keys) n;
+	-- Of some, a derived key is asked for: it ends with them.
+	UPDATE keys SET raw_key = (SELECT d.raw_key FROM apikey_derive(keys.raw_key, '1 day') d) WHERE n % 3 = 0;
 
 	-- When a key was about to be ended, and when that was acknowledged
 	CREATE TABLE ended (n int PRIMARY KEY, began timestamptz, acknowledged timestamptz);
