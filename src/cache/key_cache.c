@@ -378,6 +378,7 @@ key_cache_read(const KeyCandidate *candidates, int ncandidates)
 	if (!found)
 		return NULL;
 	transient.rehash_requested_at = 0;
+	transient.use_recorded_at = 0;
 	memset(&transient.budget, 0, sizeof(transient.budget));
 	memcpy(transient.hash, VARDATA_ANY(candidates[transient.candidate].hash), KEY_HASH_LEN);
 	transient.number = invalidation_of_key(candidates[transient.candidate].hash);

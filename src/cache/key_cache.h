@@ -43,6 +43,7 @@ typedef struct CachedKey
 	PermissionCheck *permission_check; /* NULL: not needed so far */
 	KeyRow		row;
 	TimestampTz rehash_requested_at; /* 0: never */
+	TimestampTz use_recorded_at; /* see last_used_record(); 0: not from here */
 } CachedKey;
 
 extern void key_cache_begin(void);

@@ -399,7 +399,7 @@ authorize_record_use(const AuthDecision *decision)
 
 	Assert(decision->valid);
 	if (!decision->use_recorded)
-		newly_pending = last_used_record(&id, decision->now, &use);
+		newly_pending = last_used_record(&id, decision->now, &use, &decision->key->use_recorded_at);
 	if (!newly_pending)
 		return;
 	flush_problems_check_launcher();
