@@ -71,6 +71,8 @@ void
 cached_key_complete(CachedKey *key, const bytea *hash, MemoryContext memory)
 {
 	key->rehash_requested_at = 0;
+	key->use_recorded_at = 0;
+	key->parent_use_recorded_at = 0;
 	key->cached = false;
 	key->changed = false;
 	memset(&key->budget, 0, sizeof(key->budget));

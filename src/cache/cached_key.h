@@ -45,6 +45,8 @@ typedef struct CachedKey
 	PermissionCheck *permission_check; /* NULL: not needed so far */
 	KeyRow		row;
 	TimestampTz rehash_requested_at; /* 0: never */
+	TimestampTz use_recorded_at; /* see last_used_record(); 0: not from here */
+	TimestampTz parent_use_recorded_at; /* likewise, of the key it is derived from */
 } CachedKey;
 
 extern void cached_key_complete(CachedKey *key, const bytea *hash, MemoryContext memory);

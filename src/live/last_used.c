@@ -134,9 +134,10 @@ record_exclusively(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz use
 	return newly_pending;
 }
 
-/* Records a use in the shared table; the result is that of last_used_record(). */
+/* Records a use in the shared table; as last_used_record(). */
 static bool
-record_in_table(TrackedKeys *table, const pg_uuid_t *id, TimestampTz now, const UseNote *use)
+record_in_table(TrackedKeys *table, const pg_uuid_t *id, TimestampTz now, const UseNote *use,
+				TimestampTz *recorded_at)
 {
 	TrackedKeyRef ref = tracked_keys_locate(table, MyDatabaseId, id);
 	TrackedKey *entry;
@@ -150,7 +151,10 @@ record_in_table(TrackedKeys *table, const pg_uuid_t *id, TimestampTz now, const 
 		newly_pending = last_used_record_in_entry(entry, now, use);
 	tracked_keys_unlock(ref.partition);
 
-	return exclusively ? record_exclusively(table, &ref, now, use) : newly_pending;
+	if (exclusively)
+		return record_exclusively(table, &ref, now, use);
+	*recorded_at = now;
+	return newly_pending;
 }
 
 /*
@@ -194,19 +198,22 @@ write_in_call(const pg_uuid_t *id, TimestampTz now, const UseNote *note)
 /*
  * Records that a key was used, from an address if that is known;
  * apikeys.last_used_throttle = -1 turns it off, unless max_lag is set.  Returns
- * true if the flush workers have to be woken.
+ * true if the flush workers have to be woken.  In recorded_at, the caller keeps
+ * when a use of the key is known to be in its entry, at first 0: so another one
+ * that would not be written takes no look at shared memory.
  */
 bool
-last_used_record(const pg_uuid_t *id, TimestampTz now, const UseNote *use)
+last_used_record(const pg_uuid_t *id, TimestampTz now, const UseNote *use, TimestampTz *recorded_at)
 {
 	TrackedKeys *table;
 
-	if (throttle(use->max_lag) < 0)
+	if (throttle(use->max_lag) < 0 ||
+		(use->max_lag == 0 && now / USECS_PER_SEC == *recorded_at / USECS_PER_SEC))
 		return false;
 
 	table = tracked_keys_attach();
 	if (table != NULL)
-		return record_in_table(table, id, now, use);
+		return record_in_table(table, id, now, use, recorded_at);
 
 	write_in_call(id, now, use);
 	return false;

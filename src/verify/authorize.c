@@ -423,10 +423,11 @@ authorize_record_use(const AuthDecision *decision)
 	{
 		pg_uuid_t	parent_id = *DatumGetUUIDP(row->values[KEY_PARENT_ID]);
 
-		newly_pending |= last_used_record(&parent_id, decision->now, &use);
+		newly_pending |= last_used_record(&parent_id, decision->now, &use,
+										  &decision->key->parent_use_recorded_at);
 	}
 	if (!decision->use_recorded)
-		newly_pending |= last_used_record(&id, decision->now, &use);
+		newly_pending |= last_used_record(&id, decision->now, &use, &decision->key->use_recorded_at);
 	if (newly_pending)
 		persist_uses();
 }
@@ -436,10 +437,11 @@ void
 authorize_record_use_of(const KeyRow *row, TimestampTz now)
 {
 	UseNote		use = {0};
+	TimestampTz recorded_at = 0;
 
 	if (!row->nulls[KEY_IDLE_TIMEOUT])
 		use.max_lag = idleness_max_lag(DatumGetIntervalP(row->values[KEY_IDLE_TIMEOUT]));
-	if (last_used_record(DatumGetUUIDP(row->values[KEY_ID]), now, &use))
+	if (last_used_record(DatumGetUUIDP(row->values[KEY_ID]), now, &use, &recorded_at))
 		persist_uses();
 }
 

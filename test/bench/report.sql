@@ -33,6 +33,13 @@ INSERT INTO measure (measure, title, unit, looped) VALUES
     ('one by one', 'Keys generated, one a transaction', '/s', false),
     ('in bulk', 'Keys generated, 100,000 a statement', '/s', false);
 
+INSERT INTO measure (measure, title, unit)
+SELECT k.measure || ', ' || c.n, format('%s, %s', k.title, CASE c.n WHEN 1 THEN '1 client' ELSE c.n || ' clients' END), k.unit
+FROM (VALUES (1), (2), (8), (32)) c(n)
+CROSS JOIN (VALUES ('statement', 'A statement end to end', '/s'),
+                   ('p99', 'The same, the slowest hundredth', 'µs')) k(measure, title, unit)
+ORDER BY c.n, k.unit;
+
 -- What a call costs in the backend is net of the loop of the same round; a
 -- size has a loop of its own.
 CREATE TEMP VIEW net AS
@@ -47,7 +54,8 @@ WHERE NOT (m.looped AND r.who LIKE 'loop%');
 
 CREATE TEMP TABLE target (
     n integer GENERATED ALWAYS AS IDENTITY,
-    measure text, who text, against text, sense text, bound float8);
+    measure text, who text, against text, sense text, bound float8,
+    difference boolean DEFAULT false);
 INSERT INTO target (measure, who, against, sense, bound) VALUES
     ('expression', 'hit', 'hmac()', 'at most', 2.5),
     ('expression', 'PL/pgSQL', 'hit', 'at least', 3),
@@ -92,10 +100,18 @@ FROM result r
 WHERE r.measure LIKE 'usage, %' AND r.round = 1 AND r.who NOT LIKE '%, INSERT'
 ORDER BY r.n;
 
--- A ratio is taken within a round.
+INSERT INTO target (measure, who, against, sense, bound, difference)
+SELECT k.measure || ', ' || c.n, w.who, 'SELECT $1::text', k.sense, coalesce(k.bound, w.bound), k.difference
+FROM (VALUES (1), (2), (8), (32)) c(n)
+CROSS JOIN (VALUES ('statement', 'at least', NULL, false), ('p99', 'at most', 50, true)) k(measure, sense, bound, difference)
+CROSS JOIN (VALUES ('apikey_check', 0.96), ('four columns', 0.92), ('all columns', 0.88)) w(who, bound)
+ORDER BY c.n, w.bound DESC;
+
+-- A ratio, or a difference, is taken within a round.
 CREATE TEMP VIEW ratio AS
-SELECT t.n, t.measure, concat_ws(' / ', t.who, t.against) AS who, t.sense, t.bound,
-       a.value / CASE WHEN t.against IS NULL THEN 1 ELSE b.value END AS value
+SELECT t.n, t.measure, concat_ws(CASE WHEN t.difference THEN ' - ' ELSE ' / ' END, t.who, t.against) AS who,
+       t.sense, t.bound,
+       CASE WHEN t.against IS NULL THEN a.value WHEN t.difference THEN a.value - b.value ELSE a.value / b.value END AS value
 FROM target t
 JOIN net a ON a.measure = t.measure AND a.who = t.who
 LEFT JOIN net b ON b.measure = t.measure AND b.who = t.against
