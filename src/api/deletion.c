@@ -13,6 +13,7 @@
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -21,8 +22,10 @@
 #include "flush/flush.h"
 #include "model/period.h"
 #include "settings/guc.h"
+#include "store/key_batches.h"
 #include "store/keys.h"
 #include "store/retention.h"
+#include "store/usage_deletion.h"
 #include "verify/restriction.h"
 
 #define OLDER_THAN_MAX_YEARS	1000
@@ -37,16 +40,14 @@ Datum
 apikey_delete(PG_FUNCTION_ARGS)
 {
 	Datum		id;
-	ArrayType  *ids;
 	KeyRow		key;
 
 	require_not_null(fcinfo, 0, "id");
 	id = PG_GETARG_DATUM(0);
-	ids = construct_array(&id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
 	if (!store_read_key(DatumGetUUIDP(id), restriction_for_changes(), true, &key) ||
-		!store_delete_key(ids, GetCurrentTimestamp()))
+		!store_delete_key(DatumGetUUIDP(id), GetCurrentTimestamp()))
 		raise_key_not_found(DatumGetUUIDP(id));
-	flush_remove_keys(ids);
+	flush_remove_keys(construct_array(&id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 
 	PG_RETURN_VOID();
 }
@@ -77,14 +78,25 @@ Datum
 apikey_cleanup_expired(PG_FUNCTION_ARGS)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	ArrayType  *ids = store_delete_expired(restriction_by_setting(), older_than_argument(fcinfo, now), now);
+	KeySearch  *search = store_find_expired(restriction_by_setting(), older_than_argument(fcinfo, now));
+	MemoryContext per_batch = AllocSetContextCreate(CurrentMemoryContext, "apikey_cleanup_expired",
+													ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(per_batch);
+	KeyBatch	batch;
+	int64		ndeleted = 0;
 
-	if (ids == NULL)
-		PG_RETURN_INT64(0);
-	Assert(ARR_NDIM(ids) == 1);
-	flush_remove_keys(ids);
+	while (store_next_batch(search, &batch))
+	{
+		store_delete_batch(&batch, now);
+		flush_remove_keys(batch.ids);
+		ndeleted += batch.n;
+		MemoryContextReset(per_batch);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(per_batch);
+	store_delete_orphans();
 
-	PG_RETURN_INT64(ArrayGetNItems(ARR_NDIM(ids), ARR_DIMS(ids)));
+	PG_RETURN_INT64(ndeleted);
 }
 
 /*

@@ -124,33 +124,13 @@ static Statement update_key = {
 };
 
 static Statement revoke_key = {
-	.sql = "WITH revoked AS (UPDATE ONLY apikeys_data.key SET revoked_at = $2, updated_at = $2,"
-	" revoke_reason = $4"
-	" WHERE id OPERATOR(pg_catalog.=) $1"
-	" RETURNING id)"
-	" " ADD_EVENT
-	" SELECT $2, $3, 'revoke', revoked.id, pg_catalog.jsonb_strip_nulls("
-	"pg_catalog.jsonb_build_object('reason', $4)) FROM revoked",
+	.sql = REVOKE_KEYS("id OPERATOR(pg_catalog.=) $1"),
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID, TEXTOID)
 };
 
-/* Keys that are locked are left to the next clean-up. */
-static Statement lock_expired = {
-	.sql = "SELECT pg_catalog.array_agg(expired.id) FROM ("
-	"SELECT k.id FROM ONLY apikeys_data.key k"
-	" WHERE (k.expires_at OPERATOR(pg_catalog.<) $1"
-		   " OR (k.idle_timeout IS NOT NULL AND " KEY_ENDS_AT " OPERATOR(pg_catalog.<) $1))" OF_USER("k") " ORDER BY k.id FOR UPDATE SKIP LOCKED) expired",
-	STATEMENT_ARGS(TIMESTAMPTZOID, UUIDOID)
-};
-
-static Statement delete_keys = {
-	.sql = "WITH deleted AS (DELETE FROM ONLY apikeys_data.key"
-	" WHERE id OPERATOR(pg_catalog.=) ANY ($1)"
-	" RETURNING id, name, key_prefix)"
-	" " ADD_EVENT
-	" SELECT $2, $3, $4, deleted.id, pg_catalog.jsonb_build_object("
-	"'name', deleted.name, 'key_prefix', deleted.key_prefix) FROM deleted",
-	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZOID, NAMEOID, TEXTOID)
+static Statement delete_key = {
+	.sql = DELETE_KEYS("id OPERATOR(pg_catalog.=) $1", "delete"),
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID)
 };
 
 /*
@@ -327,68 +307,22 @@ store_revoke_key(const pg_uuid_t *id, text *reason, TimestampTz now)
 	store_close(&scope);
 }
 
-/*
- * Deletes keys with their usage, and returns the number of keys.  ids is a
- * uuid[]; the action is the event's.
- */
-static int64
-delete_keys_in_scope(const StoreScope *scope, Datum ids, const char *action,
-					 TimestampTz now)
+/* Deletes a locked key, and its usage; returns false if that was prevented. */
+bool
+store_delete_key(const pg_uuid_t *id, TimestampTz now)
 {
-	int64		deleted;
+	StoreScope	scope;
+	Datum		value = UUIDPGetDatum(id);
+	bool		deleted;
 
-	Assert(ARR_ELEMTYPE(DatumGetArrayTypeP(ids)) == UUIDOID);
-
-	deleted = store_write_durably(&delete_keys,
-								  (Datum[]) {ids, TimestampTzGetDatum(now),
-											store_acting_role(scope), CStringGetTextDatum(action)},
-								  NULL);
-	store_delete_use(ids);
+	store_open(&scope);
+	deleted = store_write_durably(&delete_key,
+								  (Datum[]) {value, TimestampTzGetDatum(now), store_acting_role(&scope)},
+								  NULL) > 0;
+	store_delete_use(PointerGetDatum(construct_array(&value, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR)));
+	store_close(&scope);
 
 	return deleted;
-}
-
-/* Deletes a locked key, given as a uuid[]; returns false if that was prevented. */
-bool
-store_delete_key(ArrayType *id, TimestampTz now)
-{
-	StoreScope	scope;
-	int64		deleted;
-
-	store_open(&scope);
-	deleted = delete_keys_in_scope(&scope, PointerGetDatum(id), "delete", now);
-	store_close(&scope);
-
-	return deleted > 0;
-}
-
-/*
- * Deletes the keys, of a user or, with NULL, of all, whose expires_at is before
- * until, and the usage of keys that were deleted before.  Returns the ids, a
- * uuid[], or NULL.
- */
-ArrayType *
-store_delete_expired(const pg_uuid_t *user_id, TimestampTz until, TimestampTz now)
-{
-	StoreScope	scope;
-	Datum		ids;
-	bool		none;
-
-	store_open(&scope);
-	store_write(&lock_expired, (Datum[]) {TimestampTzGetDatum(until), UUIDPGetDatum(user_id)},
-				(bool[]) {false, user_id == NULL});
-	ids = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &none);
-	if (!none)
-	{
-		ids = SPI_datumTransfer(ids, false, -1);
-		if (delete_keys_in_scope(&scope, ids, "cleanup", now) !=
-			ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(ids)), ARR_DIMS(DatumGetArrayTypeP(ids))))
-			store_not_written("key");
-	}
-	store_delete_orphans();
-	store_close(&scope);
-
-	return none ? NULL : DatumGetArrayTypeP(ids);
 }
 
 /* Takes the configuration of a key from its row, whose memory it shares. */

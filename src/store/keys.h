@@ -11,7 +11,6 @@
 #define APIKEYS_STORE_KEYS_H
 
 #include "access/htup.h"
-#include "utils/array.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -101,8 +100,6 @@ extern void store_rotate_key(const pg_uuid_t *id, const PredecessorExpiry *prede
 extern void store_update_key(const pg_uuid_t *id, const KeyConfig *config,
 							 TimestampTz now);
 extern void store_revoke_key(const pg_uuid_t *id, text *reason, TimestampTz now);
-extern bool store_delete_key(ArrayType *id, TimestampTz now);
-extern ArrayType *store_delete_expired(const pg_uuid_t *user_id, TimestampTz until,
-									   TimestampTz now);
+extern bool store_delete_key(const pg_uuid_t *id, TimestampTz now);
 
 #endif							/* APIKEYS_STORE_KEYS_H */
