@@ -166,7 +166,7 @@ SELECT count(*), count(*) FILTER (WHERE revoked_at IS NOT NULL) AS revoked FROM 
 SELECT test.try_derive(:'parent_key');
 UPDATE apikeys_data.key SET expires_at = now() - interval '1 second' WHERE parent_id = :'parent' AND name IN ('10', '11');
 SELECT test.try_derive(:'parent_key'), test.try_derive(:'parent_key') AS second, test.try_derive(:'parent_key') AS third;
-SELECT action, details->>'name' AS name FROM apikeys_data.event WHERE details->>'name' IN ('10', '11') ORDER BY id;
+SELECT action, details->>'name' AS name FROM apikeys_data.event WHERE details->>'name' IN ('10', '11') ORDER BY 1 DESC, 2;
 UPDATE apikeys_data.key SET expires_at = now() - interval '1 second' WHERE parent_id = :'parent';
 SELECT apikey_cleanup_expired();
 SELECT count(*) FROM apikeys_data.key WHERE parent_id = :'parent';

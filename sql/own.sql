@@ -113,6 +113,7 @@ CREATE FUNCTION test.calls(id uuid, raw_key text) RETURNS text[] LANGUAGE sql AS
     format('SELECT apikey_update(%L, ''{"user_id": "00000000-0000-0000-0000-0000000000a1"}'')', id),
     format('SELECT apikey_revoke(%L)', id),
     format('SELECT apikey_revoke(%L, ''why not'')', id),
+    format('SELECT apikey_revoke_where(%L)', id),
     format('SELECT apikey_delete(%L)', id),
     format('SELECT * FROM apikey_list(after => %L)', id)]
 $$;

@@ -50,6 +50,8 @@ CREATE FUNCTION test.good(a argument, opener text) RETURNS text LANGUAGE sql AS 
     WHEN a.argument = 'any_permissions' THEN 'NULL'
     WHEN a.argument = 'reserve' THEN 'false'
     WHEN a.argument IN ('budget_id', 'parent_id') OR (a.argument = 'id' AND a.name ~ 'budget') THEN quote_literal(k.budget)
+    WHEN a.argument = 'key_hashes' THEN 'ARRAY[sha256(convert_to(clock_timestamp()::text, ''UTF8''))]'
+    WHEN a.argument IN ('names', 'key_prefixes') THEN '''{m}'''
     WHEN a.argument = 'key_hash' THEN 'sha256(convert_to(clock_timestamp()::text, ''UTF8''))'
     WHEN a.argument = 'created_at' THEN 'now() - interval ''1 day'''
     WHEN a.argument = 'access' THEN '''verify'''
@@ -82,7 +84,7 @@ CREATE FUNCTION test.statement(called regprocedure, given text, everything boole
       CASE WHEN a.argument <> given OR given IS NULL THEN test.good(a, opener) WHEN a.type = 'bytea'::regtype THEN 'convert_to($1, ''UTF8'')' ELSE '$1' END,
       a.type), ', ' ORDER BY a.n))
   FROM argument a
-  WHERE a.function = called AND (everything OR NOT a.optional OR a.argument = given)
+  WHERE a.function = called AND (everything OR NOT a.optional OR a.argument = given OR (a.name ~ 'revoke_where' AND a.argument = 'team_id'))
 $$;
 
 -- Where the key is after a statement, which is then undone: of the tables, in

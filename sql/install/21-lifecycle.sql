@@ -26,6 +26,14 @@ AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_revoke(uuid, text)
 IS 'Revokes a key for good. The reason stays with the key and in its event. Raises P0002 for an unknown id, 55000 for a key that is revoked already, 22023 for an invalid reason.';
 
+CREATE FUNCTION apikey_revoke_where(
+    user_id uuid = NULL, team_id uuid = NULL, budget_id uuid = NULL, plan text = NULL,
+    reason text = NULL) RETURNS bigint
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_revoke_where(uuid, uuid, uuid, text, text)
+IS 'Revokes all keys that meet all conditions, of which there must be one, and returns how many it has revoked. The reason stays with each key and in its event. Raises 22023 without a condition, and for an invalid reason.';
+
 CREATE FUNCTION apikey_update(id uuid, changes jsonb) RETURNS apikeys_data.key_info
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';

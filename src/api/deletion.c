@@ -12,6 +12,7 @@
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -20,9 +21,11 @@
 #include "flush/flush.h"
 #include "model/period.h"
 #include "settings/guc.h"
+#include "store/key_batches.h"
 #include "store/key_deletion.h"
 #include "store/keys.h"
 #include "store/retention.h"
+#include "store/usage_deletion.h"
 #include "verify/restriction.h"
 
 #define OLDER_THAN_MAX_YEARS	1000
@@ -70,6 +73,34 @@ older_than_argument(FunctionCallInfo fcinfo, TimestampTz now)
 }
 
 /*
+ * Deletes the keys that a search finds, each batch after those that are derived
+ * from its keys, if expired is true.  Returns how many there were.
+ */
+static int64
+delete_found(KeySearch *search, bool expired, TimestampTz until, TimestampTz now)
+{
+	MemoryContext per_batch = AllocSetContextCreate(CurrentMemoryContext, "apikey_cleanup_expired",
+													ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(per_batch);
+	KeyBatch	batch;
+	int64		ndeleted = 0;
+
+	while (store_next_batch(search, &batch))
+	{
+		if (expired)
+			ndeleted += delete_found(store_find_derived(&batch, until), false, until, now);
+		store_delete_batch(&batch, now);
+		flush_remove_keys(batch.ids);
+		ndeleted += batch.n;
+		MemoryContextReset(per_batch);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(per_batch);
+
+	return ndeleted;
+}
+
+/*
  * apikey_cleanup_expired(older_than interval): bigint, how many keys were
  * deleted.  Keys that do not expire are never deleted.
  */
@@ -77,14 +108,12 @@ Datum
 apikey_cleanup_expired(PG_FUNCTION_ARGS)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	ArrayType  *ids = store_delete_expired(restriction_by_setting(), older_than_argument(fcinfo, now), now);
+	TimestampTz until = older_than_argument(fcinfo, now);
+	int64		ndeleted = delete_found(store_find_expired(restriction_by_setting(), until), true, until, now);
 
-	if (ids == NULL)
-		PG_RETURN_INT64(0);
-	Assert(ARR_NDIM(ids) == 1);
-	flush_remove_keys(ids);
+	store_delete_orphans();
 
-	PG_RETURN_INT64(ArrayGetNItems(ARR_NDIM(ids), ARR_DIMS(ids)));
+	PG_RETURN_INT64(ndeleted);
 }
 
 /*

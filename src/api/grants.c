@@ -154,6 +154,7 @@ static const Right functions[] = {
 	{"apikey_generate", GROUP_CHANGE_OWN},
 	{"apikey_rotate", GROUP_CHANGE_OWN},
 	{"apikey_revoke", GROUP_CHANGE_OWN},
+	{"apikey_revoke_where", GROUP_CHANGE_OWN},
 	{"apikey_revoke_raw", GROUP_MANAGE},
 	{"apikey_update", GROUP_CHANGE_OWN},
 	{"apikey_delete", GROUP_CHANGE_OWN},

@@ -183,6 +183,7 @@ apikey_import(PG_FUNCTION_ARGS)
 	KeyBounds	bounds;
 	KeyConfig	config;
 	NewKey		key;
+	OwnKeyTexts *texts = own_key_texts_make();
 
 	Assert(PG_NARGS() == 15 + CONFIG_ENABLED - CONFIG_PLAN);
 
@@ -212,10 +213,11 @@ apikey_import(PG_FUNCTION_ARGS)
 	key_config_check(&config, now);
 	key_bounds_new(&bounds, &config, now);
 	max_lifetime_apply(&config, key.created_at, now);
-	own_key_check_text(key.hash, "key_prefix", PG_GETARG_TEXT_PP(2));
+	own_key_add_text(texts, "key_prefix", PG_GETARG_TEXT_PP(2));
 	if (key.hash_secret != NULL)
-		own_key_check_text(key.hash, "hash_secret", key.hash_secret);
-	own_key_check_config(key.hash, &config);
+		own_key_add_text(texts, "hash_secret", key.hash_secret);
+	own_key_add_config(texts, &config);
+	own_key_check(texts, key.hash);
 
 	key_references_lock(&config, NULL);
 	if (!store_insert_key(&key, true, &config, now))

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "parser/parse_relation.h"
@@ -23,6 +24,7 @@
 #include "base/compat.h"
 #include "flush/pending_usage.h"
 #include "settings/guc.h"
+#include "store/bulk.h"
 #include "store/catalog.h"
 #include "store/notices.h"
 
@@ -84,9 +86,9 @@ is_same_end(const KeyEnd *a, const KeyEnd *b)
 	return true;
 }
 
-/* Plans the notices of a new or changed key. */
+/* Plans the notices of new or changed keys, a uuid[], which have the same end. */
 static void
-plan_notices(const pg_uuid_t *id, const KeyEnd *end)
+plan_notices(ArrayType *ids, const KeyEnd *end)
 {
 	bool		expires = !end->nulls[END_EXPIRES_AT] &&
 				   !TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(end->values[END_EXPIRES_AT]));
@@ -95,7 +97,7 @@ plan_notices(const pg_uuid_t *id, const KeyEnd *end)
 	if (!expires && !may_be_idle)
 		return;
 
-	store_plan_notices(id, expires, may_be_idle);
+	store_plan_notices(ids, expires, may_be_idle);
 	if (guc_expiry_notices.n > 0)
 		pending_usage_record();
 }
@@ -108,7 +110,8 @@ apikeys_plan_notices(PG_FUNCTION_ARGS)
 	HeapTuple	row;
 	KeyEnd		end;
 	KeyEnd		old;
-	pg_uuid_t  *id;
+	Datum		id;
+	ArrayType  *ids;
 	bool		isnull;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
@@ -118,8 +121,10 @@ apikeys_plan_notices(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("apikeys.plan_notices() is the trigger of apikeys_data.key")));
 
+	if (store_is_writing_many())
+		return PointerGetDatum(NULL);
+
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
-	id = DatumGetUUIDP(get_column(trigger, row, "id", &isnull));
 	(void) get_column(trigger, row, "parent_id", &isnull);
 	if (!isnull)
 		return PointerGetDatum(NULL); /* a derived key is short-lived by intent */
@@ -131,9 +136,11 @@ apikeys_plan_notices(PG_FUNCTION_ARGS)
 			return PointerGetDatum(NULL);
 	}
 
+	id = get_column(trigger, row, "id", &isnull);
+	ids = construct_array(&id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
 	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event) || !end.nulls[END_REVOKED_AT])
-		store_remove_notices(id);
+		store_remove_notices(ids);
 	else
-		plan_notices(id, &end);
+		plan_notices(ids, &end);
 	return PointerGetDatum(NULL);
 }

@@ -11,12 +11,16 @@
  * the store switches to the owner's rights before it inserts.
  *
  * The server delivers notifications at commit, and discards them at rollback.
+ * It keeps them in memory, and in a queue that all listeners share.  So of what
+ * functions in bulk do, the first events of a transaction are sent; after them
+ * one notification says that there are more.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "commands/async.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
@@ -28,9 +32,18 @@
 
 #include "base/compat.h"
 #include "settings/guc.h"
+#include "store/bulk.h"
 
 /* The longest payload of NOTIFY: NOTIFY_PAYLOAD_MAX_LENGTH of async.c. */
 #define PAYLOAD_MAX_LEN	(BLCKSZ - NAMEDATALEN - 128 - 1)
+
+#define MAX_EVENTS	64			/* in bulk, of one transaction, that are sent */
+#define MORE_EVENTS	"more_events"
+
+/* The last transaction with events in bulk, how many it has sent, and where it said that there are more. */
+static FullTransactionId sender;
+static int	nsent;
+static SubTransactionId said_more_in;
 
 PG_FUNCTION_INFO_V1(apikeys_notify_event);
 
@@ -60,6 +73,58 @@ event_payload(HeapTuple event, Relation table)
 					   desc);
 }
 
+/*
+ * Returns what says that this event and others are not sent: when, and by whom
+ * they were made.
+ */
+static char *
+more_events_payload(HeapTuple event, Relation table)
+{
+	static const char *const columns[] = {"action", "key_id", "details"};
+	TupleDesc	desc = RelationGetDescr(table);
+	int			attnums[lengthof(columns)];
+	Datum		values[lengthof(columns)] = {CStringGetTextDatum(MORE_EVENTS)};
+	bool		nulls[lengthof(columns)] = {false, true, true};
+
+	for (size_t i = 0; i < lengthof(columns); i++)
+		attnums[i] = attnameAttNum(table, columns[i], false);
+	return row_as_json(heap_modify_tuple_by_cols(event, desc, lengthof(columns), attnums, values, nulls),
+					   desc);
+}
+
+static void
+send(HeapTuple event, Relation table)
+{
+	Async_Notify(guc_notify_channel, event_payload(event, table));
+}
+
+/*
+ * Sends one of many events, or, for the first that is too many, that there are
+ * more.  A savepoint that is rolled back takes along what was said in it.
+ */
+static void
+send_one_of_many(HeapTuple event, Relation table)
+{
+	if (!FullTransactionIdIsValid(sender) ||
+		!FullTransactionIdEquals(sender, GetTopFullTransactionIdIfAny()))
+	{
+		sender = GetTopFullTransactionId();
+		nsent = 0;
+		said_more_in = InvalidSubTransactionId;
+	}
+
+	if (nsent < MAX_EVENTS)
+	{
+		send(event, table);
+		nsent++;
+	}
+	else if (said_more_in != GetCurrentSubTransactionId())
+	{
+		Async_Notify(guc_notify_channel, more_events_payload(event, table));
+		said_more_in = GetCurrentSubTransactionId();
+	}
+}
+
 /* Row trigger AFTER INSERT on apikeys_data.event. */
 Datum
 apikeys_notify_event(PG_FUNCTION_ARGS)
@@ -73,9 +138,13 @@ apikeys_notify_event(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("apikeys.notify_event() is the trigger of apikeys_data.event")));
 
-	if (guc_notify_channel[0] != '\0' && InLocalUserIdChange())
-		Async_Notify(guc_notify_channel,
-					 event_payload(trigger->tg_trigtuple, trigger->tg_relation));
+	if (guc_notify_channel[0] == '\0' || !InLocalUserIdChange())
+		return PointerGetDatum(NULL);
+
+	if (store_is_writing_many())
+		send_one_of_many(trigger->tg_trigtuple, trigger->tg_relation);
+	else
+		send(trigger->tg_trigtuple, trigger->tg_relation);
 
 	return PointerGetDatum(NULL);
 }

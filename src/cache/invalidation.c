@@ -196,17 +196,21 @@ begin_sending(void)
 }
 
 /*
- * Sends a message about a row, or about everything; none if one about
- * everything has been sent and can't be rolled back without this change.  That
- * one has emptied the caches of this backend, too, and nothing is cached until
- * the transaction ends.
+ * Has a message about everything been sent that can't be rolled back without
+ * what is done now?  It has emptied the caches of this backend, too, and nothing
+ * is cached until the transaction ends.
  */
+static bool
+is_sent_all(void)
+{
+	return sent_all_in == GetCurrentSubTransactionId() && invalidation_is_pending();
+}
+
+/* Sends a message about a row, or about everything. */
 static void
 send(Oid number)
 {
 	begin_sending();
-	if (sent_all_in == GetCurrentSubTransactionId())
-		return;
 
 	if (OidIsValid(number) && nmessages < MAX_MESSAGES)
 	{
@@ -325,7 +329,8 @@ apikeys_invalidate_caches(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("apikeys.invalidate_caches() must be called as a trigger")));
 
-	send(number_of_change(trigger));
+	if (!is_sent_all())
+		send(number_of_change(trigger));
 
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple);
 }

@@ -177,6 +177,24 @@ is_surely_deleted(const KeyUse *use)
 		   use->used_at < TimestampTzPlusMilliseconds(GetCurrentTimestamp(), -DELETED_AFTER_MS);
 }
 
+/* May a key have an entry in shared memory? */
+static bool
+is_tracked(const pg_uuid_t *id)
+{
+	TrackedKeys *table = tracked_keys_attach();
+	TrackedKeyRef ref;
+	bool		found;
+
+	if (table == NULL)
+		return false;
+
+	ref = tracked_keys_locate(table, MyDatabaseId, id);
+	tracked_keys_lock(ref.partition, LW_SHARED);
+	found = tracked_keys_find(&ref) != NULL;
+	tracked_keys_unlock(ref.partition);
+	return found;
+}
+
 /* Enlarges the array by n outcomes. */
 static void
 enlarge_outcomes(int n)
@@ -214,7 +232,8 @@ add_outcomes(const KeyUse *uses, const UseOutcome *outcomes, int nuses)
 /*
  * Removes keys from shared memory, a uuid[], which this transaction has
  * deleted, when it commits: with what limits have counted, unless they have
- * successors, which share that.
+ * successors, which share that.  What is used only now, before the commit, is
+ * removed when its use is flushed.
  */
 void
 flush_remove_keys(ArrayType *ids)
@@ -222,11 +241,22 @@ flush_remove_keys(ArrayType *ids)
 	Datum	   *elements;
 	bool	   *have_successors;
 	int			n;
+	int			ntracked = 0;
 
 	Assert(ARR_ELEMTYPE(ids) == UUIDOID && !ARR_HASNULL(ids));
 
 	expect_outcomes();
 	deconstruct_array(ids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &elements, NULL, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (is_tracked(DatumGetUUIDP(elements[i])))
+			elements[ntracked++] = elements[i];
+	}
+	if (ntracked == 0)
+		return;
+
+	n = ntracked;
+	ids = construct_array(elements, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
 	have_successors = palloc0(n * sizeof(bool));
 	store_find_successors(ids, have_successors);
 	enlarge_outcomes(n);

@@ -31,23 +31,6 @@ static Statement lock_with_derived = {
 	STATEMENT_ARGS(UUIDOID)
 };
 
-/*
- * Keys that have expired, with those that are derived from them.  Any that are
- * locked are left to the next clean-up.
- */
-static Statement lock_expired = {
-	.sql = "WITH expired AS MATERIALIZED ("
-	"SELECT k.id FROM ONLY apikeys_data.key k"
-	" WHERE (k.expires_at OPERATOR(pg_catalog.<) $1"
-		   " OR (k.idle_timeout IS NOT NULL AND " KEY_ENDS_AT " OPERATOR(pg_catalog.<) $1))" OF_USER("k") " ORDER BY k.id FOR UPDATE SKIP LOCKED),"
-	" derived AS MATERIALIZED (SELECT k.id FROM ONLY apikeys_data.key k"
-	" JOIN expired e ON e.id OPERATOR(pg_catalog.=) k.parent_id"
-	" ORDER BY k.id FOR UPDATE OF k SKIP LOCKED)"
-	" SELECT pg_catalog.array_agg(found.id)"
-	" FROM (SELECT e.id FROM expired e UNION SELECT d.id FROM derived d) found",
-	STATEMENT_ARGS(TIMESTAMPTZOID, UUIDOID)
-};
-
 /* Derived keys that have ended. */
 static Statement lock_ended_derived = {
 	.sql = "SELECT pg_catalog.array_agg(found.id) FROM ("
@@ -59,30 +42,29 @@ static Statement lock_ended_derived = {
 };
 
 static Statement delete_keys = {
-	.sql = "WITH deleted AS (DELETE FROM ONLY apikeys_data.key"
-	" WHERE id OPERATOR(pg_catalog.=) ANY ($1)"
-	" RETURNING id, name, key_prefix)"
-	" " ADD_EVENT
-	" SELECT $2, $3, $4, deleted.id, pg_catalog.jsonb_build_object("
-	"'name', deleted.name, 'key_prefix', deleted.key_prefix) FROM deleted",
-	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZOID, NAMEOID, TEXTOID)
+	.sql = DELETE_KEYS("id OPERATOR(pg_catalog.=) ANY ($1)", "delete"),
+	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZOID, NAMEOID)
+};
+
+static Statement clean_up_keys = {
+	.sql = DELETE_KEYS("id OPERATOR(pg_catalog.=) ANY ($1)", "cleanup"),
+	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZOID, NAMEOID)
 };
 
 /*
- * Deletes the keys that a statement locks, with their usage, and returns their ids,
- * a uuid[], palloc'd; NULL if it locks none.  The action is the event's.  Raises an
- * error if a trigger prevents it.  For use in an open scope.
+ * Deletes the keys that a statement locks by another, with their usage, and returns
+ * their ids, a uuid[], palloc'd; NULL if it locks none.  Raises an error if a
+ * trigger prevents it.  For use in an open scope.
  */
 static ArrayType *
-delete_locked(const StoreScope *scope, Statement *lock, Datum *values, const bool *nulls,
-			  const char *action, TimestampTz now)
+delete_locked(const StoreScope *scope, Statement *lock, Datum *values, Statement *delete, TimestampTz now)
 {
 	Datum		ids;
 	ArrayType  *array;
 	int64		deleted;
 	bool		none;
 
-	store_write(lock, values, nulls);
+	store_write(lock, values, NULL);
 	ids = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &none);
 	if (none)
 		return NULL;
@@ -90,10 +72,7 @@ delete_locked(const StoreScope *scope, Statement *lock, Datum *values, const boo
 	ids = SPI_datumTransfer(PointerGetDatum(DatumGetArrayTypeP(ids)), false, -1);
 	array = (ArrayType *) DatumGetPointer(ids);
 	Assert(ARR_ELEMTYPE(array) == UUIDOID);
-	deleted = store_write_durably(&delete_keys,
-								  (Datum[]) {ids, TimestampTzGetDatum(now), store_acting_role(scope),
-											CStringGetTextDatum(action)},
-								  NULL);
+	deleted = store_write_durably(delete, (Datum[]) {ids, TimestampTzGetDatum(now), store_acting_role(scope)}, NULL);
 	if (deleted != ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)))
 		store_not_written("key");
 	store_delete_use(ids);
@@ -112,28 +91,7 @@ store_delete_key(const pg_uuid_t *id, TimestampTz now)
 	ArrayType  *ids;
 
 	store_open(&scope);
-	ids = delete_locked(&scope, &lock_with_derived, (Datum[]) {UUIDPGetDatum(id)}, NULL, "delete", now);
-	store_close(&scope);
-
-	return ids;
-}
-
-/*
- * Deletes the keys, of a user or, with NULL, of all, whose expires_at is before
- * until, those that are derived from them, and the usage of keys that were deleted
- * before.  Returns the ids, a uuid[], or NULL.
- */
-ArrayType *
-store_delete_expired(const pg_uuid_t *user_id, TimestampTz until, TimestampTz now)
-{
-	StoreScope	scope;
-	ArrayType  *ids;
-
-	store_open(&scope);
-	ids = delete_locked(&scope, &lock_expired,
-						(Datum[]) {TimestampTzGetDatum(until), UUIDPGetDatum(user_id)},
-						(bool[]) {false, user_id == NULL}, "cleanup", now);
-	store_delete_orphans();
+	ids = delete_locked(&scope, &lock_with_derived, (Datum[]) {UUIDPGetDatum(id)}, &delete_keys, now);
 	store_close(&scope);
 
 	return ids;
@@ -151,7 +109,7 @@ store_delete_ended_derived(const pg_uuid_t *parent_id, TimestampTz now)
 
 	store_open(&scope);
 	ids = delete_locked(&scope, &lock_ended_derived, (Datum[]) {UUIDPGetDatum(parent_id), TimestampTzGetDatum(now)},
-						NULL, "cleanup", now);
+						&clean_up_keys, now);
 	store_close(&scope);
 
 	return ids;

@@ -15,8 +15,6 @@
 #include "utils/uuid.h"
 
 extern ArrayType *store_delete_key(const pg_uuid_t *id, TimestampTz now);
-extern ArrayType *store_delete_expired(const pg_uuid_t *user_id, TimestampTz until,
-									   TimestampTz now);
 extern ArrayType *store_delete_ended_derived(const pg_uuid_t *parent_id, TimestampTz now);
 
 #endif							/* APIKEYS_STORE_KEY_DELETION_H */

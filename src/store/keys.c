@@ -122,13 +122,7 @@ static Statement update_key = {
 };
 
 static Statement revoke_key = {
-	.sql = "WITH revoked AS (UPDATE ONLY apikeys_data.key SET revoked_at = $2, updated_at = $2,"
-	" revoke_reason = $4"
-	" WHERE id OPERATOR(pg_catalog.=) $1"
-	" RETURNING id)"
-	" " ADD_EVENT
-	" SELECT $2, $3, 'revoke', revoked.id, pg_catalog.jsonb_strip_nulls("
-	"pg_catalog.jsonb_build_object('reason', $4)) FROM revoked",
+	.sql = REVOKE_KEYS("id OPERATOR(pg_catalog.=) $1"),
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID, TEXTOID)
 };
 

@@ -30,15 +30,16 @@
 
 static Statement plan_notices = {
 	.sql = "INSERT INTO apikeys_data.key_notice (key_id, by_idleness)"
-	" SELECT $1, r.by_idleness FROM (VALUES (false, $2), (true, $3)) r(by_idleness, wanted)"
+	" SELECT k, r.by_idleness FROM pg_catalog.unnest($1) k,"
+	" (VALUES (false, $2), (true, $3)) r(by_idleness, wanted)"
 	" WHERE r.wanted"
 	" ON CONFLICT (key_id, by_idleness) DO UPDATE SET planned_for = '', look_at = NULL",
-	STATEMENT_ARGS(UUIDOID, BOOLOID, BOOLOID)
+	STATEMENT_ARGS(UUIDARRAYOID, BOOLOID, BOOLOID)
 };
 
 static Statement remove_notices = {
-	.sql = "DELETE FROM apikeys_data.key_notice WHERE key_id OPERATOR(pg_catalog.=) $1",
-	STATEMENT_ARGS(UUIDOID)
+	.sql = "DELETE FROM apikeys_data.key_notice WHERE key_id OPERATOR(pg_catalog.=) ANY ($1)",
+	STATEMENT_ARGS(UUIDARRAYOID)
 };
 
 /*
@@ -126,30 +127,31 @@ static Statement next_notice = {
 };
 
 /*
- * Has the ends of a key looked at: that by expires_at, and that by its idleness.
- * A row for an end that it had is left, with the notices that were given.
+ * Has the ends of keys, a uuid[], looked at: that by expires_at, and that by their
+ * idleness.  A row for an end that a key had is left, with the notices that were
+ * given.
  */
 void
-store_plan_notices(const pg_uuid_t *id, bool expires, bool may_be_idle)
+store_plan_notices(ArrayType *ids, bool expires, bool may_be_idle)
 {
 	StoreScope	scope;
 
 	store_open(&scope);
 	(void) store_write_latest(&plan_notices,
-							  (Datum[]) {UUIDPGetDatum(id), BoolGetDatum(expires),
+							  (Datum[]) {PointerGetDatum(ids), BoolGetDatum(expires),
 										BoolGetDatum(may_be_idle)},
 							  NULL);
 	store_close(&scope);
 }
 
-/* Removes what is planned for a key that is revoked or deleted. */
+/* Removes what is planned for keys, a uuid[], that are revoked or deleted. */
 void
-store_remove_notices(const pg_uuid_t *id)
+store_remove_notices(ArrayType *ids)
 {
 	StoreScope	scope;
 
 	store_open(&scope);
-	(void) store_write_latest(&remove_notices, (Datum[]) {UUIDPGetDatum(id)}, NULL);
+	(void) store_write_latest(&remove_notices, (Datum[]) {PointerGetDatum(ids)}, NULL);
 	store_close(&scope);
 }
 

@@ -75,8 +75,8 @@ store_close(const StoreScope *scope)
 }
 
 /* Prepares a statement unless it has a plan. */
-static void
-prepare(Statement *statement)
+void
+store_prepare(Statement *statement)
 {
 	SPIPlanPtr	plan;
 
@@ -114,7 +114,7 @@ execute(Statement *statement, Datum *values, const bool *nulls,
 	char		null_flags[FUNC_MAX_ARGS];
 	int			result;
 
-	prepare(statement);
+	store_prepare(statement);
 	set_null_flags(null_flags, statement, nulls);
 
 	result = SPI_execute_snapshot(statement->plan, values, null_flags,
@@ -161,7 +161,7 @@ look_up_relations(Statement *statement)
 static void
 lock_statement(Statement *statement)
 {
-	prepare(statement);
+	store_prepare(statement);
 	lock_relations(statement->relations);
 	if (!has_known_plan(statement))
 	{

@@ -44,6 +44,7 @@ typedef struct StoreScope
 extern void store_open(StoreScope *scope);
 extern void store_close(const StoreScope *scope);
 
+extern void store_prepare(Statement *statement);
 extern uint64 store_read(Statement *statement, Datum *values, const bool *nulls);
 extern uint64 store_read_latest(Statement *statement, Datum *values, const bool *nulls);
 extern uint64 store_read_latest_saved(Statement *statement, Datum *values, const bool *nulls,
@@ -70,6 +71,20 @@ extern Datum store_acting_role(const StoreScope *scope);
  * returns their number, so that no change is without its event.
  */
 #define ADD_EVENT "INSERT INTO apikeys_data.event (at, acting_role, action, key_id, details)"
+
+/* Revoke, and delete, the keys for which a condition on $1 holds; $2 is now, $3 the role. */
+#define REVOKE_KEYS(condition) \
+	"WITH revoked AS (UPDATE ONLY apikeys_data.key SET revoked_at = $2, updated_at = $2," \
+	" revoke_reason = $4 WHERE " condition " RETURNING id)" \
+	" " ADD_EVENT \
+	" SELECT $2, $3, 'revoke', revoked.id, pg_catalog.jsonb_strip_nulls(" \
+	"pg_catalog.jsonb_build_object('reason', $4)) FROM revoked"
+#define DELETE_KEYS(condition, action) \
+	"WITH deleted AS (DELETE FROM ONLY apikeys_data.key" \
+	" WHERE " condition " RETURNING id, name, key_prefix)" \
+	" " ADD_EVENT \
+	" SELECT $2, $3, '" action "', deleted.id, pg_catalog.jsonb_build_object(" \
+	"'name', deleted.name, 'key_prefix', deleted.key_prefix) FROM deleted ORDER BY deleted.id"
 
 /*
  * The condition that restricts a statement to the keys of user $2, unless that is

@@ -62,9 +62,13 @@ store_delete_use(Datum ids)
 	store_write_silently(&delete_usage_days, &ids, NULL);
 }
 
-/* Deletes the usage of deleted keys and budgets.  For use in an open scope. */
+/* Deletes the usage of deleted keys and budgets. */
 void
 store_delete_orphans(void)
 {
+	StoreScope	scope;
+
+	store_open(&scope);
 	store_write_silently(&delete_orphans, NULL, NULL);
+	store_close(&scope);
 }

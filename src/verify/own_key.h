@@ -12,8 +12,14 @@
 
 #include "model/key_config.h"
 
-extern void own_key_check_text(const bytea *hash, const char *what, const text *value);
-extern void own_key_check_words(const bytea *hash, const char *what, const text *value);
+/* Texts that are stored with keys. */
+typedef struct OwnKeyTexts OwnKeyTexts;
+
+extern OwnKeyTexts *own_key_texts_make(void);
+extern void own_key_add_text(OwnKeyTexts *texts, const char *what, const text *value);
+extern void own_key_add_words(OwnKeyTexts *texts, const char *what, const text *value);
+extern void own_key_add_config(OwnKeyTexts *texts, const KeyConfig *config);
+extern void own_key_check(OwnKeyTexts *texts, const bytea *hash);
 extern void own_key_check_config(const bytea *hash, const KeyConfig *config);
 
 #endif							/* APIKEYS_VERIFY_OWN_KEY_H */

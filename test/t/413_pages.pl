@@ -22,6 +22,7 @@ my %pages = (
 		2 => q('{}'), 3 => q(:'id'), 4 => 1342, 5 => '0.018::float8', 6 => 'gen_random_uuid()' },
 	'doc/derived-keys.md' => {},
 	'doc/expiry.md' => {},
+	'doc/bulk.md' => {},
 	'doc/finding.md' => {},
 	'doc/operations.md' => { 2 => q('a log') },
 	'doc/rights.md' => {},
@@ -82,7 +83,7 @@ foreach my $response (@responses)
 	like($limits, qr/^$response$/m, 'limits: the response that the page shows');
 }
 is(scalar @responses, 2, 'the page shows two responses');
-run($_, '', script("doc/$_.md")) foreach 'finding', 'operations', 'rights';
+run($_, '', script("doc/$_.md")) foreach 'bulk', 'finding', 'operations', 'rights';
 
 # A page that shows what its SQL prints.
 sub as_shown

@@ -87,6 +87,27 @@ my @heard = heard('audit');
 is(scalar @heard, 100, 'many in one transaction');
 is(join(',', map { /"name":\s*"(\d+)"/ } @heard), join(',', 1 .. 100), 'in their order');
 
+# In bulk: the first 64, and that there are more, though some are taken back.
+$node->safe_psql('postgres', q{
+	UPDATE apikeys_data.key SET team_id = '00000000-0000-0000-0000-00000000000a';
+	BEGIN;
+	SAVEPOINT s;
+	SELECT apikey_revoke_where(team_id => '00000000-0000-0000-0000-00000000000a', reason => 'undone');
+	ROLLBACK TO s;
+	SELECT apikey_revoke_where(team_id => '00000000-0000-0000-0000-00000000000a', reason => 'many');
+	COMMIT});
+@heard = heard('audit');
+is(scalar(grep { /"action":"revoke"/ } @heard), 0, 'those that a savepoint has taken back count');
+is(scalar(grep { /"action":"more_events","key_id":null/ } @heard), 1, 'there are more');
+$node->safe_psql('postgres', q{
+	UPDATE apikeys_data.key SET revoked_at = NULL, expires_at = created_at;
+	UPDATE apikeys_data.key SET expires_at = NULL WHERE length(name) > 2;
+	SELECT apikey_cleanup_expired();});
+@heard = heard('audit');
+is(scalar(grep { /"action":"cleanup".*"key_id":"/ } @heard), 64, 'in bulk: the first 64');
+like($heard[-1], qr/"action":"more_events","key_id":null.*"details":null/, '... and that there are more');
+is(scalar @heard, 65, '... once');
+
 # By whoever it is done.
 $node->safe_psql('postgres', q{SELECT apikey_generate('app')}, extra_params => [ '-U', 'app' ]);
 like((heard('audit'))[0], qr/"session_role":"app"/, 'another role');

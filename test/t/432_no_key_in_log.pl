@@ -26,6 +26,7 @@ my @calls = (
 	[ 'apikey_rotate', '{id}', '{key}' ],
 	[ 'apikey_revoke', '{id}', '{key}', '{id}, {key}' ],
 	[ 'apikey_revoke_raw', '{key}', '{key}, {key}' ],
+	[ 'apikey_revoke_where', 'user_id => {id}', '{key}', '{id}, reason => {key}', 'plan => {key}' ],
 	[ 'apikey_update', q({id}, '{"enabled": false}'), '{id}, {key}' ],
 	[ 'apikey_delete', '{id}', '{key}' ],
 	[ 'apikey_cleanup_expired', q('1 day'), '{key}' ],

@@ -111,14 +111,14 @@ my %bounds = (
 		  update("jsonb_build_object('plan', repeat(chr(8364), 255))") ],
 		[ generate("name => repeat(chr(8364), 256)"), generate("external_id => repeat('x', 256)"), generate("name => repeat('x', 10000000)"),
 		  "SELECT apikey_budget_create(repeat('x', 256), 1)", update("jsonb_build_object('name', repeat('x', 256))"), generate("name => ''"),
-		  map { plan_set($_), "SELECT apikey_plan_delete($_)", generate("plan => $_"), import_with("'x', plan => $_"), update("jsonb_build_object('plan', $_)") }
+		  map { plan_set($_), "SELECT apikey_plan_delete($_)", "SELECT apikey_revoke_where(plan => $_)", generate("plan => $_"), import_with("'x', plan => $_"), update("jsonb_build_object('plan', $_)") }
 		    "''", "repeat('x', 256)", "repeat('x', 10000000)" ] ],
 	'description' => [
 		[ generate("description => repeat('x', 1000)"), plan_set("'p', description => repeat('x', 1000)") ],
 		[ plan_set("'p', description => repeat('x', 1001)"), plan_set("'p', description => repeat('x', 50000000)"), generate("description => repeat('x', 1001)"), generate("description => repeat('x', 50000000)") ] ],
 	'reason' => [
-		[ map { "SELECT apikey_revoke((apikey_generate('r')).id, $_)" } "repeat(chr(8364), 1000)", 'NULL' ],
-		[ map +("SELECT apikey_revoke('$id', $_)", "SELECT apikey_revoke_raw('$key', $_)"), "''", "repeat('x', 1001)", "repeat('x', 50000000)" ] ],
+		[ map +("SELECT apikey_revoke((apikey_generate('r')).id, $_)", "SELECT apikey_revoke_where(plan => 'x', reason => $_)"), "repeat(chr(8364), 1000)", 'NULL' ],
+		[ map +("SELECT apikey_revoke('$id', $_)", "SELECT apikey_revoke_raw('$key', $_)", "SELECT apikey_revoke_where('$id', reason => $_)"), "''", "repeat('x', 1001)", "repeat('x', 50000000)" ] ],
 	'prefix' => [
 		[ generate("prefix => repeat('x', 24)") ],
 		[ generate("prefix => repeat('x', 25)"), generate("prefix => ''"), generate("prefix => repeat('x', 50000000)") ] ],
@@ -343,7 +343,7 @@ my @huge = (
 	"SELECT apikey_model_allowed(j, 'x')", "SELECT apikey_endpoint_allowed('{}', t)", 'SELECT apikey_permissions_preset(t)',
 	"SELECT apikey_grant('pg_monitor', t)", 'SELECT apikey_current_has_permission(t)', 'SELECT apikey_scan(t)', "SELECT apikey_scan(repeat('$key ', 300000))",
 	'SELECT apikey_identify(t)', "SELECT apikey_derive('$key', '1 hour', t)",
-	"SELECT apikey_derive('$key', '1 hour', permissions => j)", 'SELECT apikey_revoke_raw(t)', 'SELECT apikey_revoke_raw(t, t)', 'SELECT apikey_list(name_like => t)', 'SELECT apikey_count(metadata => j)');
+	"SELECT apikey_derive('$key', '1 hour', permissions => j)", 'SELECT apikey_revoke_raw(t)', 'SELECT apikey_revoke_raw(t, t)', 'SELECT apikey_revoke_where(plan => t)', 'SELECT apikey_list(name_like => t)', 'SELECT apikey_count(metadata => j)');
 s/;?$/ FROM huge/ foreach grep { !/ FROM / } @huge;
 s/ FROM (apikey_\w+)/ FROM huge, $1/ foreach @huge;
 
