@@ -217,6 +217,17 @@ SELECT test.make('most', jsonb_build_object('requests_per_minute', 9, 'tokens_pe
   jsonb_agg(jsonb_build_object('per', CASE n WHEN 1 THEN '1 second' WHEN 2 THEN '31 days' WHEN 3 THEN '1 mon' ELSE n || ' minutes' END, 'requests', n + 10)))) IS NOT NULL AS made
 FROM generate_series(1, 8) n;
 SELECT name, max, CASE WHEN name ~ 'second' THEN 1 ELSE used END AS used FROM apikey_limits((SELECT id FROM apikey_verify('res-most')));
+-- Costs are reserved in billionths, rounded up; what remains is exact.
+SELECT apikey_budget_create('reservation fine', 2.0000000000005) AS fine, apikey_budget_create('reservation large', 1e17) AS large \gset
+SELECT test.make('fine', '{}', :'fine') IS NOT NULL AS fine, test.make('large', '{}', :'large') IS NOT NULL AS large;
+SELECT code, budget_remaining FROM test.reserve('fine', 'fine 1', cost => 0.0000000001);
+SELECT code, budget_remaining FROM test.reserve('fine', 'fine 2', cost => 1.0000000000000);
+SELECT code, budget_remaining FROM test.reserve('fine', 'fine 3', cost => 0.9999999990001);
+SELECT code, budget_remaining FROM test.reserve('fine', 'fine 3', cost => 0.9999999980001);
+SELECT code, budget_remaining FROM test.reserve('fine', 'fine 4');
+SELECT code, budget_remaining FROM test.reserve('large', 'large 1', cost => 12345.678901234);
+SELECT code, budget_remaining FROM test.reserve('large', 'large 2', cost => 9223372036.8547758069);
+SELECT name, reserved FROM test.budgets() WHERE name ~ 'fine|large';
 
 DROP FUNCTION test.make, test.reserve, test.settle, test.release, test.standing, test.budgets, test.window;
 DROP TABLE held;

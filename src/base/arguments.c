@@ -13,9 +13,13 @@
 #include "utils/builtins.h"
 
 #include "base/arguments.h"
+#include "base/numeric_constant.h"
 
 #define AMOUNT_LIMIT	INT64CONST(1000000000000000000) /* 10^18; also in the CHECKs */
 #define AMOUNT_MAX_DECIMALS	18	/* also in the CHECKs */
+
+static NumericConstant zero = {.value = 0};
+static NumericConstant amount_limit = {.value = AMOUNT_LIMIT};
 
 /* Raises 22023 for a null argument. */
 void
@@ -103,7 +107,7 @@ is_stored_amount(Numeric amount)
 
 	/* NaN and infinity are the greatest. */
 	return DatumGetBool(DirectFunctionCall2(numeric_lt, absolute,
-											NumericGetDatum(int64_to_numeric(AMOUNT_LIMIT)))) &&
+											numeric_constant(&amount_limit))) &&
 		   has_few_decimals(amount);
 }
 
@@ -126,7 +130,7 @@ int
 amount_sign(Numeric amount)
 {
 	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(amount),
-											 NumericGetDatum(int64_to_numeric(0))));
+											 numeric_constant(&zero)));
 }
 
 /*
@@ -146,7 +150,7 @@ check_nonnegative_amount(const char *what, Numeric amount)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must not be negative", what)));
 	if (DatumGetBool(DirectFunctionCall2(numeric_ge, NumericGetDatum(amount),
-										 NumericGetDatum(int64_to_numeric(AMOUNT_LIMIT)))))
+										 numeric_constant(&amount_limit))))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be less than " INT64_FORMAT, what, AMOUNT_LIMIT)));

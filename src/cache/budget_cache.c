@@ -67,11 +67,13 @@ set_remaining(Budget *budget)
 	Assert(budget->exists);
 	budget->is_exhausted = false;
 	budget->available = COST_UNLIMITED;
+	budget->is_exact = false;
 	if (budget->limit != NULL)
 	{
 		limit_status_set_cost(&budget->status, budget->limit, budget->spent);
 		budget->is_exhausted = budget->status.remaining_part == 0;
 		budget->available = cost_to_billionths(budget->status.remaining_cost, false);
+		budget->is_exact = budget->available != COST_UNLIMITED && cost_is_in_billionths(budget->status.remaining_cost);
 	}
 	MemoryContextSwitchTo(old);
 }

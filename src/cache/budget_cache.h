@@ -32,6 +32,7 @@ typedef struct Budget
 	Numeric		limit;			/* NULL: it is never exhausted */
 	Numeric		spent;
 	int64		available;		/* limit less spent, in billionths; or unlimited */
+	bool		is_exact;		/* that is all that remains: nothing was rounded down */
 	BudgetSpendPosition position; /* up to which costs are known */
 	LimitStatus status;			/* as of these, without its times */
 	TimestampTz started_at;		/* the period; DT_NOBEGIN if it never ends */

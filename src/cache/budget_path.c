@@ -17,6 +17,7 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 
+#include "base/arguments.h"
 #include "cache/budget_path.h"
 #include "model/cost.h"
 
@@ -108,15 +109,16 @@ static Numeric
 remaining_of(const BudgetPath *path, int i, const BudgetPathUse *use)
 {
 	const Budget *budget = path->budgets[i];
-	Numeric		zero = int64_to_numeric(0);
-	Datum		remaining;
+	Numeric		remaining;
 
 	if (use->reserved[i] == 0)
 		return budget->status.remaining_cost;
+	if (budget->is_exact)
+		return cost_from_billionths(left_of(path, i, use));
 
-	remaining = DirectFunctionCall2(numeric_sub, NumericGetDatum(budget->status.remaining_cost),
-									NumericGetDatum(cost_from_billionths(use->reserved[i])));
-	return DatumGetBool(DirectFunctionCall2(numeric_lt, remaining, NumericGetDatum(zero))) ? zero : DatumGetNumeric(remaining);
+	remaining = DatumGetNumeric(DirectFunctionCall2(numeric_sub, NumericGetDatum(budget->status.remaining_cost),
+													NumericGetDatum(cost_from_billionths(use->reserved[i]))));
+	return amount_sign(remaining) < 0 ? int64_to_numeric(0) : remaining;
 }
 
 /* Does less remain of one budget than of another?  Numerics decide where integers end. */

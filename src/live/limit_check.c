@@ -54,6 +54,7 @@ collect_owners(LimitCheck *check)
 	const LimitRequest *request = check->request;
 
 	check->nowners = 0;
+	check->partitions = 0;
 	check->table = tracked_keys_attach();
 	for (int i = 0; i < request->nowners; i++)
 	{
@@ -67,6 +68,7 @@ collect_owners(LimitCheck *check)
 		checked->owner = owner;
 		checked->index = i;
 		checked->ref = tracked_keys_locate(check->table, MyDatabaseId, owner->id);
+		check->partitions |= UINT64CONST(1) << checked->ref.number;
 		checked->matching = owner->limits == NULL ? 0 : rate_limits_match(owner->limits, request->model, request->endpoint);
 		check->nowners++;
 	}
@@ -109,46 +111,16 @@ limit_check_begin(LimitCheck *check, const LimitRequest *request, TimestampTz no
 	set_amounts(check);
 }
 
-/* Locks or unlocks the partitions of all owners, each once, in their order. */
-static void
-for_each_partition(LimitCheck *check, void (*action)(Partition *))
-{
-	int			last = -1;
-
-	for (;;)
-	{
-		const TrackedKeyRef *next = NULL;
-
-		for (int i = 0; i < check->nowners; i++)
-		{
-			const TrackedKeyRef *ref = &check->owners[i].ref;
-
-			if (ref->number > last && (next == NULL || ref->number < next->number))
-				next = ref;
-		}
-		if (next == NULL)
-			return;
-		action(next->partition);
-		last = next->number;
-	}
-}
-
-static void
-lock_exclusively(Partition *partition)
-{
-	tracked_keys_lock(partition, LW_EXCLUSIVE);
-}
-
 void
 limit_check_lock(LimitCheck *check)
 {
-	for_each_partition(check, lock_exclusively);
+	tracked_keys_lock_all(check->table, check->partitions);
 }
 
 void
 limit_check_unlock(LimitCheck *check)
 {
-	for_each_partition(check, tracked_keys_unlock);
+	tracked_keys_unlock_all(check->table, check->partitions);
 }
 
 /* ------------------------------------------------ checks, under the locks */

@@ -97,6 +97,7 @@ typedef struct LimitCheck
 	int64		amounts[WINDOW_NUNITS]; /* that have to pass */
 	int64		spent[WINDOW_NUNITS]; /* if they do */
 	int			nowners;
+	TrackedPartitionSet partitions; /* of them */
 	CheckedOwner owners[MAX_LIMIT_OWNERS]; /* those that matter */
 	CheckedOwner *exceeded;		/* the owner whose rate limit rejects the request, or NULL */
 	int			exceeded_limit;

@@ -36,14 +36,11 @@ typedef struct Claim
 	pg_uuid_t	id;
 	int			nholds;
 	int			holds[MAX_LIMIT_OWNERS]; /* not all may be held any more */
-	uint64		partitions;		/* of the holds */
+	TrackedPartitionSet partitions; /* of the holds */
 	int64		tokens;			/* that were used */
 	int64		cost;			/* likewise, in billionths */
 	SubTransactionId subid;		/* grows from one to the next */
 } Claim;
-
-StaticAssertDecl(TRACKED_KEYS_MAX_PARTITIONS <= sizeof(uint64) * BITS_PER_BYTE,
-				 "a set has a bit for each partition");
 
 /* Those of this transaction, in TopTransactionContext. */
 static Claim *claims = NULL;
@@ -51,7 +48,7 @@ static int	nclaims = 0;
 static int	max_claims = 0;
 
 /* The partitions that are locked while a transaction commits. */
-static uint64 locked_partitions = 0;
+static TrackedPartitionSet locked_partitions = 0;
 
 /* What to do with a hold, under the exclusive lock of its partition. */
 typedef bool (*HoldAction)(const TrackedKeyRef *ref, TrackedKey *entry, int hold, TimestampTz now,
@@ -95,10 +92,9 @@ is_held(const TrackedKeyRef *ref, int hold, const pg_uuid_t *id, TimestampTz now
  * returns what that returns, and the next hold of the reservation.
  */
 static bool
-act_on_hold(const pg_uuid_t *id, int hold, HoldAction action, void *arg, int *next)
+act_on_hold(const pg_uuid_t *id, int hold, TimestampTz now, HoldAction action, void *arg, int *next)
 {
 	TrackedKeyRef ref;
-	TimestampTz now;
 	bool		locked_before;
 	bool		done = false;
 
@@ -112,7 +108,6 @@ act_on_hold(const pg_uuid_t *id, int hold, HoldAction action, void *arg, int *ne
 		return false;
 	if (!locked_before)
 		tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
-	now = GetCurrentTimestamp();
 	if (is_held(&ref, hold, id, now))
 	{
 		TrackedKey *entry = &ref.entries[ref.pools.holds[hold].owner];
@@ -130,12 +125,13 @@ act_on_hold(const pg_uuid_t *id, int hold, HoldAction action, void *arg, int *ne
 static bool
 for_each_hold(const pg_uuid_t *id, HoldAction action, void *arg)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	int			hold = reservation_id_hold(id);
-	bool		found = act_on_hold(id, hold, action, arg, &hold);
+	bool		found = act_on_hold(id, hold, now, action, arg, &hold);
 	bool		go_on = found;
 
 	while (go_on && hold != NO_HOLD)
-		go_on = act_on_hold(id, hold, action, arg, &hold);
+		go_on = act_on_hold(id, hold, now, action, arg, &hold);
 	return found;
 }
 
@@ -143,10 +139,11 @@ for_each_hold(const pg_uuid_t *id, HoldAction action, void *arg)
 static void
 for_each_claimed(Claim *claim, HoldAction action)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	int			next;
 
 	for (int i = 0; i < claim->nholds; i++)
-		(void) act_on_hold(&claim->id, claim->holds[i], action, claim, &next);
+		(void) act_on_hold(&claim->id, claim->holds[i], now, action, claim, &next);
 }
 
 /* HoldAction: adds the part to the Reservation at arg, unless it is claimed. */
@@ -274,34 +271,13 @@ reservation_claim(const pg_uuid_t *id, int64 tokens, int64 cost)
 void
 reservation_before_publish(void)
 {
-	uint64		partitions = 0;
-	TrackedKeys *table;
+	TrackedPartitionSet partitions = 0;
 
-	if (nclaims == 0)
-		return;
-
-	table = tracked_keys_attach();
 	for (int i = 0; i < nclaims; i++)
 		partitions |= claims[i].partitions;
-	for (int p = 0; p < table->npartitions; p++)
-	{
-		if ((partitions >> p) & 1)
-			tracked_keys_lock(tracked_keys_partition(table, p).partition, LW_EXCLUSIVE);
-	}
+	if (partitions != 0)
+		tracked_keys_lock_all(tracked_keys_attach(), partitions);
 	locked_partitions = partitions;
-}
-
-static void
-unlock_partitions(void)
-{
-	TrackedKeys *table = tracked_keys_attach();
-
-	for (int p = 0; p < table->npartitions; p++)
-	{
-		if ((locked_partitions >> p) & 1)
-			tracked_keys_unlock(tracked_keys_partition(table, p).partition);
-	}
-	locked_partitions = 0;
 }
 
 /* HoldAction: ends a hold with what the Claim at arg has used. */
@@ -331,7 +307,8 @@ reservation_at_eoxact(bool is_commit)
 	for (int i = 0; i < nclaims; i++)
 		for_each_claimed(&claims[i], is_commit ? settle_hold : give_up);
 	if (locked_partitions != 0)
-		unlock_partitions();
+		tracked_keys_unlock_all(tracked_keys_attach(), locked_partitions);
+	locked_partitions = 0;
 	clear_claims();
 }
 

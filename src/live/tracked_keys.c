@@ -42,6 +42,7 @@
 #include "access/xlog.h"
 #include "catalog/pg_control.h"
 #include "common/hashfn.h"
+#include "port/pg_bitutils.h"
 #include "storage/shmem.h"
 
 #include "live/tracked_keys.h"
@@ -69,6 +70,8 @@ StaticAssertDecl(sizeof(TrackedKey) % MAXIMUM_ALIGNOF == 0,
 				 "the entries keep the windows aligned");
 StaticAssertDecl(sizeof(TimestampTz) == sizeof(uint64),
 				 "an atomic can hold a time");
+StaticAssertDecl(TRACKED_KEYS_MAX_PARTITIONS <= sizeof(TrackedPartitionSet) * BITS_PER_BYTE,
+				 "a set has a bit for each partition");
 
 static Size table_size(void);
 static void table_init_shared(void *address);
@@ -111,68 +114,72 @@ count_partitions(void)
 	return Max(1, Min(TRACKED_KEYS_MAX_PARTITIONS, max_keys() / ENTRIES_PER_PARTITION));
 }
 
-/* The table is followed by partitions, heads of chains, entries, windows and holds. */
-static Size
-table_size(void)
+/* Windows are aligned, so that each is in one cache line. */
+static TrackedKeysLayout
+get_layout(void)
 {
 	Size		npartitions = count_partitions();
 	Size		nentries = max_keys() / npartitions * npartitions;
-	Size		size = TABLE_SIZE;
+	TrackedKeysLayout layout;
 
-	size = add_size(size, mul_size(npartitions, sizeof(PaddedPartition)));
-	size = add_size(size, MAXALIGN(mul_size(nentries, sizeof(int))));
-	size = add_size(size, mul_size(nentries, sizeof(TrackedKey)));
-	size = add_size(size, mul_size(nentries, TRACKED_WINDOWS_PER_ENTRY * sizeof(TrackedWindow)));
-	return add_size(size, mul_size(nentries, sizeof(Hold)));
+	layout.buckets = add_size(TABLE_SIZE, mul_size(npartitions, sizeof(PaddedPartition)));
+	layout.entries = add_size(layout.buckets, MAXALIGN(mul_size(nentries, sizeof(int))));
+	layout.windows = CACHELINEALIGN(add_size(layout.entries, mul_size(nentries, sizeof(TrackedKey))));
+	layout.holds = add_size(layout.windows, mul_size(nentries, TRACKED_WINDOWS_PER_ENTRY * sizeof(TrackedWindow)));
+	layout.end = add_size(layout.holds, mul_size(nentries, sizeof(Hold)));
+	return layout;
 }
 
-static PaddedPartition *
+static Size
+table_size(void)
+{
+	return get_layout().end;
+}
+
+static Partition *
 get_partition(TrackedKeys *table, int p)
 {
-	Assert(p >= 0 && p <= table->npartitions);
-	return (PaddedPartition *) ((char *) table + TABLE_SIZE) + p;
+	Assert(p >= 0 && p < table->npartitions);
+	return &((PaddedPartition *) ((char *) table + TABLE_SIZE))[p].partition;
 }
 
 /* The heads of a partition's chains, one for each of its entries. */
 static int *
 get_buckets(TrackedKeys *table, int p)
 {
-	return (int *) get_partition(table, table->npartitions) + p * table->nentries;
+	return (int *) ((char *) table + table->layout.buckets) + p * table->nentries;
 }
 
 static TrackedKey *
 get_entries(TrackedKeys *table, int p)
 {
-	Size		buckets_size = MAXALIGN(sizeof(int) * table->npartitions * table->nentries);
-
-	return (TrackedKey *) ((char *) get_buckets(table, 0) + buckets_size) + p * table->nentries;
+	return (TrackedKey *) ((char *) table + table->layout.entries) + p * table->nentries;
 }
 
 static TrackedWindow *
 get_windows(TrackedKeys *table, int p)
 {
-	TrackedWindow *windows = (TrackedWindow *) get_entries(table, table->npartitions);
-
-	return windows + (Size) p * tracked_keys_nwindows(table);
+	return (TrackedWindow *) ((char *) table + table->layout.windows) + (Size) p * tracked_keys_nwindows(table);
 }
 
 /* The holds of all partitions.  No lock needed. */
 Hold *
 tracked_keys_holds(TrackedKeys *table)
 {
-	return (Hold *) get_windows(table, table->npartitions);
+	return (Hold *) ((char *) table + table->layout.holds);
 }
 
 static LimitPools
 get_pools(TrackedKeys *table, int p)
 {
-	LimitPools	pools;
-
-	pools.windows.windows = get_windows(table, p);
-	pools.windows.first_free = &get_partition(table, p)->partition.first_free_window;
-	pools.free_holds = &table->free_holds;
-	pools.holds = tracked_keys_holds(table);
-	return pools;
+	return (LimitPools){
+		.windows = {
+			.windows = get_windows(table, p),
+			.first_free = &get_partition(table, p)->first_free_window,
+		},
+		.free_holds = &table->free_holds,
+		.holds = tracked_keys_holds(table),
+	};
 }
 
 static void
@@ -180,6 +187,7 @@ table_init_shared(void *address)
 {
 	TrackedKeys *table = address;
 
+	table->layout = get_layout();
 	table->npartitions = count_partitions();
 	table->nentries = max_keys() / table->npartitions;
 	Assert(table->nentries > 0);
@@ -194,7 +202,7 @@ table_init_shared(void *address)
 		LimitPools	pools = get_pools(table, p);
 
 		tracked_windows_init_pool(&pools.windows, tracked_keys_nwindows(table));
-		LWLockInitialize(&get_partition(table, p)->partition.lock, table->header.tranche_id);
+		LWLockInitialize(&get_partition(table, p)->lock, table->header.tranche_id);
 		for (int i = 0; i < table->nentries; i++)
 		{
 			get_buckets(table, p)[i] = NO_ENTRY;
@@ -213,14 +221,12 @@ table_init_shared(void *address)
 TrackedKeyRef
 tracked_keys_partition(TrackedKeys *table, int p)
 {
-	TrackedKeyRef ref = {0};
-
-	Assert(p >= 0 && p < table->npartitions);
-	ref.partition = &get_partition(table, p)->partition;
-	ref.entries = get_entries(table, p);
-	ref.pools = get_pools(table, p);
-	ref.number = p;
-	return ref;
+	return (TrackedKeyRef){
+		.partition = get_partition(table, p),
+		.entries = get_entries(table, p),
+		.pools = get_pools(table, p),
+		.number = p,
+	};
 }
 
 /* Returns where a key belongs, whether it is there or not.  No lock needed. */
@@ -229,14 +235,17 @@ tracked_keys_locate(TrackedKeys *table, Oid database, const pg_uuid_t *id)
 {
 	TrackedKeyTag tag = {database, *id};
 	uint64		hash = hash_bytes_extended((const unsigned char *) &tag, sizeof(tag), table->seed);
-	int			p = hash % table->npartitions;
-	TrackedKeyRef ref = tracked_keys_partition(table, p);
+	int			p = (uint32) hash % table->npartitions;
 
 	Assert(OidIsValid(database));
-	ref.tag = tag;
-	ref.bucket = get_buckets(table, p) + hash / table->npartitions % table->nentries;
-
-	return ref;
+	return (TrackedKeyRef){
+		.partition = get_partition(table, p),
+		.tag = tag,
+		.bucket = get_buckets(table, p) + (uint32) (hash >> 32) % table->nentries,
+		.entries = get_entries(table, p),
+		.pools = get_pools(table, p),
+		.number = p,
+	};
 }
 
 /*
@@ -257,6 +266,21 @@ tracked_keys_unlock(Partition *partition)
 {
 	if (IsUnderPostmaster)
 		LWLockRelease(&partition->lock);
+}
+
+/* Locks partitions exclusively, in the order of their numbers. */
+void
+tracked_keys_lock_all(TrackedKeys *table, TrackedPartitionSet partitions)
+{
+	for (; partitions != 0; partitions &= partitions - 1)
+		tracked_keys_lock(get_partition(table, pg_rightmost_one_pos64(partitions)), LW_EXCLUSIVE);
+}
+
+void
+tracked_keys_unlock_all(TrackedKeys *table, TrackedPartitionSet partitions)
+{
+	for (; partitions != 0; partitions &= partitions - 1)
+		tracked_keys_unlock(get_partition(table, pg_rightmost_one_pos64(partitions)));
 }
 
 /* --------------------------------------------------------------- entries */

@@ -51,15 +51,31 @@ typedef struct Partition
 	TimestampTz searched_at;	/* and nothing found, by flush/reclaim.c; exclusive lock */
 } Partition;
 
+/* Where in the segment each array begins, in bytes. */
+typedef struct TrackedKeysLayout
+{
+	Size		buckets;		/* heads of chains */
+	Size		entries;
+	Size		windows;
+	Size		holds;
+	Size		end;
+} TrackedKeysLayout;
+
+/* The table, which is followed by its partitions and by the arrays. */
 typedef struct TrackedKeys
 {
 	ShmemHeader header;
-	int			npartitions;	/* constant */
-	int			nentries;		/* in each partition; constant */
-	uint64		seed;			/* of the hashes of tags; constant */
+	int			npartitions;	/* constant, like all to the padding */
+	int			nentries;		/* in each partition */
+	uint64		seed;			/* of the hashes of tags */
+	TrackedKeysLayout layout;
+	char		padding[PG_CACHE_LINE_SIZE]; /* everybody reads the above, and writes the below */
 	pg_atomic_uint64 last_flush; /* a TimestampTz; grows */
 	HoldPool	free_holds;		/* of all partitions; has a lock of its own */
 } TrackedKeys;
+
+/* A set of partitions, by their numbers. */
+typedef uint64 TrackedPartitionSet;
 
 #define TRACKED_KEYS_MAX_PARTITIONS	64
 #define TRACKED_WINDOWS_PER_ENTRY	4	/* on average: each entry can have more */
@@ -107,6 +123,8 @@ extern TrackedKeyRef tracked_keys_partition(TrackedKeys *table, int p);
 
 extern void tracked_keys_lock(Partition *partition, LWLockMode mode);
 extern void tracked_keys_unlock(Partition *partition);
+extern void tracked_keys_lock_all(TrackedKeys *table, TrackedPartitionSet partitions);
+extern void tracked_keys_unlock_all(TrackedKeys *table, TrackedPartitionSet partitions);
 
 extern TrackedKey *tracked_keys_find(const TrackedKeyRef *ref);
 extern TrackedKey *tracked_keys_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now,

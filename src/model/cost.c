@@ -13,37 +13,64 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
+#include "common/int.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 
+#include "base/arguments.h"
 #include "model/cost.h"
 
-/* Returns a cost in billionths; one that is too large for that is the largest. */
+/* Has a cost no decimals below billionths? */
+bool
+cost_is_in_billionths(Numeric cost)
+{
+	return DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(cost))) <= COST_SCALE;
+}
+
+/* Adds a digit to a number, or makes it the largest. */
+static int64
+add_digit(int64 number, int digit)
+{
+	if (pg_mul_s64_overflow(number, 10, &number) || pg_add_s64_overflow(number, digit, &number))
+		return PG_INT64_MAX;
+	return number;
+}
+
+/*
+ * Returns a cost, not negative, in billionths; one that is too large for that is
+ * the largest.  Its digits are taken as they stand: arithmetic with numerics
+ * takes several times as long.
+ */
 int64
 cost_to_billionths(Numeric cost, bool round_up)
 {
-	static const int64 scale = INT64CONST(1000000000);
-	Datum		scaled;
+	const char *digit = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(cost)));
+	int64		billionths = 0;
 
-	Assert(!numeric_is_nan(cost) && !numeric_is_inf(cost));
-	scaled = DirectFunctionCall2(numeric_mul, NumericGetDatum(cost),
-								 NumericGetDatum(int64_to_numeric(scale)));
-	scaled = DirectFunctionCall1(round_up ? numeric_ceil : numeric_floor, scaled);
-	if (DatumGetBool(DirectFunctionCall2(numeric_ge, scaled,
-										 NumericGetDatum(int64_to_numeric(PG_INT64_MAX)))))
-		return PG_INT64_MAX;
-	if (DatumGetBool(DirectFunctionCall2(numeric_le, scaled,
-										 NumericGetDatum(int64_to_numeric(PG_INT64_MIN)))))
-		return PG_INT64_MIN;
-
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8, scaled));
+	Assert(!numeric_is_nan(cost) && !numeric_is_inf(cost) && amount_sign(cost) >= 0);
+	while (isdigit((unsigned char) *digit))
+		billionths = add_digit(billionths, *digit++ - '0');
+	if (*digit == '.')
+		digit++;
+	for (int i = 0; i < COST_SCALE; i++)
+		billionths = add_digit(billionths, isdigit((unsigned char) *digit) ? *digit++ - '0' : 0);
+	if (round_up && digit[strspn(digit, "0")] != '\0' && billionths < PG_INT64_MAX)
+		billionths++;
+	return billionths;
 }
 
 /* Returns a cost, palloc'd, without zeros at its end. */
 Numeric
 cost_from_billionths(int64 billionths)
 {
-	Numeric		cost = int64_div_fast_to_numeric(billionths, COST_SCALE);
+	int			scale = COST_SCALE;
 
-	return DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale, NumericGetDatum(cost)));
+	while (scale > 0 && billionths % 10 == 0)
+	{
+		billionths /= 10;
+		scale--;
+	}
+	return int64_div_fast_to_numeric(billionths, scale);
 }

@@ -19,6 +19,7 @@
 /* A limit that no sum of costs reaches. */
 #define COST_UNLIMITED		PG_INT64_MAX
 
+extern bool cost_is_in_billionths(Numeric cost);
 extern int64 cost_to_billionths(Numeric cost, bool round_up);
 extern Numeric cost_from_billionths(int64 billionths);
 

@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "base/arguments.h"
 #include "model/cost.h"
 #include "model/window.h"
 #include "model/window_limit.h"
@@ -75,7 +76,7 @@ parse_cost(const JsonDocumentMember *member, const JsonbValue *json)
 {
 	int64		cost = 0;
 
-	if (json->type == jbvNumeric &&
+	if (json->type == jbvNumeric && amount_sign(json->val.numeric) > 0 &&
 		DatumGetBool(DirectFunctionCall2(numeric_le, NumericGetDatum(json->val.numeric),
 										 NumericGetDatum(int64_to_numeric(COST_MAX)))))
 		cost = cost_to_billionths(json->val.numeric, false);

@@ -266,11 +266,11 @@ set_request(const NullableDatum *args, Checkpoint *check)
  * is tried too often is rejected.  Raises 53400 if there is no space to be had.
  */
 static bool
-check_and_spend(const NullableDatum *args, Checkpoint *check, bool last)
+check_and_spend(const NullableDatum *args, AuthDecision *decision, Checkpoint *check, bool last)
 {
-	AuthDecision *decision = check->decision;
 	bool		may_have_space = true;
 
+	check->decision = decision;
 	for (int attempts = MAX_SPEND_ATTEMPTS; attempts > 0; attempts--)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -344,7 +344,7 @@ add_budgets(const Checkpoint *check, char **reason)
 static bool
 check_limits(const NullableDatum *args, AuthDecision *decision, bool last)
 {
-	Checkpoint	check = {.decision = decision};
+	Checkpoint	check;
 	char	   *reason = NULL;
 
 	if (decision->key->limits == NULL && decision->key->own_limits == NULL &&
@@ -355,7 +355,7 @@ check_limits(const NullableDatum *args, AuthDecision *decision, bool last)
 		return true;
 	}
 
-	if (!check_and_spend(args, &check, last))
+	if (!check_and_spend(args, decision, &check, last))
 		return false;
 
 	copy_result(&check);
