@@ -1,4 +1,5 @@
 -- Many keys at once.
+SELECT apikey_cleanup_expired() >= 0 AS done;
 SELECT coalesce(max(id), 0) AS last FROM apikeys_data.event \gset event_
 \set ann '00000000-0000-0000-0000-00000000a11c'
 \set bob '00000000-0000-0000-0000-00000000b0b0'
@@ -109,6 +110,98 @@ SELECT apikey_revoke_where(team_id => :'team');
 COMMIT;
 SELECT name, status FROM apikeys.info WHERE name IN ('bulk restricted', 'bulk of ann') ORDER BY 1;
 
+-- apikey_generate_many: as apikey_generate, but many.
+BEGIN;
+CREATE TEMPORARY TABLE made AS
+SELECT * FROM apikey_generate_many(10100, 'bulk many', 'one of many', :'ann', :'team', permissions => '{"is_admin": true}', metadata => '{"n": 1}',
+  external_id => 'bulk ext', prefix => 'bulk_', expires_at => '2999-01-01', idle_timeout => '1 year');
+SELECT count(*), count(DISTINCT id) AS ids, count(DISTINCT raw_key) AS raw_keys, bool_and(raw_key ~ '^bulk_[0-9A-Za-z]{32}$') AS are_keys FROM made;
+SELECT v.code, v.id = m.id AS same, v.root_id = m.id AS root, v.name, v.user_id, v.team_id, v.external_id, v.permissions, v.metadata, count(*)
+FROM (SELECT * FROM made LIMIT 500) m, apikey_verify(m.raw_key) v GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9;
+SELECT k.description, k.idle_timeout, k.key_prefix = left(m.raw_key, 6) || '...' || right(m.raw_key, 4) AS masked, k.created_at = k.updated_at AS new, count(*)
+FROM made m JOIN apikeys_data.key k USING (id) GROUP BY 1, 2, 3, 4;
+SELECT e.action, e.details = jsonb_build_object('name', 'bulk many', 'key_prefix', k.key_prefix) AS details, count(*)
+FROM apikeys_data.event e JOIN apikeys_data.key k ON k.id = e.key_id WHERE k.name = 'bulk many' GROUP BY 1, 2;
+SELECT n.by_idleness, count(*) FROM apikeys_data.key_notice n JOIN made ON id = key_id GROUP BY 1 ORDER BY 1;
+ROLLBACK;
+SELECT count(*) FROM apikey_generate_many(1, 'bulk plain');
+SELECT count(*) FROM (SELECT apikey_generate_many(3, 'bulk in the list')) l;
+
+-- All or nothing.
+BEGIN;
+SELECT count(*) FROM apikey_generate_many(5, 'bulk undone');
+ROLLBACK;
+SELECT count(*) FROM apikeys_data.key WHERE name = 'bulk undone';
+SELECT * FROM test.errors(
+  $$SELECT apikey_generate_many(NULL, 'bulk undone')$$,
+  $$SELECT apikey_generate_many(0, 'bulk undone')$$,
+  $$SELECT apikey_generate_many(-1, 'bulk undone')$$,
+  $$SELECT apikey_generate_many(1000001, 'bulk undone')$$,
+  $$SELECT apikey_generate_many(2, NULL)$$,
+  $$SELECT apikey_generate_many(2, '')$$,
+  $$SELECT apikey_generate_many(2, 'bulk undone', prefix => 'no good')$$,
+  $$SELECT apikey_generate_many(2, 'bulk undone', permissions => '[]')$$,
+  $$SELECT apikey_generate_many(2, 'bulk undone', expires_at => '2000-01-01')$$,
+  $$SELECT apikey_generate_many(2, 'bulk undone', plan => 'no such plan')$$,
+  $$SELECT apikey_generate_many(2, 'bulk undone', budget_id => '00000000-0000-0000-0000-00000000dead')$$,
+  $$SELECT apikey_generate_many(2, current_setting('test.key'))$$
+);
+
+-- Restricted to a user.
+BEGIN;
+SET LOCAL apikeys.restrict_to_user = :'bob';
+SELECT count(*) FROM apikey_generate_many(2, 'bulk of bob');
+SAVEPOINT s;
+SELECT count(*) FROM apikey_generate_many(2, 'bulk of bob', user_id => :'ann');
+ROLLBACK TO s;
+SELECT count(*) FROM apikey_import_many(ARRAY[sha256('bulk of bob 1'), sha256('bulk of bob 2')], '{bulk of bob,bulk of bob}', '{a,b}');
+COMMIT;
+SELECT user_id, count(*) FROM apikeys_data.key WHERE name = 'bulk of bob' GROUP BY 1;
+
+-- apikey_import_many: as apikey_import, but many.
+BEGIN;
+CREATE TEMPORARY TABLE taken AS
+SELECT m.* FROM (SELECT array_agg(sha256(('bulk-key-' || n)::bytea) ORDER BY n) AS hashes, array_agg('bulk name ' || n ORDER BY n) AS names,
+                        array_agg('bulk...' || n ORDER BY n) AS prefixes FROM generate_series(1, 10100) n) a,
+  apikey_import_many(a.hashes, a.names, a.prefixes, 'from elsewhere', :'ann', metadata => '{"old": true}', created_at => now() - interval '1 year',
+    idle_timeout => '2 years') m;
+SELECT count(*), count(DISTINCT id) AS ids FROM taken;
+SELECT v.code, v.id = t.id AS same, v.name = 'bulk name ' || n AS named, v.key_prefix = 'bulk...' || n AS masked, v.metadata, count(*)
+FROM generate_series(1, 10100, 100) n, LATERAL apikey_verify('bulk-key-' || n) v, taken t
+WHERE t.key_hash = sha256(('bulk-key-' || n)::bytea) GROUP BY 1, 2, 3, 4, 5;
+SELECT k.description, k.user_id, k.created_at < now() - interval '364 days' AS old, k.idle_since > now() - interval '1 day' AS idle_from_now, e.action,
+  e.details = jsonb_build_object('name', k.name, 'key_prefix', k.key_prefix) AS details, count(*)
+FROM taken t JOIN apikeys_data.key k USING (id) JOIN apikeys_data.event e ON e.key_id = k.id GROUP BY 1, 2, 3, 4, 5, 6;
+SELECT n.by_idleness, count(*) FROM apikeys_data.key_notice n JOIN taken ON id = key_id GROUP BY 1 ORDER BY 1;
+
+-- Each argument; what is there already, or twice; the keys themselves.
+SELECT * FROM test.errors(
+  $$SELECT apikey_import_many(NULL, '{n}', '{p}')$$,
+  $$SELECT apikey_import_many('{}', '{}', '{}')$$,
+  $$SELECT apikey_import_many(ARRAY[sha256('a')], '{}', '{p}')$$,
+  $$SELECT apikey_import_many(ARRAY[sha256('a')], '{n}', '{p,q}')$$,
+  $$SELECT apikey_import_many(ARRAY[sha256('a')], '{NULL}', '{p}')$$,
+  $$SELECT apikey_import_many(ARRAY[sha256('a')], '{n}', NULL)$$,
+  $$SELECT apikey_import_many(ARRAY[[sha256('a')]], '{n}', '{p}')$$,
+  $$SELECT apikey_import_many(array_fill('\x00'::bytea, ARRAY[1000001]), '{n}', '{p}')$$,
+  $$SELECT apikey_import_many(ARRAY[sha256('a'), '\x00'], '{n,m}', '{p,q}')$$,
+  $$SELECT apikey_import_many(ARRAY[sha256('a'), sha256('b')], '{n,""}', '{p,q}')$$,
+  $$SELECT apikey_import_many(ARRAY[sha256('a'), sha256('b')], ARRAY['n', repeat('x', 256)], '{p,q}')$$,
+  $$SELECT apikey_import_many(ARRAY[sha256('a'), sha256('b')], '{n,m}', ARRAY['p', repeat('q', 33)])$$,
+  $$SELECT apikey_import_many(ARRAY[sha256('a'), sha256('b'), sha256('c'), sha256('b')], '{n,m,n,m}', '{p,q,p,q}')$$,
+  $$SELECT apikey_import_many(ARRAY[sha256('a'), sha256('bulk-key-7'), sha256('c')], '{n,m,n}', '{p,q,p}')$$,
+  $$SELECT apikey_import_many(array_agg(sha256((CASE n WHEN 10050 THEN 'bulk-key-1' ELSE 'bulk-other-' || n END)::bytea) ORDER BY n), array_agg('n'::text), array_agg('p'::text)) FROM generate_series(1, 10100) n$$,
+  $$SELECT apikey_import_many(ARRAY[sha256('a'), sha256('sk-bulk-0123456789')], '{n,is sk-bulk-0123456789}', '{p,q}')$$,
+  $$SELECT apikey_import_many(ARRAY[sha256('a'), sha256('sk-bulk-0123456789')], '{n,m}', '{p,sk-bulk-0123456789}')$$,
+  $$SELECT apikey_import_many(ARRAY[sha256('a'), sha256('sk-bulk-0123456789')], '{n,m}', '{p,q}', metadata => '{"key": "sk-bulk-0123456789"}')$$,
+  $$SELECT apikey_import_many(ARRAY[sha256('a')], ARRAY[current_setting('test.key')], '{p}')$$,
+  $$SELECT apikey_import_many(ARRAY[sha256('a')], '{n}', '{p}', hash_secret => 'no secret!')$$,
+  $$SELECT apikey_import_many(ARRAY[sha256('a')], '{n}', '{p}', created_at => 'infinity')$$,
+  $$SELECT apikey_import_many(ARRAY[sha256('a')], '{n}', '{p}', plan => 'no such plan')$$
+);
+SELECT count(*) FROM apikeys_data.key WHERE key_hash = sha256('a') OR name IN ('n', 'm');
+ROLLBACK;
+
 -- Tests that look at all events need not look at these.
 DELETE FROM apikeys_data.event WHERE id > :event_last;
-DELETE FROM apikeys_data.key WHERE user_id IN (:'ann', :'bob');
+DELETE FROM apikeys_data.key WHERE user_id IN (:'ann', :'bob') OR name ~ '^bulk';

@@ -151,7 +151,7 @@ SELECT name FROM apikey_list(after => current_setting('test.bob')::uuid, after_c
 
 -- What it may not call at all.
 SELECT * FROM test.errors(
-  'SELECT apikey_events()', 'SELECT apikey_cleanup_expired()', 'SELECT apikey_flush()', $$SELECT apikey_revoke_raw('own-ann')$$,
+  'SELECT apikey_events()', 'SELECT apikey_cleanup_expired()', $$SELECT apikey_import_many(ARRAY[sha256('x')], '{n}', '{p}')$$, 'SELECT apikey_flush()', $$SELECT apikey_revoke_raw('own-ann')$$,
   $$SELECT apikey_import('\x00', 'x', 'x')$$, $$SELECT apikey_record_usage(gen_random_uuid())$$, $$SELECT apikey_void_usage(gen_random_uuid(), 'x')$$,
   $$SELECT apikey_plan_set('own gold')$$, $$SELECT apikey_plan_delete('own gold')$$, $$SELECT apikey_budget_create('x')$$,
   $$SELECT apikey_budget_update(gen_random_uuid(), '{}')$$, $$SELECT apikey_budget_add(gen_random_uuid(), 1)$$, $$SELECT apikey_budget_delete(gen_random_uuid())$$,
@@ -192,7 +192,18 @@ SELECT * FROM test.errors(
   $$SELECT apikey_generate('x', allowed_ips => '{10.0.0.0/8,11.0.0.1}')$$,
   $$SELECT apikey_generate('x', allowed_ips => '{0.0.0.0/0}')$$,
   $$SELECT apikey_generate('x', allowed_ips => '{::/0}')$$,
-  $$SELECT apikey_generate('x', permissions => '{"unknown": 1}')$$);
+  $$SELECT apikey_generate('x', permissions => '{"unknown": 1}')$$,
+  $$SELECT apikey_generate_many(2, 'x', permissions => '{"is_admin": true}')$$,
+  $$SELECT apikey_generate_many(2, 'x', user_id => '00000000-0000-0000-0000-0000000000b0')$$,
+  $$SELECT apikey_generate_many(99, 'x')$$);
+
+-- Many: within the same bounds, all of them.
+SAVEPOINT many;
+SELECT count(*), count(DISTINCT raw_key) FROM apikey_generate_many(3, 'own many');
+SELECT l.user_id, l.external_id, l.plan, count(*) FROM apikey_list() l WHERE l.name = 'own many' GROUP BY 1, 2, 3;
+SELECT apikey_revoke_where(plan => (SELECT min(l.plan) FROM apikey_list() l WHERE l.name = 'own many')) >= 3 AS revoked;
+SELECT l.status, count(*) FROM apikey_list() l WHERE l.name = 'own many' GROUP BY 1;
+ROLLBACK TO many;
 
 -- Nor by a change.
 SET test.narrow = :'narrow_id';

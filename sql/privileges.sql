@@ -91,6 +91,8 @@ INSERT INTO test.call (function, call) VALUES
   ('apikey_revoke', $$SELECT apikey_revoke(test.id('privileges imported'))$$),
   ('apikey_revoke_raw', $$SELECT apikey_revoke_raw('privileges-key') IS NOT NULL$$),
   ('apikey_revoke_where', $$SELECT apikey_revoke_where(user_id => '00000000-0000-0000-0000-00000000dead')$$),
+  ('apikey_generate_many', $$SELECT count(*) FROM apikey_generate_many(2, 'privileges many')$$),
+  ('apikey_import_many', $$SELECT count(*) FROM apikey_import_many(ARRAY[sha256('privileges 1')], '{privileges 1}', '{p}')$$),
   ('apikey_delete', $$SELECT apikey_delete(test.id('privileges imported'))$$),
   ('apikey_cleanup_expired', $$SELECT apikey_cleanup_expired('1000 years')$$),
   ('apikey_cleanup_events', $$SELECT apikey_cleanup_events('1000 years')$$),

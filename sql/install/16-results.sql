@@ -62,6 +62,14 @@ COMMENT ON TYPE apikeys_data.new_key IS 'A key that was made just now.';
 COMMENT ON COLUMN apikeys_data.new_key.id IS 'Id of the key.';
 COMMENT ON COLUMN apikeys_data.new_key.raw_key IS 'The key itself: shown here, and never again.';
 
+CREATE TYPE apikeys_data.imported_key AS (
+    id uuid,
+    key_hash bytea
+);
+COMMENT ON TYPE apikeys_data.imported_key IS 'A key that was taken over just now.';
+COMMENT ON COLUMN apikeys_data.imported_key.id IS 'Id of the key.';
+COMMENT ON COLUMN apikeys_data.imported_key.key_hash IS 'Its hash, by which the caller knows it.';
+
 CREATE TYPE apikeys_data.key_limit AS (
     name text,
     max numeric,

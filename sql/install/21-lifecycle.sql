@@ -13,6 +13,17 @@ AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_generate(text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text, text, interval)
 IS 'Makes a key and returns its id and the raw key, which is never shown again. Raises 22023 for an invalid argument, 23503 for an unknown budget_id or plan, 55000 if the HMAC secrets are not loaded.';
 
+CREATE FUNCTION apikey_generate_many(
+    count integer, name text, description text = NULL, user_id uuid = NULL, team_id uuid = NULL,
+    budget_id uuid = NULL, permissions jsonb = '{}', rate_limits jsonb = '{}',
+    expires_at timestamptz = NULL, metadata jsonb = '{}', external_id text = NULL,
+    allowed_ips inet[] = NULL, prefix text = NULL, plan text = NULL,
+    idle_timeout interval = NULL) RETURNS SETOF apikeys_data.new_key
+LANGUAGE C VOLATILE ROWS 1000
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_generate_many(integer, text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text, text, interval)
+IS 'Makes up to 1,000,000 keys that are alike, and returns a row as apikey_generate for each. Raises what apikey_generate raises.';
+
 CREATE FUNCTION apikey_rotate(
     id uuid, grace interval = '0', expires_at timestamptz = NULL) RETURNS apikeys_data.new_key
 LANGUAGE C VOLATILE
@@ -63,6 +74,18 @@ LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_import(bytea, text, text, text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text, timestamptz, text, interval)
 IS 'Takes over a key from another system by its 32-byte hash (SHA-256, or HMAC-SHA-256 under hash_secret), and returns its id. key_prefix is its masked form. Raises 22023 for an invalid argument, 23503 for an unknown budget_id or plan, 23505 for a hash that exists.';
+
+CREATE FUNCTION apikey_import_many(
+    key_hashes bytea[], names text[], key_prefixes text[], description text = NULL,
+    user_id uuid = NULL, team_id uuid = NULL, budget_id uuid = NULL,
+    permissions jsonb = '{}', rate_limits jsonb = '{}', expires_at timestamptz = NULL,
+    metadata jsonb = '{}', external_id text = NULL, allowed_ips inet[] = NULL,
+    hash_secret text = NULL, created_at timestamptz = NULL, plan text = NULL,
+    idle_timeout interval = NULL) RETURNS SETOF apikeys_data.imported_key
+LANGUAGE C VOLATILE ROWS 1000
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_import_many(bytea[], text[], text[], text, uuid, uuid, uuid, jsonb, jsonb, timestamptz, jsonb, text, inet[], text, timestamptz, text, interval)
+IS 'Takes over up to 1,000,000 keys, one for each element of the first three arguments; the others are those of apikey_import, for all. Returns a row for each key. Raises what apikey_import raises.';
 
 CREATE FUNCTION apikey_derive(
     raw_key text, expires_in interval, name text = NULL, permissions jsonb = '{}',

@@ -152,6 +152,7 @@ static const Right functions[] = {
 	{"changes_all_keys", GROUP_MANAGE},
 
 	{"apikey_generate", GROUP_CHANGE_OWN},
+	{"apikey_generate_many", GROUP_CHANGE_OWN},
 	{"apikey_rotate", GROUP_CHANGE_OWN},
 	{"apikey_revoke", GROUP_CHANGE_OWN},
 	{"apikey_revoke_where", GROUP_CHANGE_OWN},
@@ -160,6 +161,7 @@ static const Right functions[] = {
 	{"apikey_delete", GROUP_CHANGE_OWN},
 	{"apikey_cleanup_expired", GROUP_MANAGE},
 	{"apikey_import", GROUP_MANAGE},
+	{"apikey_import_many", GROUP_MANAGE},
 	/* It reveals whether a key exists, and spends from shared budgets. */
 	{"apikey_record_usage", GROUP_MANAGE},
 	{"apikey_void_usage", GROUP_MANAGE},

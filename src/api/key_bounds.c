@@ -70,11 +70,11 @@ key_bounds_get(KeyBounds *bounds, bool adds)
 		read_login(&bounds->login);
 }
 
-/* Raises 53400 if the user may not have one more key.  The lock is held. */
+/* Raises 53400 if the user may not have so many more keys.  The lock is held. */
 static void
-check_count(const KeyBounds *bounds, TimestampTz now)
+check_count(const KeyBounds *bounds, int nkeys, TimestampTz now)
 {
-	if (bounds->own && store_count_live_keys(bounds->user_id, now) >= guc_max_own_keys)
+	if (bounds->own && store_count_live_keys(bounds->user_id, now) + nkeys > guc_max_own_keys)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("user has too many API keys"),
@@ -195,17 +195,17 @@ check_handed_out(const KeyBounds *bounds, const KeyConfig *config)
 }
 
 /*
- * Completes the configuration of a new key, which has been checked.  Raises 22023
- * where it is out of bounds, and 53400 if the user may not have one more key.
+ * Completes the configuration of new keys, which has been checked.  Raises 22023
+ * where it is out of bounds, and 53400 if the user may not have so many more.
  */
 void
-key_bounds_new(const KeyBounds *bounds, KeyConfig *config, TimestampTz now)
+key_bounds_new(const KeyBounds *bounds, KeyConfig *config, int nkeys, TimestampTz now)
 {
 	complete(bounds, config, now);
 	if (bounds->own)
 		key_config_check(config, now);
 	check_handed_out(bounds, config);
-	check_count(bounds, now);
+	check_count(bounds, nkeys, now);
 }
 
 /*
@@ -223,7 +223,7 @@ key_bounds_check_rotation(const KeyBounds *bounds, const KeyRow *old,
 	config.nulls[CONFIG_EXPIRES_AT] = (expires_at == DT_NOEND);
 	check_handed_out(bounds, &config);
 	if (adds)
-		check_count(bounds, now);
+		check_count(bounds, 1, now);
 }
 
 static bool

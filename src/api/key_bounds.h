@@ -22,7 +22,8 @@ typedef struct KeyBounds
 } KeyBounds;
 
 extern void key_bounds_get(KeyBounds *bounds, bool adds);
-extern void key_bounds_new(const KeyBounds *bounds, KeyConfig *config, TimestampTz now);
+extern void key_bounds_new(const KeyBounds *bounds, KeyConfig *config, int nkeys,
+						   TimestampTz now);
 extern void key_bounds_check_rotation(const KeyBounds *bounds, const KeyRow *old,
 									  TimestampTz expires_at, bool adds, TimestampTz now);
 extern void key_bounds_check_change(const KeyBounds *bounds, const KeyRow *key,

@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "api/notices.h"
 #include "base/compat.h"
 #include "flush/pending_usage.h"
 #include "settings/guc.h"
@@ -86,13 +87,11 @@ is_same_end(const KeyEnd *a, const KeyEnd *b)
 	return true;
 }
 
-/* Plans the notices of new or changed keys, a uuid[], which have the same end. */
+/* Plans the notices of new or changed keys, a uuid[]; expires_at is DT_NOEND for never. */
 static void
-plan_notices(ArrayType *ids, const KeyEnd *end)
+plan(ArrayType *ids, TimestampTz expires_at, bool may_be_idle)
 {
-	bool		expires = !end->nulls[END_EXPIRES_AT] &&
-				   !TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(end->values[END_EXPIRES_AT]));
-	bool		may_be_idle = !end->nulls[END_IDLE_TIMEOUT];
+	bool		expires = !TIMESTAMP_NOT_FINITE(expires_at);
 
 	if (!expires && !may_be_idle)
 		return;
@@ -100,6 +99,15 @@ plan_notices(ArrayType *ids, const KeyEnd *end)
 	store_plan_notices(ids, expires, may_be_idle);
 	if (guc_expiry_notices.n > 0)
 		pending_usage_record();
+}
+
+/* Plans the notices of keys, a uuid[], that have been made in bulk. */
+void
+notices_plan(ArrayType *ids, const KeyConfig *config)
+{
+	plan(ids,
+		 config->nulls[CONFIG_EXPIRES_AT] ? DT_NOEND : DatumGetTimestampTz(config->values[CONFIG_EXPIRES_AT]),
+		 !config->nulls[CONFIG_IDLE_TIMEOUT]);
 }
 
 /* Row trigger AFTER INSERT OR UPDATE OR DELETE on apikeys_data.key. */
@@ -141,6 +149,7 @@ apikeys_plan_notices(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event) || !end.nulls[END_REVOKED_AT])
 		store_remove_notices(ids);
 	else
-		plan_notices(ids, &end);
+		plan(ids, end.nulls[END_EXPIRES_AT] ? DT_NOEND : DatumGetTimestampTz(end.values[END_EXPIRES_AT]),
+			 !end.nulls[END_IDLE_TIMEOUT]);
 	return PointerGetDatum(NULL);
 }

@@ -23,6 +23,8 @@ use Test::More;
 my @calls = (
 	[ 'apikey_generate', q('n'), 'prefix => {key}, name => {key}' ],
 	[ 'apikey_generate', q('n', prefix => 'zz_'), q('n', rate_limits => {key}) ],
+	[ 'apikey_generate_many', q(3, 'n'), '3, {key}', '{key}, {key}', 'count => -1, name => {key}' ],
+	[ 'apikey_import_many', q(ARRAY[digest({key}::text || clock_timestamp(), 'sha256')], '{n}', '{gw-a...wxyz}'), 'ARRAY[{key}::bytea], ARRAY[{key}], ARRAY[{key}]', q(ARRAY[digest({key}::text, 'sha256')], ARRAY[{key}], '{x}') ],
 	[ 'apikey_rotate', '{id}', '{key}' ],
 	[ 'apikey_revoke', '{id}', '{key}', '{id}, {key}' ],
 	[ 'apikey_revoke_raw', '{key}', '{key}, {key}' ],

@@ -58,6 +58,7 @@ sub limits { return "SELECT apikey_generate('n', rate_limits => $_[0])" }
 sub windows { return limits(q('{"windows": [) . join(', ', @_) . q(]}')) }
 sub tower { return $_[0] == 0 ? 'NULL' : "apikey_budget_create('b', parent_id => " . tower($_[0] - 1) . ')' }
 sub import_with { return "SELECT apikey_import(sha256(random()::text::bytea), 'n', $_[0])" }
+sub import_many { return "SELECT count(m) FROM (SELECT $_[0] AS h, $_[1] AS n, $_[2] AS p FROM generate_series(1, $_[3])) a, apikey_import_many(h, n, p) m" }
 sub plan_set { return "SELECT apikey_plan_set($_[0])" }
 sub update { return "SELECT apikey_update('$other', $_[0])" }
 sub verify_with { return "SELECT code FROM apikey_verify('$key', $_[0])" }
@@ -119,6 +120,15 @@ my %bounds = (
 	'reason' => [
 		[ map +("SELECT apikey_revoke((apikey_generate('r')).id, $_)", "SELECT apikey_revoke_where(plan => 'x', reason => $_)"), "repeat(chr(8364), 1000)", 'NULL' ],
 		[ map +("SELECT apikey_revoke('$id', $_)", "SELECT apikey_revoke_raw('$key', $_)", "SELECT apikey_revoke_where('$id', reason => $_)"), "''", "repeat('x', 1001)", "repeat('x', 50000000)" ] ],
+	'count' => [
+		[ 'SELECT count(*) FROM apikey_generate_many(1, \'n\')', 'SELECT count(*) FROM apikey_generate_many(20000, \'n\')' ],
+		[ map { "SELECT apikey_generate_many($_, 'n')" } 0, -1, 1_000_001, 2147483647 ] ],
+	'key_hashes, names, key_prefixes' => [
+		[ import_many("array_agg(sha256(random()::text::bytea))", "array_agg('n'::text)", "array_agg('p'::text)", 20000) ],
+		[ import_many("array_fill(sha256('x'), ARRAY[1000001])", "'{n}'", "'{p}'", 1), import_many("'{}'", "'{}'", "'{}'", 1),
+		  map({ import_many("ARRAY[sha256('x')]", $_, "'{p}'", 1) } "'{n,n}'", "'{}'", "'{NULL}'", "'{\"\"}'", "'{{n}}'", "ARRAY[repeat('x', 256)]", "ARRAY[repeat('x', 10000000)]"),
+		  map({ import_many("ARRAY[sha256('x')]", "'{n}'", $_, 1) } "'{p,p}'", "'{}'", "'{NULL}'", "'{\"\"}'", "ARRAY[repeat('x', 33)]", "ARRAY[repeat('x', 10000000)]"),
+		  map({ import_many($_, "'{n}'", "'{p}'", 1) } "ARRAY[NULL::bytea]", "ARRAY['x'::bytea]", "ARRAY[repeat('x', 10000000)::bytea]") ] ],
 	'prefix' => [
 		[ generate("prefix => repeat('x', 24)") ],
 		[ generate("prefix => repeat('x', 25)"), generate("prefix => ''"), generate("prefix => repeat('x', 50000000)") ] ],
@@ -328,7 +338,7 @@ $node->safe_psql(
 	'postgres', q{
 	CREATE TABLE huge AS
 	SELECT repeat('some words ', 5000000) AS t, array_fill(inet '::1', ARRAY[2000000]) AS ips,
-	       array_fill('x'::text, ARRAY[500000]) AS names, jsonb_build_object('allowed_ips', jsonb_agg('10.0.0.' || i % 256)) AS changes,
+	       array_fill('x'::text, ARRAY[500000]) AS names, array_fill(sha256('x'), ARRAY[500000]) AS hashes, jsonb_build_object('allowed_ips', jsonb_agg('10.0.0.' || i % 256)) AS changes,
 	       jsonb_build_object('metadata', jsonb_object_agg(i, '[[[1]]]'::jsonb), 'custom_permissions', jsonb_agg('x' || i)) AS j
 	FROM generate_series(1, 300000) i;
 	ALTER TABLE huge ALTER t SET STORAGE EXTERNAL});
@@ -343,7 +353,8 @@ my @huge = (
 	"SELECT apikey_model_allowed(j, 'x')", "SELECT apikey_endpoint_allowed('{}', t)", 'SELECT apikey_permissions_preset(t)',
 	"SELECT apikey_grant('pg_monitor', t)", 'SELECT apikey_current_has_permission(t)', 'SELECT apikey_scan(t)', "SELECT apikey_scan(repeat('$key ', 300000))",
 	'SELECT apikey_identify(t)', "SELECT apikey_derive('$key', '1 hour', t)",
-	"SELECT apikey_derive('$key', '1 hour', permissions => j)", 'SELECT apikey_revoke_raw(t)', 'SELECT apikey_revoke_raw(t, t)', 'SELECT apikey_revoke_where(plan => t)', 'SELECT apikey_list(name_like => t)', 'SELECT apikey_count(metadata => j)');
+	"SELECT apikey_derive('$key', '1 hour', permissions => j)", 'SELECT apikey_revoke_raw(t)', 'SELECT apikey_revoke_raw(t, t)', 'SELECT apikey_generate_many(1000000, \'n\')', 'SELECT apikey_generate_many(1, t)', "SELECT apikey_import_many(ARRAY[sha256('x')], names, names)",
+	"SELECT apikey_import_many(hashes, names, names)", 'SELECT apikey_revoke_where(plan => t)', 'SELECT apikey_list(name_like => t)', 'SELECT apikey_count(metadata => j)');
 s/;?$/ FROM huge/ foreach grep { !/ FROM / } @huge;
 s/ FROM (apikey_\w+)/ FROM huge, $1/ foreach @huge;
 
