@@ -1,0 +1,3 @@
+SELECT * FROM apikeys.check();
+\timing on
+SELECT count(*) FROM apikeys.check();
