@@ -31,7 +31,7 @@ FROM relation r
 CROSS JOIN LATERAL (VALUES
     ('kind', r.relkind::text),
     ('owner', CASE WHEN r.relowner = r.extowner THEN 'that of the extension' ELSE r.relowner::regrole::text END),
-    ('persistence', r.relpersistence::text),
+    ('persistence', CASE r.relpersistence WHEN 'p' THEN 'permanent' WHEN 'u' THEN 'unlogged' ELSE 'temporary' END),
     ('row security', (r.relrowsecurity OR r.relforcerowsecurity)::text)
 ) p(property, value)
 UNION ALL
@@ -69,10 +69,10 @@ FROM relation r
 JOIN pg_trigger t ON t.tgrelid = r.oid AND NOT t.tgisinternal
 JOIN pg_proc f ON f.oid = t.tgfoid
 CROSS JOIN LATERAL (VALUES
-    ('enabled', CASE t.tgenabled WHEN 'A' THEN 'ALWAYS' WHEN 'R' THEN 'REPLICA' WHEN 'D' THEN 'not' ELSE 'ORIGIN' END),
+    ('firing', CASE t.tgenabled WHEN 'A' THEN 'ALWAYS' WHEN 'R' THEN 'REPLICA' WHEN 'D' THEN 'DISABLED' ELSE 'ORIGIN' END),
     ('function', format('%s.%I', f.pronamespace::regnamespace, f.proname)),
-    ('arguments', encode(t.tgargs, 'escape')),
-    ('events', t.tgtype::text)
+    ('arguments', replace(encode(t.tgargs, 'escape'), '\000', ' ')),
+    ('tgtype', t.tgtype::text)
 ) p(property, value)
 UNION ALL
 SELECT format('function %s.%I(%s)', f.pronamespace::regnamespace, f.proname, oidvectortypes(f.proargtypes)), p.property, p.value
@@ -82,10 +82,10 @@ CROSS JOIN LATERAL (VALUES
     ('owner', CASE WHEN f.proowner = m.extowner THEN 'that of the extension' ELSE f.proowner::regrole::text END),
     ('language', (SELECT l.lanname::text FROM pg_language l WHERE l.oid = f.prolang)),
     ('SECURITY DEFINER', f.prosecdef::text),
-    ('volatility', f.provolatile::text),
+    ('volatility', CASE f.provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' ELSE 'volatile' END),
     ('settings', array_to_string(f.proconfig, ', ')),
     ('library', f.probin),
-    ('source', md5(f.prosrc))
+    ('MD5 of the source', md5(f.prosrc))
 ) p(property, value);
 COMMENT ON VIEW apikeys_data.object_state IS 'How the objects of the extension are now: one row per property.';
 

@@ -65,7 +65,7 @@ CROSS JOIN LATERAL unnest(ARRAY[
 ]) f(problem)
 WHERE f.problem IS NOT NULL
 UNION ALL
-SELECT 'error', 'budget ' || (c.details->>'budget_id'), format('is missing: event %s made it, and none has deleted it', c.id)
+SELECT 'error', format('budget %s', c.details->>'budget_id'), format('is missing: event %s made it, and none has deleted it', c.id)
 FROM apikeys_data.event c
 WHERE c.action = 'budget_create'
   AND NOT EXISTS (SELECT FROM apikeys_data.budget b WHERE b.id::text = c.details->>'budget_id')

@@ -61,6 +61,7 @@ CROSS JOIN apikeys_data.known_since s
 LEFT JOIN (SELECT a.key_id, a.day, sum(a.requests) AS requests, sum(a.tokens) AS tokens, sum(a.cost) AS cost
            FROM (SELECT t.key_id, t.day, t.requests, t.tokens, t.cost
                  FROM apikeys_data.usage_day t
+                 WHERE t.day >= (SELECT (min(q.recorded_at) AT TIME ZONE 'UTC')::date FROM apikeys_data.usage_request q)
                  UNION ALL
                  SELECT e.key_id, (e.recorded_at AT TIME ZONE 'UTC')::date, e.requests, e.tokens, e.cost
                  FROM apikeys_data.usage_entry e) a
