@@ -39,7 +39,7 @@ store_exists_for_anyone(const char *table, const pg_uuid_t *id)
 
 	ScanKeyInit(&key, get_attnum(RelationGetRelid(rel), "id"), BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(id));
-	(void) RelationGetIndexList(rel);	/* which finds the primary key */
+	(void) RelationGetIndexList(rel); /* which finds the primary key */
 	InitDirtySnapshot(dirty);
 	scan = systable_beginscan(rel, rel->rd_pkindex, OidIsValid(rel->rd_pkindex), &dirty, 1, &key);
 	found = HeapTupleIsValid(systable_getnext(scan));

@@ -92,7 +92,7 @@ test_damage(PG_FUNCTION_ARGS)
 	else if (strcmp(what, "id") == 0)
 		entry->tag.id.data[0] += by;
 	else if (strcmp(what, "stored use") == 0)
-		pg_atomic_fetch_add_u64(&entry->persisted, by * USECS_PER_HOUR);
+		pg_atomic_fetch_add_u64(&entry->persisted, by * 100 * 365 * USECS_PER_DAY);
 	else if (strcmp(what, "pinned") == 0)
 		entry->pinned = by > 0;
 	else if (strcmp(what, "window numbers") == 0)

@@ -105,8 +105,8 @@ add_keys($node, 'postgres', 'by hand', 'by apikey_delete');
 $node->safe_psql('postgres', q{SELECT apikey_budget_create('spent by hand')});
 verify($node, 'postgres', $_) foreach 'by hand', 'by apikey_delete';
 $node->safe_psql('postgres', q{
-	SELECT apikey_flush();
-	SELECT apikey_verify('by hand-key', reserve => true, budget_id => id) FROM apikeys_data.budget WHERE name = 'spent by hand'});
+	SELECT apikey_verify('by hand-key', reserve => true, budget_id => id) FROM apikeys_data.budget WHERE name = 'spent by hand';
+	SELECT apikey_flush()});
 $node->safe_psql('postgres', 'SELECT apikey_delete(' . id_of('by apikey_delete') . ')');
 is_sound($node, 'postgres', 'a deleted key');
 $node->safe_psql('postgres', q{
@@ -225,7 +225,7 @@ $node->stop('immediate');
 with_clock($node, sub { $node->start });
 is_sound($node, 'postgres', 'a crash');
 
-# An entry that is in the middle of a list: not of this database.
+# What is seen from another database
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 add_extension($node, 'other');
 add_keys($node, 'other', 'key');
