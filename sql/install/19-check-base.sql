@@ -22,7 +22,7 @@ CREATE VIEW apikeys_data.known_since AS
 SELECT coalesce(max(c.before) FILTER (WHERE c.action = 'cleanup_events'), '-infinity') AS events,
        coalesce(max(c.before), '-infinity') AS usage
 FROM (SELECT e.action,
-             CASE WHEN e.details->>'before' ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?[-+]\d\d:\d\d$'
+             CASE WHEN e.details->>'before' ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?[-+][0-9]{2}:[0-9]{2}$'
                   THEN (e.details->>'before')::timestamptz ELSE e.at END AS before
       FROM apikeys_data.event e
       WHERE e.action IN ('cleanup_events', 'cleanup_usage')) c;

@@ -71,7 +71,7 @@ JOIN pg_proc f ON f.oid = t.tgfoid
 CROSS JOIN LATERAL (VALUES
     ('firing', CASE t.tgenabled WHEN 'A' THEN 'ALWAYS' WHEN 'R' THEN 'REPLICA' WHEN 'D' THEN 'DISABLED' ELSE 'ORIGIN' END),
     ('function', format('%s.%I', f.pronamespace::regnamespace, f.proname)),
-    ('arguments', replace(encode(t.tgargs, 'escape'), '\000', ' ')),
+    ('arguments', replace(encode(t.tgargs, 'escape'), E'\\000', ' ')),
     ('tgtype', t.tgtype::text)
 ) p(property, value)
 UNION ALL

@@ -62,7 +62,7 @@ WHERE length(k.key_hash) <> 32
 UNION ALL
 SELECT 'error', 'key ' || k.id, 'was generated, but its key_prefix is not the masked form of a raw key'
 FROM apikeys_data.key k
-WHERE k.key_prefix !~ '^[-_0-9A-Za-z]{1,24}[0-9A-Za-z]\.\.\.[0-9A-Za-z]{4}$'
+WHERE k.key_prefix !~ '^[-_0-9A-Za-z]{1,24}[0-9A-Za-z][.]{3}[0-9A-Za-z]{4}$'
   AND (k.rotated_from IS NOT NULL
        OR EXISTS (SELECT FROM apikeys_data.event e
                   WHERE e.key_id = k.id AND e.action IN ('generate', 'derive')))
