@@ -5,6 +5,10 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use ApikeysTest qw(is_sound);
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -191,6 +195,7 @@ foreach my $source (sort keys %sources)
 			"ALTER DATABASE $copy SET search_path = $sources{$source}");
 
 		is_deeply(contents($copy), $before, "$test: tables, sequences, statuses");
+		is_sound($node, $copy, $test);
 		is(verify($copy, %raw), $expected_codes, "$test: raw keys verify as before");
 		is( $node->safe_psql($copy, join ' UNION ALL ',
 				map { "SELECT permissions FROM apikey_verify('$raw{$_}', client_ip => '10.0.0.1')" } qw(full imported in_grace plain)),
@@ -232,6 +237,8 @@ foreach my $source (sort keys %sources)
 			"SELECT apikey_import(digest('made-elsewhere', 'sha256'), 'again', 'made...here')",
 			extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
 		like($stderr, qr/ERROR:  23505/, "$test: a restored hash is taken");
+
+		is_sound($node, $copy, "$test, after all that");
 
 		# So do the grants.
 		is( $node->safe_psql($copy,

@@ -8,6 +8,10 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use ApikeysTest qw(is_sound);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -124,5 +128,6 @@ is(verify('made elsewhere'), 'NOT_FOUND|', 'delete in a subtransaction');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM control'),
 	2, 'and what the transaction has done besides');
 
+is_sound($node, 'postgres', 'in the end');
 $node->stop;
 done_testing();

@@ -5,6 +5,10 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use ApikeysTest qw(is_sound);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -93,5 +97,6 @@ is(prepare(q{SELECT apikey_generate('prepared'); SELECT apikey_delete(id) FROM a
 	'the next transaction of a kind can be prepared');
 $node->safe_psql('postgres', "ROLLBACK PREPARED 'flush'");
 
+is_sound($node, 'postgres', 'in the end');
 $node->stop;
 done_testing();

@@ -171,5 +171,6 @@ is_deeply(\%total, \%sum, 'and so has the history');
 is($node->safe_psql('postgres', 'SELECT apikey_flush()') >= 0 && count_in_log($node, qr/PANIC:|TRAP:/),
 	0, 'nothing else went wrong');
 
+is_sound($node, 'postgres', 'in the end');
 $node->stop;
 done_testing();

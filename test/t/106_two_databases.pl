@@ -145,5 +145,6 @@ is(last_use($node, 'one', 'k1'), $use, 'one: a drop that is rolled back forgets 
 flush('one');
 is(stored_use($node, 'one', 'k1'), $use, 'one: and the use is written');
 
+is_sound($node, 'postgres', 'in the end');
 $node->stop;
 done_testing();

@@ -301,6 +301,7 @@ stop_with_uses();
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->start;
 is($node->safe_psql('postgres', "SELECT code FROM apikey_verify('k2-key')"), 'VALID', 'not preloaded: verify works');
+is_sound($node, 'postgres', 'in the end');
 $node->stop;
 
 done_testing();

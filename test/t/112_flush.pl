@@ -256,5 +256,6 @@ foreach my $end ('COMMIT', 'ROLLBACK')
 }
 
 $session->quit;
+is_sound($node, 'postgres', 'in the end');
 $node->stop;
 done_testing();

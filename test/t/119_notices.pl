@@ -225,6 +225,7 @@ at_day(70);
 is(events($node, 'used'), 'idle 7 days, idle 7 days', 'day 70, used: again a week before');
 is(events($node, 'hourly'), '', 'a notice that is longer than the timeout is not given');
 is(events($node, $_), '', "$_: nothing") foreach qw(plain revoked deleted);
+is_sound($node, 'postgres', 'in the end');
 $node->stop;
 
 done_testing();

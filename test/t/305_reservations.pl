@@ -509,5 +509,6 @@ my $overshoot = $node->safe_psql('postgres', "SELECT trim_scale(spent) - 1000 FR
 note "without reservations 16 clients spend $overshoot of 1,000 too much";
 cmp_ok($overshoot, '>=', 0, "... spends $overshoot of 1,000 too much");
 
+is_sound($node, 'postgres', 'in the end');
 $node->stop;
 done_testing();

@@ -587,6 +587,7 @@ cmp_ok($seen{$_} // 0, '>', STEPS / 20, "the requests test $_") foreach qw(VALID
 check_windows('in the end');
 
 $_->quit foreach $session, $uncached;
+is_sound($node, 'postgres', 'in the end');
 set_clock($node, 0);
 $node->stop;
 done_testing();

@@ -381,8 +381,10 @@ $standby->promote;
 is(session_says('other'), 'VALID', 'promoted: before');
 $standby->safe_psql('postgres', spend('other', 10));
 is(session_says('other'), 'BUDGET_EXCEEDED', 'promoted: after');
+is_sound($standby, 'postgres', 'promoted');
 $session->quit;
 $standby->stop;
 
+is_sound($node, 'postgres', 'in the end');
 $node->stop;
 done_testing();

@@ -220,5 +220,6 @@ wait_until('the ids are gone', sub {
 is($node->safe_psql('postgres', 'SELECT apikey_void_usage(' . id_of('short') . ", 'r')"), 'f', 'retention: not to be taken back any more');
 is($node->safe_psql('postgres', sql_of('short', 1, 'r')), 't', 'retention: new again');
 
+is_sound($node, 'postgres', 'in the end');
 $node->stop;
 done_testing();

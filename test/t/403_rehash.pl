@@ -213,5 +213,6 @@ is(count_in_log($node, qr/HMAC secret file .* was refused/, $offset), 1, 'which 
 chmod 0600, secret_file($node);
 is(codes($node, 'i'), 'VALID', 'the next one has');
 
+is_sound($node, 'postgres', 'in the end');
 $node->stop;
 done_testing();

@@ -19,7 +19,7 @@ use Time::HiRes qw(time usleep);
 our @EXPORT = qw(
   new_node start_node add_extension add_keys id_of verify last_use stored_use
   stats wait_for wait_until wait_for_flush_worker wait_for_server kill_cluster
-  count_in_log start_load end_load within_5_seconds
+  count_in_log start_load end_load within_5_seconds is_sound
 );
 
 my $nkeys = 0;
@@ -96,6 +96,15 @@ sub stored_use
 
 	return $node->safe_psql($dbname,
 		'SELECT last_used_at FROM apikeys_data.usage WHERE key_id = ' . id_of($name));
+}
+
+# Passes if all that is stored agrees.
+sub is_sound
+{
+	my ($node, $dbname, $test_name) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is($node->safe_psql($dbname, 'SELECT * FROM apikeys.check()'), '', "$test_name: all is sound");
 }
 
 # The value of one expression over apikeys.stats.
