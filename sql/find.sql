@@ -78,7 +78,7 @@ DECLARE
   line text;
   result text := '';
 BEGIN
-  FOR line IN EXECUTE format('EXPLAIN (COSTS OFF) SELECT count(*) FROM apikeys_data.find_keys(%s, NULL)', filters) LOOP
+  FOR line IN EXECUTE format('EXPLAIN (COSTS OFF) SELECT count(*) FROM apikeys_data.find_keys(%s, NULL, now())', filters) LOOP
     result := concat_ws(' ', nullif(result, ''), substring(line FROM format('(?:Scan|Scan Backward) (?:using|on) ((?:%s)[a-z_]*)', tables)));
   END LOOP;
   RETURN regexp_replace(result, '^key (?=key_)', ''); -- by a bitmap of the index
@@ -86,12 +86,20 @@ END $$;
 SELECT filter, test.reads((SELECT string_agg(CASE WHEN f.n = g THEN filter ELSE 'NULL' END, ', ' ORDER BY g) FROM generate_series(1, 10) g)) AS reads
 FROM unnest(ARRAY['NULL', '''00000000-0000-0000-0000-000000000001''', '''00000000-0000-0000-0000-000000000001''', '''x''', '''2020-01-01''', '''2020-01-03''', '''filler 77%''', '''00000000-0000-0000-0000-000000000001''', '''plan 5''', '''{"n": 3}''']) WITH ORDINALITY f(filter, n) ORDER BY n;
 SELECT test.reads('NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL', 'key|usage') AS without_filters, test.reads('NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ''{}''', 'key|usage') AS with_an_empty_one;
+SELECT statuses, test.reads(format('%L, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL', statuses)) AS reads
+FROM unnest('{"{revoked}","{expired}","{disabled}","{revoked,expired,disabled}"}'::text[]) statuses;
 -- The functions' own plans read few rows, too.
 CREATE TEMPORARY VIEW rows_read AS
 SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) AS rows FROM pg_stat_xact_all_tables WHERE relid = 'apikeys_data.key'::regclass;
 SELECT rows FROM rows_read \gset before_
 SELECT (SELECT count(*) FROM apikey_list(name_like => 'filler 777%')), apikey_count(metadata => '{"n": 3}'), (SELECT count(*) FROM apikey_list(expires_before => now() + interval '1 day')), apikey_count(plan => 'plan 5');
 SELECT rows - :before_rows < 100 AS few_rows_read FROM rows_read;
+-- Usage is read of the keys of a page alone, however many are skipped.
+CREATE TEMPORARY VIEW usage_scans AS
+SELECT sum(seq_scan + idx_scan) AS scans FROM pg_stat_xact_all_tables WHERE relid IN ('apikeys_data.usage'::regclass, 'apikeys_data.usage_day'::regclass, 'apikeys_data.usage_entry'::regclass);
+SELECT scans FROM usage_scans \gset before_
+SELECT (SELECT count(*) FROM apikey_list(row_limit => 5, row_offset => 2000)), (SELECT count(*) FROM apikey_list('active', row_limit => 5, row_offset => 2000));
+SELECT scans - :before_scans BETWEEN 20 AND 40 AS few_scans FROM usage_scans;
 DROP FUNCTION test.reads;
 ROLLBACK;
 

@@ -4,10 +4,11 @@
 
 -- Usage is what has been rolled up and what has not: exact at any time,
 -- since one statement sees both in one snapshot.  The planner leaves out a LEFT
--- JOIN of which nothing is asked, as when keys are counted; so the status has a
--- query of its own, which runs for keys with an idle_timeout alone.  Of a derived
--- key and its parent, the later status in the order of the type holds.
-CREATE VIEW apikeys_data.key_info AS
+-- JOIN of which nothing is asked, as when keys are counted; so idle_at, when a
+-- key expires if it is not used any more, has a query of its own, which runs for
+-- keys with an idle_timeout alone.  Of a derived key and its parent, the later
+-- status in the order of the type holds.
+CREATE VIEW apikeys_data.key_state AS
 SELECT k.id,
        k.root_id,
        k.rotated_from,
@@ -18,28 +19,23 @@ SELECT k.id,
        k.team_id,
        k.budget_id,
        k.external_id,
-       CASE WHEN k.parent_id IS NULL THEN apikeys.effective_status(
-           k.revoked_at,
-           CASE WHEN k.idle_timeout IS NULL THEN k.expires_at
-                ELSE apikeys.ends_at(k.expires_at, k.idle_timeout,
-                                     greatest(k.idle_since, k.created_at, apikeys.last_use(k.id),
-                                              (SELECT v.last_used_at FROM apikeys_data.usage v
-                                               WHERE v.key_id = k.id))) END,
-           k.enabled)::apikeys.key_status
-       ELSE greatest(
-           apikeys.effective_status(k.revoked_at, k.expires_at, k.enabled)::apikeys.key_status,
-           coalesce((SELECT apikeys.effective_status(
-                         o.revoked_at,
-                         CASE WHEN o.idle_timeout IS NULL THEN o.expires_at
-                              ELSE apikeys.ends_at(o.expires_at, o.idle_timeout,
-                                                   greatest(o.idle_since, o.created_at, apikeys.last_use(o.id),
-                                                            (SELECT v.last_used_at FROM apikeys_data.usage v
-                                                             WHERE v.key_id = o.id))) END,
-                         o.enabled AND apikeys_data.common_permissions(
-                             coalesce(p.permissions || o.permissions, o.permissions) || k.permissions,
-                             coalesce(p.permissions || o.permissions, o.permissions)) IS NOT NULL)::apikeys.key_status
-                     FROM apikeys_data.key o LEFT JOIN apikeys_data.plan p ON p.name = o.plan
-                     WHERE o.id = k.parent_id), 'revoked')) END AS status,
+       CASE WHEN k.parent_id IS NULL
+            THEN apikeys.effective_status(k.revoked_at, least(k.expires_at, i.idle_at),
+                                          k.enabled)::apikeys.key_status
+            ELSE greatest(
+                apikeys.effective_status(k.revoked_at, k.expires_at, k.enabled)::apikeys.key_status,
+                coalesce((SELECT apikeys.effective_status(
+                              o.revoked_at,
+                              CASE WHEN o.idle_timeout IS NULL THEN o.expires_at
+                                   ELSE apikeys.ends_at(o.expires_at, o.idle_timeout,
+                                                        greatest(o.idle_since, o.created_at, apikeys.last_use(o.id),
+                                                                 (SELECT v.last_used_at FROM apikeys_data.usage v
+                                                                  WHERE v.key_id = o.id))) END,
+                              o.enabled AND apikeys_data.common_permissions(
+                                  coalesce(p.permissions || o.permissions, o.permissions) || k.permissions,
+                                  coalesce(p.permissions || o.permissions, o.permissions)) IS NOT NULL)::apikeys.key_status
+                          FROM apikeys_data.key o LEFT JOIN apikeys_data.plan p ON p.name = o.plan
+                          WHERE o.id = k.parent_id), 'revoked')) END AS status,
        k.permissions,
        k.rate_limits,
        k.metadata,
@@ -59,8 +55,17 @@ SELECT k.id,
        greatest(least(d.tokens + e.tokens_today, 9223372036854775807), 0)::bigint AS tokens_today,
        d.cost + e.cost_today AS cost_today,
        k.plan,
-       k.parent_id
+       k.parent_id,
+       k.enabled,
+       i.idle_at
 FROM apikeys_data.key k
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN k.idle_timeout IS NOT NULL
+                THEN apikeys.ends_at(NULL, k.idle_timeout,
+                                     greatest(k.idle_since, k.created_at, apikeys.last_use(k.id),
+                                              (SELECT v.last_used_at FROM apikeys_data.usage v
+                                               WHERE v.key_id = k.id))) END AS idle_at
+) i
 LEFT JOIN apikeys_data.usage u ON u.key_id = k.id
 LEFT JOIN LATERAL (
     SELECT coalesce(sum(m.requests), 0)::bigint AS requests,
@@ -81,6 +86,15 @@ LEFT JOIN LATERAL (
           FROM apikeys_data.usage_entry l
           WHERE l.key_id = k.id) p
 ) e ON true;
+COMMENT ON VIEW apikeys_data.key_state IS 'What apikeys.info shows, and the rest that keys are found by.';
+
+CREATE VIEW apikeys_data.key_info AS
+SELECT s.id, s.root_id, s.rotated_from, s.key_prefix, s.name, s.description, s.user_id, s.team_id,
+       s.budget_id, s.external_id, s.status, s.permissions, s.rate_limits, s.metadata, s.allowed_ips,
+       s.expires_at, s.idle_timeout, s.created_at, s.updated_at, s.revoked_at, s.revoke_reason,
+       s.last_used_at, s.last_used_ip, s.total_requests, s.total_tokens, s.total_cost, s.requests_today,
+       s.tokens_today, s.cost_today, s.plan, s.parent_id
+FROM apikeys_data.key_state s;
 COMMENT ON VIEW apikeys_data.key_info IS 'What apikeys.info shows; read by the functions of the extension.';
 
 -- For people.  No function reads it or returns its type: whoever can name a

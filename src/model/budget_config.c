@@ -25,6 +25,7 @@
 #include "model/json_document.h"
 #include "model/budget_config.h"
 #include "model/key_config.h"
+#include "model/name.h"
 #include "model/period.h"
 #include "model/rate_limits.h"
 #include "model/raw_key_filter.h"
@@ -154,6 +155,7 @@ check_value(BudgetMember member, Datum value, bool isnull)
 	if (member == BUDGET_NAME)
 	{
 		key_config_check_text("name", value, isnull, NAME_MAX_CHARS);
+		name_check_blank(DatumGetTextPP(value));
 		raw_key_filter_check_text("name", DatumGetTextPP(value));
 	}
 	if (isnull)

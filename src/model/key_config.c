@@ -30,6 +30,7 @@
 #include "model/key_config.h"
 #include "model/key_format.h"
 #include "model/key_hash.h"
+#include "model/name.h"
 #include "model/period.h"
 #include "model/permissions.h"
 #include "model/rate_limits.h"
@@ -290,6 +291,8 @@ key_config_check_stored(ConfigMember member, Datum value, bool isnull)
 		return;
 
 	check_member_size(member, value);
+	if (member == CONFIG_NAME)
+		name_check_blank(DatumGetTextPP(value));
 	if (member == CONFIG_DESCRIPTION)
 		key_config_check_text("description", value, false, DESCRIPTION_MAX_CHARS);
 	if (member == CONFIG_EXTERNAL_ID)

@@ -9,9 +9,14 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_proc.h"
 #include "commands/extension.h"
@@ -20,8 +25,10 @@
 #include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 
 #include "base/compat.h"
@@ -79,17 +86,48 @@ lock_extension(Oid extension)
 }
 
 /*
- * Locks a relation in schema apikeys_data for writing until the transaction
- * ends.  Returns false if the lock is taken, or there is no such relation.
+ * Locks a relation for writing until the transaction ends.  Returns false if the
+ * lock is taken, or the relation has been dropped.
  */
 static bool
-lock_relation(const char *name)
+lock_relation(Oid relid)
 {
-	Oid			schema = get_namespace_oid("apikeys_data", true);
-	Oid			relid = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
-
-	return OidIsValid(relid) && ConditionalLockRelationOid(relid, RowExclusiveLock) &&
+	return ConditionalLockRelationOid(relid, RowExclusiveLock) &&
 		   SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid));
+}
+
+/*
+ * Locks the tables and sequences of an extension, in the order in which DROP
+ * EXTENSION does.  Returns false as soon as one cannot be locked.
+ */
+static bool
+lock_members(Oid extension)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	bool		locked = true;
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(ExtensionRelationId));
+	ScanKeyInit(&key[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(extension));
+	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, lengthof(key), key);
+	while (locked && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend member = (Form_pg_depend) GETSTRUCT(tuple);
+		char		relkind = '\0';
+
+		if (member->deptype == DEPENDENCY_EXTENSION && member->classid == RelationRelationId)
+			relkind = get_rel_relkind(member->objid);
+		if (relkind == RELKIND_RELATION || relkind == RELKIND_SEQUENCE)
+			locked = lock_relation(member->objid);
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+
+	return locked;
 }
 
 /*
@@ -104,29 +142,9 @@ lock_relation(const char *name)
 bool
 store_keep_extension(Oid extension)
 {
-	static const char *const relations[] = {
-		"key",
-		"usage",
-		"usage_day",
-		"usage_entry",
-		"usage_request",
-		"budget",
-		"budget_entry",
-		"budget_period",
-		"event",
-		"event_id_seq",
-	};
-
 	Assert(IsTransactionState() && OidIsValid(extension));
-	if (lock_extension(extension))
-		return true;
-
-	for (int i = 0; i < (int) lengthof(relations); i++)
-	{
-		if (!lock_relation(relations[i]))
-			return false;
-	}
-	return get_extension_oid("apikeys", true) == extension;
+	return lock_extension(extension) ||
+		   (lock_members(extension) && get_extension_oid("apikeys", true) == extension);
 }
 
 /*

@@ -112,6 +112,8 @@ my %bounds = (
 		  update("jsonb_build_object('plan', repeat(chr(8364), 255))") ],
 		[ generate("name => repeat(chr(8364), 256)"), generate("external_id => repeat('x', 256)"), generate("name => repeat('x', 10000000)"),
 		  "SELECT apikey_budget_create(repeat('x', 256), 1)", update("jsonb_build_object('name', repeat('x', 256))"), generate("name => ''"),
+		  map({ generate("name => $_"), update("jsonb_build_object('name', $_)"), "SELECT apikey_import(sha256(random()::text::bytea), $_, 'x')",
+		    "SELECT apikey_budget_create($_, 1)", "SELECT apikey_budget_update('$budget', jsonb_build_object('name', $_))", plan_set($_) } "' '", q{E' \t\n'}),
 		  map { plan_set($_), "SELECT apikey_plan_delete($_)", "SELECT apikey_revoke_where(plan => $_)", generate("plan => $_"), import_with("'x', plan => $_"), update("jsonb_build_object('plan', $_)") }
 		    "''", "repeat('x', 256)", "repeat('x', 10000000)" ] ],
 	'description' => [
