@@ -110,6 +110,7 @@ store_keep_extension(Oid extension)
 		"usage_day",
 		"usage_entry",
 		"usage_request",
+		"ledger",
 		"budget",
 		"budget_entry",
 		"budget_period",
