@@ -17,7 +17,7 @@
 #include "hooks/object_drop.h"
 #include "hooks/redact.h"
 #include "hooks/transaction.h"
-#include "live/budget_spend.h"
+#include "live/budget_sums.h"
 #include "live/counters.h"
 #include "live/flush_problems.h"
 #include "live/missing_secrets.h"
@@ -39,7 +39,7 @@ _PG_init(void)
 	tracked_keys_init();
 	flush_problems_init();
 	flush_queue_init();
-	budget_spend_init();
+	budget_sums_init();
 	rehash_queue_init();
 	secret_file_init();
 	missing_secrets_init();

@@ -20,7 +20,7 @@
  * a transaction that has committed cannot abort, so an error would be a PANIC.
  *
  * PREPARE TRANSACTION ends a transaction for this backend without a commit.
- * COMMIT PREPARED calls none of this; budget_spend.c and flush_worker.c allow
+ * COMMIT PREPARED calls none of this; budget_sums.c and flush_worker.c allow
  * for it.
  *
  * These callbacks run for every transaction of every backend that has loaded
@@ -84,12 +84,12 @@ xact_callback(XactEvent event, void *arg)
 		case XACT_EVENT_PRE_PREPARE:
 			Assert(IsTransactionState());
 			flush_pre_prepare();
-			budget_spend_pre_prepare();
 			break;
 		case XACT_EVENT_COMMIT:
 			at_eoxact(true);
 			break;
 		case XACT_EVENT_PREPARE:
+			budget_spend_at_prepare();
 			reservation_at_prepare();
 			at_eoxact(false);
 			break;
