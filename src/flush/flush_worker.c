@@ -211,29 +211,23 @@ reclaim(void)
 	end_work();
 }
 
-/*
- * Begins with a ledger, or rolls up the next batch of its entries, in its own
- * transaction; false: locked.
- */
+/* Begins with a ledger, or rolls up its next batch, in a transaction; false: locked. */
 static bool
 try_roll_up(Ledger ledger, RollUp *batch)
 {
 	RollUp		next = *batch;
-	bool		done = false;
+	bool		locked;
 
 	begin_work();
-	if (lock_for_flush())
-	{
-		if (next.limit == 0)
-			flush_begin_ledger(&next, ledger, WRITERS_WAIT_MS);
-		else
-			flush_ledger(&next);
-		done = true;
-	}
+	locked = lock_for_flush();
+	if (locked && next.limit == 0)
+		flush_begin_ledger(&next, ledger, WRITERS_WAIT_MS);
+	else if (locked)
+		flush_ledger(&next);
 	end_work();
 	*batch = next;
 
-	return done;
+	return locked;
 }
 
 /*

@@ -40,6 +40,7 @@
 #include "live/budget_spend.h"
 #include "live/limit_refund.h"
 #include "live/reservation.h"
+#include "store/usage_durability.h"
 #include "verify/identity.h"
 
 /*
@@ -53,7 +54,9 @@
  * 5. pending_usage adds this database to the flush queue.
  * 6. object_drop after both: they could add the database again that it
  *	  removes.
- * 7. identity last, so that it exists while the others run.
+ * 7. usage_durability depends on no other; before the commit it comes last, since
+ *	  it looks at what has been written.
+ * 8. identity last, so that it exists while the others run.
  */
 static void
 at_eoxact(bool is_commit)
@@ -69,6 +72,7 @@ at_eoxact(bool is_commit)
 	flush_at_eoxact(is_commit);
 	pending_usage_at_eoxact(is_commit);
 	object_drop_at_eoxact(is_commit);
+	usage_durability_at_eoxact();
 	identity_at_eoxact();
 }
 
@@ -80,6 +84,7 @@ xact_callback(XactEvent event, void *arg)
 		case XACT_EVENT_PRE_COMMIT:
 			Assert(IsTransactionState());
 			pending_usage_pre_commit();
+			usage_durability_pre_commit();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
 			Assert(IsTransactionState());
@@ -123,6 +128,7 @@ subxact_callback(SubXactEvent event, SubTransactionId subid, SubTransactionId pa
 			limit_refund_at_subxact_abort(subid);
 			flush_at_subxact_abort(subid);
 			object_drop_at_subxact_abort(subid);
+			usage_durability_at_subxact_abort();
 			identity_at_eosubxact(false, subid, parent);
 			break;
 		case SUBXACT_EVENT_START_SUB:

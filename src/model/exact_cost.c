@@ -92,7 +92,7 @@ exact_cost_get(const ExactCost *cost)
 {
 	bool		negative = cost->whole < 0;
 	int64		attos = negative && cost->attos > 0 ? ATTOS_PER_WHOLE - cost->attos : cost->attos;
-	uint64		whole = negative ? (uint64) -(cost->whole + (cost->attos > 0)) : (uint64) cost->whole;
+	uint64		whole = negative ? (uint64) - (cost->whole + (cost->attos > 0)) : (uint64) cost->whole;
 	char		text[64];
 
 	snprintf(text, sizeof(text), "%s" UINT64_FORMAT ".%018" INT64_MODIFIER "d",

@@ -17,6 +17,13 @@
 #define GUC_DEFAULT_TRACKED_KEYS	65536
 #define GUC_MAX_TRACKED_KEYS		(16 * 1024 * 1024)
 
+/* When the commit of recorded usage waits for the disk. */
+typedef enum UsageDurability
+{
+	USAGE_DURABILITY_SYNC,		/* always */
+	USAGE_DURABILITY_ASYNC		/* not that of a transaction that has written nothing else */
+} UsageDurability;
+
 extern char *guc_key_prefix;
 extern int	guc_last_used_throttle;
 extern int	guc_flush_interval;
@@ -24,6 +31,7 @@ extern int	guc_max_tracked_keys;
 extern int	guc_cache_size;
 extern int	guc_reservation_timeout;
 extern int	guc_request_id_retention;
+extern int	guc_usage_durability;
 extern int	guc_max_lifetime;
 extern char *guc_expiry_notice;
 extern NoticeList guc_expiry_notices;

@@ -144,8 +144,7 @@ static Statement roll_up_usage = {
 	" ON CONFLICT (key_id, day, model) DO UPDATE SET"
 	" requests = d.requests OPERATOR(pg_catalog.+) excluded.requests,"
 	" tokens = " ADD_TOKENS("d.tokens", "excluded.tokens") ","
-	" cost = d.cost OPERATOR(pg_catalog.+) excluded.cost)"
-	RESULT " '{}'::pg_catalog.uuid[]",
+																																																																					  " cost = d.cost OPERATOR(pg_catalog.+) excluded.cost)" RESULT " '{}'::pg_catalog.uuid[]",
 	STATEMENT_ARGS(INT4OID, INT8OID, INT8OID, INT8OID, BOOLOID)
 };
 
@@ -164,8 +163,7 @@ static Statement roll_up_budgets = {
 	" GROUP BY t.budget_id, t.budget_period ORDER BY t.budget_id, t.budget_period"
 	" ON CONFLICT (budget_id, started_at) DO UPDATE SET"
 	" spent = p.spent OPERATOR(pg_catalog.+) excluded.spent,"
-	" rolled_up_to = GREATEST(p.rolled_up_to, excluded.rolled_up_to))"
-	RESULT " ARRAY(SELECT b.id FROM budget b WHERE b.warns)",
+																	   " rolled_up_to = GREATEST(p.rolled_up_to, excluded.rolled_up_to))" RESULT " ARRAY(SELECT b.id FROM budget b WHERE b.warns)",
 	STATEMENT_ARGS(INT4OID, INT8OID, INT8OID, INT8OID)
 };
 
