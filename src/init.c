@@ -16,12 +16,13 @@
 #include "cache/shared_keys.h"
 #include "flush/flush_queue.h"
 #include "flush/launcher.h"
+#include "flush/wake_up.h"
 #include "hooks/object_drop.h"
 #include "hooks/prepared.h"
 #include "hooks/redact.h"
 #include "hooks/table_change.h"
 #include "hooks/transaction.h"
-#include "live/budget_spend.h"
+#include "live/budget_sums.h"
 #include "live/counters.h"
 #include "live/flush_problems.h"
 #include "live/missing_secrets.h"
@@ -45,7 +46,8 @@ _PG_init(void)
 	tracked_keys_init();
 	flush_problems_init();
 	flush_queue_init();
-	budget_spend_init();
+	wake_up_init();
+	budget_sums_init();
 	rehash_queue_init();
 	secret_file_init();
 	missing_secrets_init();

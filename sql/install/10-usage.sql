@@ -11,8 +11,10 @@ CREATE TABLE apikeys_data.usage (
     last_used_ip inet,
     total_requests bigint NOT NULL DEFAULT 0,
     total_tokens bigint NOT NULL DEFAULT 0,
-    total_cost numeric NOT NULL DEFAULT 0 CHECK (scale(total_cost) <= 18)
+    total_cost numeric NOT NULL DEFAULT 0 CHECK (scale(total_cost) <= 18),
+    rolled_up_to bigint NOT NULL DEFAULT 0
 );
+COMMENT ON COLUMN apikeys_data.usage.rolled_up_to IS 'Entries of the key up to this id are rolled up: no others need be read.';
 COMMENT ON TABLE apikeys_data.usage IS 'One row per key that has been used: its last use, and rolled-up totals.';
 
 CREATE FUNCTION apikeys.try_lock_use(key_id uuid) RETURNS boolean
@@ -62,7 +64,19 @@ CREATE TABLE apikeys_data.usage_entry (
 COMMENT ON COLUMN apikeys_data.usage_entry.requests IS '1, or -1 for a void, which has the time of the record that it takes back.';
 COMMENT ON TABLE apikeys_data.usage_entry IS 'Append-only ledger of apikey_record_usage, until it is rolled up.';
 
-CREATE INDEX usage_entry_key_id_idx ON apikeys_data.usage_entry (key_id);
+-- A read begins after what is rolled up: deleted entries may stay in the index for
+-- as long as anybody has an old snapshot.
+CREATE INDEX usage_entry_key_id_idx ON apikeys_data.usage_entry (key_id, id);
+
+CREATE TABLE apikeys_data.ledger (
+    name text PRIMARY KEY,
+    rolled_up_to bigint NOT NULL DEFAULT 0,
+    searched_at timestamptz NOT NULL
+);
+COMMENT ON COLUMN apikeys_data.ledger.name IS 'Its table.';
+COMMENT ON COLUMN apikeys_data.ledger.rolled_up_to IS 'All entries up to this id are rolled up, and no transaction can add one any more.';
+COMMENT ON COLUMN apikeys_data.ledger.searched_at IS 'When entries were last looked for from its start.';
+COMMENT ON TABLE apikeys_data.ledger IS 'One row per ledger that has been rolled up: where the next flush begins.';
 
 -- Figures are kept for a void: the entries may have been rolled up by then.
 CREATE TABLE apikeys_data.usage_request (
@@ -93,6 +107,7 @@ SELECT pg_extension_config_dump('apikeys_data.usage_day', '');
 SELECT pg_extension_config_dump('apikeys_data.usage_entry', '');
 SELECT pg_extension_config_dump('apikeys_data.usage_entry_id_seq', '');
 SELECT pg_extension_config_dump('apikeys_data.usage_request', '');
+SELECT pg_extension_config_dump('apikeys_data.ledger', '');
 
 CREATE FUNCTION apikeys.last_use(id uuid) RETURNS timestamptz
 LANGUAGE C STABLE STRICT PARALLEL SAFE

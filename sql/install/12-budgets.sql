@@ -48,14 +48,16 @@ COMMENT ON TABLE apikeys_data.budget_entry IS 'Append-only ledger of what is spe
 COMMENT ON COLUMN apikeys_data.budget_entry.budget_period IS 'Start of the budget''s period in which it was recorded.';
 COMMENT ON COLUMN apikeys_data.budget_entry.cost IS 'Negative for a void, which has the period of the record that it takes back.';
 
-CREATE INDEX budget_entry_budget_id_idx ON apikeys_data.budget_entry (budget_id);
+CREATE INDEX budget_entry_budget_id_idx ON apikeys_data.budget_entry (budget_id, id);
 
 CREATE TABLE apikeys_data.budget_period (
     budget_id uuid,
     started_at timestamptz,
     spent numeric NOT NULL CHECK (scale(spent) <= 18),
+    rolled_up_to bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (budget_id, started_at)
 );
+COMMENT ON COLUMN apikeys_data.budget_period.rolled_up_to IS 'Entries of the budget, in all periods, up to this id are rolled up.';
 COMMENT ON TABLE apikeys_data.budget_period IS 'One row per budget and period: rolled-up cost.';
 
 CREATE TABLE apikeys_data.budget_credit (
@@ -130,6 +132,11 @@ CROSS JOIN LATERAL (
           SELECT e.cost
           FROM apikeys_data.budget_entry e
           WHERE e.budget_id = b.id
+            AND e.id > coalesce((SELECT l.rolled_up_to
+                                 FROM apikeys_data.budget_period l
+                                 WHERE l.budget_id = b.id
+                                 ORDER BY l.started_at DESC
+                                 LIMIT 1), 0)
             AND e.budget_period >= f.begin_at AND e.budget_period < p.ends_at) c
 ) s
 CROSS JOIN LATERAL (

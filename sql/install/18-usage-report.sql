@@ -17,6 +17,7 @@ SELECT r.day,
        r.tokens,
        r.cost
 FROM apikeys_data.key k
+LEFT JOIN apikeys_data.usage t ON t.key_id = k.id
 CROSS JOIN LATERAL (
     SELECT n.day,
            n.model,
@@ -44,7 +45,7 @@ CROSS JOIN LATERAL (
                       SELECT (e.recorded_at AT TIME ZONE 'UTC')::date, coalesce(e.model, ''), e.id,
                              e.requests, e.tokens, e.cost
                       FROM apikeys_data.usage_entry e
-                      WHERE e.key_id = k.id) u
+                      WHERE e.key_id = k.id AND e.id > coalesce(t.rolled_up_to, 0)) u
                 GROUP BY u.day, u.model) m) n
     GROUP BY n.day, n.model
 ) r;

@@ -38,7 +38,10 @@ BEGIN ATOMIC
           SELECT pg_catalog.timezone('UTC', e.recorded_at)::pg_catalog.date,
                  e.requests, e.tokens, e.cost
           FROM apikeys_data.usage_entry e
-          WHERE e.key_id OPERATOR(pg_catalog.=) $2) h
+          WHERE e.key_id OPERATOR(pg_catalog.=) $2
+            AND e.id OPERATOR(pg_catalog.>) COALESCE((SELECT u.rolled_up_to
+                                                      FROM apikeys_data.usage u
+                                                      WHERE u.key_id OPERATOR(pg_catalog.=) $2), 0)) h
     WHERE ($3 IS NULL OR h.day OPERATOR(pg_catalog.>=) $3)
       AND ($4 IS NULL OR h.day OPERATOR(pg_catalog.<=) $4)
       AND ($1 IS NULL OR EXISTS (SELECT FROM apikeys_data.key k

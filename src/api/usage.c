@@ -37,6 +37,7 @@
 #include "settings/guc.h"
 #include "store/budgets.h"
 #include "store/usage.h"
+#include "store/usage_durability.h"
 #include "verify/restriction.h"
 
 PG_FUNCTION_INFO_V1(apikey_record_usage);
@@ -227,6 +228,7 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 	read_record(fcinfo, &record);
 	if (reservation_id != NULL)
 		find_reservation(reservation_id, &reservation, &record);
+	usage_durability_begin();
 	switch (store_add_usage(&record, &charge))
 	{
 		case RECORD_KEY_GONE:
@@ -242,6 +244,7 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 	}
 
 	spend(&record, &charge, reservation_id, &reservation);
+	usage_durability_end();
 	pending_usage_record();
 
 	PG_RETURN_BOOL(true);

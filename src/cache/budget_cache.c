@@ -6,8 +6,8 @@
  * SPDX-License-Identifier: PostgreSQL
  *
  * What is spent counts all costs that were committed before it is asked for.  A
- * backend caches the budgets it has read, with what is spent in the current
- * period, and adds what has been spent since: see budget_spend.c.  A change
+ * backend caches the budgets it has read; what is spent of them in the current
+ * period is in shared memory, for all: see budget_sums.c.  A change
  * of a budget invalidates it in all caches: see key_cache.c for why that is
  * exact.  A missing budget is cached as well, so creating one does so, too.
  *
@@ -33,6 +33,7 @@
 #include "cache/invalidation.h"
 #include "cache/watch.h"
 #include "live/budget_spend.h"
+#include "live/budget_sums.h"
 #include "model/cost.h"
 #include "settings/guc.h"
 #include "store/budgets.h"
@@ -41,7 +42,6 @@
 #define MAX_AGE		USECS_PER_MINUTE
 
 #define MAX_BUDGETS	1024		/* in the cache, before a request */
-#define CHUNK		16			/* records copied from the ring at a time */
 
 typedef struct CachedBudget
 {
@@ -62,20 +62,20 @@ static uint64 nremovals = 0;	/* from it; a BudgetHint is valid until the next */
 static void
 set_remaining(Budget *budget)
 {
-	MemoryContext old = MemoryContextSwitchTo(budget->context);
-
 	Assert(budget->exists);
 	budget->is_exhausted = false;
 	budget->available = COST_UNLIMITED;
 	budget->is_exact = false;
 	if (budget->limit != NULL)
 	{
+		MemoryContext old = MemoryContextSwitchTo(budget->context);
+
 		limit_status_set_cost(&budget->status, budget->limit, budget->spent);
+		MemoryContextSwitchTo(old);
 		budget->is_exhausted = budget->status.remaining_part == 0;
 		budget->available = cost_to_billionths(budget->status.remaining_cost, false);
 		budget->is_exact = budget->available != COST_UNLIMITED && cost_is_in_billionths(budget->status.remaining_cost);
 	}
-	MemoryContextSwitchTo(old);
 }
 
 /*
@@ -168,62 +168,41 @@ is_current(const Budget *budget, TimestampTz now)
 		   now >= budget->read_at && now - budget->read_at < MAX_AGE;
 }
 
-/* Adds what a transaction has spent; false if that is not known. */
-static bool
-add_record(Budget *budget, SpendRecord *record)
+/* Sets what is spent of a budget, which is not consistent, from its sum. */
+static void
+set_spent(Budget *budget)
 {
-	MemoryContext old;
-	Numeric		sum;
+	MemoryContext old = MemoryContextSwitchTo(budget->context);
+	Numeric		spent = exact_cost_get(&budget->sum.spent);
 
 	Assert(budget->exists && !budget->is_consistent);
-	if (saved_snapshot_has_seen(&budget->snapshot, record->xid))
-		return true;
-	if (!record->exact)
-		return false;
-	if (record->period < budget->started_at || record->period >= budget->ends_at)
-		return true;
-
-	old = MemoryContextSwitchTo(budget->context);
-	sum = DatumGetNumeric(DirectFunctionCall2(numeric_add,
-											  NumericGetDatum(budget->spent),
-											  PointerGetDatum(record->cost.bytes)));
 	MemoryContextSwitchTo(old);
 	pfree(budget->spent);
-	budget->spent = sum;
-
-	return true;
+	budget->spent = spent;
+	budget->read_at = budget->sum.read_at;
+	set_remaining(budget);
+	budget->is_consistent = true;
 }
 
 /* Brings a cached budget up to date; false if it has to be read again. */
 static bool
-catch_up(CachedBudget *cached)
+catch_up(CachedBudget *cached, TimestampTz now)
 {
 	Budget	   *budget = &cached->budget;
-	SpendRecord records[CHUNK];
-	int			nrecords;
+	bool		changed;
 
 	if (!budget->exists)
-		return true;			/* records are of before it was deleted */
-	do
+		return true;			/* what is spent was so before it was deleted */
+
+	if (!budget_spend_position(&budget->position) ||
+		!budget_sums_get(&cached->id, &budget->sum, &changed))
+		return false;
+	if (changed)
 	{
-		nrecords = budget_spend_read(&budget->position, &cached->id, records, CHUNK);
-		if (nrecords == 0)
-			return true;
-
-		/* After an error here, some records would be missing. */
 		budget->is_consistent = false;
-		for (int i = 0; i < nrecords; i++)
-		{
-			if (!add_record(budget, &records[i]))
-				return false;
-		}
-		if (nrecords < 0)
-			return false;
-		set_remaining(budget);
-		budget->is_consistent = true;
-	} while (nrecords == CHUNK);
-
-	return true;
+		set_spent(budget);
+	}
+	return is_current(budget, now);
 }
 
 /* Sets a budget from what was read; row is NULL if there is no budget. */
@@ -253,6 +232,26 @@ set_budget(Budget *budget, const BudgetRow *row, TimestampTz now)
 }
 
 /*
+ * Puts what is spent of a budget into shared memory; false if that is not possible.
+ * The budget was read with a snapshot.
+ */
+static bool
+share_spent(const pg_uuid_t *id, Budget *budget, const SavedSnapshot *snapshot)
+{
+	if (!exact_cost_set(&budget->sum.spent, budget->spent))
+		return false;
+	budget->sum.started_at = budget->started_at;
+	budget->sum.ends_at = budget->ends_at;
+	budget->sum.read_at = budget->read_at;
+	if (!budget_sums_set(id, &budget->sum, budget->position, snapshot))
+		return false;
+
+	budget->is_consistent = false;
+	set_spent(budget);
+	return true;
+}
+
+/*
  * Reads a budget from the ledger, into a memory context of its own.  What this
  * transaction has spent counts if own is set.  Returns whether the budget may be
  * cached.
@@ -261,6 +260,7 @@ static bool
 read_budget(const pg_uuid_t *id, bool own, TimestampTz now, Budget *budget)
 {
 	BudgetRow	row;
+	SavedSnapshot snapshot;
 	MemoryContext old;
 	uint64		nmessages = watch_nmessages();
 	bool		cacheable;
@@ -272,13 +272,14 @@ read_budget(const pg_uuid_t *id, bool own, TimestampTz now, Budget *budget)
 	old = MemoryContextSwitchTo(budget->context);
 
 	cacheable = budget_spend_position(&budget->position) && guc_cache && !RecoveryInProgress() &&
-				!(own && budget_spend_is_pending()) && watch_is_cacheable();
+				!(own && budget_spend_is_pending()) && watch_is_cacheable() && budget_sums_can_set();
 	budget->generation = watch_generation();
-	found = store_find_budget(id, own, &row, &budget->snapshot);
+	found = store_find_budget(id, own, &row, &snapshot);
 	set_budget(budget, found ? &row : NULL, now);
 	MemoryContextSwitchTo(old);
 
-	return cacheable && nmessages == watch_nmessages() && !(found && row.own);
+	return cacheable && nmessages == watch_nmessages() &&
+		   (!found || (!row.own && share_spent(id, budget, &snapshot)));
 }
 
 /*
@@ -318,7 +319,7 @@ budget_cache_find(const pg_uuid_t *id, bool own, BudgetHint *hint, TimestampTz *
 	Budget	   *budget;
 
 	if (cached != NULL && guc_cache && !(own && budget_spend_is_pending()) &&
-		!cached->changed && is_current(&cached->budget, *now) && catch_up(cached))
+		!cached->changed && is_current(&cached->budget, *now) && catch_up(cached, *now))
 		return &cached->budget;
 
 	if (cached != NULL)

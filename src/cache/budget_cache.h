@@ -15,7 +15,7 @@
 
 #include "base/saved_snapshot.h"
 #include "cache/key_cache.h"
-#include "live/budget_spend.h"
+#include "live/budget_sums.h"
 #include "model/limit_status.h"
 #include "model/rate_limits.h"
 
@@ -43,8 +43,8 @@ typedef struct Budget
 	Numeric		warn_next;		/* spent when it warns next; NULL: never */
 	TimestampTz read_at;
 	uint64		generation;		/* see watch.h */
-	SavedSnapshot snapshot;		/* records it has not seen count */
-	bool		is_consistent;	/* false while records are added */
+	BudgetSum	sum;			/* spent, as it is in shared memory */
+	bool		is_consistent;	/* false while that is taken over */
 } Budget;
 
 extern void budget_cache_begin(void);

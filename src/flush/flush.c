@@ -298,12 +298,21 @@ warn_budgets(ArrayType *ids)
 		(void) store_warn_budget(DatumGetUUIDP(elements[i]), GetCurrentTimestamp());
 }
 
+/* Begins to roll up a ledger, in batches. */
+void
+flush_begin_ledger(RollUp *batch, Ledger ledger, int wait_ms)
+{
+	memset(batch, 0, sizeof(RollUp));
+	batch->ledger = ledger;
+	batch->limit = LEDGER_BATCH;
+	store_begin_roll_up(batch, GetCurrentTimestamp(), wait_ms);
+}
+
 /* Rolls up a batch of entries of a ledger. */
 void
 flush_ledger(RollUp *batch)
 {
-	Assert(batch->limit > 0 && batch->limit <= FLUSH_BATCH);
-	Assert(batch->skip >= 0);
+	Assert(batch->limit > 0 && batch->limit <= LEDGER_BATCH);
 
 	batch->alone = last_used_is_shared();
 	store_roll_up(batch);
@@ -391,14 +400,14 @@ rehash_all(void)
 static int64
 roll_up_all(Ledger ledger)
 {
-	RollUp		batch = {.ledger = ledger, .limit = FLUSH_BATCH};
+	RollUp		batch;
 	int64		taken = 0;
 
+	flush_begin_ledger(&batch, ledger, 0);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
 		flush_ledger(&batch);
-		batch.skip += batch.seen - batch.taken;
 		taken += batch.taken;
 	} while (batch.seen == batch.limit);
 

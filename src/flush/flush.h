@@ -16,9 +16,13 @@
 #include "store/rehash.h"
 #include "store/roll_up.h"
 
-#define FLUSH_BATCH 1000
+#define FLUSH_BATCH 1000		/* rows of a transaction */
+
+/* Entries, of whose keys each has its totals written once. */
+#define LEDGER_BATCH 20000
 
 extern int64 flush_uses(const KeyUse *uses, int nuses);
+extern void flush_begin_ledger(RollUp *batch, Ledger ledger, int wait_ms);
 extern void flush_ledger(RollUp *batch);
 extern int64 flush_request_ids(void);
 extern int	flush_notices(void);

@@ -49,6 +49,7 @@
 #include "store/notices.h"
 
 #define WORK_TIME_MS	2000	/* then it exits */
+#define WRITERS_WAIT_MS	100		/* for those who write to a ledger */
 
 static bool succeeded = false;	/* no error so far */
 static bool usage_left = false; /* a flag cleared in the queue is due again */
@@ -210,21 +211,23 @@ reclaim(void)
 	end_work();
 }
 
-/* Rolls up a batch of entries in its own transaction; false: locked. */
+/* Begins with a ledger, or rolls up its next batch, in a transaction; false: locked. */
 static bool
-try_roll_up(RollUp *batch)
+try_roll_up(Ledger ledger, RollUp *batch)
 {
-	bool		done = false;
+	RollUp		next = *batch;
+	bool		locked;
 
 	begin_work();
-	if (lock_for_flush())
-	{
-		flush_ledger(batch);
-		done = true;
-	}
+	locked = lock_for_flush();
+	if (locked && next.limit == 0)
+		flush_begin_ledger(&next, ledger, WRITERS_WAIT_MS);
+	else if (locked)
+		flush_ledger(&next);
 	end_work();
+	*batch = next;
 
-	return done;
+	return locked;
 }
 
 /*
@@ -235,35 +238,37 @@ try_roll_up(RollUp *batch)
 static bool
 roll_up(Ledger ledger, TimestampTz exit_at)
 {
-	volatile RollUp batch = {.ledger = ledger, .limit = FLUSH_BATCH};
+	volatile RollUp batch = {.limit = 0};
 	volatile bool more = true;
-	volatile bool finished = false;
+	volatile bool finished = true;
 	MemoryContext context = CurrentMemoryContext;
 
 	while (more && GetCurrentTimestamp() < exit_at)
 	{
+		int			limit = batch.limit;
+
 		PG_TRY();
 		{
-			more = try_roll_up((RollUp *) &batch);
-			if (more && batch.seen < batch.limit)
+			more = try_roll_up(ledger, (RollUp *) &batch);
+			finished &= more && batch.taken == batch.seen;
+			if (limit > 0)
 			{
-				more = false;
-				finished = (batch.skip == 0 && batch.taken == batch.seen);
+				more &= batch.seen == limit;
+				batch.limit = Min(LEDGER_BATCH, limit * 2);
 			}
-			batch.skip += batch.seen - batch.taken;
-			batch.limit = Min(FLUSH_BATCH, batch.limit * 2);
 		}
 		PG_CATCH();
 		{
 			abort_work(context);
-			if (batch.limit == 1)
-				batch.skip++;
-			batch.limit = Max(1, batch.limit / 2);
+			finished = false;
+			more = limit > 0;
+			batch.skip += limit == 1;
+			batch.limit = Max(1, limit / 2);
 		}
 		PG_END_TRY();
 	}
 
-	return finished;
+	return finished && !more;
 }
 
 /* Rolls up the entries of all ledgers; none takes the time of the other. */

@@ -23,7 +23,7 @@
  * have been sent and locks are being released; there nothing may fail, either.
  *
  * PREPARE TRANSACTION ends a transaction for this backend without a commit.
- * COMMIT PREPARED calls none of this; budget_spend.c, flush_worker.c and
+ * COMMIT PREPARED calls none of this; budget_sums.c, flush_worker.c and
  * prepared.c allow for it.
  *
  * These callbacks run for every transaction of every backend that has loaded
@@ -46,6 +46,7 @@
 #include "live/budget_spend.h"
 #include "live/limit_refund.h"
 #include "live/reservation.h"
+#include "store/usage_durability.h"
 #include "verify/identity.h"
 
 /*
@@ -59,7 +60,9 @@
  * 5. pending_usage adds this database to the flush queue.
  * 6. object_drop after both: they could add the database again that it
  *	  removes.
- * 7. identity last, so that it exists while the others run.
+ * 7. usage_durability depends on no other; before the commit it comes last, since
+ *	  it looks at what has been written.
+ * 8. identity last, so that it exists while the others run.
  */
 static void
 at_eoxact(bool is_commit)
@@ -75,6 +78,7 @@ at_eoxact(bool is_commit)
 	flush_at_eoxact(is_commit);
 	pending_usage_at_eoxact(is_commit);
 	object_drop_at_eoxact(is_commit);
+	usage_durability_at_eoxact();
 	identity_at_eoxact();
 }
 
@@ -87,16 +91,17 @@ xact_callback(XactEvent event, void *arg)
 			Assert(IsTransactionState());
 			pending_usage_pre_commit();
 			prepared_pre_commit();
+			usage_durability_pre_commit();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
 			Assert(IsTransactionState());
 			flush_pre_prepare();
-			budget_spend_pre_prepare();
 			break;
 		case XACT_EVENT_COMMIT:
 			at_eoxact(true);
 			break;
 		case XACT_EVENT_PREPARE:
+			budget_spend_at_prepare();
 			reservation_at_prepare();
 			at_eoxact(false);
 			invalidation_forget_sent();
@@ -143,6 +148,7 @@ subxact_callback(SubXactEvent event, SubTransactionId subid, SubTransactionId pa
 			flush_at_subxact_abort(subid);
 			object_drop_at_subxact_abort(subid);
 			invalidation_at_subxact_abort(subid);
+			usage_durability_at_subxact_abort();
 			identity_at_eosubxact(false, subid, parent);
 			break;
 		case SUBXACT_EVENT_START_SUB:

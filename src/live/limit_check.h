@@ -13,7 +13,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#include "live/budget_spend.h"
+#include "live/budget_sums.h"
 #include "live/last_used.h"
 #include "live/tracked_keys.h"
 #include "model/cost.h"

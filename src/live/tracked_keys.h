@@ -71,6 +71,7 @@ typedef struct TrackedKeys
 	TrackedKeysLayout layout;
 	char		padding[PG_CACHE_LINE_SIZE]; /* everybody reads the above, and writes the below */
 	pg_atomic_uint64 last_flush; /* a TimestampTz; grows */
+	pg_atomic_uint32 crowded;	/* there is soon no space for pending uses; see below */
 	HoldPool	free_holds;		/* of all partitions; has a lock of its own */
 } TrackedKeys;
 

@@ -72,6 +72,17 @@ int			guc_reservation_timeout;
 int			guc_request_id_retention;
 
 /*
+ * apikeys.usage_durability: set it to async where to record usage fast is worth
+ * more than the last moments of it before a crash.
+ */
+int			guc_usage_durability;
+
+static const struct config_enum_entry usage_durabilities[] = {
+	{"sync", USAGE_DURABILITY_SYNC, false},
+	{"async", USAGE_DURABILITY_ASYNC, false},
+	{NULL, 0, false}};
+
+/*
  * apikeys.max_lifetime, in seconds: set it where a policy says how old a
  * credential may become; 0 for none.  Users may not: it is a limit to them.
  */
@@ -377,6 +388,14 @@ guc_init(void)
 							86400, 1, 366 * 86400,
 							PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("apikeys.usage_durability",
+							 "Sets whether recorded usage is on disk before it is acknowledged.",
+							 NULL,
+							 &guc_usage_durability,
+							 USAGE_DURABILITY_SYNC, usage_durabilities,
+							 PGC_USERSET, 0,
+							 NULL, NULL, NULL);
 
 	DefineCustomIntVariable("apikeys.max_lifetime",
 							"Sets how long a key may live from its creation.",

@@ -22,6 +22,13 @@
 #define GUC_MIN_CACHE_MEMORY		128
 #define GUC_MAX_CACHE_MEMORY		(64 * 1024 * 1024)
 
+/* When the commit of recorded usage waits for the disk. */
+typedef enum UsageDurability
+{
+	USAGE_DURABILITY_SYNC,		/* always */
+	USAGE_DURABILITY_ASYNC		/* not that of a transaction that has written nothing else */
+} UsageDurability;
+
 extern char *guc_key_prefix;
 extern int	guc_last_used_throttle;
 extern int	guc_flush_interval;
@@ -30,6 +37,7 @@ extern int	guc_cache_memory;
 extern bool guc_cache;
 extern int	guc_reservation_timeout;
 extern int	guc_request_id_retention;
+extern int	guc_usage_durability;
 extern int	guc_max_lifetime;
 extern char *guc_expiry_notice;
 extern NoticeList guc_expiry_notices;

@@ -5,17 +5,65 @@
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * One flush at a time rolls up what transactions have appended.
+ * One flush at a time rolls up what transactions have appended.  Entries that
+ * are rolled up are deleted, but as long as anybody has an old snapshot their
+ * rows and index entries stay; on a standby, until the next VACUUM.  So that
+ * nobody has to look at them again, a flush begins where the last one has ended
+ * (apikeys_data.ledger), and who reads the entries of a key or budget begins at
+ * rolled_up_to, in the row of its totals, which he reads in the same snapshot.
+ *
+ * Both are ids up to which there is no entry that is not rolled up, and never
+ * will be: they move on only if nothing was left behind, and only to ids that no
+ * open transaction may still use (ledger_writers.c).
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
 
+#include "store/ledger_writers.h"
 #include "store/roll_up.h"
 #include "store/spi.h"
+
+/* Once in this time a flush looks for entries that were inserted with an old id. */
+#define SEARCH_INTERVAL		USECS_PER_HOUR
+
+#define COUNT(entries) "(SELECT pg_catalog.count(*) FROM " entries ")"
+
+/* Where the last flush has ended, and has it been searched from the start since $2? */
+static Statement find_end = {
+	.sql = "SELECT l.rolled_up_to, l.searched_at OPERATOR(pg_catalog.>) $2 FROM apikeys_data.ledger l"
+	" WHERE l.name OPERATOR(pg_catalog.=) $1",
+	STATEMENT_ARGS(TEXTOID, TIMESTAMPTZOID)
+};
+
+static Statement begin_search = {
+	.sql = "INSERT INTO apikeys_data.ledger (name, searched_at) VALUES ($1, $2)"
+	" ON CONFLICT (name) DO UPDATE SET searched_at = $2",
+	STATEMENT_ARGS(TEXTOID, TIMESTAMPTZOID)
+};
+
+/*
+ * A batch of $1 entries after id $3, of which $2 are skipped.  A row that nobody
+ * has ever locked or tried to delete need not be locked before it is deleted,
+ * which would write as much WAL again; others are passed over if they are locked.
+ * By their places, for there a row that is deleted meanwhile is not found.
+ */
+#define BATCH(ledger, owner) 	"WITH batch AS MATERIALIZED (SELECT e.ctid AS place, e.id, e." owner "," 	" e.xmax OPERATOR(pg_catalog.=) 0 AS is_free" 	" FROM apikeys_data." ledger " e WHERE e.id OPERATOR(pg_catalog.>) $3" 	" ORDER BY e.id LIMIT $1 OFFSET $2)," 	" unlocked AS MATERIALIZED (SELECT e.ctid AS place FROM apikeys_data." ledger " e" 	" WHERE e.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" 	"SELECT b.place FROM batch b WHERE NOT b.is_free)) FOR UPDATE SKIP LOCKED)," 	" free AS MATERIALIZED (SELECT b.place, b." owner " FROM batch b" 	" WHERE b.is_free OR b.place OPERATOR(pg_catalog.=) ANY (SELECT u.place FROM unlocked u))"
+
+/*
+ * Up to where the ledger is rolled up once the batch is: nowhere if any of it was
+ * left, and else to its end, or to $4 if it has seen all that there is.
+ */
+#define DONE(ledger) 	"done AS MATERIALIZED (SELECT CASE WHEN " COUNT("taken") " OPERATOR(pg_catalog.<>) " COUNT("batch") " THEN 0" 	" WHEN " COUNT("batch") " OPERATOR(pg_catalog.=) $1" 	" THEN LEAST($4, (SELECT pg_catalog.max(b.id) FROM batch b)) ELSE $4 END AS id)," 	" ledger AS (UPDATE apikeys_data.ledger l SET rolled_up_to = done.id FROM done" 	" WHERE l.name OPERATOR(pg_catalog.=) '" ledger "'" 	" AND l.rolled_up_to OPERATOR(pg_catalog.<) done.id)"
+
+#define RESULT 	" SELECT " COUNT("batch") ", " COUNT("taken") ", (SELECT pg_catalog.max(b.id) FROM batch b),"
 
 /* A sum of tokens, a numeric, as a bigint. */
 #define SATURATED(sum) \
@@ -36,41 +84,51 @@
  * A key has at most 1,000 models on a day: others count as (other), in the order
  * of their first entry.  They do so from then on, so a void finds the row of its
  * record.
+ *
+ * The planner does not know how many entries and keys there will be.  So tables
+ * are asked for an array of keys, by their indexes, and what they give is joined
+ * without nested loops: see store_roll_up().
  */
 static Statement roll_up_usage = {
-	.sql = "WITH batch AS MATERIALIZED (SELECT e.id, e.key_id FROM apikeys_data.usage_entry e"
-	" ORDER BY e.id LIMIT $1 OFFSET $2 FOR UPDATE SKIP LOCKED),"
-	" free AS MATERIALIZED (SELECT u.key_id FROM apikeys_data.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (SELECT b.key_id FROM batch b)"
+	.sql = BATCH("usage_entry", "key_id") ","
+	" used AS MATERIALIZED (SELECT DISTINCT f.key_id FROM free f),"
+	" unlocked_total AS MATERIALIZED (SELECT u.key_id FROM apikeys_data.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))"
 	" ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
-	" taken AS (DELETE FROM apikeys_data.usage_entry e USING batch"
-	" WHERE e.id OPERATOR(pg_catalog.=) batch.id"
-	" AND (EXISTS (SELECT FROM free WHERE free.key_id OPERATOR(pg_catalog.=) batch.key_id)"
-	" OR (NOT EXISTS (SELECT FROM apikeys_data.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) batch.key_id)"
-	" AND ($3 OR apikeys.try_lock_use(batch.key_id))))"
+	" no_total AS MATERIALIZED (SELECT used.key_id FROM used WHERE NOT used.key_id"
+	" OPERATOR(pg_catalog.=) ANY (SELECT u.key_id FROM apikeys_data.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used)))),"
+	" ready AS MATERIALIZED (SELECT t.key_id FROM unlocked_total t"
+	" UNION ALL SELECT n.key_id FROM no_total n WHERE $5 OR apikeys.try_lock_use(n.key_id)),"
+	" taken AS (DELETE FROM apikeys_data.usage_entry e"
+	" WHERE e.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.place"
+	" FROM free f JOIN ready ON ready.key_id OPERATOR(pg_catalog.=) f.key_id))"
 	" RETURNING e.id, e.key_id, e.recorded_at, e.requests, e.tokens, e.cost, e.model),"
+	" " DONE("usage_entry") ","
+	" existing AS MATERIALIZED (SELECT k.id FROM apikeys_data.key k"
+	" WHERE k.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT ready.key_id FROM ready))),"
 	" live AS MATERIALIZED (SELECT t.id, t.key_id, t.requests, t.tokens, t.cost,"
 	" pg_catalog.timezone('UTC', t.recorded_at)::pg_catalog.date AS day,"
 	" COALESCE(t.model, '') AS model FROM taken t"
-	" JOIN apikeys_data.key k ON k.id OPERATOR(pg_catalog.=) t.key_id),"
-	" total AS (INSERT INTO apikeys_data.usage AS u"
-	" (key_id, total_requests, total_tokens, total_cost)"
-	" SELECT live.key_id, pg_catalog.sum(live.requests),"
-	" " SATURATED("pg_catalog.sum(live.tokens)") ", pg_catalog.sum(live.cost)"
-	" FROM live GROUP BY live.key_id ORDER BY live.key_id"
-	" ON CONFLICT (key_id) DO UPDATE SET"
-	" total_requests = u.total_requests OPERATOR(pg_catalog.+) excluded.total_requests,"
-	" total_tokens = " ADD_TOKENS("u.total_tokens", "excluded.total_tokens") ","
-	" total_cost = u.total_cost OPERATOR(pg_catalog.+) excluded.total_cost),"
-	" by_model AS (SELECT l.key_id, l.day, l.model, pg_catalog.min(l.id) AS first_id,"
+	" JOIN existing k ON k.id OPERATOR(pg_catalog.=) t.key_id),"
+	" by_model AS MATERIALIZED (SELECT l.key_id, l.day, l.model, pg_catalog.min(l.id) AS first_id,"
 	" pg_catalog.sum(l.requests) AS requests, pg_catalog.sum(l.tokens) AS tokens,"
 	" pg_catalog.sum(l.cost) AS cost,"
 	" l.model OPERATOR(pg_catalog.<>) ALL (ARRAY['', '(other)'])"
-	" AND NOT EXISTS (SELECT FROM apikeys_data.usage_day d"
+	" AND (SELECT true FROM apikeys_data.usage_day d"
 	" WHERE d.key_id OPERATOR(pg_catalog.=) l.key_id AND d.day OPERATOR(pg_catalog.=) l.day"
-	" AND d.model OPERATOR(pg_catalog.=) l.model) AS is_new"
+	" AND d.model OPERATOR(pg_catalog.=) l.model) IS NULL AS is_new"
 	" FROM live l GROUP BY l.key_id, l.day, l.model),"
+	" total AS (INSERT INTO apikeys_data.usage AS u"
+	" (key_id, total_requests, total_tokens, total_cost, rolled_up_to)"
+	" SELECT m.key_id, pg_catalog.sum(m.requests),"
+	" " SATURATED("pg_catalog.sum(m.tokens)") ", pg_catalog.sum(m.cost), (SELECT done.id FROM done)"
+	" FROM by_model m GROUP BY m.key_id ORDER BY m.key_id"
+	" ON CONFLICT (key_id) DO UPDATE SET"
+	" total_requests = u.total_requests OPERATOR(pg_catalog.+) excluded.total_requests,"
+	" total_tokens = " ADD_TOKENS("u.total_tokens", "excluded.total_tokens") ","
+	" total_cost = u.total_cost OPERATOR(pg_catalog.+) excluded.total_cost,"
+	" rolled_up_to = GREATEST(u.rolled_up_to, excluded.rolled_up_to)),"
 	" named AS (SELECT m.key_id, m.day, CASE WHEN m.is_new AND pg_catalog.row_number()"
 	" OVER (PARTITION BY m.key_id, m.day, m.is_new ORDER BY m.first_id) OPERATOR(pg_catalog.+)"
 	" (SELECT pg_catalog.count(*) FROM apikeys_data.usage_day d"
@@ -86,40 +144,120 @@ static Statement roll_up_usage = {
 	" ON CONFLICT (key_id, day, model) DO UPDATE SET"
 	" requests = d.requests OPERATOR(pg_catalog.+) excluded.requests,"
 	" tokens = " ADD_TOKENS("d.tokens", "excluded.tokens") ","
-	" cost = d.cost OPERATOR(pg_catalog.+) excluded.cost)"
-	" SELECT (SELECT pg_catalog.count(*) FROM batch), (SELECT pg_catalog.count(*) FROM taken),"
-	" '{}'::pg_catalog.uuid[]",
-	STATEMENT_ARGS(INT4OID, INT8OID, BOOLOID)
+																																																																					  " cost = d.cost OPERATOR(pg_catalog.+) excluded.cost)" RESULT " '{}'::pg_catalog.uuid[]",
+	STATEMENT_ARGS(INT4OID, INT8OID, INT8OID, INT8OID, BOOLOID)
 };
 
 /* The same for budgets.  Entries of a deleted one are discarded. */
 static Statement roll_up_budgets = {
-	.sql = "WITH batch AS MATERIALIZED (SELECT e.id FROM apikeys_data.budget_entry e"
-	" ORDER BY e.id LIMIT $1 OFFSET $2 FOR UPDATE SKIP LOCKED),"
-	" taken AS (DELETE FROM apikeys_data.budget_entry e USING batch"
-	" WHERE e.id OPERATOR(pg_catalog.=) batch.id"
+	.sql = BATCH("budget_entry", "budget_id") ","
+	" taken AS (DELETE FROM apikeys_data.budget_entry e"
+	" WHERE e.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.place FROM free f))"
 	" RETURNING e.budget_id, e.budget_period, e.cost),"
-	" spent AS (INSERT INTO apikeys_data.budget_period AS p (budget_id, started_at, spent)"
-	" SELECT t.budget_id, t.budget_period, pg_catalog.sum(t.cost) FROM taken t"
-	" JOIN apikeys_data.budget b ON b.id OPERATOR(pg_catalog.=) t.budget_id"
+	" " DONE("budget_entry") ","
+	" budget AS MATERIALIZED (SELECT b.id, b.warn_at IS NOT NULL AS warns FROM apikeys_data.budget b"
+	" WHERE b.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT DISTINCT f.budget_id FROM free f))),"
+	" spent AS (INSERT INTO apikeys_data.budget_period AS p (budget_id, started_at, spent, rolled_up_to)"
+	" SELECT t.budget_id, t.budget_period, pg_catalog.sum(t.cost), (SELECT done.id FROM done)"
+	" FROM taken t JOIN budget b ON b.id OPERATOR(pg_catalog.=) t.budget_id"
 	" GROUP BY t.budget_id, t.budget_period ORDER BY t.budget_id, t.budget_period"
 	" ON CONFLICT (budget_id, started_at) DO UPDATE SET"
-	" spent = p.spent OPERATOR(pg_catalog.+) excluded.spent)"
-	" SELECT (SELECT pg_catalog.count(*) FROM batch), (SELECT pg_catalog.count(*) FROM taken),"
-	" ARRAY(SELECT DISTINCT t.budget_id FROM taken t"
-	" JOIN apikeys_data.budget b ON b.id OPERATOR(pg_catalog.=) t.budget_id"
-	" WHERE b.warn_at IS NOT NULL)",
-	STATEMENT_ARGS(INT4OID, INT8OID)
+	" spent = p.spent OPERATOR(pg_catalog.+) excluded.spent,"
+																	   " rolled_up_to = GREATEST(p.rolled_up_to, excluded.rolled_up_to))" RESULT " ARRAY(SELECT b.id FROM budget b WHERE b.warns)",
+	STATEMENT_ARGS(INT4OID, INT8OID, INT8OID, INT8OID)
 };
 
-static Statement *const by_ledger[] = {
-	[LEDGER_USAGE] = &roll_up_usage,
-	[LEDGER_BUDGETS] = &roll_up_budgets,
+#define LAST_ID(sequence) \
+	"SELECT s.last_value FROM apikeys_data." sequence " s WHERE s.is_called"
+
+static Statement last_usage_id = {.sql = LAST_ID("usage_entry_id_seq")};
+static Statement last_budget_id = {.sql = LAST_ID("budget_entry_id_seq")};
+
+typedef struct LedgerTable
+{
+	const char *name;
+	Statement  *last_id;		/* the last that was given; no row: none */
+	Statement  *roll_up;
+} LedgerTable;
+
+static const LedgerTable tables[] = {
+	[LEDGER_USAGE] = {"usage_entry", &last_usage_id, &roll_up_usage},
+	[LEDGER_BUDGETS] = {"budget_entry", &last_budget_id, &roll_up_budgets},
 };
 
-StaticAssertDecl(lengthof(by_ledger) == NLEDGERS, "each ledger is rolled up");
+StaticAssertDecl(lengthof(tables) == NLEDGERS, "each ledger is rolled up");
 
-/* Rolls up a batch of entries. */
+/* Returns the last id that was given in a ledger, or 0. */
+static int64
+read_last_id(const LedgerTable *table)
+{
+	bool		isnull;
+
+	if (store_read_latest(table->last_id, NULL, NULL) == 0)
+		return 0;
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/*
+ * Returns the id after which a flush has to look for entries: where the last has
+ * ended, but 0 once in SEARCH_INTERVAL, and if the sequence was restarted.
+ */
+static int64
+find_entries(const LedgerTable *table, int64 last_id, TimestampTz now)
+{
+	Datum		name = CStringGetTextDatum(table->name);
+	Datum		row[2] = {Int64GetDatum(0), BoolGetDatum(false)};
+	bool		nulls[2];
+
+	if (store_read(&find_end, (Datum[]) {name, TimestampTzGetDatum(now - SEARCH_INTERVAL)}, NULL) > 0)
+		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
+	if (DatumGetBool(row[1]))
+		return DatumGetInt64(row[0]) <= last_id ? DatumGetInt64(row[0]) : 0;
+
+	store_write_silently(&begin_search, (Datum[]) {name, TimestampTzGetDatum(now)}, NULL);
+	return 0;
+}
+
+/*
+ * Begins to roll up a ledger: sets where its first batch begins, and up to which
+ * id no transaction can add entries any more.  For that it waits up to wait_ms.
+ * A transaction that keeps its snapshot may not see all of them.
+ */
+void
+store_begin_roll_up(RollUp *batch, TimestampTz now, int wait_ms)
+{
+	const LedgerTable *table = &tables[batch->ledger];
+	StoreScope	scope;
+	int64		last_id;
+
+	store_open(&scope);
+	last_id = read_last_id(table);
+	batch->complete_to = ledger_writers_end(table->name, wait_ms) && !IsolationUsesXactSnapshot() ? last_id : 0;
+	batch->after = find_entries(table, last_id, now);
+	store_close(&scope);
+}
+
+/*
+ * Writes, with a plan that has no nested loops if it can do without.  Their price
+ * would make it look worth to be compiled.
+ */
+static void
+write_joining(Statement *statement, Datum *arguments)
+{
+	static const char *const settings[] = {"enable_nestloop", "jit"};
+	int			nest_level = NewGUCNestLevel();
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		set_config_option(settings[i], "off", PGC_USERSET, PGC_S_SESSION,
+						  GUC_ACTION_SAVE, true, 0, false);
+	store_write_silently(statement, arguments, NULL);
+	AtEOXact_GUC(true, nest_level);
+}
+
+/*
+ * Rolls up a batch of entries, and moves on to the next.  If it has left some,
+ * the batches after it do not make the ledger more complete.
+ */
 void
 store_roll_up(RollUp *batch)
 {
@@ -127,21 +265,29 @@ store_roll_up(RollUp *batch)
 	Datum		arguments[] = {
 		Int32GetDatum(batch->limit),
 		Int64GetDatum(batch->skip),
+		Int64GetDatum(batch->after),
+		Int64GetDatum(batch->skip == 0 ? batch->complete_to : 0),
 		BoolGetDatum(batch->alone)
 	};
-	Datum		row[3];
-	bool		nulls[3];
+	Datum		row[4];
+	bool		nulls[4];
 
 	Assert(batch->limit > 0 && batch->skip >= 0);
 
 	store_open(&scope);
-	store_write_silently(by_ledger[batch->ledger], arguments, NULL);
+	write_joining(tables[batch->ledger].roll_up, arguments);
 	heap_deform_tuple(store_copy_row(), SPI_tuptable->tupdesc, row, nulls);
+	store_close(&scope);
+
 	batch->seen = DatumGetInt64(row[0]);
 	batch->taken = DatumGetInt64(row[1]);
 	Assert(batch->taken <= batch->seen && batch->seen <= batch->limit);
-	store_close(&scope);
+	if (batch->skip > 0 || batch->taken < batch->seen)
+		batch->complete_to = 0;
+	batch->skip = 0;
+	if (!nulls[2])
+		batch->after = DatumGetInt64(row[2]);
 
 	/* This may allocate, in the caller's memory. */
-	batch->warning_budgets = DatumGetArrayTypeP(row[2]);
+	batch->warning_budgets = DatumGetArrayTypeP(row[3]);
 }

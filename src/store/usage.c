@@ -291,7 +291,6 @@ store_add_usage(const UsageRecord *record, Charge *charge)
 	if (outcome == RECORD_ADDED)
 	{
 		store_lock_keys_first();
-		ForceSyncCommit();
 		if (!add_entries(record, charge))
 			outcome = RECORD_REPEATED;
 	}

@@ -20,6 +20,7 @@ my @bad = (
 	[ 'apikeys.flush_interval', '0', '10s' ],
 	[ 'apikeys.flush_interval', '9ms', '10s' ],
 	[ 'apikeys.flush_interval', '-1', '10s' ],
+	[ 'apikeys.usage_durability', 'off', 'sync' ],
 	[ 'apikeys.max_lifetime', '-1', '0' ],
 	[ 'apikeys.expiry_notice', 'soon', '' ],
 	[ 'apikeys.expiry_notice', '7 days,', '' ],

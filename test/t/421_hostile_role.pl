@@ -162,7 +162,7 @@ $node->safe_psql('postgres', 'REVOKE SELECT ON apikeys.stats FROM nora');
 is(fingerprint(), $before, 'and that it has been undone');
 
 # Tables, directly.  Nobody may use their schema.
-foreach my $table (qw(key key_notice event budget usage usage_day budget_credit budget_warning usage_entry usage_request budget_entry budget_period cache_invalidation))
+foreach my $table (qw(key key_notice event budget usage usage_day ledger budget_credit budget_warning usage_entry usage_request budget_entry budget_period cache_invalidation))
 {
 	refused("SELECT from $table", 'mallory', $denied, "SELECT * FROM apikeys_data.$table");
 	refused("SELECT from $table", 'max', $denied, "SELECT * FROM apikeys_data.$table");
