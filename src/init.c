@@ -14,6 +14,7 @@
 #include "base/compat.h"
 #include "flush/flush_queue.h"
 #include "flush/launcher.h"
+#include "flush/wake_up.h"
 #include "hooks/object_drop.h"
 #include "hooks/redact.h"
 #include "hooks/transaction.h"
@@ -39,6 +40,7 @@ _PG_init(void)
 	tracked_keys_init();
 	flush_problems_init();
 	flush_queue_init();
+	wake_up_init();
 	budget_sums_init();
 	rehash_queue_init();
 	secret_file_init();

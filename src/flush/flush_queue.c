@@ -12,9 +12,7 @@
  * worker, which sleeps until something is due before it connects, and starts
  * a successor if something is left.
  *
- * Locking.  FlushQueue.lock guards the slots.  The pointer to the launcher's
- * latch is written by the launcher alone and read without a lock: setting the
- * latch of another process does no harm.
+ * FlushQueue.lock guards the slots.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,6 +25,7 @@
 
 #include "base/shmem.h"
 #include "flush/flush_queue.h"
+#include "flush/wake_up.h"
 #include "flush/worker_registration.h"
 #include "live/counters.h"
 #include "live/flush_problems.h"
@@ -55,8 +54,6 @@ typedef struct FlushQueue
 {
 	ShmemHeader header;
 	LWLock		lock;
-	Latch	   *launcher;		/* its latch; NULL: there is none */
-	pg_atomic_uint32 has_work;	/* the launcher is to look at the slots */
 	pg_atomic_uint32 overflowed; /* a report found no slot */
 	DatabaseSlot slots[FLUSH_QUEUE_MAX_DATABASES]; /* lock */
 } FlushQueue;
@@ -73,7 +70,6 @@ queue_init_shared(void *address)
 	FlushQueue *queue = address;
 
 	LWLockInitialize(&queue->lock, queue->header.tranche_id);
-	pg_atomic_init_u32(&queue->has_work, 0);
 	pg_atomic_init_u32(&queue->overflowed, 0);
 }
 
@@ -97,7 +93,7 @@ flush_queue_init(void)
 bool
 flush_queue_attach(void)
 {
-	return shmem_attach(&segment) != NULL && counters_attach() && last_used_is_shared() &&
+	return shmem_attach(&segment) != NULL && wake_up_attach() && counters_attach() && last_used_is_shared() &&
 		   rehash_available() && missing_secrets_attach() && flush_problems_attach();
 }
 
@@ -466,35 +462,6 @@ flush_queue_wake(void)
 		if (!is_claimed(queue, MyDatabaseId))
 			flush_queue_start_sleeping();
 	}
-	else if (pg_atomic_exchange_u32(&queue->has_work, 1) == 0)
-	{
-		Latch	   *launcher = *(Latch *volatile *) &queue->launcher;
-
-		if (launcher != NULL)
-			SetLatch(launcher);
-	}
-}
-
-/* ------------------------------------------------------- for the launcher */
-
-/* Sets the latch by which the launcher is woken; NULL when it exits. */
-void
-flush_queue_set_launcher(Latch *latch)
-{
-	Assert(MyBackendType == B_BG_WORKER);
-	attached_queue()->launcher = latch;
-}
-
-/* Has anything been reported since flush_queue_clear_work()? */
-bool
-flush_queue_has_work(void)
-{
-	return pg_atomic_read_u32(&attached_queue()->has_work) != 0;
-}
-
-/* To be called before the slots are read, so that no later report is lost. */
-void
-flush_queue_clear_work(void)
-{
-	pg_atomic_exchange_u32(&attached_queue()->has_work, 0);
+	else
+		wake_up_launcher(last_used_is_crowded() ? WAKE_UP_URGENT : WAKE_UP);
 }

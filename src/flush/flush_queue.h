@@ -10,8 +10,6 @@
 #ifndef APIKEYS_FLUSH_FLUSH_QUEUE_H
 #define APIKEYS_FLUSH_FLUSH_QUEUE_H
 
-#include "storage/latch.h"
-
 #include "live/last_used.h"
 
 #define FLUSH_QUEUE_MAX_DATABASES	64	/* with pending data at one time */
@@ -23,11 +21,8 @@ extern bool flush_queue_attach(void);
 extern void flush_queue_wake(void);
 
 /* for those that start flush workers */
-extern void flush_queue_set_launcher(Latch *latch);
-extern bool flush_queue_has_work(void);
 extern bool flush_queue_set_usage(Oid database, bool usage, bool *old);
 extern bool flush_queue_clear_overflow(void);
-extern void flush_queue_clear_work(void);
 extern int	flush_queue_list(DueDatabase *databases);
 extern void flush_queue_start(Oid database, int64 delay_ms);
 extern void flush_queue_start_sleeping(void);

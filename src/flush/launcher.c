@@ -36,12 +36,14 @@
 #include "base/shmem.h"
 #include "flush/flush_queue.h"
 #include "flush/launcher.h"
+#include "flush/wake_up.h"
 #include "live/flush_problems.h"
 #include "live/state_file.h"
 #include "settings/guc.h"
 
 #define RESTART_S		5		/* after pg_terminate_backend() */
 #define MAX_SLEEP_MS	300000
+#define URGENT_MS		100
 #define FIRST_DATABASE	((Oid) 1)
 
 static emit_log_hook_type prev_emit_log_hook = NULL;
@@ -166,7 +168,7 @@ record_more_databases(void)
 static void
 launcher_exit(int code, Datum arg)
 {
-	flush_queue_set_launcher(NULL);
+	wake_up_set_latch(NULL);
 }
 
 static void
@@ -180,7 +182,7 @@ set_up(void)
 	pgstat_report_appname(MyBgworkerEntry->bgw_name);
 
 	before_shmem_exit(launcher_exit, (Datum) 0);
-	flush_queue_set_launcher(MyLatch);
+	wake_up_set_latch(MyLatch);
 }
 
 /* Rereads the settings.  Other notices have to be planned anew, everywhere. */
@@ -214,6 +216,13 @@ sleep_until(TimestampTz until)
 	CHECK_FOR_INTERRUPTS();
 }
 
+/* Returns for how long the slots need not be looked at again, in milliseconds. */
+static int
+shortest_interval(void)
+{
+	return wake_up_read() == WAKE_UP_URGENT ? Min(URGENT_MS, guc_flush_interval) : guc_flush_interval;
+}
+
 /* Main function of the launcher. */
 void
 apikeys_launcher_main(Datum arg)
@@ -240,11 +249,11 @@ apikeys_launcher_main(Datum arg)
 			next = 0;			/* the interval may have changed */
 		}
 
-		if (flush_queue_has_work())
-			next = Min(next, TimestampTzPlusMilliseconds(checked_at, guc_flush_interval));
+		if (wake_up_read() != WAKE_UP_NONE)
+			next = Min(next, TimestampTzPlusMilliseconds(checked_at, shortest_interval()));
 		if (now >= next || now < checked_at) /* or the clock was set back */
 		{
-			flush_queue_clear_work();
+			wake_up_clear();
 			record_more_databases();
 			next = start_due_workers(now);
 			checked_at = now;

@@ -331,6 +331,8 @@ last_used_collect(Oid database, TimestampTz due_by, KeyUse **uses)
 
 	Assert(OidIsValid(database));
 	*uses = NULL;
+	if (table != NULL)
+		pg_atomic_write_u32(&table->crowded, 0);
 	for (int p = 0; table != NULL && p < table->npartitions; p++)
 	{
 		TrackedKeyRef ref = tracked_keys_partition(table, p);
@@ -381,6 +383,13 @@ last_used_mark_persisted(Oid database, const KeyUse *use, TimestampTz now)
 		tracked_keys_advance(&entry->written_at, now);
 	}
 	tracked_keys_unlock(ref.partition);
+}
+
+/* Will uses be dropped soon if none are persisted? */
+bool
+last_used_is_crowded(void)
+{
+	return last_used_is_shared() && pg_atomic_read_u32(&tracked_keys_attach()->crowded) != 0;
 }
 
 /* Records that a flush has committed. */

@@ -37,6 +37,7 @@ typedef struct UseNote
 	int			max_lag;		/* ms in which it is to be persisted, see last_used.c; 0: as it comes */
 } UseNote;
 
+extern bool last_used_is_crowded(void);
 extern bool last_used_record(const pg_uuid_t *id, TimestampTz now, const UseNote *use);
 extern bool last_used_record_in_entry(TrackedKey *entry, TimestampTz now, const UseNote *use);
 extern bool last_used_is_shared(void);

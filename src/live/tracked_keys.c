@@ -25,6 +25,10 @@
  * Random numbers are generated before the lock is taken, and errors are
  * raised after it has been released.
  *
+ * When a partition is three quarters full for the first time, and when it is full
+ * and half of those looked at for a victim have a pending use, the table is
+ * crowded: uses must be persisted now, or others will be dropped.
+ *
  * If a partition is full, a new entry replaces the least recently used one
  * among those with no pending use, no live window and no hold.  If there is
  * no such entry, nothing is evicted, but flush/reclaim.c may find entries
@@ -186,6 +190,7 @@ table_init_shared(void *address)
 	table->seed = DatumGetUInt64(hash_any_extended((unsigned char *) GetMockAuthenticationNonce(),
 												   MOCK_AUTH_NONCE_LEN, 0));
 	pg_atomic_init_u64(&table->last_flush, 0);
+	pg_atomic_init_u32(&table->crowded, 0);
 	holds_init_pool(&table->free_holds, tracked_keys_holds(table), tracked_keys_nholds(table));
 
 	for (int p = 0; p < table->npartitions; p++)
@@ -350,15 +355,18 @@ evict_entry(TrackedKeys *table, const TrackedKeyRef *ref, bool with_windows, Tim
 	Partition  *partition = ref->partition;
 	TrackedKey *victim = NULL;
 	TrackedKeyRef victim_ref;
+	int			npending = 0;
+	int			examined = 0;
 
 	AssertLockedExclusively(ref->partition);
-	for (int examined = 0; examined < Min(table->nentries, EVICTION_EFFORT); examined++)
+	for (; examined < Min(table->nentries, EVICTION_EFFORT); examined++)
 	{
 		TrackedKey *entry = &ref->entries[partition->next_victim];
 
 		if (examined >= EVICTION_SAMPLE && victim != NULL)
 			break;
 		partition->next_victim = (partition->next_victim + 1) % table->nentries;
+		npending += tracked_keys_is_pending(entry);
 		if (with_windows && entry->limits.windows.first == NO_TRACKED_WINDOW)
 			continue;
 		if ((victim == NULL ||
@@ -366,6 +374,8 @@ evict_entry(TrackedKeys *table, const TrackedKeyRef *ref, bool with_windows, Tim
 			can_evict(ref, entry, now))
 			victim = entry;
 	}
+	if (2 * npending > examined)
+		pg_atomic_write_u32(&table->crowded, 1);
 	if (victim == NULL)
 		return false;
 
@@ -399,7 +409,8 @@ tracked_keys_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now, 
 	entry = &ref->entries[i];
 	Assert(!OidIsValid(entry->tag.database));
 	partition->first_free = entry->next;
-	partition->nused++;
+	if (++partition->nused == table->nentries / 4 * 3)
+		pg_atomic_write_u32(&table->crowded, 1);
 	entry->tag = ref->tag;
 	entry->next = *ref->bucket;
 	*ref->bucket = i;

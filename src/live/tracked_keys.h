@@ -58,6 +58,7 @@ typedef struct TrackedKeys
 	int			nentries;		/* in each partition; constant */
 	uint64		seed;			/* of the hashes of tags; constant */
 	pg_atomic_uint64 last_flush; /* a TimestampTz; grows */
+	pg_atomic_uint32 crowded;	/* there is soon no space for pending uses; see below */
 	HoldPool	free_holds;		/* of all partitions; has a lock of its own */
 } TrackedKeys;
 
