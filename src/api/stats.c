@@ -20,7 +20,7 @@
 #include "cache/shared_keys.h"
 #include "live/counters.h"
 #include "live/flush_problems.h"
-#include "live/last_used.h"
+#include "live/tracked_keys_fill.h"
 
 /* The columns of apikeys.stats. */
 enum
@@ -78,7 +78,7 @@ apikeys_read_stats(PG_FUNCTION_ARGS)
 	memset(nulls, true, sizeof(nulls));
 	nulls[STATS_SHARED_MEMORY] = false;
 
-	if (counters_read(totals, &since) && last_used_read_fill(&fill))
+	if (counters_read(totals, &since) && tracked_keys_read_fill(&fill))
 	{
 		memset(nulls, false, sizeof(nulls));
 		values[STATS_SHARED_MEMORY] = BoolGetDatum(true);

@@ -15,7 +15,7 @@ typedef enum RowNumber
 {
 	ROW_KEY,
 	ROW_PLAN,
-	ROW_PARENT,				/* the key it is derived from; the plan is that one's */
+	ROW_PARENT,					/* the key it is derived from; the plan is that one's */
 	ROW_NUMBERS
 } RowNumber;
 

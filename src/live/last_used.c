@@ -10,8 +10,9 @@
  * that is given: it changes rarely, so the exclusive lock that this takes is
  * rare.  A use without an address leaves the one that is known.
  *
- * A flush worker persists the uses that are due, and marks them.  A use is pending if it is later than the one known to
- * be in the table apikeys_data.usage, and due if that one was written at least
+ * A flush worker persists the uses that are due, and marks them.  A use is
+ * pending if it is later than the one known to be in the table
+ * apikeys_data.usage, and due if that one was written at least
  * apikeys.last_used_throttle ago; for a key with an idle_timeout, also if that
  * was max_lag ago (idleness_max_lag()).  Its uses are recorded to the
  * microsecond, even if others are not at all: it expires by them.
@@ -458,50 +459,4 @@ last_used_remove_database(Oid database)
 		}
 		tracked_keys_unlock(ref.partition);
 	}
-}
-
-/*
- * Has an entry windows or holds that count?  In contrast to
- * tracked_keys_is_limiting() this changes nothing, so that the shared lock is
- * enough, and counts holds that have timed out.
- */
-static bool
-has_limits(const TrackedKeyRef *ref, const TrackedKey *entry, TimestampTz now)
-{
-	return entry->limits.holds.count > 0 ||
-		   tracked_windows_any_live(&ref->pools.windows, &entry->limits.windows, now);
-}
-
-/* Reads how full the table is; false if there is no shared memory. */
-bool
-last_used_read_fill(TrackedKeysFill *fill)
-{
-	TrackedKeys *table = tracked_keys_attach();
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (table == NULL)
-		return false;
-
-	memset(fill, 0, sizeof(TrackedKeysFill));
-	fill->last_flush = pg_atomic_read_u64(&table->last_flush);
-	for (int p = 0; p < table->npartitions; p++)
-	{
-		TrackedKeyRef ref = tracked_keys_partition(table, p);
-		TrackedKey *entries = ref.entries;
-
-		tracked_keys_lock(ref.partition, LW_SHARED);
-		fill->used += ref.partition->nused;
-		for (int i = 0; i < table->nentries; i++)
-		{
-			Oid			database = entries[i].tag.database;
-
-			fill->limited += has_limits(&ref, &entries[i], now);
-			fill->other_databases += OidIsValid(database) && database != MyDatabaseId;
-			fill->pending += tracked_keys_is_pending(&entries[i]);
-		}
-		tracked_keys_unlock(ref.partition);
-	}
-	fill->free = (int64) table->npartitions * table->nentries - fill->used;
-
-	return true;
 }

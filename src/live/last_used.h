@@ -20,16 +20,6 @@ typedef struct DueDatabase
 	TimestampTz due_at;			/* of its earliest use */
 } DueDatabase;
 
-typedef struct TrackedKeysFill
-{
-	int64		used;
-	int64		free;
-	int64		limited;		/* with a live window or a slot */
-	int64		other_databases;
-	int64		pending;
-	TimestampTz last_flush;		/* 0: none yet */
-} TrackedKeysFill;
-
 /* What a request says of the use of its key. */
 typedef struct UseNote
 {
@@ -50,6 +40,5 @@ extern void last_used_record_flush(TimestampTz now);
 extern void last_used_remove_key(Oid database, const pg_uuid_t *id, bool family_gone,
 								 TimestampTz now);
 extern void last_used_remove_database(Oid database);
-extern bool last_used_read_fill(TrackedKeysFill *fill);
 
 #endif							/* APIKEYS_LIVE_LAST_USED_H */

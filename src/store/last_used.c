@@ -20,6 +20,7 @@
 #include "utils/array.h"
 #include "utils/inet.h"
 
+#include "store/batch_write.h"
 #include "store/catalog.h"
 #include "store/last_used.h"
 #include "store/spi.h"
@@ -59,7 +60,7 @@ static Statement insert_last_use = {
 
 /*
  * Locked rows are left to the next flush, and are not in the result.  The arrays
- * are in key order.
+ * are in key order.  For store_write_batch().
  */
 static Statement persist_uses = {
 	.sql = "WITH use AS MATERIALIZED ("
@@ -69,23 +70,26 @@ static Statement persist_uses = {
 	" locked AS MATERIALIZED (SELECT u.key_id FROM apikeys_data.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY ($1)"
 	" ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
+	" existing AS MATERIALIZED (SELECT k.id FROM apikeys_data.key k"
+	" WHERE k.id OPERATOR(pg_catalog.=) ANY ($1)),"
 	" updated AS (UPDATE apikeys_data.usage u SET last_used_at = use.used_at,"
 	" last_used_ip = COALESCE(use.ip, u.last_used_ip)"
 	" FROM use JOIN locked ON locked.key_id OPERATOR(pg_catalog.=) use.key_id"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) use.key_id"
+	" AND u.key_id OPERATOR(pg_catalog.=) ANY ($1)"
 	" AND (u.last_used_at IS NULL OR u.last_used_at OPERATOR(pg_catalog.<) use.used_at)"
 	" RETURNING u.key_id),"
 	" inserted AS (INSERT INTO apikeys_data.usage (key_id, last_used_at, last_used_ip)"
 	" SELECT use.key_id, use.used_at, use.ip FROM use"
-	" JOIN apikeys_data.key k ON k.id OPERATOR(pg_catalog.=) use.key_id"
-	" WHERE NOT EXISTS (SELECT FROM apikeys_data.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) use.key_id)"
+	" JOIN existing k ON k.id OPERATOR(pg_catalog.=) use.key_id"
+	" WHERE NOT use.key_id OPERATOR(pg_catalog.=) ANY (SELECT u.key_id FROM apikeys_data.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY ($1))"
 	" ORDER BY use.key_id"
 	" ON CONFLICT (key_id) DO NOTHING RETURNING key_id)"
 	" SELECT use.n, k.id IS NULL,"
 	" updated.key_id IS NOT NULL OR inserted.key_id IS NOT NULL"
 	" FROM use"
-	" LEFT JOIN apikeys_data.key k ON k.id OPERATOR(pg_catalog.=) use.key_id"
+	" LEFT JOIN existing k ON k.id OPERATOR(pg_catalog.=) use.key_id"
 	" LEFT JOIN locked ON locked.key_id OPERATOR(pg_catalog.=) use.key_id"
 	" LEFT JOIN updated ON updated.key_id OPERATOR(pg_catalog.=) use.key_id"
 	" LEFT JOIN inserted ON inserted.key_id OPERATOR(pg_catalog.=) use.key_id"
@@ -189,7 +193,7 @@ store_persist_uses(const KeyUse *uses, int nuses, UseOutcome *outcomes)
 
 	store_open(&scope);
 	uses_to_arrays(uses, nuses, arrays);
-	store_write_silently(&persist_uses, arrays, NULL);
+	store_write_batch(&persist_uses, arrays);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		Datum		row[3];

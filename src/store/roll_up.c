@@ -24,9 +24,9 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/timestamp.h"
 
+#include "store/batch_write.h"
 #include "store/ledger_writers.h"
 #include "store/roll_up.h"
 #include "store/spi.h"
@@ -84,10 +84,6 @@ static Statement begin_search = {
  * A key has at most 1,000 models on a day: others count as (other), in the order
  * of their first entry.  They do so from then on, so a void finds the row of its
  * record.
- *
- * The planner does not know how many entries and keys there will be.  So tables
- * are asked for an array of keys, by their indexes, and what they give is joined
- * without nested loops: see store_roll_up().
  */
 static Statement roll_up_usage = {
 	.sql = BATCH("usage_entry", "key_id") ","
@@ -238,23 +234,6 @@ store_begin_roll_up(RollUp *batch, TimestampTz now, int wait_ms)
 }
 
 /*
- * Writes, with a plan that has no nested loops if it can do without.  Their price
- * would make it look worth to be compiled.
- */
-static void
-write_joining(Statement *statement, Datum *arguments)
-{
-	static const char *const settings[] = {"enable_nestloop", "jit"};
-	int			nest_level = NewGUCNestLevel();
-
-	for (int i = 0; i < (int) lengthof(settings); i++)
-		set_config_option(settings[i], "off", PGC_USERSET, PGC_S_SESSION,
-						  GUC_ACTION_SAVE, true, 0, false);
-	store_write_silently(statement, arguments, NULL);
-	AtEOXact_GUC(true, nest_level);
-}
-
-/*
  * Rolls up a batch of entries, and moves on to the next.  If it has left some,
  * the batches after it do not make the ledger more complete.
  */
@@ -275,7 +254,7 @@ store_roll_up(RollUp *batch)
 	Assert(batch->limit > 0 && batch->skip >= 0);
 
 	store_open(&scope);
-	write_joining(tables[batch->ledger].roll_up, arguments);
+	store_write_batch(tables[batch->ledger].roll_up, arguments);
 	heap_deform_tuple(store_copy_row(), SPI_tuptable->tupdesc, row, nulls);
 	store_close(&scope);
 

@@ -202,4 +202,20 @@ is("$ret $stdout", '0 t', 'usage of the one without is recorded');
 like($stderr, qr/WARNING:  not enough shared memory/, '... with a warning');
 
 $node->stop;
+
+# A table that fills up with uses is emptied before it is full, whatever
+# apikeys.flush_interval says: nothing is dropped.
+$node = start_node('crowded', "apikeys.flush_interval = '1h'", 'apikeys.max_tracked_keys = 1024');
+add_keys($node, 'postgres', map { "k$_" } 1 .. 3000);
+foreach my $part (0 .. 9)
+{
+	my ($first, $last) = ($part * 300 + 1, ($part + 1) * 300);
+
+	$node->safe_psql('postgres', "SELECT count(v.code) FROM generate_series($first, $last) n, LATERAL apikey_verify('k' || n || '-key') v");
+	wait_for($node, 'postgres', 'SELECT pending < 700 FROM apikeys.stats', "crowded: uses $first to $last find space");
+}
+is(stats($node, 'dropped'), 0, 'crowded: nothing is dropped');
+cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys_data.usage WHERE last_used_at IS NOT NULL'), '>', 2000,
+	'crowded: what is not pending is stored');
+$node->stop;
 done_testing();

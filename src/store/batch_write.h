@@ -1,0 +1,17 @@
+/*-------------------------------------------------------------------------
+ *
+ * batch_write.h
+ *	  How statements are executed that write many rows.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef APIKEYS_STORE_BATCH_WRITE_H
+#define APIKEYS_STORE_BATCH_WRITE_H
+
+#include "store/spi.h"
+
+extern void store_write_batch(Statement *statement, Datum *arguments);
+
+#endif							/* APIKEYS_STORE_BATCH_WRITE_H */
