@@ -115,15 +115,19 @@ raise_not_reserved(void)
 }
 
 /*
- * Finds the reservation of a record, which is charged to the budgets for which
- * it was reserved: keys and budgets may have moved since.
+ * Claims the reservation of a record, which is charged to the budgets for which
+ * it was reserved: keys and budgets may have moved since.  Before it is stored
+ * that the record has one: others may want to settle it, too.
  */
 static void
-find_reservation(const pg_uuid_t *id, Reservation *reservation, UsageRecord *record)
+claim_reservation(const pg_uuid_t *id, Reservation *reservation, UsageRecord *record)
 {
 	Datum		budgets[MAX_LIMIT_OWNERS];
 
 	reservation_find(id, reservation);
+	if (reservation->nparts > 0 &&
+		!reservation_claim(id, record->tokens, cost_to_billionths(record->cost, true)))
+		reservation->nparts = 0;
 	if (reservation->nparts == 0)
 		return;
 
@@ -184,23 +188,15 @@ used_amounts(const text *model, int64 tokens, Numeric cost, TimestampTz at)
 	};
 }
 
-/*
- * Spends what has been recorded, of limits and budgets.  A reservation is
- * claimed first: if it has ended meanwhile, what was used counts in full.
- */
+/* Spends what has been recorded, of limits and budgets. */
 static void
-spend(const UsageRecord *record, const Charge *charge, const pg_uuid_t *reservation_id,
-	  Reservation *reservation)
+spend(const UsageRecord *record, const Charge *charge, const Reservation *reservation)
 {
 	UsedAmounts used = used_amounts(record->model, record->tokens, record->cost, record->now);
 
-	if (reservation->nparts > 0)
-	{
-		if (memcmp(&reservation->parts[0].owner, &charge->key.root_id, sizeof(pg_uuid_t)) != 0)
-			raise_foreign_reservation();
-		if (!reservation_claim(reservation_id, used.tokens, used.cost))
-			reservation->nparts = 0;
-	}
+	if (reservation->nparts > 0 &&
+		memcmp(&reservation->parts[0].owner, &charge->key.root_id, sizeof(pg_uuid_t)) != 0)
+		raise_foreign_reservation();
 	count_in_windows(record->id, charge, &used, reservation);
 	publish_spending(&charge->charged, record->cost);
 	for (int i = 0; i < charge->charged.n; i++)
@@ -222,12 +218,11 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 {
 	UsageRecord record = {.now = GetCurrentTimestamp()};
 	Reservation reservation = {.nparts = 0};
-	const pg_uuid_t *reservation_id = PG_ARGISNULL(3) ? NULL : PG_GETARG_UUID_P(3);
 	Charge		charge;
 
 	read_record(fcinfo, &record);
-	if (reservation_id != NULL)
-		find_reservation(reservation_id, &reservation, &record);
+	if (!PG_ARGISNULL(3))
+		claim_reservation(PG_GETARG_UUID_P(3), &reservation, &record);
 	usage_durability_begin();
 	switch (store_add_usage(&record, &charge))
 	{
@@ -238,12 +233,14 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 				raise_not_reserved();
 			raise_no_such_budget(record.budget_id);
 		case RECORD_REPEATED:
+			if (reservation.nparts > 0)
+				reservation_give_up_claim();
 			PG_RETURN_BOOL(false);
 		case RECORD_ADDED:
 			break;
 	}
 
-	spend(&record, &charge, reservation_id, &reservation);
+	spend(&record, &charge, &reservation);
 	usage_durability_end();
 	pending_usage_record();
 

@@ -264,6 +264,14 @@ reservation_claim(const pg_uuid_t *id, int64 tokens, int64 cost)
 	return true;
 }
 
+/* Gives up the claim that was made last. */
+void
+reservation_give_up_claim(void)
+{
+	Assert(nclaims > 0);
+	for_each_claimed(&claims[--nclaims], give_up);
+}
+
 /*
  * Locks what the claims hold, until reservation_at_eoxact().  To be called when
  * the transaction has committed, before budget_spend.c publishes its costs.

@@ -28,6 +28,7 @@ typedef struct Reservation
 
 extern void reservation_find(const pg_uuid_t *id, Reservation *reservation);
 extern bool reservation_claim(const pg_uuid_t *id, int64 tokens, int64 cost);
+extern void reservation_give_up_claim(void);
 extern bool reservation_release(const pg_uuid_t *id);
 extern int64 reservation_reserved(const pg_uuid_t *budget_id);
 
