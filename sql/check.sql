@@ -118,6 +118,7 @@ SELECT test.problems(
   $$INSERT INTO apikeys_data.event (at, action, key_id) SELECT now(), 'delete', test.id('third')$$,
   $$INSERT INTO apikeys_data.event (at, action, key_id) SELECT now(), 'update', key_id FROM apikeys_data.event WHERE action = 'delete'$$,
   $$INSERT INTO apikeys_data.event (at, action, key_id) SELECT now(), 'generate', gen_random_uuid()$$,
+  $$INSERT INTO apikeys_data.event (at, action, key_id) SELECT now(), 'update', gen_random_uuid()$$,
   $$INSERT INTO apikeys_data.event (at, action, details) SELECT now(), 'plan_set', '{"plan": "lost"}'$$,
   $$ALTER SEQUENCE apikeys_data.event_id_seq RESTART$$,
   -- What is not as the extension writes it stops nothing.

@@ -169,6 +169,7 @@ SELECT public.apikey_revoke_grant('regress_apikeys_hostile', 'verify');
 SELECT public.apikey_delete(:'new_id');
 UPDATE apikeys_data.key SET permissions = '{}', rate_limits = '{}', allowed_ips = '{::3}', metadata = '{}', expires_at = '2100-01-03';
 SELECT name, status FROM apikeys.info ORDER BY name COLLATE "C";
+SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>=) 0 AS checked FROM apikeys.check();
 RESET search_path;
 
 DROP ROLE regress_apikeys_hostile;

@@ -3,6 +3,9 @@
 -- What apikeys.check() looks for: a view for each kind of object, whose rows are
 -- the problems.  They are read by one statement, so with one snapshot.
 --
+-- Texts are not cast, which a cast of somebody else's could do: they are read as
+-- literals are.
+--
 -- What a deletion has left for a clean-up is no problem, and its event tells it
 -- from what was lost.  So it matters which events have been deleted.
 
@@ -16,6 +19,13 @@ COMMENT ON COLUMN apikeys_data.problem.level IS 'error: what apikeys relies on d
 COMMENT ON COLUMN apikeys_data.problem.object IS 'Of what it is, such as a key with its id.';
 COMMENT ON COLUMN apikeys_data.problem.problem IS 'What is wrong.';
 
+CREATE FUNCTION apikeys_data.uuid_or_null(value text) RETURNS uuid
+LANGUAGE SQL IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT CASE WHEN $1 ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN uuid_in(textout($1)) END;
+END;
+COMMENT ON FUNCTION apikeys_data.uuid_or_null(text) IS 'A text as a UUID; null for any other text.';
+
 -- The event of a clean-up is younger than all that it has deleted, so the last
 -- one is always there.
 CREATE VIEW apikeys_data.known_since AS
@@ -23,7 +33,7 @@ SELECT coalesce(max(c.before) FILTER (WHERE c.action = 'cleanup_events'), '-infi
        coalesce(max(c.before), '-infinity') AS usage
 FROM (SELECT e.action,
              CASE WHEN e.details->>'before' ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?[-+][0-9]{2}:[0-9]{2}$'
-                  THEN (e.details->>'before')::timestamptz ELSE e.at END AS before
+                  THEN timestamptz_in(textout(e.details->>'before'), 0, -1) ELSE e.at END AS before
       FROM apikeys_data.event e
       WHERE e.action IN ('cleanup_events', 'cleanup_usage')) c;
 COMMENT ON VIEW apikeys_data.known_since IS 'Since when no event, and since when no day of usage, has been deleted.';
@@ -33,8 +43,7 @@ SELECT e.key_id AS id
 FROM apikeys_data.event e
 WHERE e.action IN ('delete', 'cleanup') AND e.key_id IS NOT NULL
 UNION ALL
-SELECT (e.details->>'budget_id')::uuid
+SELECT apikeys_data.uuid_or_null(e.details->>'budget_id')
 FROM apikeys_data.event e
-WHERE e.action = 'budget_delete'
-  AND e.details->>'budget_id' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$';
+WHERE e.action = 'budget_delete';
 COMMENT ON VIEW apikeys_data.deleted_owner IS 'Keys and budgets that the extension has deleted, as far as there are events of it.';

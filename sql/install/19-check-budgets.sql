@@ -78,7 +78,7 @@ LEFT JOIN (SELECT a.budget_id, sum(a.added) AS added
            FROM apikeys_data.budget_credit a
            GROUP BY a.budget_id) c ON c.budget_id = b.id
 LEFT JOIN (SELECT v.details->>'budget_id' AS budget_id,
-                  sum(CASE WHEN jsonb_typeof(v.details->'amount') = 'number' THEN (v.details->>'amount')::numeric END) AS added
+                  sum(CASE WHEN jsonb_typeof(v.details->'amount') = 'number' THEN (v.details->'amount')::numeric END) AS added
            FROM apikeys_data.event v
            WHERE v.action = 'budget_add'
            GROUP BY 1) e ON e.budget_id = b.id::text

@@ -36,13 +36,12 @@ FULL JOIN (
     FROM (SELECT v.id, v.key_id, v.action, v.action IN ('generate', 'import', 'derive') AS is_birth,
                  v.details->>'key_prefix' AS key_prefix
           FROM apikeys_data.event v
-          WHERE v.key_id IS NOT NULL
           UNION ALL
           -- A successor is born by the rotation of another key.
-          SELECT v.id, (v.details->>'successor')::uuid, 'succeed', true, NULL
+          SELECT v.id, apikeys_data.uuid_or_null(v.details->>'successor'), 'succeed', true, NULL
           FROM apikeys_data.event v
-          WHERE v.action = 'rotate'
-            AND v.details->>'successor' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$') e
+          WHERE v.action = 'rotate') e
+    WHERE e.key_id IS NOT NULL
     GROUP BY e.key_id) h ON h.key_id = k.id
 CROSS JOIN apikeys_data.known_since s;
 COMMENT ON VIEW apikeys_data.key_history IS 'One row per key that exists or has events: which of them, by their ids.';
@@ -61,18 +60,18 @@ CROSS JOIN LATERAL unnest(ARRAY[
     CASE WHEN h.changed > h.revoked THEN format('has event %s from after it was revoked', h.changed) END,
     CASE WHEN h.is_there AND h.deleted IS NOT NULL THEN format('is there, though it was deleted by event %s', h.deleted) END,
     CASE WHEN h.last > h.deleted THEN format('has event %s from after it was deleted', h.last) END,
-    CASE WHEN NOT h.is_there AND h.born IS NOT NULL AND h.deleted IS NULL THEN format('is missing: event %s made it, and none has deleted it', h.born) END
+    CASE WHEN NOT h.is_there AND h.last IS NOT NULL AND h.deleted IS NULL THEN format('is missing: it has event %s, and none of its deletion', h.last) END
 ]) f(problem)
 WHERE f.problem IS NOT NULL
 UNION ALL
-SELECT 'error', format('budget %s', c.details->>'budget_id'), format('is missing: event %s made it, and none has deleted it', c.id)
+SELECT 'error', format('budget %s', c.details->>'budget_id'), format('is missing: it has event %s, and none of its deletion', c.id)
 FROM apikeys_data.event c
 WHERE c.action = 'budget_create'
   AND NOT EXISTS (SELECT FROM apikeys_data.budget b WHERE b.id::text = c.details->>'budget_id')
   AND NOT EXISTS (SELECT FROM apikeys_data.event e
                   WHERE e.action = 'budget_delete' AND e.details->>'budget_id' = c.details->>'budget_id')
 UNION ALL
-SELECT 'error', format('plan %L', c.name), format('is missing: event %s made it, and none has deleted it', c.made)
+SELECT 'error', format('plan %L', c.name), format('is missing: it has event %s, and none of its deletion', c.made)
 FROM (SELECT e.details->>'plan' AS name,
              max(e.id) FILTER (WHERE e.action = 'plan_set') AS made,
              max(e.id) FILTER (WHERE e.action = 'plan_delete') AS deleted

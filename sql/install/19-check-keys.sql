@@ -6,7 +6,9 @@ CREATE VIEW apikeys_data.key_problem AS
 -- Derived keys have the root of their parent.
 SELECT 'error' AS level, 'key ' || k.id AS object, 'has the root of another key, though it succeeds none' AS problem
 FROM apikeys_data.key k
+CROSS JOIN apikeys_data.known_since s
 WHERE k.root_id <> k.id AND k.rotated_from IS NULL
+  AND k.created_at >= s.events
   AND NOT EXISTS (SELECT FROM apikeys_data.event e WHERE e.key_id = k.id AND e.action = 'derive')
 UNION ALL
 SELECT 'error', 'key ' || k.id, 'succeeds a key, but is its own root'

@@ -36,7 +36,7 @@ FROM (SELECT o.id
         AND o.active_at >= s.events
         AND (o.last_used_at <= o.stored_use
              OR o.last_used_at < clock_timestamp() - interval '5 minutes'
-                                 - 2 * current_setting('apikeys.flush_interval', true)::interval)
+                                 - 2 * interval_in(textout(current_setting('apikeys.flush_interval', true)), 0, -1))
         AND NOT EXISTS (SELECT FROM apikeys_data.key k WHERE k.id = o.id)
         AND NOT EXISTS (SELECT FROM apikeys_data.key k WHERE k.root_id = o.id AND k.root_id <> k.id)
         AND NOT EXISTS (SELECT FROM apikeys_data.budget b WHERE b.id = o.id)

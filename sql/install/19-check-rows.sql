@@ -38,12 +38,12 @@ DECLARE
     suspect record;
 BEGIN
     FOR t IN SELECT r.* FROM apikeys_data.row_rule r WHERE r.rule IS NOT NULL LOOP
-        nblocks := pg_relation_size(t.relation) / current_setting('block_size')::bigint;
+        nblocks := pg_relation_size(t.relation) / int8in(textout(current_setting('block_size')));
         block := 0;
         WHILE block < nblocks LOOP
-            first := format('(%s,0)', block)::tid;
+            first := tidin(textout(format('(%s,0)', block)));
             block := block + blocks_at_once;
-            behind := format('(%s,0)', block)::tid;
+            behind := tidin(textout(format('(%s,0)', block)));
             BEGIN
                 EXECUTE format('SELECT count(*) FROM ONLY %s r WHERE r.ctid >= $1 AND r.ctid < $2 AND (%s) IS FALSE', t.relation, t.rule)
                 INTO broken USING first, behind;
