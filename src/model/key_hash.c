@@ -6,16 +6,18 @@
  * SPDX-License-Identifier: PostgreSQL
  *
  * It equals pgcrypto's hmac(raw_key, secret, 'sha256'), and without a secret
- * digest(raw_key, 'sha256').  The server's own SHA-256 and HMAC compute it, which
- * are OpenSSL's like those of pgcrypto.  Of the time that it takes to hash a
- * short text, most is spent on making a context and on looking up the algorithm
- * for it.  So contexts are kept, and that of HMAC keeps the secret of the last hash.
+ * digest(raw_key, 'sha256').  OpenSSL computes it, as it does for pgcrypto; HMAC
+ * through the server's own functions.  Of the time that it takes to hash a short
+ * text, most is spent on making a context and on looking up the algorithm for it.
+ * So contexts are kept: one of SHA-256 that has no data yet, to be copied, and one
+ * of HMAC, which keeps the secret of the last hash.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "common/cryptohash.h"
+#include <openssl/evp.h>
+
 #include "common/hmac.h"
 #include "utils/resowner.h"
 
@@ -24,19 +26,49 @@
 #include "model/key_scan.h"
 
 /* NULL: not made yet, or freed. */
-static pg_cryptohash_ctx *sha256 = NULL;
+static EVP_MD_CTX *empty_sha256 = NULL;
+static EVP_MD_CTX *sha256 = NULL;
 static pg_hmac_ctx *hmac = NULL;
 
 /* The secret that hmac has and that need not be given to it again. */
 static Size kept_len = 0;		/* 0: none */
 static char kept_secret[HMAC_SECRET_MAX_LEN];
 
+/* Makes the contexts of SHA-256; returns whether it worked. */
+static bool
+make_sha256(void)
+{
+	EVP_MD_CTX *empty = EVP_MD_CTX_new();
+
+	if (sha256 == NULL)
+		sha256 = EVP_MD_CTX_new();
+	if (empty == NULL || sha256 == NULL || EVP_DigestInit_ex(empty, EVP_sha256(), NULL) <= 0)
+	{
+		EVP_MD_CTX_free(empty);
+		return false;
+	}
+
+	empty_sha256 = empty;
+	return true;
+}
+
+/* Computes a plain hash, KEY_HASH_LEN bytes. */
+static void
+compute_sha256(const text *raw_key, uint8 *hash)
+{
+	if ((empty_sha256 == NULL && !make_sha256()) ||
+		EVP_MD_CTX_copy_ex(sha256, empty_sha256) <= 0 ||
+		EVP_DigestUpdate(sha256, VARDATA_ANY(raw_key), VARSIZE_ANY_EXHDR(raw_key)) <= 0 ||
+		EVP_DigestFinal_ex(sha256, hash, NULL) <= 0)
+		elog(ERROR, "could not compute %s hash", "SHA256");
+}
+
 /*
- * Makes the contexts that are missing.  Their resource owner has no parent and
- * is never released: that of the transaction would free them at its end.
+ * Makes the context of HMAC.  Its resource owner has no parent and is never
+ * released: that of the transaction would free it at its end.
  */
 static void
-make_contexts(void)
+make_hmac(void)
 {
 	static ResourceOwner owner = NULL;
 	ResourceOwner current = CurrentResourceOwner;
@@ -45,21 +77,8 @@ make_contexts(void)
 		owner = ResourceOwnerCreate(NULL, "apikeys hashes");
 
 	CurrentResourceOwner = owner;
-	if (sha256 == NULL)
-		sha256 = pg_cryptohash_create(PG_SHA256);
-	if (hmac == NULL)
-		hmac = pg_hmac_create(PG_SHA256);
+	hmac = pg_hmac_create(PG_SHA256);
 	CurrentResourceOwner = current;
-}
-
-/* Computes a plain hash, KEY_HASH_LEN bytes. */
-static void
-compute_sha256(const text *raw_key, uint8 *hash)
-{
-	if (pg_cryptohash_init(sha256) < 0 ||
-		pg_cryptohash_update(sha256, (const uint8 *) VARDATA_ANY(raw_key), VARSIZE_ANY_EXHDR(raw_key)) < 0 ||
-		pg_cryptohash_final(sha256, hash, KEY_HASH_LEN) < 0)
-		elog(ERROR, "could not compute %s hash: %s", "SHA256", pg_cryptohash_error(sha256));
 }
 
 /* The same with a secret; NULL: the one that hmac has.  Returns whether it worked. */
@@ -96,6 +115,8 @@ compute_hmac(const text *raw_key, const bytea *secret, uint8 *hash)
 	Size		len = VARSIZE_ANY_EXHDR(secret);
 
 	Assert(len > 0);
+	if (hmac == NULL)
+		make_hmac();
 	if (len == kept_len && memcmp(data, kept_secret, len) == 0 && try_hmac(raw_key, NULL, 0, hash))
 		return;
 
@@ -118,8 +139,6 @@ key_hash_compute(const text *raw_key, const bytea *secret)
 	Assert(!VARATT_IS_EXTERNAL(raw_key) && !VARATT_IS_COMPRESSED(raw_key));
 
 	SET_VARSIZE(hash, VARHDRSZ + KEY_HASH_LEN);
-	if (sha256 == NULL || hmac == NULL)
-		make_contexts();
 	if (secret == NULL)
 		compute_sha256(raw_key, (uint8 *) VARDATA(hash));
 	else

@@ -113,7 +113,7 @@ WHERE r.measure LIKE 'usage, %' AND r.round = 1 AND r.who NOT LIKE '%, INSERT'
 ORDER BY r.n;
 
 INSERT INTO target (measure, who, against, sense, bound, difference)
-SELECT k.measure || ', ' || c.n, w.who, 'SELECT $1::text', k.sense, coalesce(k.bound, w.bound), k.difference
+SELECT k.measure || ', ' || c.n, w.who, 'no call', k.sense, coalesce(k.bound, w.bound), k.difference
 FROM (VALUES (1), (2), (8), (32)) c(n)
 CROSS JOIN (VALUES ('statement', 'at least', NULL, false), ('p99', 'at most', 50, true)) k(measure, sense, bound, difference)
 CROSS JOIN (VALUES ('apikey_check', 0.96), ('four columns', 0.92), ('all columns', 0.88)) w(who, bound)
