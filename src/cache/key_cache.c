@@ -411,8 +411,9 @@ static bool
 is_cacheable(void)
 {
 	return guc_cache && !transient.row.own && store_key_row_size(&transient.row) <= SHARED_ROW_MAX_SIZE &&
-		   watch_is_cacheable() && watch_nmessages() == nmessages_at_begin &&
-		   (!cache_is_shared || changes_stamp(&transient.stamp, position_at_begin));
+		   watch_is_cacheable() &&
+		   (cache_is_shared ? changes_stamp(&transient.stamp, position_at_begin)
+							: watch_nmessages() == nmessages_at_begin);
 }
 
 /* Sets by which numbers the row that was read last is changed. */
