@@ -89,5 +89,10 @@ BEGIN
     INTO row_locks USING pg_current_xact_id_if_assigned()::xid;
 END $$;
 
+-- Seconds of CPU that this backend has taken.
+CREATE FUNCTION bench.cpu() RETURNS float8
+LANGUAGE SQL RETURN (SELECT (s[12]::float8 + s[13]::float8) / 100
+    FROM regexp_split_to_array(regexp_replace(pg_read_file('/proc/self/stat'), '^.*\) ', ''), ' ') s);
+
 CREATE FUNCTION bench.memory() RETURNS bigint
 LANGUAGE SQL RETURN (regexp_match(pg_read_file('/proc/self/status'), 'RssAnon:\s+(\d+)'))[1]::bigint;

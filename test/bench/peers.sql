@@ -56,6 +56,7 @@ END $$;
 
 -- A table like apikeys_data.key, for plain INSERTs.
 CREATE TABLE bench.plain (LIKE apikeys_data.key INCLUDING ALL);
+CREATE TABLE bench.event (LIKE apikeys_data.event INCLUDING ALL);
 
 -- The same for the ledgers.
 CREATE TABLE bench.usage_entry (LIKE apikeys_data.usage_entry INCLUDING ALL);

@@ -36,7 +36,10 @@ INSERT INTO measure (measure, title, unit, looped) VALUES
     ('Node, 1 client', 'From Node, 1 connection', '/s', false),
     ('Node, ' || :'cores' || ' clients', 'From Node, ' || :'cores' || ' connections', '/s', false),
     ('one by one', 'Keys generated, one a transaction', '/s', false),
-    ('in bulk', 'Keys generated, 100,000 a statement', '/s', false);
+    ('in bulk', 'Keys made, 100,000 a statement', '/s of CPU', false),
+    ('clean-up', '100,000 expired keys deleted', 'µs of CPU a key', false),
+    ('revocation', '100,000 keys revoked', 'µs of CPU a key', false),
+    ('bytes', 'Bytes a key', 'bytes', false);
 
 INSERT INTO measure (measure, title, unit)
 SELECT k.measure || ', ' || c.n, format('%s, %s', k.title, CASE c.n WHEN 1 THEN '1 client' ELSE c.n || ' clients' END), k.unit
@@ -96,7 +99,13 @@ INSERT INTO target (measure, who, against, sense, bound) VALUES
     ('Node, 1 client', 'hit', 'better-auth', NULL, NULL),
     ('Node, ' || :'cores' || ' clients', 'hit', 'better-auth', NULL, NULL),
     ('one by one', 'apikey_generate', 'INSERT', NULL, NULL),
-    ('in bulk', 'apikey_generate', 'INSERT', 'at least', 0.4);
+    ('in bulk', 'apikey_generate', 'INSERT', NULL, NULL),
+    ('in bulk', 'apikey_generate_many', 'INSERT', 'at least', 0.5),
+    ('in bulk', 'apikey_import_many', 'INSERT', 'at least', 0.5),
+    ('clean-up', 'apikey_cleanup_expired', 'DELETE', 'at most', 3),
+    ('clean-up', 'apikey_cleanup_expired', 'DELETE, and INSERT of events', NULL, NULL),
+    ('revocation', 'apikey_revoke_where', 'UPDATE', 'at most', 3),
+    ('bytes', '1M keys, with indexes', NULL, 'at most', 350);
 INSERT INTO target (measure, who, against, sense, bound)
 SELECT 'size', v.who || s.size, v.who || ', 1K keys', 'at most', v.bound
 FROM (SELECT substring(who FROM ',.*') AS size, min(n) AS n FROM result

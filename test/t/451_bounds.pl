@@ -58,7 +58,7 @@ sub limits { return "SELECT apikey_generate('n', rate_limits => $_[0])" }
 sub windows { return limits(q('{"windows": [) . join(', ', @_) . q(]}')) }
 sub tower { return $_[0] == 0 ? 'NULL' : "apikey_budget_create('b', parent_id => " . tower($_[0] - 1) . ')' }
 sub import_with { return "SELECT apikey_import(sha256(random()::text::bytea), 'n', $_[0])" }
-sub import_many { return "SELECT count(m) FROM (SELECT $_[0] AS h, $_[1] AS n, $_[2] AS p FROM generate_series(1, $_[3])) a, apikey_import_many(h, n, p) m" }
+sub import_many { return "SELECT count(m) FROM (SELECT $_[0] AS h, $_[1] AS n, $_[2] AS p FROM generate_series(1, $_[3])) a, apikey_import_many(h::bytea[], n::text[], p::text[]) m" }
 sub plan_set { return "SELECT apikey_plan_set($_[0])" }
 sub update { return "SELECT apikey_update('$other', $_[0])" }
 sub verify_with { return "SELECT code FROM apikey_verify('$key', $_[0])" }
