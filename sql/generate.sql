@@ -94,7 +94,7 @@ GROUP BY prefix ORDER BY prefix COLLATE "C";
 SELECT id FROM apikey_generate(repeat(chr(252), 255), repeat(chr(128273), 1000), external_id => repeat(chr(8364), 255)) \gset
 SELECT length(name), length(description), length(external_id) FROM apikeys_data.key WHERE id = :'id';
 SELECT id FROM apikey_generate('x', 'x', external_id => 'x') \gset
-SELECT id FROM apikey_generate('   ', E'\n', external_id => ' ') \gset
+SELECT id FROM apikey_generate(' x ', E'\n', external_id => ' ') \gset
 SELECT length(name), length(description), length(external_id) FROM apikeys_data.key WHERE id = :'id';
 
 -- Infinity is never; the next moment is a future.

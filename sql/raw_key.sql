@@ -27,7 +27,7 @@ CREATE TEMPORARY TABLE kind AS
 SELECT type::regtype, true AS holds_text FROM unnest('{text,varchar,bpchar,name,cstring,json,jsonb,xml,bytea,text[],varchar[],name[],json[],jsonb[],bytea[]}'::text[]) type
 UNION ALL
 SELECT type::regtype, false FROM unnest('{boolean,smallint,integer,bigint,real,double precision,numeric,uuid,inet,date,timestamp,timestamptz,interval,regrole,
-  uuid[],inet[],numeric[],bigint[],integer[],timestamptz[],apikeys.key_status}'::text[]) type;
+  uuid[],inet[],numeric[],bigint[],integer[],timestamptz[],apikeys.key_status,apikeys.key_status[]}'::text[]) type;
 
 CREATE TEMPORARY TABLE argument AS
 SELECT p.oid::regprocedure AS function, p.oid::regproc::text AS name, a.n::int, a.name AS argument, a.type::regtype AS type,
@@ -63,6 +63,7 @@ CREATE FUNCTION test.good(a argument, opener text) RETURNS text LANGUAGE sql AS 
     WHEN a.type = 'uuid'::regtype THEN quote_literal(k.id)
     WHEN a.type = 'inet'::regtype THEN '''::1'''
     WHEN a.type = 'apikeys.key_status'::regtype THEN '''active'''
+    WHEN a.type = 'apikeys.key_status[]'::regtype THEN '''{active}'''
     WHEN a.type = 'boolean'::regtype THEN 'true'
     WHEN a.type = 'interval'::regtype THEN '''1 day'''
     WHEN a.type IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype) THEN 'now() + interval ''1 day'''

@@ -212,6 +212,20 @@ SELECT * FROM test.errors(
 -- A cost beyond what is counted, and of a text that is no key
 SELECT code, reason FROM apikey_verify('res-b', cost => 1e17, reserve => true);
 SELECT code FROM apikey_verify('res-no such', cost => -1, tokens => -1, budget_id => '00000000-0000-0000-0000-000000000000');
+-- The most that can be reserved of a budget without max_cost keeps nobody else
+-- from it who reserves nothing of it.
+SELECT test.make('huge', budget => apikey_budget_create('reservation huge')) IS NOT NULL AS made;
+SELECT code, reserved FROM test.reserve('huge', 'huge', cost => 1e17);
+SELECT code FROM apikey_verify('res-huge');
+SELECT code FROM apikey_verify('res-huge', cost => 5);
+SELECT code, reserved FROM test.reserve('huge', 'huge 2');
+SELECT code, reason, reserved FROM test.reserve('huge', 'huge 3', cost => 5);
+SELECT test.release('huge'), test.release('huge 2');
+SELECT code, reserved FROM test.reserve('huge', 'huge 3', cost => 5);
+-- A deleted key leaves what its requests have reserved of budgets to time out.
+SELECT reserved FROM test.budgets() WHERE name = 'reservation huge';
+SELECT apikey_delete(test.id('reservation huge'));
+SELECT test.release('huge 3'), reserved FROM test.budgets() WHERE name = 'reservation huge';
 -- The longest, the shortest and the most
 SELECT test.make('most', jsonb_build_object('requests_per_minute', 9, 'tokens_per_minute', 9, 'requests_per_day', 9, 'tokens_per_day', 9, 'max_concurrent_requests', 9, 'windows',
   jsonb_agg(jsonb_build_object('per', CASE n WHEN 1 THEN '1 second' WHEN 2 THEN '31 days' WHEN 3 THEN '1 mon' ELSE n || ' minutes' END, 'requests', n + 10)))) IS NOT NULL AS made

@@ -205,6 +205,8 @@ check_budget(LimitCheck *check, CheckedOwner *checked)
 	const LimitOwner *owner = checked->owner;
 	const HoldList *holds = checked->entry != NULL ? &checked->entry->limits.holds : NULL;
 	int64		reserved = holds != NULL ? holds->cost : 0;
+	/* Of one without a limit it only matters that it can be counted. */
+	int64		amount = owner->available == COST_UNLIMITED ? check->spent[WINDOW_COST] : check->amounts[WINDOW_COST];
 	int64		needed;
 
 	if (owner->budget == NULL)
@@ -217,7 +219,7 @@ check_budget(LimitCheck *check, CheckedOwner *checked)
 	/* Without either of them the exact amounts have been compared. */
 	if (reserved == 0 && check->request->cost == 0)
 		return;
-	if (pg_add_s64_overflow(reserved, check->amounts[WINDOW_COST], &needed) || needed > owner->available)
+	if (pg_add_s64_overflow(reserved, amount, &needed) || needed > owner->available)
 		check->result->exhausted |= 1 << checked->index;
 	if (owner->available != COST_UNLIMITED && budget_spend_has_news(owner->position, owner->id))
 		check->result->stale |= 1 << checked->index;

@@ -19,6 +19,10 @@ my $node = start_node(
 	'apikeys.last_used_throttle = 0');
 add_keys($node, 'postgres', map { "k$_" } 1 .. 1000);
 
+# Nothing is persisted until we say so.
+my $launcher = $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'apikeys launcher'});
+kill 'STOP', $launcher;
+
 sub verify_range
 {
 	my ($first, $last) = @_;
@@ -76,6 +80,7 @@ is(names('last_used_at IS NOT NULL AND substr(name, 2)::int BETWEEN 101 AND 116'
 	'those used last are still in memory');
 
 # Many at once, with the flush worker at work
+kill 'CONT', $launcher;
 $node->append_conf('postgresql.conf', "apikeys.flush_interval = '10ms'");
 $node->reload;
 my $load = start_load($node, 'postgres', q{
