@@ -74,6 +74,15 @@ FROM (VALUES ('{}'::jsonb, '{}'::jsonb), ('{"allowed_models": ["a*", "b"]}', '{"
              ('{"is_admin": true, "max_tokens_per_request": 2}', '{"custom_permissions": ["a"], "max_tokens_per_request": 3}'),
              ('{"custom_permissions": ["a"]}', '{}'), ('{"custom_permissions": ["a*", "b"]}', '{"custom_permissions": ["aa", "c"]}')) v(a, b);
 
+WITH pattern(p) AS (VALUES ('a'), ('b'), ('ab'), ('a*'), ('b*'), ('ab*'), ('*')),
+     list(d) AS (SELECT jsonb_build_object('allowed_models', jsonb_build_array(x.p, y.p)) FROM pattern x, pattern y UNION SELECT '{}')
+SELECT count(*), count(*) FILTER (WHERE coalesce(apikey_model_allowed(c, m), false) <> (apikey_model_allowed(a.d, m) AND apikey_model_allowed(b.d, m))) AS wrong
+FROM list a, list b, apikeys_data.common_permissions(a.d, b.d) c, unnest('{a,b,ab,abc,ba,c}'::text[]) m;
+-- Of very many patterns, some are left out.
+SELECT jsonb_array_length(apikeys_data.common_permissions(jsonb_build_object('allowed_models', jsonb_agg('a' || i) || '["b*"]'),
+                                                          jsonb_build_object('allowed_models', jsonb_agg('b' || i) || '["a*"]'))->'allowed_models')
+FROM generate_series(1, 999) i;
+
 -- It dies with its parent.
 BEGIN;
 SELECT FROM apikey_update(:'parent', '{"enabled": false}');

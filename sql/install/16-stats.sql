@@ -70,7 +70,7 @@ COMMENT ON COLUMN apikeys.stats.rate_limited IS 'Verifies that ended with RATE_L
 COMMENT ON COLUMN apikeys.stats.budget_exceeded IS 'Verifies that ended with BUDGET_EXCEEDED.';
 COMMENT ON COLUMN apikeys.stats.cache_hits IS 'Look-ups of keys that were answered from memory: the backend''s own, or what all share.';
 COMMENT ON COLUMN apikeys.stats.cache_misses IS 'Look-ups of keys that had to read the table.';
-COMMENT ON COLUMN apikeys.stats.cache_invalidations IS 'How often a backend has forgotten a cached key because it or its plan had changed, or emptied its cache because everything might have.';
+COMMENT ON COLUMN apikeys.stats.cache_invalidations IS 'How often a backend has forgotten a cached key because it, its plan or its parent had changed, or emptied its cache because everything might have.';
 COMMENT ON COLUMN apikeys.stats.entries_used IS 'Entries of the shared table (apikeys.max_tracked_keys) that belong to a key.';
 COMMENT ON COLUMN apikeys.stats.entries_free IS 'Entries of the shared table that are free.';
 COMMENT ON COLUMN apikeys.stats.entries_limited IS 'Used entries with a rate-limit window that still counts or with a reservation: not evicted while their keys can be used.';

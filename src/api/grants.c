@@ -143,9 +143,6 @@ static const Right functions[] = {
 	{"read_stats", GROUP_STATS},
 	{"loaded_secrets", GROUP_READ},
 	{"common_permissions", GROUP_READ},
-	{"common_allowed", GROUP_READ},
-	{"common_patterns", GROUP_READ},
-	{"permissions_within", GROUP_READ},
 
 	/* See verify/restriction.c. */
 	{"reads_all_keys", GROUP_READ},

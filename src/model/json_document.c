@@ -201,3 +201,12 @@ json_document_same_values(const JsonDocument *document, const Datum *a, const bo
 	}
 	return true;
 }
+
+/* Begins a member of an object that is being made.  The name must outlive it. */
+void
+json_document_push_key(JsonbParseState **state, const char *name)
+{
+	JsonbValue	key = {.type = jbvString, .val.string = {.val = unconstify(char *, name), .len = strlen(name)}};
+
+	pushJsonbValue(state, WJB_KEY, &key);
+}

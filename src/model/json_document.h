@@ -44,6 +44,7 @@ extern int64 json_document_parse_integer(const JsonDocument *document, const Jso
 										 const JsonbValue *json);
 extern Datum json_document_parse_string(const JsonDocument *document, const JsonDocumentMember *member,
 										Oid type, const JsonbValue *json);
+extern void json_document_push_key(JsonbParseState **state, const char *name);
 extern bool json_document_same_values(const JsonDocument *document, const Datum *a, const bool *a_nulls,
 									  const Datum *b, const bool *b_nulls);
 

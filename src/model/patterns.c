@@ -178,3 +178,86 @@ patterns_cover_all(const Patterns *patterns)
 {
 	return covers_pattern(patterns, &(Pattern){.is_prefix = true, .data = ""});
 }
+
+/* Is a pattern in a list? */
+static bool
+has_pattern(const Patterns *patterns, const Pattern *pattern)
+{
+	const char *next = VARDATA(patterns);
+	const char *end = next + VARSIZE(patterns) - VARHDRSZ;
+	Pattern		other;
+
+	while (next_pattern(&next, end, &other))
+	{
+		if (other.is_prefix == pattern->is_prefix && other.len == pattern->len &&
+			memcmp(other.data, pattern->data, other.len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Appends the patterns of a list that another list covers, but for those that it
+ * has, too, unless equal_ones is set.  n counts up to PATTERNS_MAX.
+ */
+static void
+append_covered(StringInfo result, const Patterns *patterns, const Patterns *others, bool equal_ones, int *n)
+{
+	const char *next = VARDATA(patterns);
+	const char *end = next + VARSIZE(patterns) - VARHDRSZ;
+	Pattern		pattern;
+
+	while (*n < PATTERNS_MAX && next_pattern(&next, end, &pattern))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!covers_pattern(others, &pattern) || (!equal_ones && has_pattern(others, &pattern)))
+			continue;
+		appendStringInfoChar(result, pattern.is_prefix ? PATTERN_PREFIX : PATTERN_WHOLE);
+		appendStringInfoChar(result, (char) pattern.len);
+		appendBinaryStringInfo(result, pattern.data, pattern.len);
+		(*n)++;
+	}
+}
+
+/*
+ * Returns a list that matches what both match, palloc'd; NULL if that is nothing.
+ * Of two patterns, what both match is the narrower one, or nothing.  A list has an
+ * end: more patterns than that are left out.
+ */
+Patterns *
+patterns_common(const Patterns *a, const Patterns *b)
+{
+	StringInfoData list;
+	int			n = 0;
+
+	Assert(VARATT_IS_4B_U(a) && VARATT_IS_4B_U(b));
+	initStringInfo(&list);
+	append_covered(&list, a, b, true, &n);
+	append_covered(&list, b, a, false, &n);
+	return n > 0 ? cstring_to_text_with_len(list.data, list.len) : NULL;
+}
+
+/* Adds a list to a JSON object as a member of this name; nothing for NULL. */
+void
+patterns_push(JsonbParseState **state, const char *name, const Patterns *patterns)
+{
+	const char *next;
+	const char *end;
+	Pattern		pattern;
+	JsonbValue	value = {.type = jbvString};
+
+	if (patterns == NULL)
+		return;
+
+	json_document_push_key(state, name);
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	next = VARDATA(patterns);
+	end = next + VARSIZE(patterns) - VARHDRSZ;
+	while (next_pattern(&next, end, &pattern))
+	{
+		value.val.string.val = psprintf("%.*s%s", (int) pattern.len, pattern.data, pattern.is_prefix ? "*" : "");
+		value.val.string.len = strlen(value.val.string.val);
+		pushJsonbValue(state, WJB_ELEM, &value);
+	}
+	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+}

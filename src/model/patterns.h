@@ -25,5 +25,7 @@ extern bool patterns_match(const Patterns *patterns, const text *subject);
 extern bool patterns_allow(const Patterns *patterns, const text *subject);
 extern bool patterns_cover(const Patterns *patterns, const Patterns *others);
 extern bool patterns_cover_all(const Patterns *patterns);
+extern Patterns *patterns_common(const Patterns *a, const Patterns *b);
+extern void patterns_push(JsonbParseState **state, const char *name, const Patterns *patterns);
 
 #endif							/* APIKEYS_MODEL_PATTERNS_H */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * within.c
- *	  May a key do no more than another one?
+ *	  May a key do no more than another one, and what may both do?
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -21,6 +21,8 @@
 #include "utils/array.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -30,6 +32,7 @@
 #include "model/rate_limits.h"
 #include "model/within.h"
 
+PG_FUNCTION_INFO_V1(apikeys_common_permissions);
 PG_FUNCTION_INFO_V1(apikeys_permissions_within);
 PG_FUNCTION_INFO_V1(apikeys_rate_limits_within);
 
@@ -71,6 +74,74 @@ permissions_within(Jsonb *document, Jsonb *bound_document)
 		   number_within(permissions.max_tokens_per_request, bound.max_tokens_per_request) &&
 		   (bound.is_admin || (!permissions.is_admin &&
 							   granted_within(permissions.custom_permissions, bound.custom_permissions)));
+}
+
+/*
+ * Finds what two lists allow, without which all is allowed.  False if there is
+ * nothing that both allow.
+ */
+static bool
+common_allowed(Patterns *a, Patterns *b, Patterns **common)
+{
+	*common = a == NULL ? b : a;
+	if (a != NULL && b != NULL)
+		*common = patterns_common(a, b);
+	return *common != NULL || (a == NULL && b == NULL);
+}
+
+/* Returns what two lists grant, without which nothing is granted. */
+static Patterns *
+common_granted(const Permissions *a, const Permissions *b)
+{
+	if (b->is_admin)
+		return a->custom_permissions;
+	if (a->is_admin)
+		return b->custom_permissions;
+	if (a->custom_permissions == NULL || b->custom_permissions == NULL)
+		return NULL;
+	return patterns_common(a->custom_permissions, b->custom_permissions);
+}
+
+/* Finds what two documents permit; false if they have no models or no endpoints in common. */
+static bool
+find_common(const Permissions *a, const Permissions *b, Permissions *common)
+{
+	if (!common_allowed(a->allowed_models, b->allowed_models, &common->allowed_models) ||
+		!common_allowed(a->allowed_endpoints, b->allowed_endpoints, &common->allowed_endpoints))
+		return false;
+
+	common->custom_permissions = common_granted(a, b);
+	common->is_admin = a->is_admin && b->is_admin;
+	common->max_tokens_per_request = Min(a->max_tokens_per_request, b->max_tokens_per_request);
+	if (common->max_tokens_per_request == 0)
+		common->max_tokens_per_request = Max(a->max_tokens_per_request, b->max_tokens_per_request);
+	return true;
+}
+
+/* Returns permissions as a document, palloc'd. */
+static Jsonb *
+make_document(const Permissions *permissions)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	number = {.type = jbvNumeric};
+	JsonbValue	yes = {.type = jbvBool, .val.boolean = true};
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	patterns_push(&state, "allowed_models", permissions->allowed_models);
+	patterns_push(&state, "allowed_endpoints", permissions->allowed_endpoints);
+	patterns_push(&state, "custom_permissions", permissions->custom_permissions);
+	if (permissions->max_tokens_per_request != 0)
+	{
+		json_document_push_key(&state, "max_tokens_per_request");
+		number.val.numeric = int64_to_numeric(permissions->max_tokens_per_request);
+		pushJsonbValue(&state, WJB_VALUE, &number);
+	}
+	if (permissions->is_admin)
+	{
+		json_document_push_key(&state, "is_admin");
+		pushJsonbValue(&state, WJB_VALUE, &yes);
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
 /* Does a window count all requests that another one counts, by one list? */
@@ -232,6 +303,29 @@ Datum
 apikeys_permissions_within(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(permissions_within(PG_GETARG_JSONB_P(0), PG_GETARG_JSONB_P(1)));
+}
+
+/*
+ * apikeys_data.common_permissions(permissions jsonb, bound jsonb): jsonb.  The
+ * first as it is, if it is within the second.
+ */
+Datum
+apikeys_common_permissions(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *document = PG_GETARG_JSONB_P(0);
+	Jsonb	   *bound_document = PG_GETARG_JSONB_P(1);
+	Permissions permissions;
+	Permissions bound;
+	Permissions common;
+
+	if (permissions_within(document, bound_document))
+		PG_RETURN_JSONB_P(document);
+
+	permissions_parse(document, &permissions);
+	permissions_parse(bound_document, &bound);
+	if (!find_common(&permissions, &bound, &common))
+		PG_RETURN_NULL();
+	PG_RETURN_JSONB_P(make_document(&common));
 }
 
 /* apikeys_data.rate_limits_within(rate_limits jsonb, bound jsonb): boolean */
