@@ -211,6 +211,17 @@ SELECT test.problems(
   'GRANT CREATE ON SCHEMA apikeys TO regress_apikeys_stranger',
   'GRANT EXECUTE ON FUNCTION apikey_verify TO PUBLIC');
 
+-- Derived keys, which use their parent.
+SELECT raw_key AS parent_key FROM apikey_generate('parent', permissions => '{"allowed_models": ["a"]}') \gset
+SELECT count(*) FROM apikey_derive(:'parent_key', '1 hour', 'derived');
+INSERT INTO name SELECT id::text, name FROM apikeys_data.key WHERE name IN ('parent', 'derived');
+SELECT test.problems(
+  $$UPDATE apikeys_data.key SET parent_id = gen_random_uuid() WHERE name = 'derived'$$,
+  $$UPDATE apikeys_data.key SET root_id = test.id('first') WHERE name = 'derived'$$,
+  $$UPDATE apikeys_data.key SET parent_id = id WHERE name = 'derived'$$,
+  $$UPDATE apikeys_data.key SET parent_id = NULL WHERE name = 'derived'$$);
+SELECT apikey_delete(test.id('parent'));
+
 -- After clean-ups it is known of less.
 SELECT test.problems(
   $$UPDATE apikeys_data.event SET at = at - interval '2 days' WHERE action IN ('generate', 'rotate', 'budget_add');

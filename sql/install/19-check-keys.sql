@@ -6,10 +6,22 @@ CREATE VIEW apikeys_data.key_problem AS
 -- Derived keys have the root of their parent.
 SELECT 'error' AS level, 'key ' || k.id AS object, 'has the root of another key, though it succeeds none' AS problem
 FROM apikeys_data.key k
-CROSS JOIN apikeys_data.known_since s
-WHERE k.root_id <> k.id AND k.rotated_from IS NULL
-  AND k.created_at >= s.events
-  AND NOT EXISTS (SELECT FROM apikeys_data.event e WHERE e.key_id = k.id AND e.action = 'derive')
+WHERE k.root_id <> k.id AND k.rotated_from IS NULL AND k.parent_id IS NULL
+UNION ALL
+SELECT 'error', 'key ' || k.id, format('is derived from key %s, which does not exist', k.parent_id)
+FROM apikeys_data.key k
+WHERE k.parent_id IS NOT NULL
+  AND NOT EXISTS (SELECT FROM apikeys_data.key p WHERE p.id = k.parent_id)
+UNION ALL
+SELECT 'error', 'key ' || k.id, format('has root %s, but key %s, from which it is derived, has root %s', k.root_id, p.id, p.root_id)
+FROM apikeys_data.key k
+JOIN apikeys_data.key p ON p.id = k.parent_id
+WHERE k.root_id <> p.root_id
+UNION ALL
+SELECT 'error', 'key ' || k.id, format('is derived from key %s, which is derived itself', p.id)
+FROM apikeys_data.key k
+JOIN apikeys_data.key p ON p.id = k.parent_id
+WHERE p.parent_id IS NOT NULL
 UNION ALL
 SELECT 'error', 'key ' || k.id, 'succeeds a key, but is its own root'
 FROM apikeys_data.key k
@@ -65,9 +77,8 @@ UNION ALL
 SELECT 'error', 'key ' || k.id, 'was generated, but its key_prefix is not the masked form of a raw key'
 FROM apikeys_data.key k
 WHERE k.key_prefix !~ '^[-_0-9A-Za-z]{1,24}[0-9A-Za-z][.]{3}[0-9A-Za-z]{4}$'
-  AND (k.rotated_from IS NOT NULL
-       OR EXISTS (SELECT FROM apikeys_data.event e
-                  WHERE e.key_id = k.id AND e.action IN ('generate', 'derive')))
+  AND (k.rotated_from IS NOT NULL OR k.parent_id IS NOT NULL
+       OR EXISTS (SELECT FROM apikeys_data.event e WHERE e.key_id = k.id AND e.action = 'generate'))
 UNION ALL
 -- It spends from no budget.
 SELECT 'error', 'key ' || k.id, format('has budget %s, which does not exist', k.budget_id)
@@ -91,8 +102,8 @@ SELECT 'error' AS level, 'key ' || k.id AS object, 'expires, but no notice of th
 FROM apikeys_data.key k
 WHERE k.revoked_at IS NULL
   AND isfinite(k.expires_at)
+  AND k.parent_id IS NULL
   AND NOT EXISTS (SELECT FROM apikeys_data.key_notice n WHERE n.key_id = k.id AND NOT n.by_idleness)
-  AND NOT EXISTS (SELECT FROM apikeys_data.event e WHERE e.key_id = k.id AND e.action = 'derive')
 UNION ALL
 SELECT 'error', 'key ' || k.id, 'has an idle_timeout, but no notice of that is planned'
 FROM apikeys_data.key k
