@@ -42,8 +42,8 @@ COMMENT ON COLUMN apikeys_data.verify_result.user_id IS 'Id of the user it belon
 COMMENT ON COLUMN apikeys_data.verify_result.team_id IS 'Id of the team it belongs to, or null.';
 COMMENT ON COLUMN apikeys_data.verify_result.budget_id IS 'Id of the budget it spends from, or null.';
 COMMENT ON COLUMN apikeys_data.verify_result.external_id IS 'Its id in another system, or null.';
-COMMENT ON COLUMN apikeys_data.verify_result.permissions IS 'What it may do, with what it takes from its plan.';
-COMMENT ON COLUMN apikeys_data.verify_result.rate_limits IS 'Its limits, with what it takes from its plan.';
+COMMENT ON COLUMN apikeys_data.verify_result.permissions IS 'What it may do, with what it takes from its plan or parent.';
+COMMENT ON COLUMN apikeys_data.verify_result.rate_limits IS 'Its limits, with what it takes from its plan or parent.';
 COMMENT ON COLUMN apikeys_data.verify_result.metadata IS 'The JSON object that was given with it.';
 COMMENT ON COLUMN apikeys_data.verify_result.expires_at IS 'From when on it is expired; null or infinity: never.';
 COMMENT ON COLUMN apikeys_data.verify_result.retry_after IS 'Seconds until a request that is over a limit can be retried, at least 1; null: not known, or never.';

@@ -60,10 +60,10 @@ COMMENT ON VIEW apikeys.stats IS 'One row of statistics for the whole server sin
 COMMENT ON COLUMN apikeys.stats.since IS 'When counting started: at the start of the server.';
 COMMENT ON COLUMN apikeys.stats.shared_memory IS 'False where there is no shared memory; all other columns are then null.';
 COMMENT ON COLUMN apikeys.stats.valid IS 'Verifies that ended with VALID.';
-COMMENT ON COLUMN apikeys.stats.not_found IS 'Verifies that ended with NOT_FOUND, and calls of apikey_derive.';
-COMMENT ON COLUMN apikeys.stats.revoked IS 'Verifies that ended with REVOKED, and calls of apikey_derive.';
-COMMENT ON COLUMN apikeys.stats.expired IS 'Verifies that ended with EXPIRED, and calls of apikey_derive.';
-COMMENT ON COLUMN apikeys.stats.disabled IS 'Verifies that ended with DISABLED, and calls of apikey_derive.';
+COMMENT ON COLUMN apikeys.stats.not_found IS 'Verifies, and calls of apikey_derive, that ended with NOT_FOUND.';
+COMMENT ON COLUMN apikeys.stats.revoked IS 'Verifies, and calls of apikey_derive, that ended with REVOKED.';
+COMMENT ON COLUMN apikeys.stats.expired IS 'Verifies, and calls of apikey_derive, that ended with EXPIRED.';
+COMMENT ON COLUMN apikeys.stats.disabled IS 'Verifies, and calls of apikey_derive, that ended with DISABLED.';
 COMMENT ON COLUMN apikeys.stats.forbidden IS 'Verifies that ended with FORBIDDEN.';
 COMMENT ON COLUMN apikeys.stats.insufficient_permissions IS 'Verifies that ended with INSUFFICIENT_PERMISSIONS.';
 COMMENT ON COLUMN apikeys.stats.rate_limited IS 'Verifies that ended with RATE_LIMITED.';

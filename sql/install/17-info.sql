@@ -115,7 +115,7 @@ COMMENT ON COLUMN apikeys.info.budget_id IS 'Id of the budget it spends from, or
 COMMENT ON COLUMN apikeys.info.external_id IS 'Its id in another system, or null.';
 COMMENT ON COLUMN apikeys.info.status IS 'Effective status now.';
 COMMENT ON COLUMN apikeys.info.permissions IS 'What the key itself says that it may do: allowed_models, allowed_endpoints, max_tokens_per_request, is_admin, custom_permissions; {} limits nothing.';
-COMMENT ON COLUMN apikeys.info.rate_limits IS 'Its own limits: requests_per_minute, tokens_per_minute, requests_per_day, tokens_per_day, max_concurrent_requests; {} means none.';
+COMMENT ON COLUMN apikeys.info.rate_limits IS 'Its own limits: requests_per_minute, tokens_per_minute, requests_per_day, tokens_per_day, max_concurrent_requests, windows; {} means none.';
 COMMENT ON COLUMN apikeys.info.metadata IS 'A JSON object for your own use.';
 COMMENT ON COLUMN apikeys.info.allowed_ips IS 'Addresses and networks it may be used from; null means everywhere.';
 COMMENT ON COLUMN apikeys.info.expires_at IS 'From when on it is expired; null or infinity: never.';

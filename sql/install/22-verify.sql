@@ -20,7 +20,7 @@ CREATE FUNCTION apikey_check(
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_check(text, text, text, text[], bigint, text, boolean, numeric, text[], uuid)
-IS 'The code of apikey_verify alone, whose arguments it takes: VALID, or why not; never null. It counts as a verify, and spends what one spends. Raises what apikey_verify raises.';
+IS 'The code of apikey_verify alone, whose arguments it takes: VALID, or why not; never null. It counts as a verify, and spends what one spends; what it reserves stands until it times out, since its id is not returned. Raises what apikey_verify raises.';
 
 CREATE FUNCTION apikey_release(reservation uuid) RETURNS boolean
 LANGUAGE C VOLATILE

@@ -16,7 +16,7 @@ typedef struct TrackedKeysFill
 {
 	int64		used;
 	int64		free;
-	int64		limited;		/* with a live window or a slot */
+	int64		limited;		/* with a live window or a reservation */
 	int64		other_databases;
 	int64		pending;
 	TimestampTz last_flush;		/* 0: none yet */

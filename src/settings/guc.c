@@ -28,7 +28,8 @@ char	   *guc_key_prefix;
 
 /*
  * apikeys.last_used_throttle, in seconds: raise it to write less, lower it to
- * have the last use of a busy key on disk sooner; -1 records no last use.
+ * have the last use of a busy key on disk sooner; -1 records none but of keys
+ * with an idle_timeout.
  */
 int			guc_last_used_throttle;
 
@@ -334,7 +335,7 @@ guc_init(void)
 
 	DefineCustomIntVariable("apikeys.last_used_throttle",
 							"Sets how often the last use of a key is written to its table.",
-							"-1 records no last use.",
+							"-1 records none but of keys with an idle_timeout.",
 							&guc_last_used_throttle,
 							300, -1, INT_MAX / 1000,
 							PGC_SIGHUP, GUC_UNIT_S,

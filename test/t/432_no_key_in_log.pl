@@ -37,6 +37,8 @@ my @calls = (
 	[ 'apikey_import', q(digest({key}::text || clock_timestamp(), 'sha256'), 'n', 'gw-a...wxyz'), 'key_hash => {key}, name => {key}, key_prefix => {key}' ],
 	[ 'apikey_verify', '{key}', '{key}, tokens => -1' ],
 	[ 'apikey_verify', '{key}, model => {key}, client_ip => {key}', '{key}, tokens => {key}' ],
+	[ 'apikey_check', '{key}, model => {key}, client_ip => {key}', '{key}, tokens => -1' ],
+	[ 'apikey_derive', q({key}, '1 hour'), q({key}, '-1 hour'), q({key}, '1 hour', {key}) ],
 	[ 'apikey_permissions_preset', q('admin'), '{key}' ],
 	[ 'apikey_rate_limits_preset', q('standard'), '{key}' ],
 	[ 'apikey_model_allowed', q('{}', {key}), '{key}, {key}' ],
