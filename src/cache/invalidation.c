@@ -33,6 +33,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/syscache.h"
 #include "utils/uuid.h"
 
@@ -193,6 +194,9 @@ begin_sending(void)
 	sender = GetTopFullTransactionId();
 	nmessages = 0;
 	sent_all_in = InvalidSubTransactionId;
+
+	/* Released before the transaction's locks: who waits for them may go on then. */
+	(void) ResourceOwnerCreate(TopTransactionResourceOwner, "apikeys changes");
 }
 
 /*
@@ -248,13 +252,19 @@ invalidation_count_sent(void)
 		changes_count(uncounted[i].number);
 	if (all_changed_in != InvalidSubTransactionId && changes_are_counted())
 		changes_count_everything();
-	invalidation_forget_sent();
+	nuncounted = 0;
+	all_changed_in = InvalidSubTransactionId;
 }
 
-/* The transaction has ended without a commit. */
+/*
+ * The transaction has ended without a commit.  If that was in the middle of COMMIT
+ * PREPARED, what it has changed may be committed, and not all be counted.
+ */
 void
 invalidation_forget_sent(void)
 {
+	if (counting_received)
+		changes_count_everything();
 	nuncounted = 0;
 	all_changed_in = InvalidSubTransactionId;
 	counting_received = false;

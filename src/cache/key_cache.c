@@ -253,7 +253,10 @@ cache_transient(void)
 
 	Assert(transient.row.tuple != NULL);
 	if (key != NULL)
+	{
 		clear_entry(key);
+		key->changed = true;	/* if the next step fails */
+	}
 	if (!add_alias(&transient))
 		return &transient;
 	if (key == NULL)

@@ -31,7 +31,7 @@ static ProcessUtility_hook_type prev_ProcessUtility_hook = NULL;
 static bool
 is_commit_prepared(const PlannedStmt *pstmt)
 {
-	return IsA(pstmt->utilityStmt, TransactionStmt) &&
+	return max_prepared_xacts > 0 && IsA(pstmt->utilityStmt, TransactionStmt) &&
 		   castNode(TransactionStmt, pstmt->utilityStmt)->kind == TRANS_STMT_COMMIT_PREPARED;
 }
 
@@ -43,6 +43,7 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 {
 	bool		commits_prepared = is_commit_prepared(pstmt);
 
+	/* An error may come after the commit: invalidation_forget_sent() knows. */
 	if (commits_prepared)
 		invalidation_begin_counting();
 	if (prev_ProcessUtility_hook)

@@ -20,7 +20,7 @@
  * a transaction that has committed cannot abort, so an error would be a PANIC.
  *
  * What has changed is counted for the caches a moment later, when the messages
- * have been sent and locks are being released; there nothing may fail, either.
+ * have been sent, and before locks are released; there nothing may fail, either.
  *
  * PREPARE TRANSACTION ends a transaction for this backend without a commit.
  * COMMIT PREPARED calls none of this; budget_sums.c, flush_worker.c and
@@ -119,7 +119,10 @@ xact_callback(XactEvent event, void *arg)
 	}
 }
 
-/* Called when resources of a kind have been released; messages are sent before locks. */
+/*
+ * Called when resources of a kind have been released: after the messages have been
+ * sent, and of the owner that invalidation.c makes before any lock is released.
+ */
 static void
 release_callback(ResourceReleasePhase phase, bool isCommit, bool isTopLevel, void *arg)
 {

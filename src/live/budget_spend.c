@@ -50,11 +50,9 @@ publish_pending(void)
 void
 budget_spend_at_eoxact(bool is_commit)
 {
-	if (npending == 0)
-		return;
-
-	if (is_commit)
+	if (npending > 0 && is_commit)
 		publish_pending();
+	budget_sums_forget();
 	clear_pending();
 }
 
@@ -114,7 +112,8 @@ budget_spend_record(const pg_uuid_t *budget_id, TimestampTz period, Numeric cost
 	ExactCost	exact;
 
 	Assert(IsTransactionState());
-	(void) budget_sums_attach(); /* may fail, so not at the commit */
+	if (npending == 0)
+		budget_sums_announce(GetTopTransactionId()); /* may fail, so not at the commit */
 
 	record = find_pending(budget_id, period);
 	if (record == NULL)

@@ -16,14 +16,17 @@
  * takes a snapshot, and reads the ledger with it.  When he puts the sum here, he
  * adds the records from that position on whose transactions his snapshot did not
  * see; all older ones it saw.  If a whole ring was written meanwhile, the sum is
- * good for him alone.
+ * good for him alone.  So it is if his snapshot has seen a transaction that has not
+ * published yet what it has spent, and would add it again: who spends something is
+ * listed from before the commit until it is published.
  *
  * COMMIT PREPARED can run in any backend and calls none of our code.  So a
  * transaction that is prepared publishes that it will change these sums, and none
  * is set in its database until it has ended.
  *
- * One LWLock guards sums and records; only memory is copied under it.  Versions
- * are atomics, written before the position is: so a reader who has seen how far
+ * One LWLock guards sums and records; only memory is copied under it.  A spender is
+ * taken off the list under it, in one step with what he publishes.  Versions are
+ * atomics, written before the position is: so a reader who has seen how far
  * the ring is sees without the lock whether a sum is the one that he knows.
  *
  *-------------------------------------------------------------------------
@@ -37,6 +40,7 @@
 #include "storage/lock.h"
 #include "storage/lwlock.h"
 
+#include "base/compat.h"
 #include "base/shmem.h"
 #include "live/budget_sums.h"
 #include "store/catalog.h"
@@ -53,6 +57,13 @@ typedef struct Slot
 	BudgetSum	sum;
 } Slot;
 
+/* The transaction of a backend that spends something. */
+typedef struct Spender
+{
+	pg_atomic_uint32 xid;		/* the topmost; InvalidTransactionId: there is none */
+	Oid			database;
+} Spender;
+
 typedef struct Sums
 {
 	ShmemHeader header;
@@ -61,6 +72,8 @@ typedef struct Sums
 	uint64		last_version;	/* exclusive lock */
 	SpendRecord records[RING_SIZE];
 	Slot		slots[NSLOTS];
+	int			nspenders;		/* constant: MaxBackends */
+	Spender		spenders[FLEXIBLE_ARRAY_MEMBER]; /* by backend_index() */
 } Sums;
 
 StaticAssertDecl((RING_SIZE & (RING_SIZE - 1)) == 0,
@@ -72,7 +85,7 @@ StaticAssertDecl(NSLOTS % WAYS == 0, "each budget has as many slots");
 static Size
 sums_size(void)
 {
-	return sizeof(Sums);
+	return add_size(offsetof(Sums, spenders), mul_size(MaxBackends, sizeof(Spender)));
 }
 
 static void
@@ -84,6 +97,9 @@ sums_init_shared(void *address)
 	LWLockInitialize(&sums->lock, sums->header.tranche_id);
 	for (int i = 0; i < NSLOTS; i++)
 		pg_atomic_init_u64(&sums->slots[i].version, 0);
+	sums->nspenders = MaxBackends;
+	for (int i = 0; i < sums->nspenders; i++)
+		pg_atomic_init_u32(&sums->spenders[i].xid, InvalidTransactionId);
 }
 
 static ShmemSegment segment = {
@@ -92,18 +108,22 @@ static ShmemSegment segment = {
 	.init = sums_init_shared,
 };
 
+/* Of this backend, NULL if its transaction spends nothing. */
+static Spender *announced = NULL;
+
 void
 budget_sums_init(void)
 {
 	shmem_add(&segment);
 }
 
-/* Attaches what a publication after the commit needs; false where there is none. */
+/* Attaches what a change after the commit needs; false where there is none. */
 bool
 budget_sums_attach(void)
 {
 	return shmem_attach(&segment) != NULL;
 }
+
 
 /* --------------------------------------------------------------- the slots */
 
@@ -220,6 +240,49 @@ add_records(Sums *sums, const SpendRecord *records, int n, bool complete)
 }
 
 /*
+ * The transaction of this backend is about to spend something: it will call
+ * budget_sums_publish() or budget_sums_forget().  Attaches what they need.
+ */
+void
+budget_sums_announce(TransactionId xid)
+{
+	Sums	   *sums = shmem_attach(&segment);
+
+	if (sums == NULL)
+		return;
+	Assert(backend_index() >= 0 && backend_index() < sums->nspenders);
+	announced = &sums->spenders[backend_index()];
+	announced->database = MyDatabaseId;
+	pg_write_barrier();
+	pg_atomic_write_u32(&announced->xid, xid);
+}
+
+/* The transaction of this backend spends nothing any more. */
+void
+budget_sums_forget(void)
+{
+	if (announced != NULL)
+		pg_atomic_write_u32(&announced->xid, InvalidTransactionId);
+	announced = NULL;
+}
+
+/* Has a snapshot seen a transaction that has not published what it has spent? */
+static bool
+has_seen_unpublished(Sums *sums, const SavedSnapshot *snapshot)
+{
+	for (int i = 0; i < sums->nspenders; i++)
+	{
+		TransactionId xid = pg_atomic_read_u32(&sums->spenders[i].xid);
+
+		pg_read_barrier();
+		if (TransactionIdIsValid(xid) && sums->spenders[i].database == MyDatabaseId &&
+			saved_snapshot_has_seen(snapshot, xid))
+			return true;
+	}
+	return false;
+}
+
+/*
  * Publishes the records of a transaction that has committed, or is prepared, in
  * which case none is exact; complete is false if it has more.
  */
@@ -233,6 +296,7 @@ budget_sums_publish(const SpendRecord *records, int n, bool complete)
 
 	LWLockAcquire(&sums->lock, LW_EXCLUSIVE);
 	add_records(sums, records, n, complete);
+	budget_sums_forget();
 	LWLockRelease(&sums->lock);
 }
 
@@ -311,21 +375,22 @@ budget_sums_can_set(void)
 {
 	LOCKTAG		tag;
 	VirtualTransactionId *writers;
+	bool		prepared = false;
 
 	if (max_prepared_xacts == 0)
 		return true;
 
 	SET_LOCKTAG_RELATION(tag, MyDatabaseId, store_relation_oid("budget_entry"));
 	writers = GetLockConflicts(&tag, ShareLock, NULL);
-	for (; VirtualTransactionIdIsValid(*writers); writers++)
+	for (int i = 0; !prepared && VirtualTransactionIdIsValid(writers[i]); i++)
 	{
 		bool		more;
 
-		if (VirtualTransactionIdIsRecoveredPreparedXact(*writers) ||
-			TransactionIdIsValid(TwoPhaseGetXidByVirtualXID(*writers, &more)))
-			return false;
+		prepared = VirtualTransactionIdIsRecoveredPreparedXact(writers[i]) ||
+				   TransactionIdIsValid(TwoPhaseGetXidByVirtualXID(writers[i], &more));
 	}
-	return true;
+	pfree(writers);
+	return !prepared;
 }
 
 /*
@@ -370,7 +435,8 @@ budget_sums_set(const pg_uuid_t *budget_id, BudgetSum *sum,
 		return false;
 
 	LWLockAcquire(&sums->lock, LW_EXCLUSIVE);
-	possible = catch_up(sums, budget_id, &new, position, snapshot);
+	possible = !has_seen_unpublished(sums, snapshot) &&
+			   catch_up(sums, budget_id, &new, position, snapshot);
 	if (possible)
 	{
 		Slot	   *slot = choose_slot(sums, budget_id);

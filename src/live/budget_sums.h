@@ -47,6 +47,8 @@ typedef struct BudgetSum
 extern void budget_sums_init(void);
 extern bool budget_sums_attach(void);
 
+extern void budget_sums_announce(TransactionId xid);
+extern void budget_sums_forget(void);
 extern void budget_sums_publish(const SpendRecord *records, int n, bool complete);
 extern void budget_sums_remove_database(Oid database);
 

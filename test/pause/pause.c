@@ -1,0 +1,103 @@
+/*-------------------------------------------------------------------------
+ *
+ * pause.c
+ *	  Stops a commit where others see it and nobody has been told, or fails there,
+ *	  for the tests alone.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ * Callbacks are called in the reverse order of their registration, so that of a
+ * module that is loaded later comes before those of apikeys.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <sys/stat.h>
+
+#include "access/xact.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/resowner.h"
+
+PG_MODULE_MAGIC;
+
+PG_FUNCTION_INFO_V1(test_pause);
+
+void		_PG_init(void);
+
+static char stopped[MAXPGPATH];
+static char go_on[MAXPGPATH];
+
+static bool at_locks;
+
+/* Makes a file when it stops, and waits for the other one. */
+static void
+pause_once(void)
+{
+	struct stat st;
+
+	fclose(fopen(stopped, "w"));
+	while (stat(go_on, &st) != 0)
+		pg_usleep(10000);
+	stopped[0] = '\0';
+}
+
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT && stopped[0] != '\0' && !at_locks)
+		pause_once();
+}
+
+static void
+release_callback(ResourceReleasePhase phase, bool isCommit, bool isTopLevel, void *arg)
+{
+	if (phase == RESOURCE_RELEASE_LOCKS && isTopLevel && stopped[0] != '\0' && at_locks)
+		pause_once();
+}
+
+/*
+ * test_pause(stopped text, go_on text, at_locks boolean): void.  This transaction
+ * stops as soon as it is visible, or where modules hear that locks are released.
+ */
+Datum
+test_pause(PG_FUNCTION_ARGS)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		RegisterXactCallback(xact_callback, NULL);
+		RegisterResourceReleaseCallback(release_callback, NULL);
+	}
+	registered = true;
+	text_to_cstring_buffer(PG_GETARG_TEXT_PP(0), stopped, sizeof(stopped));
+	text_to_cstring_buffer(PG_GETARG_TEXT_PP(1), go_on, sizeof(go_on));
+	at_locks = PG_GETARG_BOOL(2);
+
+	PG_RETURN_VOID();
+}
+
+/* Raises an error when a transaction that was prepared as 'fails' has committed. */
+static void
+process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+				ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	if (IsA(pstmt->utilityStmt, TransactionStmt) &&
+		castNode(TransactionStmt, pstmt->utilityStmt)->kind == TRANS_STMT_COMMIT_PREPARED &&
+		strcmp(castNode(TransactionStmt, pstmt->utilityStmt)->gid, "fails") == 0)
+		elog(ERROR, "test_pause: committed");
+}
+
+/* Preloaded before apikeys, the hook is within that of apikeys. */
+void
+_PG_init(void)
+{
+	if (process_shared_preload_libraries_in_progress)
+		ProcessUtility_hook = process_utility;
+}
