@@ -91,16 +91,27 @@ try_hmac(const text *raw_key, const char *secret, Size secret_len, uint8 *hash)
 }
 
 /*
- * Remembers which secret hmac has, after a hash with it.  That it needs none for
- * the next hash is OpenSSL's promise, and not PostgreSQL's: so it is tried.
+ * Does hmac need no secret for the next hash?  That is OpenSSL's promise, and not
+ * PostgreSQL's: so it is tried, once, after a hash.
  */
+static bool
+keeps_secret(const text *raw_key, const uint8 *hash)
+{
+	static bool tried = false;
+	static bool keeps = false;
+	uint8		again[KEY_HASH_LEN];
+
+	if (!tried)
+		keeps = try_hmac(raw_key, NULL, 0, again) && memcmp(again, hash, KEY_HASH_LEN) == 0;
+	tried = true;
+	return keeps;
+}
+
+/* Remembers which secret hmac has, after a hash with it. */
 static void
 keep_secret(const text *raw_key, const char *secret, Size len, const uint8 *hash)
 {
-	uint8		again[KEY_HASH_LEN];
-
-	if (len > sizeof(kept_secret) || !try_hmac(raw_key, NULL, 0, again) ||
-		memcmp(again, hash, KEY_HASH_LEN) != 0)
+	if (len > sizeof(kept_secret) || !keeps_secret(raw_key, hash))
 		return;
 
 	memcpy(kept_secret, secret, len);
