@@ -247,11 +247,12 @@ void
 budget_sums_announce(TransactionId xid)
 {
 	Sums	   *sums = shmem_attach(&segment);
+	int			index = backend_index();
 
-	if (sums == NULL)
+	if (sums == NULL || index < 0)
 		return;
-	Assert(backend_index() >= 0 && backend_index() < sums->nspenders);
-	announced = &sums->spenders[backend_index()];
+	Assert(index < sums->nspenders);
+	announced = &sums->spenders[index];
 	announced->database = MyDatabaseId;
 	pg_write_barrier();
 	pg_atomic_write_u32(&announced->xid, xid);
