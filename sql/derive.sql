@@ -96,6 +96,8 @@ UPDATE apikeys_data.key SET expires_at = now() - interval '1 second' WHERE id = 
 SELECT test.code(:'child_key'), status, test.try_derive(:'parent_key') FROM apikey_get(:'child');
 UPDATE apikeys_data.key SET expires_at = NULL WHERE id = :'parent';
 SELECT test.code(:'child_key');
+-- What other tests have left.
+SELECT apikey_cleanup_expired() >= 0 AS cleaned;
 -- Both were never used, so this one is made by hand: deriving is a use.
 SELECT id AS idle, raw_key AS idle_key FROM apikey_generate('idle', idle_timeout => '1 minute') \gset
 SELECT id AS of_idle, raw_key AS of_idle_key FROM apikey_generate('of idle') \gset
