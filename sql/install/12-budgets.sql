@@ -31,25 +31,6 @@ COMMENT ON TABLE apikeys_data.budget IS 'Spending pools that keys point to with 
 
 CREATE INDEX budget_parent_id_idx ON apikeys_data.budget (parent_id) WHERE parent_id IS NOT NULL;
 
-CREATE FUNCTION apikeys.check_budget_entry(cost numeric) RETURNS boolean
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'apikeys_check_budget_entry';
-COMMENT ON FUNCTION apikeys.check_budget_entry(numeric) IS 'True for a cost that a ledger may have.';
-
--- No foreign key: its check would lock the row of a hot budget.
-CREATE TABLE apikeys_data.budget_entry (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    budget_id uuid NOT NULL,
-    budget_period timestamptz NOT NULL,
-    cost numeric NOT NULL,
-    CONSTRAINT budget_entry_is_valid CHECK (apikeys.check_budget_entry(cost))
-);
-COMMENT ON TABLE apikeys_data.budget_entry IS 'Append-only ledger of what is spent of budgets, until it is rolled up: one row per cost and budget.';
-COMMENT ON COLUMN apikeys_data.budget_entry.budget_period IS 'Start of the budget''s period in which it was recorded.';
-COMMENT ON COLUMN apikeys_data.budget_entry.cost IS 'Negative for a void, which has the period of the record that it takes back.';
-
-CREATE INDEX budget_entry_budget_id_idx ON apikeys_data.budget_entry (budget_id, id);
-
 CREATE TABLE apikeys_data.budget_period (
     budget_id uuid,
     started_at timestamptz,
@@ -78,8 +59,6 @@ COMMENT ON TABLE apikeys_data.budget_warning IS 'One row per warning that a budg
 
 -- The user's data: pg_dump takes the rows along.
 SELECT pg_extension_config_dump('apikeys_data.budget', '');
-SELECT pg_extension_config_dump('apikeys_data.budget_entry', '');
-SELECT pg_extension_config_dump('apikeys_data.budget_entry_id_seq', '');
 SELECT pg_extension_config_dump('apikeys_data.budget_period', '');
 SELECT pg_extension_config_dump('apikeys_data.budget_credit', '');
 SELECT pg_extension_config_dump('apikeys_data.budget_warning', '');
@@ -130,7 +109,7 @@ CROSS JOIN LATERAL (
             AND r.started_at >= f.begin_at AND r.started_at < p.ends_at
           UNION ALL
           SELECT e.cost
-          FROM apikeys_data.budget_entry e
+          FROM apikeys_data.usage_entry e
           WHERE e.budget_id = b.id
             AND e.id > coalesce((SELECT l.rolled_up_to
                                  FROM apikeys_data.budget_period l

@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * That is last uses, entries of the ledgers to be rolled up, and keys to be
+ * That is last uses, entries of the ledger to be rolled up, and keys to be
  * rehashed.  Notices that keys are going to expire are given here, too.
  *
  * All of it happens in the caller's transaction: a flush worker's, or that of
@@ -298,17 +298,16 @@ warn_budgets(ArrayType *ids)
 		(void) store_warn_budget(DatumGetUUIDP(elements[i]), GetCurrentTimestamp());
 }
 
-/* Begins to roll up a ledger, in batches. */
+/* Begins to roll up the ledger, in batches. */
 void
-flush_begin_ledger(RollUp *batch, Ledger ledger, int wait_ms)
+flush_begin_ledger(RollUp *batch, int wait_ms)
 {
 	memset(batch, 0, sizeof(RollUp));
-	batch->ledger = ledger;
 	batch->limit = LEDGER_BATCH;
 	store_begin_roll_up(batch, GetCurrentTimestamp(), wait_ms);
 }
 
-/* Rolls up a batch of entries of a ledger. */
+/* Rolls up a batch of entries. */
 void
 flush_ledger(RollUp *batch)
 {
@@ -396,14 +395,14 @@ rehash_all(void)
 	return written;
 }
 
-/* Rolls up all entries of a ledger that are not locked; returns how many. */
+/* Rolls up all entries that are not locked; returns how many. */
 static int64
-roll_up_all(Ledger ledger)
+roll_up_all(void)
 {
 	RollUp		batch;
 	int64		taken = 0;
 
-	flush_begin_ledger(&batch, ledger, 0);
+	flush_begin_ledger(&batch, 0);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -432,8 +431,7 @@ apikey_flush(PG_FUNCTION_ARGS)
 		written += flush_uses(&uses[i], Min(FLUSH_BATCH, nuses - i));
 
 	written += rehash_all();
-	written += roll_up_all(LEDGER_USAGE);
-	written += roll_up_all(LEDGER_BUDGETS);
+	written += roll_up_all();
 
 	/* A void that is not in the snapshot would fail us, see rehash_all(). */
 	while (!IsolationUsesXactSnapshot() && flush_request_ids() == FLUSH_BATCH)
