@@ -16,6 +16,9 @@
  * will be: they move on only if nothing was left behind, and only to ids that no
  * open transaction may still use (ledger_writers.c).
  *
+ * A node rolls up what it has recorded itself, into rows of its own.  What comes by
+ * logical replication comes together with what was done to it there.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -39,13 +42,13 @@
 /* Where the last flush has ended, and has it been searched from the start since $2? */
 static Statement find_end = {
 	.sql = "SELECT l.rolled_up_to, l.searched_at OPERATOR(pg_catalog.>) $2 FROM apikeys_data.ledger l"
-	" WHERE l.name OPERATOR(pg_catalog.=) $1",
+	" WHERE l.name OPERATOR(pg_catalog.=) $1 AND l.node OPERATOR(pg_catalog.=) apikeys.this_node()",
 	STATEMENT_ARGS(TEXTOID, TIMESTAMPTZOID)
 };
 
 static Statement begin_search = {
 	.sql = "INSERT INTO apikeys_data.ledger (name, searched_at) VALUES ($1, $2)"
-	" ON CONFLICT (name) DO UPDATE SET searched_at = $2",
+	" ON CONFLICT (name, node) DO UPDATE SET searched_at = $2",
 	STATEMENT_ARGS(TEXTOID, TIMESTAMPTZOID)
 };
 
@@ -55,13 +58,13 @@ static Statement begin_search = {
  * which would write as much WAL again; others are passed over if they are locked.
  * By their places, for there a row that is deleted meanwhile is not found.
  */
-#define BATCH(ledger, owner) 	"WITH batch AS MATERIALIZED (SELECT e.ctid AS place, e.id, e." owner "," 	" e.xmax OPERATOR(pg_catalog.=) 0 AS is_free" 	" FROM apikeys_data." ledger " e WHERE e.id OPERATOR(pg_catalog.>) $3" 	" ORDER BY e.id LIMIT $1 OFFSET $2)," 	" unlocked AS MATERIALIZED (SELECT e.ctid AS place FROM apikeys_data." ledger " e" 	" WHERE e.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" 	"SELECT b.place FROM batch b WHERE NOT b.is_free)) FOR UPDATE SKIP LOCKED)," 	" free AS MATERIALIZED (SELECT b.place, b." owner " FROM batch b" 	" WHERE b.is_free OR b.place OPERATOR(pg_catalog.=) ANY (SELECT u.place FROM unlocked u))"
+#define BATCH(ledger, owner) 	"WITH batch AS MATERIALIZED (SELECT e.ctid AS place, e.id, e." owner "," 	" e.xmax OPERATOR(pg_catalog.=) 0 AS is_free" 	" FROM apikeys_data." ledger " e WHERE e.id OPERATOR(pg_catalog.>) $3 AND e.node OPERATOR(pg_catalog.=) apikeys.this_node() ORDER BY e.id LIMIT $1 OFFSET $2)," 	" unlocked AS MATERIALIZED (SELECT e.ctid AS place FROM apikeys_data." ledger " e" 	" WHERE e.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" 	"SELECT b.place FROM batch b WHERE NOT b.is_free)) FOR UPDATE SKIP LOCKED)," 	" free AS MATERIALIZED (SELECT b.place, b." owner " FROM batch b" 	" WHERE b.is_free OR b.place OPERATOR(pg_catalog.=) ANY (SELECT u.place FROM unlocked u))"
 
 /*
  * Up to where the ledger is rolled up once the batch is: nowhere if any of it was
  * left, and else to its end, or to $4 if it has seen all that there is.
  */
-#define DONE(ledger) 	"done AS MATERIALIZED (SELECT CASE WHEN " COUNT("taken") " OPERATOR(pg_catalog.<>) " COUNT("batch") " THEN 0" 	" WHEN " COUNT("batch") " OPERATOR(pg_catalog.=) $1" 	" THEN LEAST($4, (SELECT pg_catalog.max(b.id) FROM batch b)) ELSE $4 END AS id)," 	" ledger AS (UPDATE apikeys_data.ledger l SET rolled_up_to = done.id FROM done" 	" WHERE l.name OPERATOR(pg_catalog.=) '" ledger "'" 	" AND l.rolled_up_to OPERATOR(pg_catalog.<) done.id)"
+#define DONE(ledger) 	"done AS MATERIALIZED (SELECT CASE WHEN " COUNT("taken") " OPERATOR(pg_catalog.<>) " COUNT("batch") " THEN 0" 	" WHEN " COUNT("batch") " OPERATOR(pg_catalog.=) $1" 	" THEN LEAST($4, (SELECT pg_catalog.max(b.id) FROM batch b)) ELSE $4 END AS id)," 	" ledger AS (UPDATE apikeys_data.ledger l SET rolled_up_to = done.id FROM done" 	" WHERE l.name OPERATOR(pg_catalog.=) '" ledger "' AND l.node OPERATOR(pg_catalog.=) apikeys.this_node() AND l.rolled_up_to OPERATOR(pg_catalog.<) done.id)"
 
 #define RESULT 	" SELECT " COUNT("batch") ", " COUNT("taken") ", (SELECT pg_catalog.max(b.id) FROM batch b),"
 
@@ -89,11 +92,11 @@ static Statement roll_up_usage = {
 	.sql = BATCH("usage_entry", "key_id") ","
 	" used AS MATERIALIZED (SELECT DISTINCT f.key_id FROM free f),"
 	" unlocked_total AS MATERIALIZED (SELECT u.key_id FROM apikeys_data.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used)) AND u.node OPERATOR(pg_catalog.=) apikeys.this_node()"
 	" ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
 	" no_total AS MATERIALIZED (SELECT used.key_id FROM used WHERE NOT used.key_id"
 	" OPERATOR(pg_catalog.=) ANY (SELECT u.key_id FROM apikeys_data.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used)))),"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used)) AND u.node OPERATOR(pg_catalog.=) apikeys.this_node())),"
 	" ready AS MATERIALIZED (SELECT t.key_id FROM unlocked_total t"
 	" UNION ALL SELECT n.key_id FROM no_total n WHERE $5 OR apikeys.try_lock_use(n.key_id)),"
 	" taken AS (DELETE FROM apikeys_data.usage_entry e"
@@ -113,14 +116,14 @@ static Statement roll_up_usage = {
 	" l.model OPERATOR(pg_catalog.<>) ALL (ARRAY['', '(other)'])"
 	" AND (SELECT true FROM apikeys_data.usage_day d"
 	" WHERE d.key_id OPERATOR(pg_catalog.=) l.key_id AND d.day OPERATOR(pg_catalog.=) l.day"
-	" AND d.model OPERATOR(pg_catalog.=) l.model) IS NULL AS is_new"
+	" AND d.model OPERATOR(pg_catalog.=) l.model AND d.node OPERATOR(pg_catalog.=) apikeys.this_node()) IS NULL AS is_new"
 	" FROM live l GROUP BY l.key_id, l.day, l.model),"
 	" total AS (INSERT INTO apikeys_data.usage AS u"
 	" (key_id, total_requests, total_tokens, total_cost, rolled_up_to)"
 	" SELECT m.key_id, pg_catalog.sum(m.requests),"
 	" " SATURATED("pg_catalog.sum(m.tokens)") ", pg_catalog.sum(m.cost), (SELECT done.id FROM done)"
 	" FROM by_model m GROUP BY m.key_id ORDER BY m.key_id"
-	" ON CONFLICT (key_id) DO UPDATE SET"
+	" ON CONFLICT (key_id, node) DO UPDATE SET"
 	" total_requests = u.total_requests OPERATOR(pg_catalog.+) excluded.total_requests,"
 	" total_tokens = " ADD_TOKENS("u.total_tokens", "excluded.total_tokens") ","
 	" total_cost = u.total_cost OPERATOR(pg_catalog.+) excluded.total_cost,"
@@ -129,7 +132,7 @@ static Statement roll_up_usage = {
 	" OVER (PARTITION BY m.key_id, m.day, m.is_new ORDER BY m.first_id) OPERATOR(pg_catalog.+)"
 	" (SELECT pg_catalog.count(*) FROM apikeys_data.usage_day d"
 	" WHERE d.key_id OPERATOR(pg_catalog.=) m.key_id AND d.day OPERATOR(pg_catalog.=) m.day"
-	" AND d.model OPERATOR(pg_catalog.<>) ALL (ARRAY['', '(other)']))"
+	" AND d.model OPERATOR(pg_catalog.<>) ALL (ARRAY['', '(other)']) AND d.node OPERATOR(pg_catalog.=) apikeys.this_node())"
 	" OPERATOR(pg_catalog.>) 1000 THEN '(other)' ELSE m.model END AS model,"
 	" m.requests, m.tokens, m.cost FROM by_model m),"
 	" daily AS (INSERT INTO apikeys_data.usage_day AS d"
@@ -137,7 +140,7 @@ static Statement roll_up_usage = {
 	" SELECT n.key_id, n.day, n.model, pg_catalog.sum(n.requests),"
 	" " SATURATED("pg_catalog.sum(n.tokens)") ", pg_catalog.sum(n.cost)"
 	" FROM named n GROUP BY n.key_id, n.day, n.model ORDER BY n.key_id, n.day, n.model"
-	" ON CONFLICT (key_id, day, model) DO UPDATE SET"
+	" ON CONFLICT (key_id, day, model, node) DO UPDATE SET"
 	" requests = d.requests OPERATOR(pg_catalog.+) excluded.requests,"
 	" tokens = " ADD_TOKENS("d.tokens", "excluded.tokens") ","
 																																																																					  " cost = d.cost OPERATOR(pg_catalog.+) excluded.cost)" RESULT " '{}'::pg_catalog.uuid[]",
@@ -157,7 +160,7 @@ static Statement roll_up_budgets = {
 	" SELECT t.budget_id, t.budget_period, pg_catalog.sum(t.cost), (SELECT done.id FROM done)"
 	" FROM taken t JOIN budget b ON b.id OPERATOR(pg_catalog.=) t.budget_id"
 	" GROUP BY t.budget_id, t.budget_period ORDER BY t.budget_id, t.budget_period"
-	" ON CONFLICT (budget_id, started_at) DO UPDATE SET"
+	" ON CONFLICT (budget_id, started_at, node) DO UPDATE SET"
 	" spent = p.spent OPERATOR(pg_catalog.+) excluded.spent,"
 																	   " rolled_up_to = GREATEST(p.rolled_up_to, excluded.rolled_up_to))" RESULT " ARRAY(SELECT b.id FROM budget b WHERE b.warns)",
 	STATEMENT_ARGS(INT4OID, INT8OID, INT8OID, INT8OID)
