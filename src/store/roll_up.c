@@ -16,6 +16,9 @@
  * will be: they move on only if nothing was left behind, and only to ids that no
  * open transaction may still use (ledger_writers.c).
  *
+ * A node rolls up what it has recorded itself, into rows of its own.  What comes by
+ * logical replication comes together with what was done to it there.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -36,16 +39,18 @@
 
 #define LEDGER	"usage_entry"
 
+#define OF_THIS_NODE(alias) " AND " alias ".node OPERATOR(pg_catalog.=) apikeys.this_node()"
+
 /* Where the last flush has ended, and has it been searched from the start since $2? */
 static Statement find_end = {
 	.sql = "SELECT l.rolled_up_to, l.searched_at OPERATOR(pg_catalog.>) $2 FROM apikeys_data.ledger l"
-	" WHERE l.name OPERATOR(pg_catalog.=) $1",
+	" WHERE l.name OPERATOR(pg_catalog.=) $1" OF_THIS_NODE("l"),
 	STATEMENT_ARGS(TEXTOID, TIMESTAMPTZOID)
 };
 
 static Statement begin_search = {
 	.sql = "INSERT INTO apikeys_data.ledger (name, searched_at) VALUES ($1, $2)"
-	" ON CONFLICT (name) DO UPDATE SET searched_at = $2",
+	" ON CONFLICT (name, node) DO UPDATE SET searched_at = $2",
 	STATEMENT_ARGS(TEXTOID, TIMESTAMPTZOID)
 };
 
@@ -85,7 +90,7 @@ static Statement begin_search = {
 static Statement roll_up = {
 	.sql = "WITH batch AS MATERIALIZED (SELECT e.ctid AS place, e.id, e.key_id,"
 	" e.xmax OPERATOR(pg_catalog.=) 0 AS is_free"
-	" FROM apikeys_data.usage_entry e WHERE e.id OPERATOR(pg_catalog.>) $3"
+	" FROM apikeys_data.usage_entry e WHERE e.id OPERATOR(pg_catalog.>) $3" OF_THIS_NODE("e")
 	" ORDER BY e.id LIMIT $1 OFFSET $2),"
 	" unlocked AS MATERIALIZED (SELECT e.ctid AS place FROM apikeys_data.usage_entry e"
 	" WHERE e.ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
@@ -93,10 +98,10 @@ static Statement roll_up = {
 	" used AS MATERIALIZED (SELECT b.key_id, pg_catalog.count(*) AS entries,"
 	" pg_catalog.max(b.id) AS last_id FROM batch b GROUP BY b.key_id),"
 	" unlocked_total AS MATERIALIZED (SELECT u.key_id FROM apikeys_data.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))" OF_THIS_NODE("u")
 	" ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
 	" total_of AS MATERIALIZED (SELECT u.key_id FROM apikeys_data.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))),"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))" OF_THIS_NODE("u") "),"
 	" left_behind AS MATERIALIZED (SELECT used.key_id FROM used WHERE used.key_id IS NOT NULL"
 	" AND NOT used.key_id OPERATOR(pg_catalog.=) ANY (SELECT t.key_id FROM unlocked_total t)"
 	" AND (used.key_id OPERATOR(pg_catalog.=) ANY (SELECT t.key_id FROM total_of t)"
@@ -122,7 +127,7 @@ static Statement roll_up = {
 	" CROSS JOIN (SELECT COALESCE(pg_catalog.sum(m.entries), 0)::pg_catalog.int8 AS taken"
 	" FROM by_model m) d),"
 	" ledger AS (UPDATE apikeys_data.ledger l SET rolled_up_to = r.complete_to FROM result r"
-	" WHERE l.name OPERATOR(pg_catalog.=) '" LEDGER "'"
+	" WHERE l.name OPERATOR(pg_catalog.=) '" LEDGER "'" OF_THIS_NODE("l")
 	" AND l.rolled_up_to OPERATOR(pg_catalog.<) r.complete_to),"
 	" existing AS MATERIALIZED (SELECT k.id FROM apikeys_data.key k"
 	" WHERE k.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))),"
@@ -130,7 +135,7 @@ static Statement roll_up = {
 	" m.model OPERATOR(pg_catalog.<>) ALL (ARRAY['', '(other)'])"
 	" AND (SELECT true FROM apikeys_data.usage_day d"
 	" WHERE d.key_id OPERATOR(pg_catalog.=) m.key_id AND d.day OPERATOR(pg_catalog.=) m.day"
-	" AND d.model OPERATOR(pg_catalog.=) m.model) IS NULL AS is_new"
+	" AND d.model OPERATOR(pg_catalog.=) m.model" OF_THIS_NODE("d") ") IS NULL AS is_new"
 	" FROM by_model m JOIN existing k ON k.id OPERATOR(pg_catalog.=) m.key_id),"
 	" total AS (INSERT INTO apikeys_data.usage AS u"
 	" (key_id, total_requests, total_tokens, total_cost, rolled_up_to)"
@@ -138,7 +143,7 @@ static Statement roll_up = {
 	" " SATURATED("pg_catalog.sum(m.tokens)") ", pg_catalog.sum(m.cost),"
 	" (SELECT r.complete_to FROM result r)"
 	" FROM live m GROUP BY m.key_id ORDER BY m.key_id"
-	" ON CONFLICT (key_id) DO UPDATE SET"
+	" ON CONFLICT (key_id, node) DO UPDATE SET"
 	" total_requests = u.total_requests OPERATOR(pg_catalog.+) excluded.total_requests,"
 	" total_tokens = " ADD_TOKENS("u.total_tokens", "excluded.total_tokens") ","
 	" total_cost = u.total_cost OPERATOR(pg_catalog.+) excluded.total_cost,"
@@ -147,7 +152,7 @@ static Statement roll_up = {
 	" OVER (PARTITION BY m.key_id, m.day, m.is_new ORDER BY m.first_id) OPERATOR(pg_catalog.+)"
 	" (SELECT pg_catalog.count(*) FROM apikeys_data.usage_day d"
 	" WHERE d.key_id OPERATOR(pg_catalog.=) m.key_id AND d.day OPERATOR(pg_catalog.=) m.day"
-	" AND d.model OPERATOR(pg_catalog.<>) ALL (ARRAY['', '(other)']))"
+	" AND d.model OPERATOR(pg_catalog.<>) ALL (ARRAY['', '(other)'])" OF_THIS_NODE("d") ")"
 	" OPERATOR(pg_catalog.>) 1000 THEN '(other)' ELSE m.model END AS model,"
 	" m.requests, m.tokens, m.cost FROM live m),"
 	" daily AS (INSERT INTO apikeys_data.usage_day AS d"
@@ -155,7 +160,7 @@ static Statement roll_up = {
 	" SELECT n.key_id, n.day, n.model, pg_catalog.sum(n.requests),"
 	" " SATURATED("pg_catalog.sum(n.tokens)") ", pg_catalog.sum(n.cost)"
 	" FROM named n GROUP BY n.key_id, n.day, n.model ORDER BY n.key_id, n.day, n.model"
-	" ON CONFLICT (key_id, day, model) DO UPDATE SET"
+	" ON CONFLICT (key_id, day, model, node) DO UPDATE SET"
 	" requests = d.requests OPERATOR(pg_catalog.+) excluded.requests,"
 	" tokens = " ADD_TOKENS("d.tokens", "excluded.tokens") ","
 	" cost = d.cost OPERATOR(pg_catalog.+) excluded.cost),"
@@ -167,7 +172,7 @@ static Statement roll_up = {
 	" SELECT s.budget_id, s.budget_period, s.cost, (SELECT r.complete_to FROM result r)"
 	" FROM by_budget s JOIN budget b ON b.id OPERATOR(pg_catalog.=) s.budget_id"
 	" ORDER BY s.budget_id, s.budget_period"
-	" ON CONFLICT (budget_id, started_at) DO UPDATE SET"
+	" ON CONFLICT (budget_id, started_at, node) DO UPDATE SET"
 	" spent = p.spent OPERATOR(pg_catalog.+) excluded.spent,"
 	" rolled_up_to = GREATEST(p.rolled_up_to, excluded.rolled_up_to))"
 	" SELECT r.seen, r.taken, r.last_id, ARRAY(SELECT b.id FROM budget b WHERE b.warns) FROM result r",

@@ -52,12 +52,17 @@ static Statement add_usage = {
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, TEXTOID, UUIDOID, TIMESTAMPTZOID)
 };
 
-/* The same, unless a request of this key has this id ($8) already. */
+/*
+ * The same, unless a request of this key has this id ($8) already, on any node as
+ * far as this one knows.
+ */
 static Statement add_request = {
 	.sql = "WITH request AS (INSERT INTO apikeys_data.usage_request"
 	" (key_id, recorded_at, tokens, cost, model, request_id, budget_ids, budget_periods, reserved_at)"
-	" VALUES ($1, $2, $3, $4, $5, $8, $9, $10, $11)"
-	" ON CONFLICT (key_id, request_id) DO NOTHING RETURNING key_id)"
+	" SELECT $1, $2, $3, $4, $5, $8, $9, $10, $11 WHERE NOT EXISTS ("
+	"SELECT FROM apikeys_data.usage_request o WHERE o.key_id OPERATOR(pg_catalog.=) $1"
+	" AND o.request_id OPERATOR(pg_catalog.=) $8 AND o.node OPERATOR(pg_catalog.<>) apikeys.this_node())"
+	" ON CONFLICT (key_id, request_id, node) DO NOTHING RETURNING key_id)"
 	" INSERT INTO apikeys_data.usage_entry"
 	" (key_id, recorded_at, tokens, cost, model, budget_id, budget_period)"
 	" SELECT request.key_id, $2, $3, $4, $5, $6, $7 FROM request",
@@ -73,10 +78,12 @@ static Statement add_spending = {
 	STATEMENT_ARGS(TIMESTAMPTZOID, NUMERICOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID)
 };
 
+/* On the node that recorded it: two could take back the same. */
 static Statement void_request = {
 	.sql = "WITH request AS (UPDATE apikeys_data.usage_request r SET is_void = true"
 	" WHERE r.key_id OPERATOR(pg_catalog.=) $1 AND r.request_id OPERATOR(pg_catalog.=) $2"
 	" AND r.recorded_at OPERATOR(pg_catalog.>=) $3 AND NOT r.is_void"
+	" AND r.node OPERATOR(pg_catalog.=) apikeys.this_node()"
 	" RETURNING r.key_id, r.recorded_at, OPERATOR(pg_catalog.-) r.tokens AS tokens,"
 	" OPERATOR(pg_catalog.-) r.cost AS cost, r.model, r.budget_ids, r.budget_periods, r.reserved_at,"
 	" r.cost OPERATOR(pg_catalog.<>) 0 AS is_spent),"
