@@ -37,6 +37,7 @@
 #include "base/shmem.h"
 #include "flush/flush.h"
 #include "flush/flush_queue.h"
+#include "flush/flush_windows.h"
 #include "flush/flush_worker.h"
 #include "flush/reclaim.h"
 #include "live/counters.h"
@@ -183,12 +184,12 @@ lock_for_flush(void)
 
 /* Persists due uses, one transaction per batch. */
 static void
-flush_due_uses(TimestampTz exit_at)
+flush_due_uses(TimestampTz due_by, TimestampTz exit_at)
 {
 	KeyUse	   *uses;
 	int			nuses;
 
-	nuses = last_used_collect(MyDatabaseId, GetCurrentTimestamp(), &uses);
+	nuses = last_used_collect(MyDatabaseId, due_by, &uses);
 	for (int i = 0; i < nuses && GetCurrentTimestamp() < exit_at; i += FLUSH_BATCH)
 	{
 		begin_work();
@@ -332,25 +333,6 @@ rehash_keys(TimestampTz exit_at)
 }
 
 /*
- * Without a launcher: discards what is pending in databases that are gone, if
- * they were dropped by a session that had not loaded the library.
- */
-static void
-remove_dropped_databases(void)
-{
-	DueDatabase databases[FLUSH_QUEUE_MAX_DATABASES];
-	int			ndatabases = flush_queue_list(databases);
-
-	begin_work();
-	for (int i = 0; i < ndatabases; i++)
-	{
-		if (!SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(databases[i].database)))
-			flush_queue_remove_database(databases[i].database);
-	}
-	end_work();
-}
-
-/*
  * Repeats a step, in a transaction each time, as long as it returns true and
  * there is time.  Returns true if there is more, or after an error.
  */
@@ -376,6 +358,21 @@ repeat(bool (*step)(void), TimestampTz exit_at)
 	PG_END_TRY();
 
 	return more;
+}
+
+/* Stores a batch of windows that have changed; true: there are more. */
+static bool
+store_windows(void)
+{
+	return lock_for_flush() && flush_windows();
+}
+
+/* Without a launcher: discards what is pending in databases that are gone. */
+static bool
+remove_dropped_databases(void)
+{
+	flush_queue_remove_dropped();
+	return false;
 }
 
 /* Deletes a batch of expired request ids; true: there are more. */
@@ -410,16 +407,18 @@ static void
 flush_database(void)
 {
 	TimestampTz exit_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WORK_TIME_MS);
+	TimestampTz due_by = last_used_is_crowded() ? DT_NOEND : GetCurrentTimestamp();
 	MemoryContext context = CurrentMemoryContext;
 
 	Assert(OidIsValid(MyDatabaseId) && !RecoveryInProgress());
 
 	succeeded = true;
+	flush_windows_begin(due_by);
+	if (!shmem_preloaded())
+		(void) repeat(remove_dropped_databases, exit_at);
 	PG_TRY();
 	{
-		if (!shmem_preloaded())
-			remove_dropped_databases();
-		flush_due_uses(exit_at);
+		flush_due_uses(due_by, exit_at);
 		reclaim();
 	}
 	PG_CATCH();
@@ -427,6 +426,8 @@ flush_database(void)
 		abort_work(context);
 	}
 	PG_END_TRY();
+
+	(void) repeat(store_windows, exit_at);
 
 	/* Whatever the flag says: COMMIT PREPARED, for one, does not set it. */
 	usage_left = flush_queue_exchange_usage(MyDatabaseId, false);

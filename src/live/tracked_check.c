@@ -132,7 +132,7 @@ static bool
 is_in_chain(TrackedKeys *table, int p, const TrackedKeyRef *ref, int entry)
 {
 	TrackedKeyRef own = tracked_keys_locate(table, ref->entries[entry].tag.database, &ref->entries[entry].tag.id);
-	int			i = own.number == p ? *own.bucket : -1;
+	int			i = own.number == p ? own.chain->first : -1;
 
 	for (int n = 0; i >= 0 && i < table->nentries && n < table->nentries; n++)
 	{
