@@ -40,6 +40,7 @@
 #include "flush/flush_windows.h"
 #include "flush/flush_worker.h"
 #include "flush/reclaim.h"
+#include "flush/worker_session.h"
 #include "live/counters.h"
 #include "live/flush_problems.h"
 #include "live/last_used.h"
@@ -64,72 +65,6 @@ flush_worker_exit(int code, Datum database)
 		flush_queue_exchange_usage(DatumGetObjectId(database), true);
 	if (!released)
 		flush_queue_release(DatumGetObjectId(database), !succeeded);
-}
-
-/*
- * Starts a transaction, security-restricted: triggers that users have made on
- * our tables run with our rights.
- */
-static void
-begin_work(void)
-{
-	Oid			userid;
-	int			sec_context;
-
-	Assert(!IsTransactionState());
-
-	CHECK_FOR_INTERRUPTS();
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-	}
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	GetUserIdAndSecContext(&userid, &sec_context);
-	SetUserIdAndSecContext(userid, sec_context | SECURITY_RESTRICTED_OPERATION);
-	pgstat_report_activity(STATE_RUNNING, "persisting activity");
-}
-
-static void
-end_work(void)
-{
-	Oid			userid;
-	int			sec_context;
-
-	Assert(IsTransactionState());
-
-	GetUserIdAndSecContext(&userid, &sec_context);
-	Assert((sec_context & SECURITY_RESTRICTED_OPERATION) != 0);
-	SetUserIdAndSecContext(userid, sec_context & ~SECURITY_RESTRICTED_OPERATION);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	pgstat_report_stat(true);
-	pgstat_report_activity(STATE_IDLE, NULL);
-}
-
-/* Overrides what ALTER DATABASE or ALTER ROLE could have set to stop us. */
-static void
-set_own_settings(void)
-{
-	static const char *const settings[][2] = {
-		{"search_path", "pg_catalog, pg_temp"},
-		{"default_transaction_isolation", "read committed"},
-		{"default_transaction_read_only", "off"},
-		{"lock_timeout", "1s"},
-		{"transaction_timeout", "0"}, /* from 17 on */
-		{"exit_on_error", "off"},
-		/* After a crash a lost batch is still pending, or harmless. */
-		{"synchronous_commit", "off"},
-	};
-
-	for (int i = 0; i < (int) lengthof(settings); i++)
-	{
-		if (GetConfigOption(settings[i][0], true, false) == NULL)
-			continue;			/* not in this version */
-		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
-	}
 }
 
 /*
@@ -192,10 +127,10 @@ flush_due_uses(TimestampTz due_by, TimestampTz exit_at)
 	nuses = last_used_collect(MyDatabaseId, due_by, &uses);
 	for (int i = 0; i < nuses && GetCurrentTimestamp() < exit_at; i += FLUSH_BATCH)
 	{
-		begin_work();
+		worker_begin_work();
 		if (lock_for_flush())
 			flush_uses(&uses[i], Min(FLUSH_BATCH, nuses - i));
-		end_work();
+		worker_end_work();
 	}
 }
 
@@ -206,10 +141,10 @@ reclaim(void)
 	if (!reclaim_is_wanted())
 		return;
 
-	begin_work();
+	worker_begin_work();
 	if (lock_for_flush())
 		reclaim_wanted_partitions();
-	end_work();
+	worker_end_work();
 }
 
 /* Begins with a ledger, or rolls up its next batch, in a transaction; false: locked. */
@@ -219,13 +154,13 @@ try_roll_up(Ledger ledger, RollUp *batch)
 	RollUp		next = *batch;
 	bool		locked;
 
-	begin_work();
+	worker_begin_work();
 	locked = lock_for_flush();
 	if (locked && next.limit == 0)
 		flush_begin_ledger(&next, ledger, WRITERS_WAIT_MS);
 	else if (locked)
 		flush_ledger(&next);
-	end_work();
+	worker_end_work();
 	*batch = next;
 
 	return locked;
@@ -292,10 +227,10 @@ try_rehash(const RehashRequest *requests, int n)
 
 	PG_TRY();
 	{
-		begin_work();
+		worker_begin_work();
 		if (lock_for_flush())
 			flush_rehash(requests, n);
-		end_work();
+		worker_end_work();
 		done = true;
 	}
 	PG_CATCH();
@@ -346,9 +281,9 @@ repeat(bool (*step)(void), TimestampTz exit_at)
 	{
 		while (more && GetCurrentTimestamp() < exit_at)
 		{
-			begin_work();
+			worker_begin_work();
 			more = step();
-			end_work();
+			worker_end_work();
 		}
 	}
 	PG_CATCH();
@@ -402,32 +337,47 @@ give_notices(void)
 	return false;
 }
 
+/*
+ * Writes last uses and windows that are due, or all if others need the space; again
+ * if they still do.
+ */
+static void
+make_space(TimestampTz exit_at)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	do
+	{
+		TimestampTz due_by = last_used_is_crowded() ? DT_NOEND : GetCurrentTimestamp();
+
+		flush_windows_begin(due_by);
+		PG_TRY();
+		{
+			flush_due_uses(due_by, exit_at);
+			reclaim();
+		}
+		PG_CATCH();
+		{
+			abort_work(context);
+		}
+		PG_END_TRY();
+		(void) repeat(store_windows, exit_at);
+	} while (last_used_is_crowded() && succeeded && GetCurrentTimestamp() < exit_at);
+}
+
 /* Writes everything that is due, or as much as WORK_TIME_MS allows. */
 static void
 flush_database(void)
 {
-	TimestampTz exit_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WORK_TIME_MS);
-	TimestampTz due_by = last_used_is_crowded() ? DT_NOEND : GetCurrentTimestamp();
-	MemoryContext context = CurrentMemoryContext;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz exit_at = TimestampTzPlusMilliseconds(now, WORK_TIME_MS);
 
 	Assert(OidIsValid(MyDatabaseId) && !RecoveryInProgress());
 
 	succeeded = true;
-	flush_windows_begin(due_by);
 	if (!shmem_preloaded())
 		(void) repeat(remove_dropped_databases, exit_at);
-	PG_TRY();
-	{
-		flush_due_uses(due_by, exit_at);
-		reclaim();
-	}
-	PG_CATCH();
-	{
-		abort_work(context);
-	}
-	PG_END_TRY();
-
-	(void) repeat(store_windows, exit_at);
+	make_space(now + (exit_at - now) / 2);
 
 	/* Whatever the flag says: COMMIT PREPARED, for one, does not set it. */
 	usage_left = flush_queue_exchange_usage(MyDatabaseId, false);
@@ -482,7 +432,7 @@ apikeys_flush_worker_main(Datum database)
 	sleep_unconnected(delay_ms);
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
 	pgstat_report_appname(MyBgworkerEntry->bgw_name);
-	set_own_settings();
+	worker_override_settings();
 
 	flush_database();
 
