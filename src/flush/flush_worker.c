@@ -339,7 +339,7 @@ give_notices(void)
 
 /*
  * Writes last uses and windows that are due, or all if others need the space; again
- * if they still do.
+ * if they still do.  An entry makes space when both are written, so both get time.
  */
 static void
 make_space(TimestampTz exit_at)
@@ -348,12 +348,13 @@ make_space(TimestampTz exit_at)
 
 	do
 	{
-		TimestampTz due_by = last_used_is_crowded() ? DT_NOEND : GetCurrentTimestamp();
+		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz due_by = last_used_is_crowded() ? DT_NOEND : now;
 
 		flush_windows_begin(due_by);
 		PG_TRY();
 		{
-			flush_due_uses(due_by, exit_at);
+			flush_due_uses(due_by, now + (exit_at - now) / 2);
 			reclaim();
 		}
 		PG_CATCH();

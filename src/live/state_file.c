@@ -71,10 +71,18 @@ typedef struct StateRecord
 	uint64		window_id;		/* 0: there is none */
 	int32		seconds;
 	int16		unit;
-	int16		is_known;		/* it is all that is known of it, in a row or here */
+	int16		known;			/* how much is known of it */
 	Window		window;
 	PackedAddress last_used_ip; /* if it is pending */
 } StateRecord;
+
+/* How much is known of what an entry has used, in StateRecord.known. */
+enum
+{
+	KNOWN_NOT,					/* there may be a row with more */
+	KNOWN_ALL,
+	KNOWN_STORED				/* and its row has it */
+};
 
 /* The contents of a file; a CRC-32C of all of it follows. */
 typedef struct StateImage
@@ -105,6 +113,14 @@ image_crc(const StateImage *image, Size size)
 	return crc;
 }
 
+static int16
+known_of(const TrackedLimits *limits)
+{
+	if (limits->known != WINDOWS_READ)
+		return KNOWN_NOT;
+	return tracked_limits_are_stored(limits) ? KNOWN_STORED : KNOWN_ALL;
+}
+
 /* Adds the records of an entry to an image with space for them. */
 static void
 add_entry(StateImage *image, const TrackedKeyRef *ref, TrackedKey *entry, TimestampTz now)
@@ -129,7 +145,7 @@ add_entry(StateImage *image, const TrackedKeyRef *ref, TrackedKey *entry, Timest
 			.window_id = window->id,
 			.seconds = window->seconds,
 			.unit = window->unit,
-			.is_known = entry->limits.known == WINDOWS_READ,
+			.known = known_of(&entry->limits),
 			.window = window->window
 		};
 	}
@@ -330,10 +346,13 @@ file_error(int fd, StateHeader *header, StateRecord *buffer)
 	return error != NULL ? error : records_error(fd, header, buffer);
 }
 
-/* Loads the window of a record into its entry; false if there is no space. */
+/*
+ * Loads the window of a record into its entry; false if there is no space.  If the
+ * file is not current, its row may have more.
+ */
 static bool
 restore_window(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry,
-			   const StateRecord *record, TimestampTz now)
+			   const StateRecord *record, bool is_current, TimestampTz now)
 {
 	StoredWindow window = {record->window_id, record->seconds, record->unit, record->window};
 	bool		evicted = false;
@@ -346,14 +365,15 @@ restore_window(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry,
 	restored = tracked_keys_merge_window(table, ref, entry, &window, now, &evicted);
 	entry->pinned = false;
 	tracked_limits_change(&ref->pools, &entry->limits);
+	if (restored && is_current && record->known == KNOWN_STORED)
+		entry->limits.stored_version = entry->limits.version;
+	if (restored && is_current && record->known != KNOWN_NOT)
+		entry->limits.known = WINDOWS_READ;
 	entry->limits.has_row = true;	/* perhaps */
 	return restored;
 }
 
-/*
- * Loads a record into the table; false if there is no space.  If not all that the
- * file has is current, rows may be later.
- */
+/* Loads a record into the table; false if there is no space. */
 static bool
 restore_record(TrackedKeys *table, const StateRecord *record, bool is_current)
 {
@@ -365,14 +385,12 @@ restore_record(TrackedKeys *table, const StateRecord *record, bool is_current)
 
 	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
 	entry = tracked_keys_find_or_add(table, &ref, now, &evicted);
-	restored = entry != NULL && restore_window(table, &ref, entry, record, now);
+	restored = entry != NULL && restore_window(table, &ref, entry, record, is_current, now);
 	if (entry != NULL)
 	{
 		tracked_keys_advance(&entry->last_used, record->last_used);
 		entry->last_used_ip = record->last_used_ip;
 		entry->limits.xid = record->xid;
-		if (restored && is_current && record->is_known)
-			entry->limits.known = WINDOWS_READ;
 	}
 	tracked_keys_unlock(ref.partition);
 
