@@ -58,8 +58,8 @@ typedef struct StateHeader
 	uint32		magic;
 	uint32		format;
 	uint64		system_identifier;
-	XLogRecPtr	checkpoint;		/* that of the shutdown; 0: it was a standby */
 	uint64		nrecords;
+	XLogRecPtr	checkpoint;		/* that of the shutdown; 0: it was a standby */
 } StateHeader;
 
 /* A window of an entry, or a pending use of one that has no window. */
@@ -215,12 +215,11 @@ is_shut_down(XLogRecPtr *checkpoint)
 {
 	bool		crc_ok;
 	ControlFileData *control = get_controlfile(DataDir, &crc_ok);
-	bool		primary = crc_ok && control->state == DB_SHUTDOWNED;
-	bool		standby = crc_ok && control->state == DB_SHUTDOWNED_IN_RECOVERY;
+	DBState		state = crc_ok ? control->state : DB_IN_PRODUCTION;
 
-	*checkpoint = primary ? control->checkPoint : InvalidXLogRecPtr;
+	*checkpoint = state == DB_SHUTDOWNED ? control->checkPoint : InvalidXLogRecPtr;
 	pfree(control);
-	return primary || standby;
+	return state == DB_SHUTDOWNED || state == DB_SHUTDOWNED_IN_RECOVERY;
 }
 
 /* on_shmem_exit callback of the postmaster. */

@@ -224,8 +224,9 @@ stored_windows_due_at(const TrackedKey *entry)
  * Copies what an entry has to have stored: the windows that count, without what is
  * reserved, since reservations end with the server.  The lock is held.
  */
-static void
-copy_windows(const TrackedKeyRef *ref, const TrackedKey *entry, TimestampTz now, ChangedWindows *changed)
+void
+stored_windows_copy_entry(const TrackedKeyRef *ref, const TrackedKey *entry, TimestampTz now,
+						  ChangedWindows *changed)
 {
 	const TrackedLimits *limits = &entry->limits;
 	WindowRow  *row = &changed->row;
@@ -270,7 +271,7 @@ stored_windows_collect(Oid database, TimestampTz due_by, WindowCursor *cursor, C
 
 			if (entry->tag.database == database && !tracked_limits_are_stored(&entry->limits) &&
 				stored_windows_due_at(entry) <= due_by)
-				copy_windows(&ref, entry, now, &changed[n++]);
+				stored_windows_copy_entry(&ref, entry, now, &changed[n++]);
 		}
 		tracked_keys_unlock(ref.partition);
 		if (cursor->entry == table->nentries)
@@ -293,7 +294,7 @@ stored_windows_copy(const pg_uuid_t *owner, ChangedWindows *changed)
 	entry = tracked_keys_find(&ref);
 	found = entry != NULL && !tracked_limits_are_stored(&entry->limits);
 	if (found)
-		copy_windows(&ref, entry, now, changed);
+		stored_windows_copy_entry(&ref, entry, now, changed);
 	tracked_keys_unlock(ref.partition);
 
 	return found;

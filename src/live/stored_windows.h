@@ -39,6 +39,8 @@ extern bool stored_windows_peek(const pg_uuid_t *owner, WindowRow *row);
 extern TimestampTz stored_windows_due_at(const TrackedKey *entry);
 extern int	stored_windows_collect(Oid database, TimestampTz due_by, WindowCursor *cursor,
 								   ChangedWindows *changed, int max);
+extern void stored_windows_copy_entry(const TrackedKeyRef *ref, const TrackedKey *entry, TimestampTz now,
+									  ChangedWindows *changed);
 extern bool stored_windows_copy(const pg_uuid_t *owner, ChangedWindows *changed);
 extern void stored_windows_mark(const pg_uuid_t *owner, uint32 version, bool has_row, TimestampTz now);
 
