@@ -73,12 +73,12 @@ COMMENT ON COLUMN apikeys.stats.cache_misses IS 'Look-ups of keys that had to re
 COMMENT ON COLUMN apikeys.stats.cache_invalidations IS 'How often a backend has forgotten a cached key because it, its plan or its parent had changed, or emptied its cache because everything might have.';
 COMMENT ON COLUMN apikeys.stats.entries_used IS 'Entries of the shared table (apikeys.max_tracked_keys) that belong to a key.';
 COMMENT ON COLUMN apikeys.stats.entries_free IS 'Entries of the shared table that are free.';
-COMMENT ON COLUMN apikeys.stats.entries_limited IS 'Used entries with a rate-limit window that still counts or with a reservation: not evicted while their keys can be used.';
+COMMENT ON COLUMN apikeys.stats.entries_limited IS 'Used entries with a rate-limit window that still counts or with a reservation: evicted only if all of it is stored.';
 COMMENT ON COLUMN apikeys.stats.entries_other_databases IS 'Used entries of other databases than this one.';
 COMMENT ON COLUMN apikeys.stats.pending IS 'Used entries whose last use is yet to be written: not evicted.';
-COMMENT ON COLUMN apikeys.stats.evictions IS 'Entries that were given to another key; nothing was lost.';
+COMMENT ON COLUMN apikeys.stats.evictions IS 'Entries that were given to another key; nothing was lost, as all of it is stored.';
 COMMENT ON COLUMN apikeys.stats.dropped IS 'Last uses, and tokens that should count against a limit, that were lost because the table was full.';
-COMMENT ON COLUMN apikeys.stats.refused IS 'Requests that raised 53400 because the table was full.';
+COMMENT ON COLUMN apikeys.stats.refused IS 'Requests that were refused because the table was full: RATE_LIMITED, or 53400 for want of reservations.';
 COMMENT ON COLUMN apikeys.stats.reclaimed IS 'Entries that were freed because no key of their family can be used any more.';
 COMMENT ON COLUMN apikeys.stats.flushes IS 'Committed transactions that have written what was pending.';
 COMMENT ON COLUMN apikeys.stats.rows_flushed IS 'Rows that flushes have written.';

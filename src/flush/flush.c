@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * That is last uses, entries of the ledger to be rolled up, and keys to be
- * rehashed.  Notices that keys are going to expire are given here, too.
+ * That is last uses, windows, entries of the ledger to be rolled up, and keys to
+ * be rehashed.  Notices that keys are going to expire are given here, too.
  *
  * All of it happens in the caller's transaction: a flush worker's, or that of
  * apikey_flush().  A use counts as persisted only once that transaction has
@@ -26,6 +26,7 @@
 
 #include "base/compat.h"
 #include "flush/flush.h"
+#include "flush/flush_windows.h"
 #include "flush/reclaim.h"
 #include "live/counters.h"
 #include "live/last_used.h"
@@ -285,6 +286,18 @@ flush_uses(const KeyUse *uses, int nuses)
 	return written;
 }
 
+/* Stores a batch of windows that have changed; false: there are no others. */
+bool
+flush_windows(void)
+{
+	int			nrows;
+	bool		more = flush_windows_next(&nrows);
+
+	if (nrows > 0)
+		count_rows(nrows);
+	return more;
+}
+
 /* Has budgets warn whose spending has been rolled up. */
 static void
 warn_budgets(ArrayType *ids)
@@ -419,6 +432,7 @@ apikey_flush(PG_FUNCTION_ARGS)
 {
 	KeyUse	   *uses;
 	int			nuses;
+	int			nwindows;
 	int64		written = 0;
 
 	store_lock_flush(true);
@@ -430,7 +444,10 @@ apikey_flush(PG_FUNCTION_ARGS)
 	for (int i = 0; i < nuses; i += FLUSH_BATCH)
 		written += flush_uses(&uses[i], Min(FLUSH_BATCH, nuses - i));
 
-	written += rehash_all();
+	nwindows = flush_windows_all();
+	count_rows(nwindows);
+
+	written += nwindows + rehash_all();
 	written += roll_up_all();
 
 	/* A void that is not in the snapshot would fail us, see rehash_all(). */

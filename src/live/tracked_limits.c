@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "access/transam.h"
+#include "access/xlog.h"
 
 #include "live/tracked_limits.h"
 #include "settings/guc.h"
@@ -25,8 +26,11 @@ tracked_limits_init(TrackedLimits *limits)
 {
 	tracked_windows_init(&limits->windows);
 	holds_init(&limits->holds);
-	limits->version = 0;
+	limits->version = limits->stored_version = 0;
 	limits->xid = InvalidTransactionId;
+	limits->known = WINDOWS_UNREAD;
+	limits->has_row = false;
+	limits->used_at = limits->stored_at = 0;
 }
 
 /* apikeys.reservation_timeout in microseconds. */
@@ -102,7 +106,7 @@ tracked_limits_settle_windows(const LimitPools *pools, TrackedLimits *limits, in
 			settle_window(window, settled, tokens, cost, now);
 	}
 	settled->windows = 0;
-	limits->version++;
+	tracked_limits_change(pools, limits);
 }
 
 /* Ends a hold of an owner, likewise; 0 and 0 give all back. */
@@ -165,6 +169,43 @@ tracked_limits_any(const LimitPools *pools, TrackedLimits *limits, TimestampTz n
 	return limits->holds.count > 0 || tracked_windows_any_live(&pools->windows, &limits->windows, now);
 }
 
+/* Are the windows of an owner all that has been counted for it, as far as can be known here? */
+bool
+tracked_limits_are_known(const TrackedLimits *limits)
+{
+	return limits->known == WINDOWS_READ ||
+		   (limits->known == WINDOWS_READ_ON_STANDBY && RecoveryInProgress());
+}
+
+/* Are all windows of an owner over by their time? */
+static bool
+are_over(const LimitPools *pools, const TrackedLimits *limits, TimestampTz now)
+{
+	for (int w = limits->windows.first; w != NO_TRACKED_WINDOW; w = pools->windows.windows[w].next)
+	{
+		const TrackedWindow *window = &pools->windows.windows[w];
+
+		if (!window_is_over(&window->window, tracked_window_length(window), now))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Can what an owner has used be forgotten, since its row has it, or nothing of it
+ * counts?  Not if the row would then count what has been taken back since.
+ */
+bool
+tracked_limits_can_forget(const LimitPools *pools, TrackedLimits *limits, TimestampTz now)
+{
+	tracked_limits_expire(pools, limits, now);
+	if (limits->holds.count > 0)
+		return false;
+	if (tracked_limits_are_stored(limits))
+		return true;
+	return limits->has_row ? are_over(pools, limits, now) : !tracked_windows_any_live(&pools->windows, &limits->windows, now);
+}
+
 /* Forgets what an owner has used, and ends its holds. */
 void
 tracked_limits_clear(const LimitPools *pools, TrackedLimits *limits)
@@ -172,6 +213,5 @@ tracked_limits_clear(const LimitPools *pools, TrackedLimits *limits)
 	while (limits->holds.count > 0)
 		holds_remove(pools->free_holds, pools->holds, &limits->holds, limits->holds.oldest);
 	tracked_windows_clear(&pools->windows, &limits->windows);
-	limits->version++;
-	limits->xid = InvalidTransactionId;
+	tracked_limits_init(limits);
 }

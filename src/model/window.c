@@ -193,3 +193,37 @@ window_is_live(const Window *window, int64 length, TimestampTz now)
 	advance(&advanced, length, now);
 	return advanced.current > 0 || advanced.previous > 0;
 }
+
+/*
+ * Is a window over by its time alone?  So is then any earlier state of it, unlike
+ * that of a window from which all was taken back.
+ */
+bool
+window_is_over(const Window *window, int64 length, TimestampTz now)
+{
+	return now >= window->start && now - window->start >= 2 * length;
+}
+
+/*
+ * Of two states of one window, neither of which is known to be the later, takes
+ * the one that has used more by now.
+ */
+void
+window_merge(Window *window, int64 length, const Window *other, TimestampTz now)
+{
+	Window		advanced = *other;
+
+	if (window_used(&advanced, length, now) > window_used(window, length, now))
+		*window = advanced;
+}
+
+/* Takes an amount out of a window, from its current bucket first. */
+void
+window_take_back(Window *window, int64 amount)
+{
+	int64		current = Min(amount, window->current);
+
+	Assert(amount >= 0);
+	window->current -= current;
+	window->previous -= Min(amount - current, window->previous);
+}
