@@ -16,9 +16,9 @@ EXTENSION = apikeys
 MODULE_big = apikeys
 OBJS = $(patsubst $(srcdir)/%.c,%.o,$(wildcard $(srcdir)/src/*.c $(srcdir)/src/*/*.c))
 DATA_built = apikeys--$(version).sql
-PG_CPPFLAGS = -I$(srcdir)/src -MMD -MP
+PG_CPPFLAGS = -I$(srcdir)/src -I$(libpq_srcdir) -MMD -MP
 PG_CFLAGS = -fvisibility=hidden
-SHLIB_LINK = -lcrypto
+SHLIB_LINK = -lcrypto $(libpq)
 EXTRA_CLEAN = $(OBJS:.o=.d) compile_commands.json
 version = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(srcdir)/apikeys.control)
 REGRESS = $(shell sed -n 's/^test: *//p' $(srcdir)/sql/schedule)
