@@ -18,9 +18,9 @@ EXTENSION = apikeys
 MODULE_big = apikeys
 OBJS = $(patsubst $(srcdir)/%.c,%.o,$(wildcard $(srcdir)/src/*.c $(srcdir)/src/*/*.c))
 DATA_built = apikeys--$(version).sql
-PG_CPPFLAGS = -I$(srcdir)/src -MMD -MP
+PG_CPPFLAGS = -I$(srcdir)/src -I$(libpq_srcdir) -MMD -MP
 PG_CFLAGS = -fvisibility=hidden $(same_paths)
-SHLIB_LINK = -lcrypto
+SHLIB_LINK = -lcrypto $(libpq)
 # The same library wherever it is built.
 same_paths = -ffile-prefix-map=$(srcdir)/= -ffile-prefix-map=$(abspath $(srcdir))/= \
 	-ffile-prefix-map=$(CURDIR)=.

@@ -90,16 +90,14 @@ static Statement begin_search = {
 static Statement roll_up = {
 	.sql = "WITH batch AS MATERIALIZED (SELECT e.ctid AS place, e.id, e.key_id,"
 	" e.xmax OPERATOR(pg_catalog.=) 0 AS is_free"
-	" FROM apikeys_data.usage_entry e WHERE e.id OPERATOR(pg_catalog.>) $3" OF_THIS_NODE("e")
-	" ORDER BY e.id LIMIT $1 OFFSET $2),"
+		   " FROM apikeys_data.usage_entry e WHERE e.id OPERATOR(pg_catalog.>) $3" OF_THIS_NODE("e") " ORDER BY e.id LIMIT $1 OFFSET $2),"
 	" unlocked AS MATERIALIZED (SELECT e.ctid AS place FROM apikeys_data.usage_entry e"
 	" WHERE e.ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
 	"SELECT b.place FROM batch b WHERE NOT b.is_free)) FOR UPDATE SKIP LOCKED),"
 	" used AS MATERIALIZED (SELECT b.key_id, pg_catalog.count(*) AS entries,"
 	" pg_catalog.max(b.id) AS last_id FROM batch b GROUP BY b.key_id),"
 	" unlocked_total AS MATERIALIZED (SELECT u.key_id FROM apikeys_data.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))" OF_THIS_NODE("u")
-	" ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
+																									 " WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))" OF_THIS_NODE("u") " ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
 	" total_of AS MATERIALIZED (SELECT u.key_id FROM apikeys_data.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))" OF_THIS_NODE("u") "),"
 	" left_behind AS MATERIALIZED (SELECT used.key_id FROM used WHERE used.key_id IS NOT NULL"
@@ -127,8 +125,7 @@ static Statement roll_up = {
 	" CROSS JOIN (SELECT COALESCE(pg_catalog.sum(m.entries), 0)::pg_catalog.int8 AS taken"
 	" FROM by_model m) d),"
 	" ledger AS (UPDATE apikeys_data.ledger l SET rolled_up_to = r.complete_to FROM result r"
-	" WHERE l.name OPERATOR(pg_catalog.=) '" LEDGER "'" OF_THIS_NODE("l")
-	" AND l.rolled_up_to OPERATOR(pg_catalog.<) r.complete_to),"
+																																																																											   " WHERE l.name OPERATOR(pg_catalog.=) '" LEDGER "'" OF_THIS_NODE("l") " AND l.rolled_up_to OPERATOR(pg_catalog.<) r.complete_to),"
 	" existing AS MATERIALIZED (SELECT k.id FROM apikeys_data.key k"
 	" WHERE k.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))),"
 	" live AS MATERIALIZED (SELECT m.*,"
