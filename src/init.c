@@ -18,6 +18,7 @@
 #include "flush/flush_queue.h"
 #include "flush/launcher.h"
 #include "flush/wake_up.h"
+#include "hooks/database_use.h"
 #include "hooks/object_drop.h"
 #include "hooks/prepared.h"
 #include "hooks/redact.h"
@@ -64,6 +65,7 @@ _PG_init(void)
 	object_drop_init();
 	table_change_init();
 	prepared_init();
+	database_use_init();
 	redact_init();
 	transaction_init();
 }

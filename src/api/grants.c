@@ -264,6 +264,7 @@ change_grant(FunctionCallInfo fcinfo, bool revoke)
 	grant.functions = names_in_groups(functions, lengthof(functions), groups);
 	grant.views = names_in_groups(views, lengthof(views), groups);
 	grant.interface = (access != ACCESS_STATS && access != ACCESS_FEED);
+	grant.schema = access == ACCESS_FEED || (groups & (1 << GROUP_STATS | 1 << GROUP_READ)) != 0;
 	grant.revoke = revoke;
 
 	store_change_grant(&grant, GetCurrentTimestamp());

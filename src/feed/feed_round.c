@@ -19,6 +19,7 @@
 
 #include "feed/feed_round.h"
 
+#define PAUSE					USECS_PER_SEC	/* after a failure; see hooks/database_use.c */
 #define NOT_INSTALLED_PAUSE		(60 * USECS_PER_SEC)
 #define LOG_INTERVAL			(3600 * USECS_PER_SEC)
 
@@ -41,9 +42,8 @@ record_failure(FeedDatabase *database, FeedLink *link, FeedOutcome outcome, cons
 		return;
 	feed_links_set_error(link, error[0] != '\0' ? error : "no answer", now);
 	feed_links_set_state(link, outcome == FEED_NOT_INSTALLED ? FEED_LINK_NO_EXTENSION : FEED_LINK_DOWN, now);
-	if (outcome == FEED_NOT_INSTALLED)
-		database->next_try = now + NOT_INSTALLED_PAUSE;
-	else if (now >= database->logged_at + LOG_INTERVAL)
+	database->next_try = now + (outcome == FEED_NOT_INSTALLED ? NOT_INSTALLED_PAUSE : PAUSE);
+	if (outcome == FEED_FAILED && now >= database->logged_at + LOG_INTERVAL)
 	{
 		database->logged_at = now;
 		ereport(LOG,

@@ -101,7 +101,7 @@ add_delta(FeedApplier *applier, const TrackedKeyRef *ref, TrackedWindow *window,
 	for (int i = 0; i < USE_DELTA_PARTS; i++)
 	{
 		if (parts[i].amount != 0)
-			tracked_windows_add_at(&ref->pools.windows, window, parts[i].amount, parts[i].at, applier->now);
+			tracked_windows_settle_at(&ref->pools.windows, window, parts[i].amount, parts[i].at, applier->now);
 	}
 }
 

@@ -9,7 +9,7 @@
  * table of tracked keys, and compares each entry with its mark: if its last use or
  * the version of its limits is another, it has changed, and gets the position of
  * this pass.  He is told all entries with a position after the one up to which he
- * knows all, with their last use and all their live windows: states, so being told
+ * knows all, with their last use and all their windows that are not over: states, so being told
  * twice does no harm.  A pass may take several calls; an entry that changes after
  * its turn gets a later position, and its turn comes in the next pass.
  *
@@ -67,6 +67,16 @@ add_use(ChangeReader *reader, TrackedKey *entry)
 		reader->items[reader->nitems++] = item;
 }
 
+/*
+ * Is a window to be told?  Also if it counts nothing any more, since all was taken
+ * back; not if its time is over.
+ */
+static bool
+is_told(const TrackedWindow *window, TimestampTz now)
+{
+	return now - window->window.start < 2 * tracked_window_length(window);
+}
+
 static void
 add_windows(ChangeReader *reader, const TrackedKeyRef *ref, const TrackedKey *entry)
 {
@@ -74,7 +84,7 @@ add_windows(ChangeReader *reader, const TrackedKeyRef *ref, const TrackedKey *en
 	{
 		const TrackedWindow *window = &ref->pools.windows.windows[w];
 
-		if (window_is_live(&window->window, tracked_window_length(window), reader->now))
+		if (is_told(window, reader->now))
 			reader->items[reader->nitems++] = (FeedItem){
 				.owner = entry->tag.id,
 				.limit_id = window->id,

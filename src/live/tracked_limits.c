@@ -62,7 +62,7 @@ settle_window(const TrackedWindowPool *pool, TrackedWindow *window, const Hold *
 	}
 
 	window->reserved = Max(window->reserved - reserved, 0);
-	tracked_windows_add_at(pool, window, used - reserved, hold->reserved_at, now);
+	tracked_windows_settle_at(pool, window, used - reserved, hold->reserved_at, now);
 }
 
 /* Does a hold reserve something in a window? */

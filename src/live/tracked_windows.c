@@ -185,6 +185,15 @@ tracked_windows_add_at(const TrackedWindowPool *pool, TrackedWindow *window, int
 	note_use(pool, window, amount, at, now);
 }
 
+/* Adds the difference to what was counted, at its time; see window_settle_at(). */
+void
+tracked_windows_settle_at(const TrackedWindowPool *pool, TrackedWindow *window, int64 amount,
+						  TimestampTz at, TimestampTz now)
+{
+	window_settle_at(&window->window, tracked_window_length(window), amount, at, now);
+	note_use(pool, window, amount, at, now);
+}
+
 /* Frees all windows of an owner. */
 void
 tracked_windows_clear(const TrackedWindowPool *pool, TrackedWindowList *list)

@@ -60,6 +60,8 @@ extern void tracked_windows_spend(const TrackedWindowPool *pool, TrackedWindow *
 								  TimestampTz now);
 extern void tracked_windows_add_at(const TrackedWindowPool *pool, TrackedWindow *window, int64 amount,
 								   TimestampTz at, TimestampTz now);
+extern void tracked_windows_settle_at(const TrackedWindowPool *pool, TrackedWindow *window, int64 amount,
+									  TimestampTz at, TimestampTz now);
 extern void tracked_windows_clear(const TrackedWindowPool *pool, TrackedWindowList *list);
 extern bool tracked_windows_any_live(const TrackedWindowPool *pool, const TrackedWindowList *list,
 									 TimestampTz now);

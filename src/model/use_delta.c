@@ -102,6 +102,6 @@ use_delta_change(const UseDelta *delta, int sign, Window *window, int64 length, 
 	for (int i = 0; i < USE_DELTA_PARTS; i++)
 	{
 		if (parts[i].amount != 0)
-			window_add_at(window, length, sign * parts[i].amount, parts[i].at, now);
+			window_settle_at(window, length, sign * parts[i].amount, parts[i].at, now);
 	}
 }
