@@ -16,23 +16,22 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "base/transaction_array.h"
 #include "live/budget_spend.h"
 
 #define MAX_PENDING		BUDGET_SPEND_MAX_RECORDS
-#define MIN_SPACE		32
 
 /* Records of this transaction, in TopTransactionContext. */
 static SpendRecord *pending = NULL;
 static int	npending = 0;
-static int	space = 0;			/* in pending */
+static int	max_pending = 0;
 static bool pending_is_complete = true; /* else there were too many */
 
 static void
 clear_pending(void)
 {
 	pending = NULL;				/* freed with the transaction's memory */
-	npending = 0;
-	space = 0;
+	npending = max_pending = 0;
 	pending_is_complete = true;
 }
 
@@ -59,17 +58,6 @@ publish_pending(void)
 			pending[n++] = pending[i];
 	}
 	budget_sums_publish(pending, n, pending_is_complete);
-}
-
-/* Makes space for one more record. */
-static void
-enlarge_pending(void)
-{
-	if (npending < space)
-		return;
-	space = Min(Max(MIN_SPACE, 2 * space), MAX_PENDING);
-	pending = pending == NULL ? MemoryContextAlloc(TopTransactionContext, space * sizeof(SpendRecord))
-							  : repalloc(pending, space * sizeof(SpendRecord));
 }
 
 /* Publishes what a transaction has spent when it has committed. */
@@ -118,7 +106,7 @@ find_pending(const pg_uuid_t *budget_id, TimestampTz period)
 	if (npending == MAX_PENDING)
 		return NULL;
 
-	enlarge_pending();
+	pending = transaction_array_grow(pending, npending, &max_pending, sizeof(SpendRecord));
 	record = &pending[npending++];
 	memset(record, 0, sizeof(SpendRecord));
 	record->budget_id = *budget_id;

@@ -298,6 +298,7 @@ settle_hold(const TrackedKeyRef *ref, TrackedKey *entry, int hold, TimestampTz n
 	return true;
 }
 
+/* Even if none is left: their memory ends with the transaction. */
 static void
 clear_claims(void)
 {
@@ -309,9 +310,6 @@ clear_claims(void)
 void
 reservation_at_eoxact(bool is_commit)
 {
-	if (nclaims == 0)
-		return;
-
 	for (int i = 0; i < nclaims; i++)
 		for_each_claimed(&claims[i], is_commit ? settle_hold : give_up);
 	if (locked_partitions != 0)
