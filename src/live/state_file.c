@@ -368,7 +368,7 @@ restore_window(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry,
 		entry->limits.stored_version = entry->limits.version;
 	if (restored && is_current && record->known != KNOWN_NOT)
 		entry->limits.known = WINDOWS_READ;
-	entry->limits.has_row = true;	/* perhaps */
+	entry->limits.has_row = true; /* perhaps */
 	return restored;
 }
 
