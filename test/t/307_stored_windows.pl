@@ -255,7 +255,7 @@ my $rows = sub {
 		LEFT JOIN apikeys_data.key k ON k.id = s.owner_id LEFT JOIN apikeys_data.budget b ON b.id = s.owner_id
 		WHERE k.name IN ('gone', 'short') OR b.name = 'limits' OR (k.id IS NULL AND b.id IS NULL)});
 };
-is($rows->(), 'gone limits short', 'a row for each owner');
+is($rows->(), 'gone short limits', 'a row for each owner');
 $old->query_safe('BEGIN; SELECT apikey_delete(' . id_of('gone') . ')');
 $node->poll_query_until('postgres', q{SELECT ends_at < now() FROM apikeys_data.window_state JOIN apikeys_data.key ON id = owner_id WHERE name = 'short'});
 $node->safe_psql('postgres', 'SELECT apikey_flush()');
