@@ -58,7 +58,7 @@ SELECT apikey_flush() >= 0 AS flushed;
 SELECT test.found('unused_since => ''2020-01-06''') = CASE WHEN test.keeps_last_use() THEN '4 2 1' ELSE '4 3 2 1' END AS found;
 SELECT test.found('unused_since => now() + interval ''1 day''') AS all_of_them;
 UPDATE apikeys_data.usage SET last_used_at = '2020-01-05' WHERE key_id = test.id('ci/02 100%');
-INSERT INTO apikeys_data.usage (key_id, last_used_at) VALUES (test.id('ci/02 100%'), '2020-01-05'), (test.id('ci/01'), NULL) ON CONFLICT (key_id) DO UPDATE SET last_used_at = EXCLUDED.last_used_at;
+INSERT INTO apikeys_data.usage (key_id, last_used_at) VALUES (test.id('ci/02 100%'), '2020-01-05'), (test.id('ci/01'), NULL) ON CONFLICT (key_id, node) DO UPDATE SET last_used_at = EXCLUDED.last_used_at;
 SELECT test.found('unused_since => ''2020-01-05'', expires_before => ''infinity'', name_like => ''ci/0_%''') AS stored, test.found('unused_since => ''2020-01-05 00:00:00.000001'', name_like => ''ci/02%''') AS later;
 
 -- A key that is idle is expired, a use that is stored counts.

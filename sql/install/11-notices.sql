@@ -22,6 +22,11 @@ COMMENT ON TABLE apikeys_data.key_notice IS 'One row per end that a key may have
 
 CREATE INDEX key_notice_look_at_idx ON apikeys_data.key_notice (planned_for, look_at);
 
+CREATE TRIGGER keep_local BEFORE INSERT OR UPDATE OR DELETE ON apikeys_data.key_notice
+FOR EACH ROW EXECUTE FUNCTION apikeys.keep_local();
+COMMENT ON TRIGGER keep_local ON apikeys_data.key_notice IS 'Logical replication brings no rows of other servers.';
+ALTER TABLE apikeys_data.key_notice ENABLE REPLICA TRIGGER keep_local;
+
 -- Not for pg_dump: a restored key gets new rows from the trigger.
 
 CREATE FUNCTION apikeys.plan_notices() RETURNS trigger

@@ -31,34 +31,17 @@ COMMENT ON TABLE apikeys_data.budget IS 'Spending pools that keys point to with 
 
 CREATE INDEX budget_parent_id_idx ON apikeys_data.budget (parent_id) WHERE parent_id IS NOT NULL;
 
-CREATE FUNCTION apikeys.check_budget_entry(cost numeric) RETURNS boolean
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'apikeys_check_budget_entry';
-COMMENT ON FUNCTION apikeys.check_budget_entry(numeric) IS 'True for a cost that a ledger may have.';
-
--- No foreign key: its check would lock the row of a hot budget.
-CREATE TABLE apikeys_data.budget_entry (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    budget_id uuid NOT NULL,
-    budget_period timestamptz NOT NULL,
-    cost numeric NOT NULL,
-    CONSTRAINT budget_entry_is_valid CHECK (apikeys.check_budget_entry(cost))
-);
-COMMENT ON TABLE apikeys_data.budget_entry IS 'Append-only ledger of what is spent of budgets, until it is rolled up: one row per cost and budget.';
-COMMENT ON COLUMN apikeys_data.budget_entry.budget_period IS 'Start of the budget''s period in which it was recorded.';
-COMMENT ON COLUMN apikeys_data.budget_entry.cost IS 'Negative for a void, which has the period of the record that it takes back.';
-
-CREATE INDEX budget_entry_budget_id_idx ON apikeys_data.budget_entry (budget_id, id);
-
 CREATE TABLE apikeys_data.budget_period (
     budget_id uuid,
     started_at timestamptz,
     spent numeric NOT NULL CHECK (scale(spent) <= 18),
     rolled_up_to bigint NOT NULL DEFAULT 0,
-    PRIMARY KEY (budget_id, started_at)
+    node integer DEFAULT apikeys.this_node(),
+    PRIMARY KEY (budget_id, started_at, node)
 );
-COMMENT ON COLUMN apikeys_data.budget_period.rolled_up_to IS 'Entries of the budget, in all periods, up to this id are rolled up.';
-COMMENT ON TABLE apikeys_data.budget_period IS 'One row per budget and period: rolled-up cost.';
+COMMENT ON COLUMN apikeys_data.budget_period.rolled_up_to IS 'Entries of the budget and node, in all periods, up to this id are rolled up.';
+COMMENT ON COLUMN apikeys_data.budget_period.node IS 'Where it was spent.';
+COMMENT ON TABLE apikeys_data.budget_period IS 'One row per budget, period and node: rolled-up cost.';
 
 CREATE TABLE apikeys_data.budget_credit (
     budget_id uuid,
@@ -72,17 +55,34 @@ CREATE TABLE apikeys_data.budget_warning (
     budget_id uuid,
     started_at timestamptz,
     fraction numeric,
-    PRIMARY KEY (budget_id, started_at, fraction)
+    node integer DEFAULT apikeys.this_node(),
+    PRIMARY KEY (budget_id, started_at, fraction, node)
 );
+COMMENT ON COLUMN apikeys_data.budget_warning.node IS 'Who gave it: two may at the same time.';
 COMMENT ON TABLE apikeys_data.budget_warning IS 'One row per warning that a budget has given in a period.';
 
 -- The user's data: pg_dump takes the rows along.
 SELECT pg_extension_config_dump('apikeys_data.budget', '');
-SELECT pg_extension_config_dump('apikeys_data.budget_entry', '');
-SELECT pg_extension_config_dump('apikeys_data.budget_entry_id_seq', '');
 SELECT pg_extension_config_dump('apikeys_data.budget_period', '');
 SELECT pg_extension_config_dump('apikeys_data.budget_credit', '');
 SELECT pg_extension_config_dump('apikeys_data.budget_warning', '');
+
+-- REPLICA: for what logical replication applies, and nothing else.
+CREATE FUNCTION apikeys.publish_spending() RETURNS trigger
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'apikeys_publish_spending';
+COMMENT ON FUNCTION apikeys.publish_spending() IS 'Trigger: what logical replication brings changes what backends know to be spent of budgets. Its arguments are the columns of the period and the cost.';
+
+CREATE TRIGGER publish_spending AFTER INSERT OR UPDATE OR DELETE ON apikeys_data.usage_entry
+FOR EACH ROW EXECUTE FUNCTION apikeys.publish_spending('budget_period', 'cost');
+COMMENT ON TRIGGER publish_spending ON apikeys_data.usage_entry IS 'What is spent on other nodes counts here when it is applied.';
+
+CREATE TRIGGER publish_spending AFTER INSERT OR UPDATE OR DELETE ON apikeys_data.budget_period
+FOR EACH ROW EXECUTE FUNCTION apikeys.publish_spending('started_at', 'spent');
+COMMENT ON TRIGGER publish_spending ON apikeys_data.budget_period IS 'What is spent on other nodes counts here when it is applied.';
+
+ALTER TABLE apikeys_data.usage_entry ENABLE REPLICA TRIGGER publish_spending;
+ALTER TABLE apikeys_data.budget_period ENABLE REPLICA TRIGGER publish_spending;
 
 CREATE FUNCTION apikeys.period_at(
     origin timestamptz, every interval, at timestamptz, time_zone text = 'UTC',
@@ -129,14 +129,17 @@ CROSS JOIN LATERAL (
           WHERE r.budget_id = b.id
             AND r.started_at >= f.begin_at AND r.started_at < p.ends_at
           UNION ALL
+          -- Of this node what is not rolled up, of others all.
           SELECT e.cost
-          FROM apikeys_data.budget_entry e
-          WHERE e.budget_id = b.id
-            AND e.id > coalesce((SELECT l.rolled_up_to
-                                 FROM apikeys_data.budget_period l
-                                 WHERE l.budget_id = b.id
-                                 ORDER BY l.started_at DESC
-                                 LIMIT 1), 0)
+          FROM (VALUES (-1, 0, apikeys.this_node()),
+                       (apikeys.this_node(), (SELECT l.rolled_up_to
+                                              FROM apikeys_data.budget_period l
+                                              WHERE l.budget_id = b.id AND l.node = apikeys.this_node()
+                                              ORDER BY l.started_at DESC
+                                              LIMIT 1), 2147483647)) n(node, rolled_up_to, below)
+          JOIN apikeys_data.usage_entry e
+            ON e.budget_id = b.id
+            AND (e.node, e.id) > (n.node, coalesce(n.rolled_up_to, 0)) AND e.node < n.below
             AND e.budget_period >= f.begin_at AND e.budget_period < p.ends_at) c
 ) s
 CROSS JOIN LATERAL (

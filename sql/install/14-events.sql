@@ -19,7 +19,8 @@ CREATE TABLE apikeys_data.event (
     client_addr inet DEFAULT inet_client_addr(),
     application_name text DEFAULT apikeys.mask_raw_keys(current_setting('application_name')),
     details jsonb NOT NULL DEFAULT '{}',
-    PRIMARY KEY (at, id)
+    node integer DEFAULT apikeys.this_node(),
+    PRIMARY KEY (at, id, node)
 );
 COMMENT ON TABLE apikeys_data.event IS 'Append-only audit log: each change of a key, budget or grant, written in the same transaction.';
 
@@ -31,6 +32,7 @@ COMMENT ON COLUMN apikeys_data.event.acting_role IS 'Role in effect when the fun
 COMMENT ON COLUMN apikeys_data.event.client_addr IS 'Address of the client; null for a Unix socket.';
 COMMENT ON COLUMN apikeys_data.event.application_name IS 'What the client calls itself, with raw keys masked.';
 COMMENT ON COLUMN apikeys_data.event.details IS 'A JSON object; its members depend on the action.';
+COMMENT ON COLUMN apikeys_data.event.node IS 'Where it was written; ids have an order within a node.';
 
 CREATE INDEX event_key_id_idx ON apikeys_data.event (key_id);
 

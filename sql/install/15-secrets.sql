@@ -23,7 +23,7 @@ FROM (SELECT l.secret, 0 AS live_keys, true AS loaded, l.is_current
                 CASE WHEN k.idle_timeout IS NULL THEN k.expires_at
                      ELSE apikeys.ends_at(k.expires_at, k.idle_timeout,
                                           greatest(k.idle_since, k.created_at, apikeys.last_use(k.id),
-                                                   (SELECT u.last_used_at FROM apikeys_data.usage u
+                                                   (SELECT max(u.last_used_at) FROM apikeys_data.usage u
                                                     WHERE u.key_id = k.id))) END,
                 k.enabled) IN ('active', 'disabled')
       GROUP BY k.hash_secret) u

@@ -29,7 +29,7 @@ SELECT k.id,
                               CASE WHEN o.idle_timeout IS NULL THEN o.expires_at
                                    ELSE apikeys.ends_at(o.expires_at, o.idle_timeout,
                                                         greatest(o.idle_since, o.created_at, apikeys.last_use(o.id),
-                                                                 (SELECT v.last_used_at FROM apikeys_data.usage v
+                                                                 (SELECT max(v.last_used_at) FROM apikeys_data.usage v
                                                                   WHERE v.key_id = o.id))) END,
                               o.enabled AND apikeys_data.common_permissions(
                                   coalesce(p.permissions || o.permissions, o.permissions) || k.permissions,
@@ -63,10 +63,20 @@ CROSS JOIN LATERAL (
     SELECT CASE WHEN k.idle_timeout IS NOT NULL
                 THEN apikeys.ends_at(NULL, k.idle_timeout,
                                      greatest(k.idle_since, k.created_at, apikeys.last_use(k.id),
-                                              (SELECT v.last_used_at FROM apikeys_data.usage v
+                                              (SELECT max(v.last_used_at) FROM apikeys_data.usage v
                                                WHERE v.key_id = k.id))) END AS idle_at
 ) i
-LEFT JOIN apikeys_data.usage u ON u.key_id = k.id
+-- What all nodes have rolled up, and up to where this one has.
+LEFT JOIN LATERAL (
+    SELECT max(n.last_used_at) AS last_used_at,
+           (array_agg(n.last_used_ip ORDER BY n.last_used_at DESC) FILTER (WHERE n.last_used_ip IS NOT NULL))[1] AS last_used_ip,
+           sum(n.total_requests)::bigint AS total_requests,
+           sum(n.total_tokens) AS total_tokens,
+           sum(n.total_cost) AS total_cost,
+           max(n.rolled_up_to) FILTER (WHERE n.node = apikeys.this_node()) AS rolled_up_to
+    FROM apikeys_data.usage n
+    WHERE n.key_id = k.id
+) u ON true
 LEFT JOIN LATERAL (
     SELECT coalesce(sum(m.requests), 0)::bigint AS requests,
            coalesce(sum(m.tokens), 0) AS tokens,
@@ -83,8 +93,11 @@ LEFT JOIN LATERAL (
            coalesce(sum(p.cost) FILTER (WHERE p.today), 0) AS cost_today
     FROM (SELECT l.requests, l.tokens, l.cost,
                  (l.recorded_at AT TIME ZONE 'UTC')::date = apikeys.utc_today() AS today
-          FROM apikeys_data.usage_entry l
-          WHERE l.key_id = k.id AND l.id > coalesce(u.rolled_up_to, 0)) p
+          -- Of this node what is not rolled up, of others all.
+          FROM (VALUES (-1, 0, apikeys.this_node()),
+                       (apikeys.this_node(), u.rolled_up_to, 2147483647)) r(node, rolled_up_to, below)
+          JOIN apikeys_data.usage_entry l
+            ON l.key_id = k.id AND (l.node, l.id) > (r.node, coalesce(r.rolled_up_to, 0)) AND l.node < r.below) p
 ) e ON true;
 COMMENT ON VIEW apikeys_data.key_state IS 'What apikeys.info shows, and the rest that keys are found by.';
 

@@ -17,7 +17,7 @@ SELECT r.day,
        r.tokens,
        r.cost
 FROM apikeys_data.key k
-LEFT JOIN apikeys_data.usage t ON t.key_id = k.id
+LEFT JOIN apikeys_data.usage t ON t.key_id = k.id AND t.node = apikeys.this_node()
 CROSS JOIN LATERAL (
     SELECT n.day,
            n.model,
@@ -26,7 +26,7 @@ CROSS JOIN LATERAL (
            sum(n.cost) AS cost
     FROM (SELECT m.day,
                  CASE WHEN m.is_counted
-                       AND row_number() OVER (PARTITION BY m.day, m.is_counted ORDER BY m.first_entry) > 1000
+                       AND row_number() OVER (PARTITION BY m.day, m.is_counted ORDER BY m.first_entry, m.model) > 1000
                       THEN '(other)' ELSE m.model END AS model,
                  m.requests,
                  m.tokens,
@@ -44,8 +44,11 @@ CROSS JOIN LATERAL (
                       UNION ALL
                       SELECT (e.recorded_at AT TIME ZONE 'UTC')::date, coalesce(e.model, ''), e.id,
                              e.requests, e.tokens, e.cost
-                      FROM apikeys_data.usage_entry e
-                      WHERE e.key_id = k.id AND e.id > coalesce(t.rolled_up_to, 0)) u
+                      FROM (VALUES (-1, 0, apikeys.this_node()),
+                                   (apikeys.this_node(), t.rolled_up_to, 2147483647)) o(node, rolled_up_to, below)
+                      JOIN apikeys_data.usage_entry e
+                        ON e.key_id = k.id AND (e.node, e.id) > (o.node, coalesce(o.rolled_up_to, 0))
+                        AND e.node < o.below) u
                 GROUP BY u.day, u.model) m) n
     GROUP BY n.day, n.model
 ) r;

@@ -98,6 +98,11 @@ CREATE TABLE apikeys_data.installed_state (
 );
 COMMENT ON TABLE apikeys_data.installed_state IS 'How the objects of the extension were when it was installed.';
 
+CREATE TRIGGER keep_local BEFORE INSERT OR UPDATE OR DELETE ON apikeys_data.installed_state
+FOR EACH ROW EXECUTE FUNCTION apikeys.keep_local();
+COMMENT ON TRIGGER keep_local ON apikeys_data.installed_state IS 'Logical replication brings no rows of other servers.';
+ALTER TABLE apikeys_data.installed_state ENABLE REPLICA TRIGGER keep_local;
+
 CREATE VIEW apikeys_data.object_problem AS
 SELECT 'error' AS level, i.object, 'is missing' AS problem
 FROM apikeys_data.installed_state i

@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: PostgreSQL
 
 -- Problems of the audit log.  Events have the order of their ids, as each change
--- of a key waits for the one before; their times may go back with the clock.
+-- of a key waits for the one before; their times may go back with the clock.  Those
+-- of two nodes have no order.
 
 CREATE VIEW apikeys_data.key_history AS
 SELECT coalesce(k.id, h.key_id) AS id,
@@ -12,6 +13,7 @@ SELECT coalesce(k.id, h.key_id) AS id,
        k.revoked_at >= s.events AS is_revocation_known,
        k.revoked_at = k.rotated_at AS is_revoked_by_rotation,
        k.key_prefix,
+       h.is_of_one_node,
        h.births,
        h.born,
        h.born_as,
@@ -24,21 +26,24 @@ SELECT coalesce(k.id, h.key_id) AS id,
 FROM apikeys_data.key k
 FULL JOIN (
     SELECT e.key_id,
+           min(e.node) = max(e.node) AS is_of_one_node,
            count(*) FILTER (WHERE e.is_birth) AS births,
            max(e.id) FILTER (WHERE e.is_birth) AS born,
            max(e.key_prefix) FILTER (WHERE e.is_birth) AS born_as,
            min(e.id) AS first,
-           max(e.id) FILTER (WHERE e.action <> 'expiring') AS last,
+           max(e.id) AS last,
            max(e.id) FILTER (WHERE e.action = 'rotate') AS rotated,
            max(e.id) FILTER (WHERE e.action = 'revoke') AS revoked,
            max(e.id) FILTER (WHERE e.action IN ('update', 'rotate')) AS changed,
            max(e.id) FILTER (WHERE e.action IN ('delete', 'cleanup')) AS deleted
-    FROM (SELECT v.id, v.key_id, v.action, v.action IN ('generate', 'import', 'derive') AS is_birth,
+    FROM (SELECT v.id, v.node, v.key_id, v.action, v.action IN ('generate', 'import', 'derive') AS is_birth,
                  v.details->>'key_prefix' AS key_prefix
           FROM apikeys_data.event v
+          -- A notice that each node may give.
+          WHERE v.action <> 'expiring'
           UNION ALL
           -- A successor is born by the rotation of another key.
-          SELECT v.id, apikeys_data.uuid_or_null(v.details->>'successor'), 'succeed', true, NULL
+          SELECT v.id, v.node, apikeys_data.uuid_or_null(v.details->>'successor'), 'succeed', true, NULL
           FROM apikeys_data.event v
           WHERE v.action = 'rotate') e
     WHERE e.key_id IS NOT NULL
@@ -52,14 +57,14 @@ FROM apikeys_data.key_history h
 CROSS JOIN LATERAL unnest(ARRAY[
     CASE WHEN h.is_birth_known AND h.born IS NULL THEN 'has no event of how it was made' END,
     CASE WHEN h.births > 1 THEN format('has %s events of how it was made', h.births) END,
-    CASE WHEN h.born > h.first THEN format('has event %s from before it was made', h.first) END,
+    CASE WHEN h.is_of_one_node AND h.born > h.first THEN format('has event %s from before it was made', h.first) END,
     CASE WHEN h.is_there AND h.born_as <> h.key_prefix THEN 'has another key_prefix than in the event of how it was made' END,
     CASE WHEN h.is_rotation_known AND h.rotated IS NULL THEN 'is rotated, but has no event of that' END,
     CASE WHEN h.is_revocation_known AND h.revoked IS NULL AND h.is_revoked_by_rotation IS NOT TRUE THEN 'is revoked, but has no event of that' END,
     CASE WHEN h.is_there AND NOT h.is_revoked AND h.revoked IS NOT NULL THEN format('is not revoked, though event %s says so', h.revoked) END,
-    CASE WHEN h.changed > h.revoked THEN format('has event %s from after it was revoked', h.changed) END,
+    CASE WHEN h.is_of_one_node AND h.changed > h.revoked THEN format('has event %s from after it was revoked', h.changed) END,
     CASE WHEN h.is_there AND h.deleted IS NOT NULL THEN format('is there, though it was deleted by event %s', h.deleted) END,
-    CASE WHEN h.last > h.deleted THEN format('has event %s from after it was deleted', h.last) END,
+    CASE WHEN h.is_of_one_node AND h.last > h.deleted THEN format('has event %s from after it was deleted', h.last) END,
     CASE WHEN NOT h.is_there AND h.last IS NOT NULL AND h.deleted IS NULL THEN format('is missing: it has event %s, and none of its deletion', h.last) END
 ]) f(problem)
 WHERE f.problem IS NOT NULL
@@ -74,10 +79,12 @@ UNION ALL
 SELECT 'error', format('plan %L', c.name), format('is missing: it has event %s, and none of its deletion', c.made)
 FROM (SELECT e.details->>'plan' AS name,
              max(e.id) FILTER (WHERE e.action = 'plan_set') AS made,
-             max(e.id) FILTER (WHERE e.action = 'plan_delete') AS deleted
+             max(e.id) FILTER (WHERE e.action = 'plan_delete') AS deleted,
+             min(e.node) = max(e.node) AS is_of_one_node
       FROM apikeys_data.event e
       WHERE e.action IN ('plan_set', 'plan_delete')
       GROUP BY 1) c
-WHERE c.made > coalesce(c.deleted, 0)
+WHERE c.is_of_one_node
+  AND c.made > coalesce(c.deleted, 0)
   AND NOT EXISTS (SELECT FROM apikeys_data.plan p WHERE p.name = c.name);
 COMMENT ON VIEW apikeys_data.event_problem IS 'Where the audit log and the tables disagree.';

@@ -48,7 +48,7 @@ UNION ALL
 SELECT 'error', 'key ' || k.id, format('has a stored last use of %s in shared memory, but one of %s in its table', t.stored_use, coalesce(u.last_used_at::text, 'never'))
 FROM apikeys_data.tracked_owners() t
 JOIN apikeys_data.key k ON k.id = t.id
-LEFT JOIN apikeys_data.usage u ON u.key_id = t.id
+LEFT JOIN apikeys_data.usage u ON u.key_id = t.id AND u.node = apikeys.this_node()
 WHERE t.stored_at < transaction_timestamp()
   AND t.stored_use > coalesce(u.last_used_at, '-infinity');
 COMMENT ON VIEW apikeys_data.memory_problem IS 'What is wrong with shared memory.';

@@ -12,12 +12,13 @@ SELECT 'error' AS level,
               coalesce(d.requests, 0), coalesce(d.tokens, 0), coalesce(d.cost, 0)) AS problem
 FROM apikeys_data.usage u
 FULL JOIN (SELECT t.key_id,
+                  t.node,
                   sum(t.requests) AS requests,
                   sum(t.tokens) AS tokens,
                   sum(t.cost) AS cost,
                   bool_or(t.tokens = 9223372036854775807) AS is_cut_off
            FROM apikeys_data.usage_day t
-           GROUP BY t.key_id) d ON d.key_id = u.key_id
+           GROUP BY t.key_id, t.node) d ON d.key_id = u.key_id AND d.node = u.node
 JOIN apikeys_data.key k ON k.id = coalesce(u.key_id, d.key_id)
 CROSS JOIN apikeys_data.known_since s
 CROSS JOIN LATERAL (
@@ -75,7 +76,7 @@ UNION ALL
 SELECT 'error', format('usage of key %s on %s', t.key_id, t.day), format('has %s models, more than 1000', count(*))
 FROM apikeys_data.usage_day t
 WHERE t.model NOT IN ('', '(other)')
-GROUP BY t.key_id, t.day
+GROUP BY t.key_id, t.day, t.node
 HAVING count(*) > 1000
 UNION ALL
 SELECT 'error', 'usage of key ' || u.key_id, 'has the address of a last use, but not its time'
@@ -98,6 +99,7 @@ FROM (SELECT 'usage' AS name, u.key_id, max(u.last_used_at) AS at
       UNION ALL
       SELECT 'new usage', e.key_id, max(e.recorded_at)
       FROM apikeys_data.usage_entry e
+      WHERE e.key_id IS NOT NULL
       GROUP BY e.key_id) o
 CROSS JOIN apikeys_data.known_since s
 WHERE coalesce(o.at, 'infinity') >= s.events
@@ -112,14 +114,10 @@ SELECT 'error' AS level,
        format('is at %s, but there is a row with %s', q.last_value, q.max_id) AS problem
 FROM (SELECT 'apikeys_data.event_id_seq' AS name,
              (SELECT s.last_value FROM apikeys_data.event_id_seq s),
-             (SELECT max(e.id) FROM apikeys_data.event e) AS max_id
+             (SELECT max(e.id) FROM apikeys_data.event e WHERE e.node = apikeys.this_node()) AS max_id
       UNION ALL
       SELECT 'apikeys_data.usage_entry_id_seq',
              (SELECT s.last_value FROM apikeys_data.usage_entry_id_seq s),
-             (SELECT max(e.id) FROM apikeys_data.usage_entry e)
-      UNION ALL
-      SELECT 'apikeys_data.budget_entry_id_seq',
-             (SELECT s.last_value FROM apikeys_data.budget_entry_id_seq s),
-             (SELECT max(e.id) FROM apikeys_data.budget_entry e)) q
+             (SELECT max(e.id) FROM apikeys_data.usage_entry e WHERE e.node = apikeys.this_node())) q
 WHERE q.max_id > q.last_value;
 COMMENT ON VIEW apikeys_data.sequence_problem IS 'Sequences that have fallen behind.';

@@ -37,11 +37,16 @@ BEGIN ATOMIC
           UNION ALL
           SELECT pg_catalog.timezone('UTC', e.recorded_at)::pg_catalog.date,
                  e.requests, e.tokens, e.cost
-          FROM apikeys_data.usage_entry e
-          WHERE e.key_id OPERATOR(pg_catalog.=) $2
-            AND e.id OPERATOR(pg_catalog.>) COALESCE((SELECT u.rolled_up_to
-                                                      FROM apikeys_data.usage u
-                                                      WHERE u.key_id OPERATOR(pg_catalog.=) $2), 0)) h
+          FROM (VALUES (-1, 0, apikeys.this_node()),
+                       (apikeys.this_node(), (SELECT u.rolled_up_to
+                                              FROM apikeys_data.usage u
+                                              WHERE u.key_id OPERATOR(pg_catalog.=) $2
+                                                AND u.node OPERATOR(pg_catalog.=) apikeys.this_node()), 2147483647))
+               n(node, rolled_up_to, below)
+          JOIN apikeys_data.usage_entry e
+            ON e.key_id OPERATOR(pg_catalog.=) $2
+            AND (e.node, e.id) OPERATOR(pg_catalog.>) (n.node, COALESCE(n.rolled_up_to, 0))
+            AND e.node OPERATOR(pg_catalog.<) n.below) h
     WHERE ($3 IS NULL OR h.day OPERATOR(pg_catalog.>=) $3)
       AND ($4 IS NULL OR h.day OPERATOR(pg_catalog.<=) $4)
       AND ($1 IS NULL OR EXISTS (SELECT FROM apikeys_data.key k

@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * That is last uses, windows, entries of the ledgers to be rolled up, and keys to
+ * That is last uses, windows, entries of the ledger to be rolled up, and keys to
  * be rehashed.  Notices that keys are going to expire are given here, too.
  *
  * All of it happens in the caller's transaction: a flush worker's, or that of
@@ -311,17 +311,16 @@ warn_budgets(ArrayType *ids)
 		(void) store_warn_budget(DatumGetUUIDP(elements[i]), GetCurrentTimestamp());
 }
 
-/* Begins to roll up a ledger, in batches. */
+/* Begins to roll up the ledger, in batches. */
 void
-flush_begin_ledger(RollUp *batch, Ledger ledger, int wait_ms)
+flush_begin_ledger(RollUp *batch, int wait_ms)
 {
 	memset(batch, 0, sizeof(RollUp));
-	batch->ledger = ledger;
 	batch->limit = LEDGER_BATCH;
 	store_begin_roll_up(batch, GetCurrentTimestamp(), wait_ms);
 }
 
-/* Rolls up a batch of entries of a ledger. */
+/* Rolls up a batch of entries. */
 void
 flush_ledger(RollUp *batch)
 {
@@ -409,14 +408,14 @@ rehash_all(void)
 	return written;
 }
 
-/* Rolls up all entries of a ledger that are not locked; returns how many. */
+/* Rolls up all entries that are not locked; returns how many. */
 static int64
-roll_up_all(Ledger ledger)
+roll_up_all(void)
 {
 	RollUp		batch;
 	int64		taken = 0;
 
-	flush_begin_ledger(&batch, ledger, 0);
+	flush_begin_ledger(&batch, 0);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -449,8 +448,7 @@ apikey_flush(PG_FUNCTION_ARGS)
 	count_rows(nwindows);
 
 	written += nwindows + rehash_all();
-	written += roll_up_all(LEDGER_USAGE);
-	written += roll_up_all(LEDGER_BUDGETS);
+	written += roll_up_all();
 
 	/* A void that is not in the snapshot would fail us, see rehash_all(). */
 	while (!IsolationUsesXactSnapshot() && flush_request_ids() == FLUSH_BATCH)

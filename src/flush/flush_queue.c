@@ -279,11 +279,11 @@ is_claimed(FlushQueue *queue, Oid database)
 }
 
 /*
- * Releases a database after its flush worker.  Each failure doubles the
- * pause.
+ * Releases a database after its flush worker; with haste the next one comes.  Each
+ * failure doubles the pause.
  */
 void
-flush_queue_release(Oid database, bool failed)
+flush_queue_release(Oid database, bool failed, WakeUp haste)
 {
 	FlushQueue *queue = attached_queue();
 	TimestampTz now = GetCurrentTimestamp();
@@ -308,7 +308,10 @@ flush_queue_release(Oid database, bool failed)
 
 	/* Something may have become due meanwhile. */
 	if (shmem_preloaded())
+	{
 		flush_queue_wake();
+		wake_up_launcher(haste);
+	}
 }
 
 /*
@@ -449,7 +452,7 @@ flush_queue_start(Oid database, int64 delay_ms)
  * when something is due, unless it has one.
  */
 void
-flush_queue_start_sleeping(void)
+flush_queue_start_sleeping(WakeUp haste)
 {
 	DueDatabase databases[FLUSH_QUEUE_MAX_DATABASES];
 	int			ndatabases;
@@ -461,7 +464,7 @@ flush_queue_start_sleeping(void)
 	for (int i = 0; i < ndatabases; i++)
 		if (databases[i].database == MyDatabaseId)
 			flush_queue_start(MyDatabaseId,
-							  Max(guc_flush_interval,
+							  Max(wake_up_interval(haste),
 								  (databases[i].due_at - GetCurrentTimestamp()) / 1000));
 }
 
@@ -478,7 +481,7 @@ flush_queue_wake(void)
 	if (!shmem_preloaded())
 	{
 		if (!is_claimed(queue, MyDatabaseId))
-			flush_queue_start_sleeping();
+			flush_queue_start_sleeping(WAKE_UP);
 	}
 	else
 		wake_up_launcher(last_used_is_crowded() ? WAKE_UP_URGENT : WAKE_UP);

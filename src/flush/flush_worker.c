@@ -51,10 +51,12 @@
 #include "store/notices.h"
 
 #define WORK_TIME_MS	2000	/* then it exits */
-#define WRITERS_WAIT_MS	100		/* for those who write to a ledger */
+#define WRITERS_WAIT_MS	100		/* for those who write to the ledger */
+#define MANY_ENTRIES	1000	/* then the next worker comes soon */
 
 static bool succeeded = false;	/* no error so far */
 static bool usage_left = false; /* a flag cleared in the queue is due again */
+static WakeUp haste = WAKE_UP;	/* with which the next worker has to come */
 static bool released = false;	/* another worker may claim the database */
 
 /* before_shmem_exit callback of a flush worker. */
@@ -64,7 +66,7 @@ flush_worker_exit(int code, Datum database)
 	if (usage_left)
 		flush_queue_exchange_usage(DatumGetObjectId(database), true);
 	if (!released)
-		flush_queue_release(DatumGetObjectId(database), !succeeded);
+		flush_queue_release(DatumGetObjectId(database), !succeeded, WAKE_UP);
 }
 
 /*
@@ -147,9 +149,9 @@ reclaim(void)
 	worker_end_work();
 }
 
-/* Begins with a ledger, or rolls up its next batch, in a transaction; false: locked. */
+/* Begins with the ledger, or rolls up its next batch, in a transaction; false: locked. */
 static bool
-try_roll_up(Ledger ledger, RollUp *batch)
+try_roll_up(RollUp *batch)
 {
 	RollUp		next = *batch;
 	bool		locked;
@@ -157,7 +159,7 @@ try_roll_up(Ledger ledger, RollUp *batch)
 	worker_begin_work();
 	locked = lock_for_flush();
 	if (locked && next.limit == 0)
-		flush_begin_ledger(&next, ledger, WRITERS_WAIT_MS);
+		flush_begin_ledger(&next, WRITERS_WAIT_MS);
 	else if (locked)
 		flush_ledger(&next);
 	worker_end_work();
@@ -167,16 +169,16 @@ try_roll_up(Ledger ledger, RollUp *batch)
 }
 
 /*
- * Rolls up the entries of a ledger; returns whether none is left.  A batch that
- * fails is halved until a single entry fails, which is skipped, so that it
- * blocks no other.
+ * Rolls up the ledger.  A batch that fails is halved until a single entry fails,
+ * which is skipped, so that it blocks no other.
  */
-static bool
-roll_up(Ledger ledger, TimestampTz exit_at)
+static void
+roll_up(TimestampTz exit_at)
 {
 	volatile RollUp batch = {.limit = 0};
 	volatile bool more = true;
 	volatile bool finished = true;
+	volatile int64 taken = 0;
 	MemoryContext context = CurrentMemoryContext;
 
 	while (more && GetCurrentTimestamp() < exit_at)
@@ -185,11 +187,12 @@ roll_up(Ledger ledger, TimestampTz exit_at)
 
 		PG_TRY();
 		{
-			more = try_roll_up(ledger, (RollUp *) &batch);
+			more = try_roll_up((RollUp *) &batch);
 			finished &= more && batch.taken == batch.seen;
 			if (limit > 0)
 			{
 				more &= batch.seen == limit;
+				taken += batch.taken;
 				batch.limit = Min(LEDGER_BATCH, limit * 2);
 			}
 		}
@@ -204,18 +207,10 @@ roll_up(Ledger ledger, TimestampTz exit_at)
 		PG_END_TRY();
 	}
 
-	return finished && !more;
-}
-
-/* Rolls up the entries of all ledgers; none takes the time of the other. */
-static void
-roll_up_ledgers(TimestampTz exit_at)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	bool		finished = roll_up(LEDGER_USAGE, now + (exit_at - now) / 2);
-
-	if (roll_up(LEDGER_BUDGETS, exit_at) && finished)
+	if (finished && !more)
 		usage_left = false;
+	if (succeeded && (more || taken >= MANY_ENTRIES))
+		haste = more ? WAKE_UP_URGENT : WAKE_UP_SOON;
 }
 
 /* Rehashes keys in their own transaction; false after an error. */
@@ -383,7 +378,7 @@ flush_database(void)
 	/* Whatever the flag says: COMMIT PREPARED, for one, does not set it. */
 	usage_left = flush_queue_exchange_usage(MyDatabaseId, false);
 	rehash_keys(exit_at);
-	roll_up_ledgers(exit_at);
+	roll_up(exit_at);
 	if (repeat(delete_request_ids, exit_at))
 		usage_left = true;
 	if (guc_expiry_notices.n == 0)
@@ -442,8 +437,8 @@ apikeys_flush_worker_main(Datum database)
 	usage_left = false;
 
 	/* Without a launcher, a flush worker starts its own successor. */
-	flush_queue_release(MyDatabaseId, !succeeded);
+	flush_queue_release(MyDatabaseId, !succeeded, haste);
 	released = true;
 	if (!shmem_preloaded())
-		flush_queue_start_sleeping();
+		flush_queue_start_sleeping(haste);
 }

@@ -19,10 +19,12 @@
 #include "live/budget_spend.h"
 
 #define MAX_PENDING		BUDGET_SPEND_MAX_RECORDS
+#define MIN_SPACE		32
 
 /* Records of this transaction, in TopTransactionContext. */
 static SpendRecord *pending = NULL;
 static int	npending = 0;
+static int	space = 0;			/* in pending */
 static bool pending_is_complete = true; /* else there were too many */
 
 static void
@@ -30,7 +32,15 @@ clear_pending(void)
 {
 	pending = NULL;				/* freed with the transaction's memory */
 	npending = 0;
+	space = 0;
 	pending_is_complete = true;
+}
+
+/* Does a record change no sum?  So it is when a roll-up is replicated. */
+static bool
+is_nothing(const SpendRecord *record)
+{
+	return record->exact && record->cost.whole == 0 && record->cost.attos == 0;
 }
 
 /* Publishes the records of this transaction. */
@@ -38,12 +48,28 @@ static void
 publish_pending(void)
 {
 	TransactionId xid = GetTopTransactionIdIfAny();
+	int			n = 0;
 
 	Assert(npending > 0 && npending <= MAX_PENDING);
 	Assert(TransactionIdIsValid(xid));
 	for (int i = 0; i < npending; i++)
+	{
 		pending[i].xid = xid;
-	budget_sums_publish(pending, npending, pending_is_complete);
+		if (!is_nothing(&pending[i]))
+			pending[n++] = pending[i];
+	}
+	budget_sums_publish(pending, n, pending_is_complete);
+}
+
+/* Makes space for one more record. */
+static void
+enlarge_pending(void)
+{
+	if (npending < space)
+		return;
+	space = Min(Max(MIN_SPACE, 2 * space), MAX_PENDING);
+	pending = pending == NULL ? MemoryContextAlloc(TopTransactionContext, space * sizeof(SpendRecord))
+							  : repalloc(pending, space * sizeof(SpendRecord));
 }
 
 /* Publishes what a transaction has spent when it has committed. */
@@ -92,8 +118,7 @@ find_pending(const pg_uuid_t *budget_id, TimestampTz period)
 	if (npending == MAX_PENDING)
 		return NULL;
 
-	if (pending == NULL)
-		pending = MemoryContextAlloc(TopTransactionContext, MAX_PENDING * sizeof(SpendRecord));
+	enlarge_pending();
 	record = &pending[npending++];
 	memset(record, 0, sizeof(SpendRecord));
 	record->budget_id = *budget_id;

@@ -16,7 +16,7 @@
 #include "base/saved_snapshot.h"
 #include "model/exact_cost.h"
 
-#define BUDGET_SPEND_MAX_RECORDS	64	/* of one transaction */
+#define BUDGET_SPEND_MAX_RECORDS	1024	/* of one transaction */
 
 /* What a transaction has spent from a budget in one of its periods. */
 typedef struct SpendRecord

@@ -40,6 +40,7 @@
 #include "port/pg_bitutils.h"
 #include "storage/shmem.h"
 
+#include "live/feed_state.h"
 #include "live/tracked_keys.h"
 #include "settings/guc.h"
 
@@ -168,6 +169,7 @@ get_pools(TrackedKeys *table, int p)
 		.windows = {
 			.windows = get_windows(table, p),
 			.first_free = &get_partition(table, p)->first_free_window,
+			.deltas = feed_state_deltas((Size) p * tracked_keys_nwindows(table)),
 		},
 		.free_holds = &table->free_holds,
 		.holds = tracked_keys_holds(table),
@@ -204,6 +206,7 @@ table_init_shared(void *address)
 			pg_atomic_init_u64(&entries[i].last_used, 0);
 			pg_atomic_init_u64(&entries[i].persisted, 0);
 			pg_atomic_init_u64(&entries[i].written_at, 0);
+			pg_atomic_init_u64(&entries[i].told, 0);
 			pg_atomic_init_u32(&entries[i].max_lag, 0);
 			tracked_limits_init(&entries[i].limits);
 			entries[i].pinned = false;
@@ -304,12 +307,17 @@ tracked_keys_is_crowded(TrackedKeys *table)
 	return pg_atomic_read_u32(&table->crowded) != 0;
 }
 
-/* Has a key been used since its last use was persisted?  Shared lock. */
+/*
+ * Has a key been used since its last use was persisted?  On a standby, it is not
+ * for this server to persist what the one knows that it follows.  Shared lock.
+ */
 bool
 tracked_keys_is_pending(TrackedKey *entry)
 {
-	return (TimestampTz) pg_atomic_read_u64(&entry->last_used) >
-		   (TimestampTz) pg_atomic_read_u64(&entry->persisted);
+	TimestampTz last_used = pg_atomic_read_u64(&entry->last_used);
+
+	return last_used > (TimestampTz) pg_atomic_read_u64(&entry->persisted) &&
+		   (last_used > (TimestampTz) pg_atomic_read_u64(&entry->told) || !RecoveryInProgress());
 }
 
 /* Has an entry a window or a hold that counts now?  Exclusive lock. */
@@ -368,6 +376,7 @@ tracked_keys_remove(const TrackedKeyRef *ref, TrackedKey *entry)
 	pg_atomic_write_u64(&entry->last_used, 0);
 	pg_atomic_write_u64(&entry->persisted, 0);
 	pg_atomic_write_u64(&entry->written_at, 0);
+	pg_atomic_write_u64(&entry->told, 0);
 	memset(&entry->last_used_ip, 0, sizeof(PackedAddress));
 	pg_atomic_write_u32(&entry->max_lag, 0);
 	entry->next = ref->partition->first_free;

@@ -33,6 +33,7 @@ typedef struct TrackedKey
 	pg_atomic_uint64 last_used; /* a TimestampTz; grows */
 	pg_atomic_uint64 persisted; /* last use in apikeys_data.usage, 0: unknown; grows */
 	pg_atomic_uint64 written_at; /* when that was committed, likewise */
+	pg_atomic_uint64 told;		/* last use that the server knows which this one follows; grows */
 	PackedAddress last_used_ip; /* of the latest use with one; exclusive lock to write */
 	TrackedLimits limits;		/* exclusive lock */
 	pg_atomic_uint32 max_lag;	/* ms in which a use is to be persisted; 0: as it comes */
@@ -88,7 +89,6 @@ typedef uint64 TrackedPartitionSet;
 
 #define TRACKED_KEYS_MAX_PARTITIONS	64
 #define NO_ENTRY				(-1)
-#define TRACKED_WINDOWS_PER_ENTRY	4	/* on average: each entry can have more */
 
 /* How many windows a partition has. */
 static inline int

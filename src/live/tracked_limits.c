@@ -45,7 +45,7 @@ tracked_limits_timeout(void)
  * the same time.
  */
 static void
-settle_window(TrackedWindow *window, const Hold *hold, int64 tokens, int64 cost, TimestampTz now)
+settle_window(const TrackedWindowPool *pool, TrackedWindow *window, const Hold *hold, int64 tokens, int64 cost, TimestampTz now)
 {
 	int64		reserved = 0;
 	int64		used = 0;
@@ -62,8 +62,7 @@ settle_window(TrackedWindow *window, const Hold *hold, int64 tokens, int64 cost,
 	}
 
 	window->reserved = Max(window->reserved - reserved, 0);
-	window_add_at(&window->window, tracked_window_length(window), used - reserved,
-				  hold->reserved_at, now);
+	tracked_windows_settle_at(pool, window, used - reserved, hold->reserved_at, now);
 }
 
 /* Does a hold reserve something in a window? */
@@ -103,7 +102,7 @@ tracked_limits_settle_windows(const LimitPools *pools, TrackedLimits *limits, in
 		TrackedWindow *window = &pools->windows.windows[w];
 
 		if (reserves_in(settled, window))
-			settle_window(window, settled, tokens, cost, now);
+			settle_window(&pools->windows, window, settled, tokens, cost, now);
 	}
 	settled->windows = 0;
 	tracked_limits_change(pools, limits);

@@ -184,6 +184,32 @@ window_add_at(Window *window, int64 length, int64 amount, TimestampTz at, Timest
 		window->previous = Max(add_saturated(window->previous, amount), 0);
 }
 
+/*
+ * Adds an amount as window_add_at() does; but what a negative one takes back, and its
+ * bucket lacks, is taken out of the other bucket.  For what is known to have been
+ * counted: another server may have counted it a moment later.
+ */
+void
+window_settle_at(Window *window, int64 length, int64 amount, TimestampTz at, TimestampTz now)
+{
+	int64		lacking;
+
+	if (amount >= 0 || amount == PG_INT64_MIN)
+	{
+		window_add_at(window, length, amount, at, now);
+		return;
+	}
+	advance(window, length, now);
+	if (at < window->start - length)
+		return;
+	lacking = -amount - (at >= window->start ? window->current : window->previous);
+	window_add_at(window, length, amount, at, now);
+	if (lacking > 0 && at >= window->start)
+		window->previous -= Min(lacking, window->previous);
+	else if (lacking > 0)
+		window->current -= Min(lacking, window->current);
+}
+
 /* Does a window count anything now? */
 bool
 window_is_live(const Window *window, int64 length, TimestampTz now)

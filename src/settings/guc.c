@@ -97,6 +97,13 @@ char	   *guc_expiry_notice;
 NoticeList	guc_expiry_notices;
 
 /*
+ * apikeys.node: give each server a number of its own if tables of usage are
+ * replicated between them.  One that rolls up another's entries would count them
+ * twice, so that only a superuser may set it.
+ */
+int			guc_node;
+
+/*
  * apikeys.redact_log: turn it off while you need something in the log that it
  * masks, or if its cost matters.  It applies to the whole server, and no
  * session can change it, since all sessions share the log.
@@ -428,6 +435,14 @@ guc_init(void)
 							   "",
 							   PGC_USERSET, 0,
 							   check_restrict_to_user, assign_restrict_to_user, NULL);
+
+	DefineCustomIntVariable("apikeys.node",
+							"Sets the number of this server among those that replicate usage to each other.",
+							NULL,
+							&guc_node,
+							0, 0, GUC_MAX_NODE,
+							PGC_SUSET, 0,
+							NULL, NULL, NULL);
 
 	DefineCustomBoolVariable("apikeys.redact_log",
 							 "Masks raw keys in the log and in pg_stat_activity.",

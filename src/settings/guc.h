@@ -22,6 +22,8 @@
 #define GUC_MIN_CACHE_MEMORY		128
 #define GUC_MAX_CACHE_MEMORY		(64 * 1024 * 1024)
 
+#define GUC_MAX_NODE				32767
+
 /* When the commit of recorded usage waits for the disk. */
 typedef enum UsageDurability
 {
@@ -42,6 +44,7 @@ extern int	guc_max_lifetime;
 extern char *guc_expiry_notice;
 extern NoticeList guc_expiry_notices;
 extern int	guc_max_own_keys;
+extern int	guc_node;
 extern bool guc_redact_log;
 extern char *guc_request_header;
 extern char *guc_notify_channel;

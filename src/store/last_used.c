@@ -30,31 +30,32 @@ static Statement last_use_is_due = {
 	.sql = "SELECT u.last_used_at IS NULL"
 	" OR u.last_used_at OPERATOR(pg_catalog.<=) $2"
 	" FROM apikeys_data.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) $1",
+	" WHERE u.key_id OPERATOR(pg_catalog.=) $1 AND u.node OPERATOR(pg_catalog.=) apikeys.this_node()",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
 };
 
+/* On any node. */
 static Statement read_last_use = {
-	.sql = "SELECT u.last_used_at FROM apikeys_data.usage u"
+	.sql = "SELECT pg_catalog.max(u.last_used_at) FROM apikeys_data.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) $1",
 	STATEMENT_ARGS(UUIDOID)
 };
 
 static Statement update_last_use = {
-	.sql = "UPDATE apikeys_data.usage SET last_used_at = $2,"
-	" last_used_ip = COALESCE($3, last_used_ip)"
-	" WHERE key_id OPERATOR(pg_catalog.=) ANY ("
+	.sql = "UPDATE apikeys_data.usage o SET last_used_at = $2,"
+	" last_used_ip = COALESCE($3, o.last_used_ip)"
+	" WHERE o.key_id OPERATOR(pg_catalog.=) ANY ("
 	"SELECT u.key_id FROM apikeys_data.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) $1"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) $1 AND u.node OPERATOR(pg_catalog.=) apikeys.this_node()"
 	" AND (u.last_used_at IS NULL OR u.last_used_at OPERATOR(pg_catalog.<) $2)"
-	" FOR UPDATE SKIP LOCKED)",
+	" FOR UPDATE SKIP LOCKED) AND o.node OPERATOR(pg_catalog.=) apikeys.this_node()",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INETOID)
 };
 
 static Statement insert_last_use = {
 	.sql = "INSERT INTO apikeys_data.usage (key_id, last_used_at, last_used_ip)"
 	" SELECT $1, $2, $3 WHERE apikeys.try_lock_use($1)"
-	" ON CONFLICT (key_id) DO NOTHING",
+	" ON CONFLICT (key_id, node) DO NOTHING",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INETOID)
 };
 
@@ -68,7 +69,7 @@ static Statement persist_uses = {
 	"pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
 	" WITH ORDINALITY AS d(key_id, used_at, ip, n)),"
 	" locked AS MATERIALIZED (SELECT u.key_id FROM apikeys_data.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY ($1)"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY ($1) AND u.node OPERATOR(pg_catalog.=) apikeys.this_node()"
 	" ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
 	" existing AS MATERIALIZED (SELECT k.id FROM apikeys_data.key k"
 	" WHERE k.id OPERATOR(pg_catalog.=) ANY ($1)),"
@@ -76,16 +77,16 @@ static Statement persist_uses = {
 	" last_used_ip = COALESCE(use.ip, u.last_used_ip)"
 	" FROM use JOIN locked ON locked.key_id OPERATOR(pg_catalog.=) use.key_id"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) use.key_id"
-	" AND u.key_id OPERATOR(pg_catalog.=) ANY ($1)"
+	" AND u.key_id OPERATOR(pg_catalog.=) ANY ($1) AND u.node OPERATOR(pg_catalog.=) apikeys.this_node()"
 	" AND (u.last_used_at IS NULL OR u.last_used_at OPERATOR(pg_catalog.<) use.used_at)"
 	" RETURNING u.key_id),"
 	" inserted AS (INSERT INTO apikeys_data.usage (key_id, last_used_at, last_used_ip)"
 	" SELECT use.key_id, use.used_at, use.ip FROM use"
 	" JOIN existing k ON k.id OPERATOR(pg_catalog.=) use.key_id"
 	" WHERE NOT use.key_id OPERATOR(pg_catalog.=) ANY (SELECT u.key_id FROM apikeys_data.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY ($1))"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY ($1) AND u.node OPERATOR(pg_catalog.=) apikeys.this_node())"
 	" ORDER BY use.key_id"
-	" ON CONFLICT (key_id) DO NOTHING RETURNING key_id)"
+	" ON CONFLICT (key_id, node) DO NOTHING RETURNING key_id)"
 	" SELECT use.n, k.id IS NULL,"
 	" updated.key_id IS NOT NULL OR inserted.key_id IS NOT NULL"
 	" FROM use"

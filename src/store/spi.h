@@ -105,7 +105,7 @@ extern Datum store_acting_role(const StoreScope *scope);
  */
 #define KEY_IDLE_FROM \
 	"GREATEST(k.idle_since, k.created_at, apikeys.last_use(k.id)," \
-	" (SELECT u.last_used_at FROM apikeys_data.usage u" \
+	" (SELECT pg_catalog.max(u.last_used_at) FROM apikeys_data.usage u" \
 	" WHERE u.key_id OPERATOR(pg_catalog.=) k.id))"
 #define KEY_ENDS_AT \
 	"CASE WHEN k.idle_timeout IS NULL THEN k.expires_at" \

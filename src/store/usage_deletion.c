@@ -17,22 +17,24 @@
 #include "store/usage_deletion.h"
 
 static Statement delete_usage = {
-	.sql = "DELETE FROM apikeys_data.usage"
-	" WHERE key_id OPERATOR(pg_catalog.=) ANY ("
-	"SELECT u.key_id FROM apikeys_data.usage u"
+	.sql = "DELETE FROM apikeys_data.usage d USING ("
+	"SELECT u.key_id, u.node FROM apikeys_data.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY ($1)"
-	" FOR UPDATE SKIP LOCKED)",
+	" FOR UPDATE SKIP LOCKED) l"
+	" WHERE d.key_id OPERATOR(pg_catalog.=) l.key_id"
+	" AND d.node OPERATOR(pg_catalog.=) l.node",
 	STATEMENT_ARGS(UUIDARRAYOID)
 };
 
 static Statement delete_usage_days = {
 	.sql = "DELETE FROM apikeys_data.usage_day d USING ("
-	"SELECT l.key_id, l.day, l.model FROM apikeys_data.usage_day l"
+	"SELECT l.key_id, l.day, l.model, l.node FROM apikeys_data.usage_day l"
 	" WHERE l.key_id OPERATOR(pg_catalog.=) ANY ($1)"
 	" FOR UPDATE SKIP LOCKED) l"
 	" WHERE d.key_id OPERATOR(pg_catalog.=) l.key_id"
 	" AND d.day OPERATOR(pg_catalog.=) l.day"
-	" AND d.model OPERATOR(pg_catalog.=) l.model",
+	" AND d.model OPERATOR(pg_catalog.=) l.model"
+	" AND d.node OPERATOR(pg_catalog.=) l.node",
 	STATEMENT_ARGS(UUIDARRAYOID)
 };
 
@@ -47,11 +49,13 @@ static Statement delete_orphans = {
 	" warnings AS (DELETE FROM apikeys_data.budget_warning w"
 	" WHERE NOT EXISTS (SELECT FROM apikeys_data.budget b"
 	" WHERE b.id OPERATOR(pg_catalog.=) w.budget_id))"
-	" DELETE FROM apikeys_data.usage WHERE key_id OPERATOR(pg_catalog.=) ANY ("
-	"SELECT u.key_id FROM apikeys_data.usage u"
+	" DELETE FROM apikeys_data.usage d USING ("
+	"SELECT u.key_id, u.node FROM apikeys_data.usage u"
 	" WHERE NOT EXISTS (SELECT FROM apikeys_data.key k"
 	" WHERE k.id OPERATOR(pg_catalog.=) u.key_id)"
-	" FOR UPDATE SKIP LOCKED)",
+	" FOR UPDATE SKIP LOCKED) l"
+	" WHERE d.key_id OPERATOR(pg_catalog.=) l.key_id"
+	" AND d.node OPERATOR(pg_catalog.=) l.node",
 };
 
 /* Deletes the usage of keys, a uuid[].  For use in an open scope. */

@@ -382,6 +382,7 @@ set_timeout('1h');
 $node->backup('backup');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'backup', has_streaming => 1);
+$standby->append_conf('postgresql.conf', 'apikeys.feed_interval = 0');
 $standby->start;
 add_budget('far', '10');
 add_key('far', '"tokens_per_day": 100', 'far');
