@@ -145,6 +145,11 @@ SELECT test.problems(
   $$INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost) SELECT test.id('imported'), now(), 1, 0;
     ALTER SEQUENCE apikeys_data.usage_entry_id_seq RESTART$$);
 
+-- Stored windows.
+SELECT test.problems(
+  $$INSERT INTO apikeys_data.window_state VALUES (test.id('imported'), '{7, 86400, 0, 900000000000000, 3, 0}', '2028-07-10 16:00+00')$$,
+  $$INSERT INTO apikeys_data.window_state VALUES (test.id('imported'), '{7, 86400, 0, 900000000000000, 3, 0}', '2028-07-10 15:59+00')$$);
+
 -- Budgets.
 SELECT test.problems(
   $$UPDATE apikeys_data.budget SET parent_id = gen_random_uuid() WHERE name = 'team'$$,

@@ -21,5 +21,10 @@ COMMENT ON COLUMN apikeys_data.window_state.windows IS 'Six numbers for each win
 COMMENT ON COLUMN apikeys_data.window_state.ends_at IS 'When none of them counts anything any more.';
 COMMENT ON TABLE apikeys_data.window_state IS 'One row per key family or budget with windows that count: what shared memory had counted when a flush worker stored it.';
 
+CREATE TRIGGER keep_local BEFORE INSERT OR UPDATE OR DELETE ON apikeys_data.window_state
+FOR EACH ROW EXECUTE FUNCTION apikeys.keep_local();
+COMMENT ON TRIGGER keep_local ON apikeys_data.window_state IS 'Logical replication brings no rows of other servers.';
+ALTER TABLE apikeys_data.window_state ENABLE REPLICA TRIGGER keep_local;
+
 -- A restored server goes on counting from here.
 SELECT pg_extension_config_dump('apikeys_data.window_state', '');

@@ -17,7 +17,7 @@ use Test::More;
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 # One of the keys has rate limits.
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'apikeys'");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'apikeys'\napikeys.flush_interval = '1h'");
 $node->start;
 $node->safe_psql('postgres', 'CREATE ROLE app');
 
@@ -196,6 +196,8 @@ foreach my $source (sort keys %sources)
 
 		is_deeply(contents($copy), $before, "$test: tables, sequences, statuses");
 		is_sound($node, $copy, $test);
+		is( $node->safe_psql($copy, q{SELECT used FROM apikeys_data.key k, apikey_limits(k.id) l WHERE k.name = 'plain'}),
+			1, "$test: limits go on from where they were");
 		is(verify($copy, %raw), $expected_codes, "$test: raw keys verify as before");
 		is( $node->safe_psql($copy, join ' UNION ALL ',
 				map { "SELECT permissions FROM apikey_verify('$raw{$_}', client_ip => '10.0.0.1')" } qw(full imported in_grace plain)),
