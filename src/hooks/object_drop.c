@@ -53,7 +53,7 @@ record_drop(ObjectAccessType access, Oid classId, Oid objectId, int subId, void 
 
 	if (access != OAT_DROP ||
 		(classId != DatabaseRelationId && classId != ExtensionRelationId) ||
-		!flush_queue_attach() || !budget_sums_attach() || feed_state_attach() == NULL)
+		!flush_queue_attach() || !budget_sums_attach())
 		return;
 
 	if (classId == DatabaseRelationId)

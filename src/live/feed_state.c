@@ -46,7 +46,7 @@ static ShmemSegment segment = {
 static int
 count_marks(void)
 {
-	return shmem_preloaded() ? guc_max_tracked_keys : GUC_DEFAULT_TRACKED_KEYS;
+	return guc_max_tracked_keys;
 }
 
 static Size
@@ -102,11 +102,11 @@ feed_state_init(void)
 	shmem_add(&segment);
 }
 
-/* Returns the state, or NULL if there is no shared memory. */
+/* Returns the state, or NULL where the library is not preloaded. */
 FeedState *
 feed_state_attach(void)
 {
-	return shmem_attach(&segment);
+	return shmem_preloaded() ? shmem_attach(&segment) : NULL;
 }
 
 /* The marks, by the numbers of the entries in the whole table; feed->lock. */

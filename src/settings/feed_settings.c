@@ -41,29 +41,30 @@ find_fault(const PQconninfoOption *options)
 	return NULL;
 }
 
-/* A setting is shown, logged and copied; a password in it would be, too. */
+/*
+ * A setting is shown, logged and copied; a password in it would be, too.  The server's
+ * message would quote the value, and so may libpq's.
+ */
 static bool
 check_primary_conninfo(char **newval, void **extra, GucSource source)
 {
 	char	   *error = NULL;
 	PQconninfoOption *options = PQconninfoParse(*newval, &error);
-	const char *fault;
+	const char *fault = options != NULL ? find_fault(options) : NULL;
+	bool		valid = options != NULL && fault == NULL;
 
+	if (!valid)
+		GUC_check_errmsg("invalid value for parameter \"apikeys.primary_conninfo\"");
 	if (options == NULL)
-	{
-		/* libpq's text may quote the string. */
 		GUC_check_errdetail("It is no connection string.");
-		PQfreemem(error);
-		return false;
-	}
-	fault = find_fault(options);
-	if (fault != NULL)
+	else if (fault != NULL)
 	{
 		GUC_check_errdetail("It must not contain \"%s\".", fault);
 		GUC_check_errhint("Put the password into a file, and name that with \"passfile\".");
 	}
+	PQfreemem(error);
 	PQconninfoFree(options);
-	return fault == NULL;
+	return valid;
 }
 
 /* Defines the settings.  Called from _PG_init(). */

@@ -84,6 +84,24 @@ $primary->safe_psql('postgres', "SELECT apikey_record_usage(${\id_of('tokens')},
 wait_for_rounds(2, @standbys);
 is(used_of_limit($_, 'tokens', 'tokens_per_day'), 250, $_->name . ': usage is recorded on the primary') foreach @all;
 
+# ------------------------------------------------------------------ idleness
+
+# It is used on one server alone, for longer than its timeout.
+$primary->safe_psql('postgres', q{
+	SELECT apikey_import(digest('idle-key', 'sha256'), 'idle', 'x', idle_timeout => '8 seconds')});
+$primary->wait_for_catchup($_) foreach $first, $second;
+$second->wait_for_catchup($third, 'replay', $primary->lsn('flush'));
+my $until = time() + 12;
+while (time() < $until)
+{
+	verify($third, 'postgres', 'idle');
+	sleep(1);
+}
+is(verify($_, 'postgres', 'idle'), 'VALID', $_->name . ': the use of a key elsewhere keeps it from being idle') foreach $primary, $first;
+wait_for_rounds(2, @standbys);
+sleep(9);
+is(verify($_, 'postgres', 'idle'), 'EXPIRED', $_->name . ': what nobody uses is idle') foreach @all;
+
 # ------------------------------------------------------------------ outcomes
 
 my $outcomes = 'valid, not_found, rate_limited';

@@ -73,7 +73,7 @@ used_is(60, 'a role with the level feed', $primary, $first, $second, $third);
 my $log = -s $first->logfile;
 set_conninfo($first, "$address user=feeder password=secret");
 $log = $first->wait_for_log(qr/invalid value for parameter "apikeys.primary_conninfo"/, $log);
-unlike(slurp_file($first->logfile), qr/=secret.*DETAIL/, 'its text');
+unlike(slurp_file($first->logfile), qr/secret/, '... and not shown in the log');
 is($first->safe_psql('postgres', 'SHOW apikeys.primary_conninfo'), "$address user=feeder", 'a password in the setting is refused');
 set_conninfo($first, '');
 

@@ -1,0 +1,192 @@
+
+# The function that other servers call, with messages made by hand: what is no message
+# is refused and changes nothing, a batch that comes twice counts once, and who may
+# call it may do nothing else.  It takes no transaction id and works in a read-only
+# transaction.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use ApikeysTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = start_node('main', "apikeys.flush_interval = '1h'", 'apikeys.max_tracked_keys = 200');
+$node->safe_psql('postgres', q{
+	CREATE ROLE feeder LOGIN;
+	SELECT apikey_grant('feeder', 'feed');
+	SELECT apikey_import(digest('limited-key', 'sha256'), 'limited', 'x', rate_limits => '{"requests_per_day": 100}')});
+my $key = $node->safe_psql('postgres', 'SELECT id FROM apikeys_data.key') =~ tr/-//dr;
+# The id of a limit is known to whoever is told of its use.
+my ($hello, $whole, $deltas) = (0 .. 2);
+my $now = $node->safe_psql('postgres', q{SELECT (extract(epoch FROM now() - '2000-01-01 00:00+00') * 1000000)::bigint});
+my $day = 86_400_000_000;
+
+sub item
+{
+	my %item = (owner => $key, limit => 0, seconds => 0, unit => 0, start => $now, current => 0, previous => 0, ip => '00' x 16, @_);
+
+	return pack('H32 q> l> l> q> q> q> H32', @item{qw(owner limit seconds unit start current previous ip)});
+}
+
+sub server
+{
+	my %server = (node => 1, since => $now, name => 'x', counts => [ 1 .. 9 ], @_);
+
+	return pack('q> q> a64 q>9', @server{qw(node since name)}, @{ $server{counts} });
+}
+
+sub request
+{
+	my %request = (version => 1, node => 1, epoch => 0, batch => 1, kind => $deltas, at => $now,
+		since => 0, upto => 0, next => 0, servers => [], items => [], @_);
+
+	return pack('l> q> q> q> l> q> q> q> l> l> l>', @request{qw(version node epoch batch kind at since upto next)},
+		scalar @{ $request{servers} }, scalar @{ $request{items} }) . join('', @{ $request{servers} }, @{ $request{items} });
+}
+
+sub answer_of
+{
+	my ($bytes) = @_;
+	my %answer;
+
+	@answer{qw(version epoch accepted since upto next nitems)} = unpack('l> q> l> q> q> l> l>', $bytes);
+	my $rest = substr($bytes, 40);
+	foreach my $i (0 .. $answer{nitems} - 1)
+	{
+		my %item;
+		@item{qw(owner limit seconds unit start current previous ip)} = unpack('H32 q> l> l> q> q> q> H32', substr($rest, $i * 72, 72));
+		push @{ $answer{items} }, \%item;
+	}
+	return \%answer;
+}
+
+my $feeder = $node->background_psql('postgres', extra_params => [ '-U', 'feeder' ], on_error_stop => 0);
+
+sub ask
+{
+	my $hex = unpack('H*', request(@_));
+
+	return answer_of(pack('H*', $feeder->query_safe(qq{SELECT encode(apikeys.feed_exchange('\\x$hex'), 'hex')})));
+}
+
+sub refused
+{
+	my ($bytes) = @_;
+	my $hex = unpack('H*', $bytes);
+	my ($ret, $out, $err) = $node->psql('postgres', "SELECT apikeys.feed_exchange('\\x$hex')",
+		extra_params => [ '-U', 'feeder', '-v', 'VERBOSITY=sqlstate' ]);
+
+	return $err =~ /ERROR:  (\w+)/ ? $1 : 'not refused';
+}
+
+sub used
+{
+	return $node->safe_psql('postgres', q{SELECT used FROM apikey_limits((SELECT id FROM apikeys_data.key))});
+}
+
+# ------------------------------------------------------------- the protocol
+
+$node->safe_psql('postgres', q{SELECT apikey_verify('limited-key')});
+my $answer = ask(kind => $hello);
+ok(!$answer->{accepted}, 'a stranger is told who answers');
+my $epoch = $answer->{epoch};
+isnt($epoch, 0, '... a server with a number');
+ok(!ask(epoch => $epoch + 1, items => [ item(start => $now + 1) ])->{accepted}, 'of another server nothing is taken');
+
+$answer = ask(epoch => $epoch, batch => 1);
+ok($answer->{accepted}, 'whoever is known is accepted');
+is(scalar @{ $answer->{items} }, 2, '... and told what has changed');
+is($answer->{next}, -1, '... all of it');
+my ($window) = grep { $_->{limit} != 0 } @{ $answer->{items} };
+is("$window->{owner} $window->{seconds} $window->{unit} $window->{current}", "$key 86400 0 1", 'the window of the limit');
+my %of_limit = (limit => $window->{limit}, seconds => 86400, unit => 0);
+
+$answer = ask(epoch => $epoch, batch => 2, since => $answer->{upto}, items => [ item(%of_limit, current => 10) ]);
+is(used(), 11, 'what was added counts');
+is($answer->{items}[0]{start} ne '' && $answer->{nitems}, 2, '... and is told back, as a state');
+ask(epoch => $epoch, batch => 2, items => [ item(%of_limit, current => 10) ]);
+is(used(), 11, 'the same batch counts once');
+is(ask(epoch => $epoch, batch => 3, since => $answer->{upto}, next => -1)->{nitems}, 0, 'who has read all is told nothing');
+is(ask(epoch => $epoch, batch => 4, since => 1 << 60)->{nitems}, 0, 'a position that was never given');
+ask(epoch => $epoch, batch => 5, items => [ item(%of_limit, current => -4) ]);
+is(used(), 7, 'what was taken back counts no more');
+ask(epoch => $epoch, batch => 6, items => [ item(%of_limit, current => -1000, previous => -1000) ]);
+is(used(), 0, 'never less than nothing');
+ask(epoch => $epoch, kind => $whole, items => [ item(%of_limit, current => 50) ]);
+is(used(), 50, 'a whole window that is more is taken');
+ask(epoch => $epoch, kind => $whole, items => [ item(%of_limit, current => 20) ]);
+is(used(), 50, 'one that is less is not');
+ask(epoch => $epoch, batch => 7, items => [ item(%of_limit, seconds => 60, current => 20) ]);
+is(used(), 50, 'nor one of another length under the same number');
+ask(epoch => $epoch, batch => 8, items => [ item(%of_limit, current => 9_223_372_036_854_775_807) ]);
+is($node->safe_psql('postgres', q{SELECT code FROM apikey_verify('limited-key')}), 'RATE_LIMITED', 'as much as there is');
+ask(epoch => $epoch, batch => 9, items => [ item(%of_limit, current => -9_223_372_036_854_775_807) ]);
+
+ask(epoch => $epoch, batch => 10, items => [ item(start => $now + 365 * $day, ip => '0123') ]);
+is($node->safe_psql('postgres', 'SELECT last_used_at <= clock_timestamp() FROM apikeys.info'), 't', 'a use in the future was now');
+is($node->safe_psql('postgres', 'SELECT pending > 0 FROM apikeys.stats'), 't', 'it is to be stored');
+
+# ---------------------------------------------------------------- no message
+
+my @bad = (
+	'', 'x', request(version => 2), substr(request(), 0, -1), request() . 'x',
+	request(kind => 3), request(kind => -1), request(next => -2), request(at => -9_223_372_036_854_775_808),
+	request(items => [ item(start => 9_223_372_036_854_775_807) ]),
+	request(items => [ item(current => -1) ]), request(items => [ item(current => 1 << 40) ]),
+	request(items => [ item(limit => 1) ]), request(items => [ item(limit => 1, seconds => 60, unit => 3) ]),
+	request(items => [ item(limit => 1, seconds => 60, unit => -1) ]), request(items => [ item(limit => 1, seconds => 32 * 86_400) ]),
+	request(items => [ item(%of_limit, current => -9_223_372_036_854_775_808) ]),
+	request(items => [ (item()) x 513 ]), request(items => [ (item()) x 1000 ]), request(servers => [ (server()) x 17 ]),
+	request(servers => [ server(name => "a\nb") ]), request(servers => [ server(since => 9_223_372_036_854_775_807) ]));
+my %states;
+foreach my $bytes (@bad)
+{
+	my $state = refused($bytes);
+	$states{$state}++;
+	diag unpack('H*', substr($bytes, 0, 80)) if $state !~ /^(08P01|22023)$/;
+}
+is(join(' ', sort keys %states), '08P01 22023', 'what is no message is refused');
+my ($ret, $out, $err) = $node->psql('postgres', 'SELECT apikeys.feed_exchange(NULL)', extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
+like($err, qr/ERROR:  22023/, 'null');
+is(refused(substr(request(), 0, 4)), '08P01', 'the connection and the server are well');
+
+# --------------------------------------------------------------------- bounds
+
+# Whatever it is told, the table of keys has its size, and others find their way.
+foreach my $n (0 .. 3)
+{
+	ask(epoch => $epoch, batch => 100 + $n, items => [ map { item(owner => sprintf('%032x', 1000 * $n + $_)) } 1 .. 500 ]);
+}
+is($node->safe_psql('postgres', 'SELECT entries_used <= 200 AND dropped > 1000 FROM apikeys.stats'), 't', 'more keys than there is space for');
+
+my @states = map { refused(request(node => $_, kind => $hello)) } 2 .. 65;
+is(join(' ', @states[ 0 .. 62 ]), join(' ', ('not refused') x 63), '64 servers');
+is($states[63], '53400', 'one more is refused');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys.servers'), 64, '... and not shown');
+
+# --------------------------------------------------------------------- rights
+
+is($feeder->query_safe(qq{
+	BEGIN READ ONLY;
+	SELECT length(apikeys.feed_exchange('\\x${\unpack('H*', request(epoch => $epoch, batch => 200))}')) > 0;
+	SELECT pg_current_xact_id_if_assigned() IS NULL;
+	COMMIT}), "t\nt", 'it takes no transaction id');
+foreach my $sql (
+	'SELECT * FROM apikeys.stats', 'SELECT * FROM apikeys.servers', 'SELECT * FROM apikeys.info', 'SELECT * FROM apikeys_data.key',
+	q{SELECT apikey_verify('limited-key')}, 'SELECT apikey_flush()')
+{
+	my ($ret, $out, $err) = $node->psql('postgres', $sql, extra_params => [ '-U', 'feeder', '-v', 'VERBOSITY=sqlstate' ]);
+
+	like($err, qr/ERROR:  42501/, "the level feed: $sql");
+}
+$feeder->quit;
+$node->safe_psql('postgres', q{SELECT apikey_revoke_grant('feeder', 'feed')});
+is(refused(request()), '42501', 'the level is revoked');
+
+$node->stop;
+done_testing();
