@@ -212,6 +212,15 @@ SELECT e FROM test.errors(
   $$UPDATE apikeys_data.usage_request SET budget_ids = ('[0:0]={' || gen_random_uuid() || '}')::uuid[], budget_periods = '{2020-01-01}'$$) e
 WHERE e NOT LIKE '%DETAIL%';
 
+-- A key and a budget with a value in the TOAST table
+SELECT count(apikey_update(test.id('tree person'), jsonb_build_object('metadata', m))::text) AS keys,
+       count(apikey_budget_update(:'person', jsonb_build_object('metadata', m))::text) AS budgets
+FROM (SELECT jsonb_build_object('v', string_agg(sha256(i::text::bytea)::text, '')) FROM generate_series(1, 100) i) d(m);
+SELECT pg_relation_size(c.reltoastrelid) > 0 AS toasted FROM pg_class c WHERE c.oid IN ('apikeys_data.key'::regclass, 'apikeys_data.budget'::regclass);
+SELECT spent AS person_spent FROM apikeys.budget_info WHERE id = :'person' \gset
+SELECT test.spend('tree person', 0.125);
+SELECT spent - :person_spent AS spent FROM apikeys.budget_info WHERE id = :'person';
+
 -- What was spent of a budget that is gone is dropped, but not above it.
 SELECT spent AS company_spent FROM apikeys.budget_info WHERE id = :'company' \gset
 SELECT test.spend('tree customer', 4);

@@ -160,6 +160,21 @@ find_slot(FlushQueue *queue, Oid database, bool create)
 	return reusable;
 }
 
+/* Is a database's flag for usage entries set? */
+static bool
+has_usage(FlushQueue *queue, Oid database)
+{
+	DatabaseSlot *slot;
+	bool		found;
+
+	LWLockAcquire(&queue->lock, LW_SHARED);
+	slot = find_slot(queue, database, false);
+	found = (slot != NULL && slot->usage);
+	LWLockRelease(&queue->lock);
+
+	return found;
+}
+
 /*
  * Sets or clears a database's flag for usage entries to roll up, and returns
  * the old one; false if there is no slot to set it in.
@@ -169,6 +184,10 @@ flush_queue_set_usage(Oid database, bool usage, bool *old)
 {
 	FlushQueue *queue = attached_queue();
 	DatabaseSlot *slot;
+
+	/* Each commit of usage comes here, and mostly the flag is set. */
+	if (usage && has_usage(queue, database))
+		return *old = true;
 
 	LWLockAcquire(&queue->lock, LW_EXCLUSIVE);
 	slot = find_slot(queue, database, usage);

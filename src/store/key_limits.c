@@ -14,10 +14,12 @@
 
 #include "store/key_limits.h"
 #include "store/plans.h"
+#include "store/row_by_id.h"
 #include "store/spi.h"
 
 #define LIMITS_NCOLUMNS 6
 
+/* Of a key with a plan. */
 static Statement key_limits = {
 	.sql = "SELECT k.id, k.root_id, " EFFECTIVE("rate_limits") ", k.budget_id, k.parent_id,"
 	" NULL::pg_catalog.jsonb"
@@ -47,6 +49,30 @@ read_row(Statement *statement, const pg_uuid_t *id, const pg_uuid_t *user_id, Da
 }
 
 /*
+ * Reads the row of any key, without its plan and parent, for which wants is set;
+ * false if there is none.
+ */
+static bool
+read_key(const pg_uuid_t *id, const pg_uuid_t *user_id, Datum *values, bool *nulls,
+		 Statement **wants)
+{
+	static const char *const columns[] = {"id", "root_id", "rate_limits", "budget_id", "parent_id", "plan", "user_id"};
+	Datum		row[lengthof(columns)];
+	bool		is_null[lengthof(columns)];
+
+	if (!store_read_row("key", id, columns, lengthof(columns), row, is_null) ||
+		(user_id != NULL && (is_null[6] || memcmp(user_id, DatumGetUUIDP(row[6]), UUID_LEN) != 0)))
+		return false;
+
+	memcpy(values, row, sizeof(Datum) * (LIMITS_NCOLUMNS - 1));
+	memcpy(nulls, is_null, sizeof(bool) * (LIMITS_NCOLUMNS - 1));
+	nulls[LIMITS_NCOLUMNS - 1] = true;
+	*wants = !is_null[4] ? &derived_key_limits : !is_null[5] ? &key_limits
+															 : NULL;
+	return true;
+}
+
+/*
  * Reads the committed limits of a key into memory, in an open scope; returns
  * false if it does not exist, or is not of this user, unless that is NULL.
  */
@@ -56,9 +82,10 @@ store_read_limits(const pg_uuid_t *id, const pg_uuid_t *user_id, MemoryContext m
 {
 	Datum		values[LIMITS_NCOLUMNS];
 	bool		nulls[LIMITS_NCOLUMNS];
+	Statement  *wants;
 
-	if (!read_row(&key_limits, id, user_id, values, nulls) ||
-		(!nulls[4] && !read_row(&derived_key_limits, id, user_id, values, nulls)))
+	if (!read_key(id, user_id, values, nulls, &wants) ||
+		(wants != NULL && !read_row(wants, id, user_id, values, nulls)))
 		return false;
 
 	limits->id = *DatumGetUUIDP(values[0]);

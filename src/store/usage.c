@@ -28,22 +28,12 @@
 #include "utils/builtins.h"
 
 #include "base/arguments.h"
+#include "model/period.h"
 #include "store/key_limits.h"
+#include "store/row_by_id.h"
 #include "store/spi.h"
 #include "store/usage.h"
 #include "store/write_latest.h"
-
-/*
- * A budget that is charged, with the start of its period.  It is read as verify
- * reads it: without a row lock, which would write to it, and with the latest
- * snapshot.
- */
-static Statement find_charged = {
-	.sql = "SELECT (apikeys.period_at(b.starts_at, b.reset_every, $2, b.time_zone)).started_at,"
-	" b.warn_at IS NOT NULL, b.rate_limits, b.parent_id"
-	" FROM apikeys_data.budget b WHERE b.id OPERATOR(pg_catalog.=) $1",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID)
-};
 
 static Statement add_usage = {
 	.sql = "INSERT INTO apikeys_data.usage_entry"
@@ -127,29 +117,32 @@ is_charged(const pg_uuid_t *id, const ChargedBudgets *charged)
 
 /*
  * Adds a budget, its limits to memory, and sets what is above it.  Returns false
- * if it does not exist.
+ * if it does not exist.  It is read as verify reads it: without a row lock, which
+ * would write to it, and with the latest snapshot.
  */
 static bool
 add_charged(const pg_uuid_t *id, TimestampTz now, MemoryContext memory, ChargedBudgets *charged,
 			pg_uuid_t *parent_id, bool *has_parent)
 {
+	static const char *const columns[] = {"starts_at", "reset_every", "time_zone", "warn_at", "rate_limits", "parent_id"};
 	ChargedBudget *budget = &charged->budgets[charged->n];
-	Datum		row[4];
-	bool		nulls[4];
+	Datum		row[lengthof(columns)];
+	bool		nulls[lengthof(columns)];
 
-	if (store_read_latest(&find_charged, (Datum[]) {UUIDPGetDatum(id), TimestampTzGetDatum(now)}, NULL) == 0)
+	if (!store_read_row("budget", id, columns, lengthof(columns), row, nulls))
 		return false;
 
 	Assert(charged->n < CHARGE_MAX_BUDGETS);
-	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
 	budget->id = *id;
-	budget->period = DatumGetTimestampTz(row[0]);
-	budget->warns = DatumGetBool(row[1]);
-	budget->limits = rate_limits_parse(DatumGetJsonbP(row[2]), memory);
+	budget->period = period_at(DatumGetTimestampTz(row[0]), nulls[1] ? NULL : DatumGetIntervalP(row[1]),
+							   TextDatumGetCString(row[2]), now)
+						 .started_at;
+	budget->warns = !nulls[3];
+	budget->limits = rate_limits_parse(DatumGetJsonbP(row[4]), memory);
 	charged->n++;
-	*has_parent = !nulls[3];
+	*has_parent = !nulls[5];
 	if (*has_parent)
-		*parent_id = *DatumGetUUIDP(row[3]);
+		*parent_id = *DatumGetUUIDP(row[5]);
 	return true;
 }
 
