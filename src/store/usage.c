@@ -28,6 +28,7 @@
 
 #include "base/arguments.h"
 #include "store/key_limits.h"
+#include "store/replicated_requests.h"
 #include "store/spi.h"
 #include "store/usage.h"
 #include "store/write_latest.h"
@@ -50,16 +51,11 @@ static Statement add_usage = {
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, TEXTOID)
 };
 
-/*
- * Adds an entry, unless a request of this key has this id ($6) already, on any
- * node as far as this one knows.
- */
+/* Adds an entry, unless a request of this key has this id ($6) on this node already. */
 static Statement add_request = {
 	.sql = "WITH request AS (INSERT INTO apikeys_data.usage_request"
 	" (key_id, recorded_at, tokens, cost, model, request_id, budget_ids, budget_periods, reserved_at)"
-	" SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 WHERE NOT EXISTS ("
-	"SELECT FROM apikeys_data.usage_request o WHERE o.key_id OPERATOR(pg_catalog.=) $1"
-	" AND o.request_id OPERATOR(pg_catalog.=) $6 AND o.node OPERATOR(pg_catalog.<>) apikeys.this_node())"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 	" ON CONFLICT (key_id, request_id, node) DO NOTHING RETURNING key_id)"
 	" INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost, model)"
 	" SELECT request.key_id, $2, $3, $4, $5 FROM request",
@@ -270,7 +266,8 @@ add_entries(const UsageRecord *record, const Charge *charge)
 		make_arrays(charged, ids, periods);
 	if (record->request_id == NULL)
 		store_write_silently(&add_usage, entry, nulls);
-	else if (store_write_latest(&add_request, entry, nulls) == 0)
+	else if (store_request_is_of_another_node(&charge->key.id, record->request_id) ||
+			 store_write_latest(&add_request, entry, nulls) == 0)
 		return false;
 
 	if (charged->n > 0 && amount_sign(record->cost) > 0)
