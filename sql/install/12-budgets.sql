@@ -37,21 +37,22 @@ AS 'MODULE_PATHNAME', 'apikeys_check_budget_entry';
 COMMENT ON FUNCTION apikeys.check_budget_entry(numeric) IS 'True for a cost that a ledger may have.';
 
 -- No foreign key: its check would lock the row of a hot budget.
+CREATE SEQUENCE apikeys_data.budget_entry_id_seq MAXVALUE 281474976710655;
 CREATE TABLE apikeys_data.budget_entry (
-    id bigint GENERATED ALWAYS AS IDENTITY,
+    id bigint DEFAULT apikeys.next_id('apikeys_data.budget_entry_id_seq') PRIMARY KEY,
     budget_id uuid NOT NULL,
     budget_period timestamptz NOT NULL,
-    node integer DEFAULT apikeys.this_node(),
     cost numeric NOT NULL,
-    PRIMARY KEY (node, id),
     CONSTRAINT budget_entry_is_valid CHECK (apikeys.check_budget_entry(cost))
 );
 COMMENT ON TABLE apikeys_data.budget_entry IS 'Append-only ledger of what is spent of budgets, until it is rolled up: one row per cost and budget.';
 COMMENT ON COLUMN apikeys_data.budget_entry.budget_period IS 'Start of the budget''s period in which it was recorded.';
-COMMENT ON COLUMN apikeys_data.budget_entry.node IS 'Where it was spent, and is rolled up.';
+ALTER SEQUENCE apikeys_data.budget_entry_id_seq OWNED BY apikeys_data.budget_entry.id;
+COMMENT ON SEQUENCE apikeys_data.budget_entry_id_seq IS 'Numbers the entries that this node records.';
+COMMENT ON COLUMN apikeys_data.budget_entry.id IS 'Its first 16 bits are the node that has recorded it, and rolls it up.';
 COMMENT ON COLUMN apikeys_data.budget_entry.cost IS 'Negative for a void, which has the period of the record that it takes back.';
 
-CREATE INDEX budget_entry_budget_id_idx ON apikeys_data.budget_entry (budget_id, node, id);
+CREATE INDEX budget_entry_budget_id_idx ON apikeys_data.budget_entry (budget_id, id);
 
 CREATE TABLE apikeys_data.budget_period (
     budget_id uuid,
@@ -155,15 +156,14 @@ CROSS JOIN LATERAL (
           UNION ALL
           -- Of this node what is not rolled up, of others all.
           SELECT e.cost
-          FROM (VALUES (-1, 0, apikeys.this_node()),
-                       (apikeys.this_node(), (SELECT l.rolled_up_to
-                                              FROM apikeys_data.budget_period l
-                                              WHERE l.budget_id = b.id AND l.node = apikeys.this_node()
-                                              ORDER BY l.started_at DESC
-                                              LIMIT 1), 2147483647)) n(node, rolled_up_to, below)
+          FROM (VALUES (0, apikeys.first_id()),
+                       (greatest((SELECT l.rolled_up_to
+                                  FROM apikeys_data.budget_period l
+                                  WHERE l.budget_id = b.id AND l.node = apikeys.this_node()
+                                  ORDER BY l.started_at DESC
+                                  LIMIT 1), apikeys.first_id()), 9223372036854775807)) n(after, before)
           JOIN apikeys_data.budget_entry e
-            ON e.budget_id = b.id
-            AND (e.node, e.id) > (n.node, coalesce(n.rolled_up_to, 0)) AND e.node < n.below
+            ON e.budget_id = b.id AND e.id > n.after AND e.id < n.before
             AND e.budget_period >= f.begin_at AND e.budget_period < p.ends_at) c
 ) s
 CROSS JOIN LATERAL (

@@ -58,7 +58,7 @@ static Statement begin_search = {
  * which would write as much WAL again; others are passed over if they are locked.
  * By their places, for there a row that is deleted meanwhile is not found.
  */
-#define BATCH(ledger, owner) 	"WITH batch AS MATERIALIZED (SELECT e.ctid AS place, e.id, e." owner "," 	" e.xmax OPERATOR(pg_catalog.=) 0 AS is_free" 	" FROM apikeys_data." ledger " e WHERE e.id OPERATOR(pg_catalog.>) $3 AND e.node OPERATOR(pg_catalog.=) apikeys.this_node() ORDER BY e.id LIMIT $1 OFFSET $2)," 	" unlocked AS MATERIALIZED (SELECT e.ctid AS place FROM apikeys_data." ledger " e" 	" WHERE e.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" 	"SELECT b.place FROM batch b WHERE NOT b.is_free)) FOR UPDATE SKIP LOCKED)," 	" free AS MATERIALIZED (SELECT b.place, b." owner " FROM batch b" 	" WHERE b.is_free OR b.place OPERATOR(pg_catalog.=) ANY (SELECT u.place FROM unlocked u))"
+#define BATCH(ledger, owner) 	"WITH batch AS MATERIALIZED (SELECT e.ctid AS place, e.id, e." owner "," 	" e.xmax OPERATOR(pg_catalog.=) 0 AS is_free" 	" FROM apikeys_data." ledger " e WHERE e.id OPERATOR(pg_catalog.>) GREATEST($3, apikeys.first_id()) AND e.id OPERATOR(pg_catalog.<=) (apikeys.first_id() OPERATOR(pg_catalog.+) 281474976710655) ORDER BY e.id LIMIT $1 OFFSET $2)," 	" unlocked AS MATERIALIZED (SELECT e.ctid AS place FROM apikeys_data." ledger " e" 	" WHERE e.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" 	"SELECT b.place FROM batch b WHERE NOT b.is_free)) FOR UPDATE SKIP LOCKED)," 	" free AS MATERIALIZED (SELECT b.place, b." owner " FROM batch b" 	" WHERE b.is_free OR b.place OPERATOR(pg_catalog.=) ANY (SELECT u.place FROM unlocked u))"
 
 /*
  * Up to where the ledger is rolled up once the batch is: nowhere if any of it was
@@ -167,7 +167,7 @@ static Statement roll_up_budgets = {
 };
 
 #define LAST_ID(sequence) \
-	"SELECT s.last_value FROM apikeys_data." sequence " s WHERE s.is_called"
+	"SELECT s.last_value OPERATOR(pg_catalog.+) apikeys.first_id() FROM apikeys_data." sequence " s WHERE s.is_called"
 
 static Statement last_usage_id = {.sql = LAST_ID("usage_entry_id_seq")};
 static Statement last_budget_id = {.sql = LAST_ID("budget_entry_id_seq")};
