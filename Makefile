@@ -9,6 +9,8 @@
 #   make lint, make format  check the sources, put them in shape
 #   make bench              what a verify costs, beside what one could do instead
 #   make compile_commands.json      how each file is compiled, for clangd
+#   make dist               the zip for PGXN, of what is committed
+#   make packages           builds it and the packages, and tries them
 #
 # The version stands in apikeys.control alone.
 
@@ -16,9 +18,12 @@ EXTENSION = apikeys
 MODULE_big = apikeys
 OBJS = $(patsubst $(srcdir)/%.c,%.o,$(wildcard $(srcdir)/src/*.c $(srcdir)/src/*/*.c))
 DATA_built = apikeys--$(version).sql
-PG_CPPFLAGS = -I$(srcdir)/src -MMD -MP
-PG_CFLAGS = -fvisibility=hidden
-SHLIB_LINK = -lcrypto
+PG_CPPFLAGS = -I$(srcdir)/src -I$(libpq_srcdir) -MMD -MP
+PG_CFLAGS = -fvisibility=hidden $(same_paths)
+SHLIB_LINK = -lcrypto $(libpq)
+# The same library wherever it is built.
+same_paths = -ffile-prefix-map=$(srcdir)/= -ffile-prefix-map=$(abspath $(srcdir))/= \
+	-ffile-prefix-map=$(CURDIR)=.
 EXTRA_CLEAN = $(OBJS:.o=.d) compile_commands.json
 version = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(srcdir)/apikeys.control)
 REGRESS = $(shell sed -n 's/^test: *//p' $(srcdir)/sql/schedule)
@@ -104,8 +109,14 @@ lint:
 bench:
 	@test/bench/run
 
+dist:
+	git archive --format=zip --prefix=apikeys-$(version)/ --output=apikeys-$(version).zip HEAD
+
+packages:
+	@test/packages
+
 format:
 	@test/lint/run format
 
 .PHONY: all install uninstall installcheck clean demo test check run-check check-stop
-.PHONY: lint bench format compile_commands.json
+.PHONY: lint bench dist packages format compile_commands.json

@@ -42,7 +42,7 @@ SELECT spent, remaining FROM apikeys.budget_info;
 
 -- Rolled up or not, it is the same.
 SELECT apikey_flush() >= 0 AS flushed;
-SELECT count(*) FROM apikeys_data.budget_entry WHERE budget_id = :'pool';
+SELECT count(*) FROM apikeys_data.usage_entry WHERE budget_id = :'pool';
 SELECT spent FROM apikeys_data.budget_period WHERE budget_id = :'pool';
 SELECT spent, remaining FROM apikeys.budget_info;
 SELECT code FROM test.verify('budget 1');
@@ -56,7 +56,7 @@ SELECT apikey_flush() >= 0 AS flushed;
 BEGIN;
 SELECT apikey_record_usage(test.id('budget 1'), tokens => 1000);
 SELECT cost FROM apikeys_data.usage_entry WHERE key_id = test.id('budget 1');
-SELECT count(*) FROM apikeys_data.budget_entry WHERE budget_id = :'pool';
+SELECT count(*) FROM apikeys_data.usage_entry WHERE budget_id = :'pool';
 COMMIT;
 SELECT spent FROM apikeys.budget_info WHERE id = :'pool';
 
@@ -494,7 +494,7 @@ SELECT status, budget_id FROM apikey_update(test.id('budget left 2'), '{"expires
 
 -- What the ledger still has of the budget goes, and with a clean-up the rest.
 SELECT apikey_flush() >= 0 AS flushed;
-SELECT count(*) FROM apikeys_data.budget_entry WHERE budget_id = :'daily';
+SELECT count(*) FROM apikeys_data.usage_entry WHERE budget_id = :'daily';
 SELECT apikey_cleanup_expired(older_than => '100 years');
 SELECT count(*) FROM apikeys_data.budget_period WHERE budget_id = :'daily';
 

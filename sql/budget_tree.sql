@@ -34,8 +34,8 @@ SELECT * FROM test.verify('tree person');
 SELECT apikey_flush() >= 0 AS flushed;
 BEGIN;
 SELECT test.spend('tree person', 1.5);
-SELECT b.name, e.cost, e.budget_period = b.period_started_at AS period
-FROM apikeys_data.budget_entry e JOIN apikeys.budget_info b ON b.id = e.budget_id ORDER BY b.name COLLATE "C";
+SELECT b.name, e.cost, e.budget_period = b.period_started_at AS period, e.key_id IS NOT NULL AS with_key, e.requests
+FROM apikeys_data.usage_entry e JOIN apikeys.budget_info b ON b.id = e.budget_id ORDER BY b.name COLLATE "C";
 SELECT * FROM test.spent();
 COMMIT;
 SELECT test.spend('tree team', 2);
@@ -45,12 +45,12 @@ SELECT apikey_flush() >= 0 AS flushed;
 SELECT * FROM test.spent();
 SELECT b.name, p.spent FROM apikeys_data.budget_period p JOIN apikeys_data.budget b ON b.id = p.budget_id
 WHERE b.name LIKE 'tree %' ORDER BY b.name COLLATE "C";
-SELECT count(*) FROM apikeys_data.budget_entry;
+SELECT count(*) FROM apikeys_data.usage_entry;
 
 -- A cost of 0 is charged to nobody.
 BEGIN;
 SELECT test.spend('tree person', 0), test.spend('tree person', 0, :'customer');
-SELECT count(*) FROM apikeys_data.budget_entry;
+SELECT count(*) FROM apikeys_data.usage_entry WHERE budget_id IS NOT NULL;
 COMMIT;
 
 -- One more budget of a request; a common one counts once.
@@ -163,7 +163,7 @@ SELECT parent_id IS NOT NULL AS parent_id FROM apikey_budget_update(:'customer',
 UPDATE apikeys_data.budget SET parent_id = :'person' WHERE id = :'company';
 BEGIN; -- before a flush worker sees the entries
 SELECT test.spend('tree person', 0.25);
-SELECT count(*) FROM apikeys_data.budget_entry WHERE cost = 0.25;
+SELECT count(*) FROM apikeys_data.usage_entry WHERE cost = 0.25;
 COMMIT;
 SELECT code FROM test.verify('tree person');
 SELECT count(*) FROM apikey_limits(test.id('tree person'));
@@ -190,10 +190,16 @@ SELECT rate_limits FROM apikeys.budget_info WHERE id = :'null_limits';
 
 -- What the ledgers refuse, whoever writes to them.
 SELECT e FROM test.errors(
-  $$INSERT INTO apikeys_data.budget_entry (budget_id, budget_period, cost) VALUES (gen_random_uuid(), now(), 1e18)$$,
-  $$INSERT INTO apikeys_data.budget_entry (budget_id, budget_period, cost) VALUES (gen_random_uuid(), now(), -1e18)$$,
-  $$INSERT INTO apikeys_data.budget_entry (budget_id, budget_period, cost) VALUES (gen_random_uuid(), now(), 'NaN')$$,
-  $$INSERT INTO apikeys_data.budget_entry (budget_id, budget_period, cost) VALUES (gen_random_uuid(), now(), 1e-19)$$,
+  $$INSERT INTO apikeys_data.usage_entry (recorded_at, requests, tokens, cost, budget_id, budget_period) VALUES (now(), 0, 0, 1e18, gen_random_uuid(), now())$$,
+  $$INSERT INTO apikeys_data.usage_entry (recorded_at, requests, tokens, cost, budget_id, budget_period) VALUES (now(), 0, 0, -1e18, gen_random_uuid(), now())$$,
+  $$INSERT INTO apikeys_data.usage_entry (recorded_at, requests, tokens, cost, budget_id, budget_period) VALUES (now(), 0, 0, 'NaN', gen_random_uuid(), now())$$,
+  $$INSERT INTO apikeys_data.usage_entry (recorded_at, requests, tokens, cost, budget_id, budget_period) VALUES (now(), 0, 0, 1e-19, gen_random_uuid(), now())$$,
+  $$INSERT INTO apikeys_data.usage_entry (recorded_at, requests, tokens, cost, budget_id, budget_period) VALUES (now(), 1, 0, 1, gen_random_uuid(), now())$$,
+  $$INSERT INTO apikeys_data.usage_entry (recorded_at, requests, tokens, cost, budget_id, budget_period) VALUES (now(), 0, 1, 1, gen_random_uuid(), now())$$,
+  $$INSERT INTO apikeys_data.usage_entry (recorded_at, requests, tokens, cost) VALUES (now(), 0, 0, 1)$$,
+  $$INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, requests, tokens, cost, budget_id, budget_period) VALUES (gen_random_uuid(), now(), 0, 0, 1, gen_random_uuid(), now())$$,
+  $$INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost, budget_id) VALUES (gen_random_uuid(), now(), 0, 1, gen_random_uuid())$$,
+  $$INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost, budget_period) VALUES (gen_random_uuid(), now(), 0, 1, now())$$,
   $$UPDATE apikeys_data.usage_request SET cost = 1e18$$,
   $$UPDATE apikeys_data.usage_request SET cost = 'NaN'$$,
   $$UPDATE apikeys_data.usage_request SET cost = -1$$,
@@ -202,7 +208,8 @@ SELECT e FROM test.errors(
   $$UPDATE apikeys_data.usage_request SET model = repeat('x', 256)$$,
   $$UPDATE apikeys_data.usage_request SET budget_ids = NULL WHERE budget_ids IS NOT NULL$$,
   $$UPDATE apikeys_data.usage_request SET budget_ids = '{}', budget_periods = '{}'$$,
-  $$UPDATE apikeys_data.usage_request SET budget_ids = '{NULL}', budget_periods = '{2020-01-01}'$$) e
+  $$UPDATE apikeys_data.usage_request SET budget_ids = '{NULL}', budget_periods = '{2020-01-01}'$$,
+  $$UPDATE apikeys_data.usage_request SET budget_ids = ('[0:0]={' || gen_random_uuid() || '}')::uuid[], budget_periods = '{2020-01-01}'$$) e
 WHERE e NOT LIKE '%DETAIL%';
 
 -- What was spent of a budget that is gone is dropped, but not above it.
@@ -211,7 +218,7 @@ SELECT test.spend('tree customer', 4);
 SELECT apikey_revoke(test.id('tree customer'));
 SELECT apikey_budget_delete(:'customer');
 SELECT apikey_flush() >= 0 AS flushed;
-SELECT count(*) FROM apikeys_data.budget_entry;
+SELECT count(*) FROM apikeys_data.usage_entry;
 SELECT spent - :company_spent AS spent FROM apikeys.budget_info WHERE id = :'company';
 
 SELECT count(apikey_delete(id)) FROM apikeys_data.key WHERE name LIKE 'tree %';

@@ -143,8 +143,7 @@ SELECT test.problems(
   $$INSERT INTO apikeys_data.usage_request (key_id, request_id, recorded_at, tokens, cost) SELECT gen_random_uuid(), 'x', now(), 1, 1$$,
   $$INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost) SELECT gen_random_uuid(), now(), 1, 1$$,
   $$INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost) SELECT test.id('imported'), now(), 1, 0;
-    INSERT INTO apikeys_data.budget_entry (budget_id, budget_period, cost) SELECT id, now(), 1 FROM apikeys_data.budget WHERE name = 'company';
-    ALTER SEQUENCE apikeys_data.usage_entry_id_seq RESTART; ALTER SEQUENCE apikeys_data.budget_entry_id_seq RESTART$$);
+    ALTER SEQUENCE apikeys_data.usage_entry_id_seq RESTART$$);
 
 -- Budgets.
 SELECT test.problems(
@@ -161,7 +160,7 @@ SELECT test.problems(
   $$INSERT INTO apikeys_data.budget_credit SELECT gen_random_uuid(), now(), 1$$,
   $$INSERT INTO apikeys_data.budget_period SELECT gen_random_uuid(), now(), 1$$,
   $$INSERT INTO apikeys_data.budget_warning SELECT gen_random_uuid(), now(), 1$$,
-  $$INSERT INTO apikeys_data.budget_entry (budget_id, budget_period, cost) SELECT gen_random_uuid(), now(), 1$$);
+  $$INSERT INTO apikeys_data.usage_entry (recorded_at, requests, tokens, cost, budget_id, budget_period) SELECT now(), 0, 0, 1, gen_random_uuid(), now()$$);
 
 -- Rows by the rules of today, in the middle of good ones.
 SELECT test.problems(
@@ -170,7 +169,7 @@ SELECT test.problems(
     ALTER TABLE apikeys_data.key ADD CONSTRAINT key_is_valid CHECK (apikeys.check_key(name, description, external_id, permissions, rate_limits, metadata,
       allowed_ips, expires_at, idle_timeout, key_hash, hash_secret, key_prefix, created_at, plan, revoke_reason)) NOT VALID$$,
   $$ALTER TABLE apikeys_data.usage_entry DROP CONSTRAINT usage_entry_is_valid; INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost) SELECT test.id('imported'), now(), t, 0 FROM unnest('{1,-9,3}'::int[]) t;
-    ALTER TABLE apikeys_data.usage_entry ADD CONSTRAINT usage_entry_is_valid CHECK (apikeys.check_usage_entry(requests, tokens, cost)) NOT VALID$$,
+    ALTER TABLE apikeys_data.usage_entry ADD CONSTRAINT usage_entry_is_valid CHECK (apikeys.check_usage_entry(key_id, requests, tokens, cost, budget_id, budget_period)) NOT VALID$$,
   $$ALTER TABLE apikeys_data.plan DROP CONSTRAINT plan_is_valid; UPDATE apikeys_data.plan SET rate_limits = '[]' WHERE name = 'check';
     ALTER TABLE apikeys_data.plan ADD CONSTRAINT plan_is_valid CHECK (apikeys.check_plan(name, permissions, rate_limits, description)) NOT VALID$$);
 

@@ -1,14 +1,15 @@
 -- Three levels of access, each with all of the last: verify, read, manage; own,
--- between verify and manage (own.sql says what it may do); and stats, which read
--- includes.
+-- between verify and manage (own.sql says what it may do); stats, which read
+-- includes; and feed, for other servers.
 SET client_min_messages = warning;
-DROP ROLE IF EXISTS regress_apikeys_none, regress_apikeys_verify, regress_apikeys_own, regress_apikeys_stats, regress_apikeys_monitor, regress_apikeys_read, regress_apikeys_manage,
+DROP ROLE IF EXISTS regress_apikeys_none, regress_apikeys_verify, regress_apikeys_own, regress_apikeys_stats, regress_apikeys_feed, regress_apikeys_monitor, regress_apikeys_read, regress_apikeys_manage,
   regress_apikeys_other, regress_apikeys_delegate, "Regress_Apikeys_Caps", "regress_apikeys""; DROP TABLE apikeys_data.key; --";
 RESET client_min_messages;
 CREATE ROLE regress_apikeys_none;
 CREATE ROLE regress_apikeys_verify;
 CREATE ROLE regress_apikeys_own;
 CREATE ROLE regress_apikeys_stats;
+CREATE ROLE regress_apikeys_feed;
 CREATE ROLE regress_apikeys_monitor IN ROLE pg_monitor;
 CREATE ROLE regress_apikeys_read;
 CREATE ROLE regress_apikeys_manage;
@@ -16,6 +17,7 @@ CREATE ROLE regress_apikeys_other;
 SELECT apikey_grant('regress_apikeys_verify', 'verify');
 SELECT apikey_grant('regress_apikeys_own', 'own');
 SELECT apikey_grant('regress_apikeys_stats', 'stats');
+SELECT apikey_grant('regress_apikeys_feed', 'feed');
 SELECT apikey_grant('regress_apikeys_read', 'read');
 SELECT apikey_grant('regress_apikeys_manage', 'manage');
 
@@ -24,7 +26,7 @@ SELECT d.classid, d.objid
 FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
 WHERE e.extname = 'apikeys' AND d.deptype = 'e';
 CREATE TEMPORARY TABLE level AS
-SELECT level, 'regress_apikeys_' || level AS role, n FROM unnest('{none,verify,own,stats,monitor,read,manage}'::text[]) WITH ORDINALITY l(level, n);
+SELECT level, 'regress_apikeys_' || level AS role, n FROM unnest('{none,verify,own,stats,feed,monitor,read,manage}'::text[]) WITH ORDINALITY l(level, n);
 
 -- The access matrix: each function, and who may call it.
 SELECT p.oid::regprocedure::text AS function,
@@ -150,7 +152,8 @@ CREATE FUNCTION test.levels(role regrole) RETURNS text LANGUAGE sql AS $$
     CASE WHEN has_schema_privilege(role, 'apikeys', 'USAGE') THEN 'schema' END,
     CASE WHEN has_function_privilege(role, 'apikeys.reads_all_keys()', 'EXECUTE') THEN 'all' END,
     CASE WHEN has_function_privilege(role, 'apikey_revoke(uuid, text)', 'EXECUTE') THEN 'manage' END,
-    CASE WHEN has_function_privilege(role, 'apikeys.changes_all_keys()', 'EXECUTE') THEN 'all' END)
+    CASE WHEN has_function_privilege(role, 'apikeys.changes_all_keys()', 'EXECUTE') THEN 'all' END,
+    CASE WHEN has_function_privilege(role, 'apikeys.feed_exchange(bytea)', 'EXECUTE') THEN 'feed' END)
 $$;
 CREATE TEMPORARY TABLE step (n integer GENERATED ALWAYS AS IDENTITY, revoke boolean, access text);
 INSERT INTO step (revoke, access) VALUES (false, 'manage'), (true, 'manage'), (true, 'manage'), (false, 'verify'), (true, 'read'),
@@ -158,7 +161,8 @@ INSERT INTO step (revoke, access) VALUES (false, 'manage'), (true, 'manage'), (t
   (false, 'stats'), (false, 'verify'), (true, 'stats'), (false, 'manage'), (true, 'stats'), (false, 'stats'), (false, 'read'), (true, 'read'),
   (false, 'stats'), (true, 'verify'),
   (false, 'own'), (false, 'read'), (true, 'read'), (false, 'own'), (false, 'stats'), (true, 'own'), (false, 'manage'), (true, 'own'),
-  (false, 'own'), (false, 'manage'), (true, 'manage'), (true, 'verify');
+  (false, 'own'), (false, 'manage'), (true, 'manage'), (true, 'verify'),
+  (false, 'feed'), (false, 'stats'), (true, 'stats'), (false, 'read'), (true, 'feed'), (false, 'feed'), (true, 'verify'), (true, 'feed');
 DO $$
 DECLARE
   s record;
@@ -282,6 +286,6 @@ SELECT apikey_plan_delete('rights');
 DROP FUNCTION pg_temp.tell, test.levels;
 REVOKE ALL ON SCHEMA test FROM PUBLIC;
 SET client_min_messages = warning;
-DROP OWNED BY regress_apikeys_none, regress_apikeys_verify, regress_apikeys_own, regress_apikeys_stats, regress_apikeys_monitor, regress_apikeys_read, regress_apikeys_manage, regress_apikeys_other, regress_apikeys_delegate CASCADE;
-DROP ROLE regress_apikeys_none, regress_apikeys_verify, regress_apikeys_own, regress_apikeys_stats, regress_apikeys_monitor, regress_apikeys_read, regress_apikeys_manage, regress_apikeys_other, regress_apikeys_delegate;
+DROP OWNED BY regress_apikeys_none, regress_apikeys_verify, regress_apikeys_own, regress_apikeys_stats, regress_apikeys_feed, regress_apikeys_monitor, regress_apikeys_read, regress_apikeys_manage, regress_apikeys_other, regress_apikeys_delegate CASCADE;
+DROP ROLE regress_apikeys_none, regress_apikeys_verify, regress_apikeys_own, regress_apikeys_stats, regress_apikeys_feed, regress_apikeys_monitor, regress_apikeys_read, regress_apikeys_manage, regress_apikeys_other, regress_apikeys_delegate;
 RESET client_min_messages;

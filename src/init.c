@@ -14,9 +14,11 @@
 #include "base/compat.h"
 #include "cache/changes.h"
 #include "cache/shared_keys.h"
+#include "feed/feed_worker.h"
 #include "flush/flush_queue.h"
 #include "flush/launcher.h"
 #include "flush/wake_up.h"
+#include "hooks/database_use.h"
 #include "hooks/object_drop.h"
 #include "hooks/prepared.h"
 #include "hooks/redact.h"
@@ -24,12 +26,14 @@
 #include "hooks/transaction.h"
 #include "live/budget_sums.h"
 #include "live/counters.h"
+#include "live/feed_state.h"
 #include "live/flush_problems.h"
 #include "live/missing_secrets.h"
 #include "live/rehash_queue.h"
 #include "live/secret_file.h"
 #include "live/state_file.h"
 #include "live/tracked_keys.h"
+#include "settings/feed_settings.h"
 #include "settings/guc.h"
 #include "settings/hmac_secrets.h"
 
@@ -41,9 +45,11 @@ void
 _PG_init(void)
 {
 	hmac_secrets_init();
+	feed_settings_init();
 	guc_init();
 	counters_init();
 	tracked_keys_init();
+	feed_state_init();
 	flush_problems_init();
 	flush_queue_init();
 	wake_up_init();
@@ -54,10 +60,12 @@ _PG_init(void)
 	changes_init();
 	shared_keys_init();
 	launcher_init();
+	feed_worker_init();
 	state_file_init();
 	object_drop_init();
 	table_change_init();
 	prepared_init();
+	database_use_init();
 	redact_init();
 	transaction_init();
 }

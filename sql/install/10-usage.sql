@@ -44,11 +44,12 @@ COMMENT ON TABLE apikeys_data.usage_day IS 'One row per key, UTC day, model and 
 CREATE INDEX usage_day_day_idx ON apikeys_data.usage_day (day);
 
 -- One function for each CHECK: the server parses its expression anew in each statement.
-CREATE FUNCTION apikeys.check_usage_entry(requests integer, tokens bigint, cost numeric) RETURNS boolean
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+CREATE FUNCTION apikeys.check_usage_entry(
+    key_id uuid, requests integer, tokens bigint, cost numeric, budget_id uuid, budget_period timestamptz) RETURNS boolean
+LANGUAGE C IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'apikeys_check_usage_entry';
-COMMENT ON FUNCTION apikeys.check_usage_entry(integer, bigint, numeric)
-IS 'True for the figures of a request, and with requests -1 for those of a void.';
+COMMENT ON FUNCTION apikeys.check_usage_entry(uuid, integer, bigint, numeric, uuid, timestamptz)
+IS 'True for the figures of a request, with requests -1 for those of a void, and without a key for a cost of a budget.';
 
 CREATE FUNCTION apikeys.check_usage_request(
     request_id text, tokens bigint, cost numeric, model text, budget_ids uuid[], budget_periods timestamptz[]) RETURNS boolean
@@ -58,25 +59,36 @@ COMMENT ON FUNCTION apikeys.check_usage_request(text, bigint, numeric, text, uui
 IS 'True for what a request may be that was recorded with an id.';
 
 CREATE SEQUENCE apikeys_data.usage_entry_id_seq MAXVALUE 281474976710655;
+COMMENT ON SEQUENCE apikeys_data.usage_entry_id_seq IS 'Numbers the entries that this node records.';
+
+-- A cost counts against the nearest budget in the row of its request, and against
+-- each other one, and those above them, in a row of its own.  No foreign key to
+-- budgets either.
 CREATE TABLE apikeys_data.usage_entry (
     id bigint DEFAULT apikeys.next_id('apikeys_data.usage_entry_id_seq') PRIMARY KEY,
-    key_id uuid NOT NULL,
+    key_id uuid,
     recorded_at timestamptz NOT NULL,
-    requests integer NOT NULL DEFAULT 1,
     tokens bigint NOT NULL,
+    budget_period timestamptz,
+    budget_id uuid,
+    requests integer NOT NULL DEFAULT 1,
     cost numeric NOT NULL,
     model text COLLATE "C",
-    CONSTRAINT usage_entry_is_valid CHECK (apikeys.check_usage_entry(requests, tokens, cost))
+    CONSTRAINT usage_entry_is_valid CHECK (
+        apikeys.check_usage_entry(key_id, requests, tokens, cost, budget_id, budget_period))
 );
-COMMENT ON COLUMN apikeys_data.usage_entry.requests IS '1, or -1 for a void, which has the time of the record that it takes back.';
+COMMENT ON COLUMN apikeys_data.usage_entry.key_id IS 'Null for what counts against a budget alone.';
+COMMENT ON COLUMN apikeys_data.usage_entry.budget_period IS 'Start of the budget''s period in which it was recorded.';
+COMMENT ON COLUMN apikeys_data.usage_entry.budget_id IS 'Budget from which the cost is spent; null: none.';
+COMMENT ON COLUMN apikeys_data.usage_entry.requests IS '1, or -1 for a void, which has the time and the budget of the record that it takes back; 0 without a key.';
 ALTER SEQUENCE apikeys_data.usage_entry_id_seq OWNED BY apikeys_data.usage_entry.id;
-COMMENT ON SEQUENCE apikeys_data.usage_entry_id_seq IS 'Numbers the entries that this node records.';
 COMMENT ON COLUMN apikeys_data.usage_entry.id IS 'Its first 16 bits are the node that has recorded it, and rolls it up.';
 COMMENT ON TABLE apikeys_data.usage_entry IS 'Append-only ledger of apikey_record_usage, until it is rolled up.';
 
 -- A read begins after what is rolled up: deleted entries may stay in the index for
 -- as long as anybody has an old snapshot.
 CREATE INDEX usage_entry_key_id_idx ON apikeys_data.usage_entry (key_id, id);
+CREATE INDEX usage_entry_budget_id_idx ON apikeys_data.usage_entry (budget_id, id) WHERE budget_id IS NOT NULL;
 
 CREATE TABLE apikeys_data.ledger (
     name text,

@@ -31,29 +31,6 @@ COMMENT ON TABLE apikeys_data.budget IS 'Spending pools that keys point to with 
 
 CREATE INDEX budget_parent_id_idx ON apikeys_data.budget (parent_id) WHERE parent_id IS NOT NULL;
 
-CREATE FUNCTION apikeys.check_budget_entry(cost numeric) RETURNS boolean
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'apikeys_check_budget_entry';
-COMMENT ON FUNCTION apikeys.check_budget_entry(numeric) IS 'True for a cost that a ledger may have.';
-
--- No foreign key: its check would lock the row of a hot budget.
-CREATE SEQUENCE apikeys_data.budget_entry_id_seq MAXVALUE 281474976710655;
-CREATE TABLE apikeys_data.budget_entry (
-    id bigint DEFAULT apikeys.next_id('apikeys_data.budget_entry_id_seq') PRIMARY KEY,
-    budget_id uuid NOT NULL,
-    budget_period timestamptz NOT NULL,
-    cost numeric NOT NULL,
-    CONSTRAINT budget_entry_is_valid CHECK (apikeys.check_budget_entry(cost))
-);
-COMMENT ON TABLE apikeys_data.budget_entry IS 'Append-only ledger of what is spent of budgets, until it is rolled up: one row per cost and budget.';
-COMMENT ON COLUMN apikeys_data.budget_entry.budget_period IS 'Start of the budget''s period in which it was recorded.';
-ALTER SEQUENCE apikeys_data.budget_entry_id_seq OWNED BY apikeys_data.budget_entry.id;
-COMMENT ON SEQUENCE apikeys_data.budget_entry_id_seq IS 'Numbers the entries that this node records.';
-COMMENT ON COLUMN apikeys_data.budget_entry.id IS 'Its first 16 bits are the node that has recorded it, and rolls it up.';
-COMMENT ON COLUMN apikeys_data.budget_entry.cost IS 'Negative for a void, which has the period of the record that it takes back.';
-
-CREATE INDEX budget_entry_budget_id_idx ON apikeys_data.budget_entry (budget_id, id);
-
 CREATE TABLE apikeys_data.budget_period (
     budget_id uuid,
     started_at timestamptz,
@@ -86,8 +63,6 @@ COMMENT ON TABLE apikeys_data.budget_warning IS 'One row per warning that a budg
 
 -- The user's data: pg_dump takes the rows along.
 SELECT pg_extension_config_dump('apikeys_data.budget', '');
-SELECT pg_extension_config_dump('apikeys_data.budget_entry', '');
-SELECT pg_extension_config_dump('apikeys_data.budget_entry_id_seq', '');
 SELECT pg_extension_config_dump('apikeys_data.budget_period', '');
 SELECT pg_extension_config_dump('apikeys_data.budget_credit', '');
 SELECT pg_extension_config_dump('apikeys_data.budget_warning', '');
@@ -98,15 +73,15 @@ LANGUAGE C
 AS 'MODULE_PATHNAME', 'apikeys_publish_spending';
 COMMENT ON FUNCTION apikeys.publish_spending() IS 'Trigger: what logical replication brings changes what backends know to be spent of budgets. Its arguments are the columns of the period and the cost.';
 
-CREATE TRIGGER publish_spending AFTER INSERT OR UPDATE OR DELETE ON apikeys_data.budget_entry
+CREATE TRIGGER publish_spending AFTER INSERT OR UPDATE OR DELETE ON apikeys_data.usage_entry
 FOR EACH ROW EXECUTE FUNCTION apikeys.publish_spending('budget_period', 'cost');
-COMMENT ON TRIGGER publish_spending ON apikeys_data.budget_entry IS 'What is spent on other nodes counts here when it is applied.';
+COMMENT ON TRIGGER publish_spending ON apikeys_data.usage_entry IS 'What is spent on other nodes counts here when it is applied.';
 
 CREATE TRIGGER publish_spending AFTER INSERT OR UPDATE OR DELETE ON apikeys_data.budget_period
 FOR EACH ROW EXECUTE FUNCTION apikeys.publish_spending('started_at', 'spent');
 COMMENT ON TRIGGER publish_spending ON apikeys_data.budget_period IS 'What is spent on other nodes counts here when it is applied.';
 
-ALTER TABLE apikeys_data.budget_entry ENABLE REPLICA TRIGGER publish_spending;
+ALTER TABLE apikeys_data.usage_entry ENABLE REPLICA TRIGGER publish_spending;
 ALTER TABLE apikeys_data.budget_period ENABLE REPLICA TRIGGER publish_spending;
 
 CREATE FUNCTION apikeys.period_at(
@@ -162,7 +137,7 @@ CROSS JOIN LATERAL (
                                   WHERE l.budget_id = b.id AND l.node = apikeys.this_node()
                                   ORDER BY l.started_at DESC
                                   LIMIT 1), apikeys.first_id()), 9223372036854775807)) n(after, before)
-          JOIN apikeys_data.budget_entry e
+          JOIN apikeys_data.usage_entry e
             ON e.budget_id = b.id AND e.id > n.after AND e.id < n.before
             AND e.budget_period >= f.begin_at AND e.budget_period < p.ends_at) c
 ) s

@@ -53,8 +53,13 @@ SELECT s.since,
        s.last_flush_error_at,
        s.cache_entries,
        s.cache_bytes,
-       s.cache_evictions
-FROM apikeys.read_stats() s;
+       s.cache_evictions,
+       f.feed_state,
+       f.feed_succeeded_at,
+       f.feed_lag,
+       f.feed_error,
+       f.feed_error_at
+FROM apikeys.read_stats() s, apikeys.read_feed() f;
 COMMENT ON VIEW apikeys.stats IS 'One row of statistics for the whole server since its start: verifies by outcome, use of caches and of the table of tracked keys, flushes.';
 
 COMMENT ON COLUMN apikeys.stats.since IS 'When counting started: at the start of the server.';
@@ -73,12 +78,12 @@ COMMENT ON COLUMN apikeys.stats.cache_misses IS 'Look-ups of keys that had to re
 COMMENT ON COLUMN apikeys.stats.cache_invalidations IS 'How often a backend has forgotten a cached key because it, its plan or its parent had changed, or emptied its cache because everything might have.';
 COMMENT ON COLUMN apikeys.stats.entries_used IS 'Entries of the shared table (apikeys.max_tracked_keys) that belong to a key.';
 COMMENT ON COLUMN apikeys.stats.entries_free IS 'Entries of the shared table that are free.';
-COMMENT ON COLUMN apikeys.stats.entries_limited IS 'Used entries with a rate-limit window that still counts or with a reservation: not evicted while their keys can be used.';
+COMMENT ON COLUMN apikeys.stats.entries_limited IS 'Used entries with a rate-limit window that still counts or with a reservation: evicted only if all of it is stored.';
 COMMENT ON COLUMN apikeys.stats.entries_other_databases IS 'Used entries of other databases than this one.';
 COMMENT ON COLUMN apikeys.stats.pending IS 'Used entries whose last use is yet to be written: not evicted.';
-COMMENT ON COLUMN apikeys.stats.evictions IS 'Entries that were given to another key; nothing was lost.';
+COMMENT ON COLUMN apikeys.stats.evictions IS 'Entries that were given to another key; nothing was lost, as all of it is stored.';
 COMMENT ON COLUMN apikeys.stats.dropped IS 'Last uses, and tokens that should count against a limit, that were lost because the table was full.';
-COMMENT ON COLUMN apikeys.stats.refused IS 'Requests that raised 53400 because the table was full.';
+COMMENT ON COLUMN apikeys.stats.refused IS 'Requests that were refused because the table was full: RATE_LIMITED, or 53400 for want of reservations.';
 COMMENT ON COLUMN apikeys.stats.reclaimed IS 'Entries that were freed because no key of their family can be used any more.';
 COMMENT ON COLUMN apikeys.stats.flushes IS 'Committed transactions that have written what was pending.';
 COMMENT ON COLUMN apikeys.stats.rows_flushed IS 'Rows that flushes have written.';
@@ -91,3 +96,8 @@ COMMENT ON COLUMN apikeys.stats.last_flush_error_at IS 'When last_flush_error ha
 COMMENT ON COLUMN apikeys.stats.cache_entries IS 'Keys in the memory that all backends share (apikeys.cache_memory), with those that have changed and were not asked for since; null if there is none.';
 COMMENT ON COLUMN apikeys.stats.cache_bytes IS 'What these take of it.';
 COMMENT ON COLUMN apikeys.stats.cache_evictions IS 'Keys that have left it because others needed the space.';
+COMMENT ON COLUMN apikeys.stats.feed_state IS 'On a standby: up if it tells the server that it follows of its use, catching up, down, off (apikeys.feed_interval is 0), or no extension. Null on a primary.';
+COMMENT ON COLUMN apikeys.stats.feed_succeeded_at IS 'When that server was last told of all use in this database, and all that others had used was known here; null if never.';
+COMMENT ON COLUMN apikeys.stats.feed_lag IS 'How long ago that was.';
+COMMENT ON COLUMN apikeys.stats.feed_error IS 'Latest error of the feed; null if there was none.';
+COMMENT ON COLUMN apikeys.stats.feed_error_at IS 'When feed_error happened.';

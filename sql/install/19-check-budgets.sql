@@ -9,7 +9,8 @@ FROM (SELECT p.budget_id, p.started_at, p.spent AS cost
       FROM apikeys_data.budget_period p
       UNION ALL
       SELECT e.budget_id, e.budget_period, e.cost
-      FROM apikeys_data.budget_entry e) a
+      FROM apikeys_data.usage_entry e
+      WHERE e.budget_id IS NOT NULL) a
 GROUP BY a.budget_id, a.started_at;
 COMMENT ON VIEW apikeys_data.spent_in_period IS 'What was spent of each budget in each period, exact to the last committed entry.';
 
@@ -101,7 +102,8 @@ FROM (SELECT 'periods' AS name, p.budget_id, max(p.started_at) AS at
       GROUP BY w.budget_id
       UNION ALL
       SELECT 'new costs', e.budget_id, max(e.budget_period)
-      FROM apikeys_data.budget_entry e
+      FROM apikeys_data.usage_entry e
+      WHERE e.budget_id IS NOT NULL
       GROUP BY e.budget_id) o
 CROSS JOIN apikeys_data.known_since s
 WHERE o.at >= s.events

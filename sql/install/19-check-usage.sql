@@ -99,6 +99,7 @@ FROM (SELECT 'usage' AS name, u.key_id, max(u.last_used_at) AS at
       UNION ALL
       SELECT 'new usage', e.key_id, max(e.recorded_at)
       FROM apikeys_data.usage_entry e
+      WHERE e.key_id IS NOT NULL
       GROUP BY e.key_id) o
 CROSS JOIN apikeys_data.known_since s
 WHERE coalesce(o.at, 'infinity') >= s.events
@@ -117,10 +118,6 @@ FROM (SELECT 'apikeys_data.event_id_seq' AS name,
       UNION ALL
       SELECT 'apikeys_data.usage_entry_id_seq',
              (SELECT s.last_value FROM apikeys_data.usage_entry_id_seq s),
-             (SELECT max(e.id) FROM apikeys_data.usage_entry e WHERE e.id >> 48 = apikeys.this_node())
-      UNION ALL
-      SELECT 'apikeys_data.budget_entry_id_seq',
-             (SELECT s.last_value FROM apikeys_data.budget_entry_id_seq s),
-             (SELECT max(e.id) FROM apikeys_data.budget_entry e WHERE e.id >> 48 = apikeys.this_node())) q
+             (SELECT max(e.id) FROM apikeys_data.usage_entry e WHERE e.id >> 48 = apikeys.this_node())) q
 WHERE q.max_id > apikeys.first_id() + q.last_value;
 COMMENT ON VIEW apikeys_data.sequence_problem IS 'Sequences that have fallen behind.';

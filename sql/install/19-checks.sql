@@ -16,6 +16,7 @@ BEGIN
     RETURN QUERY SELECT p.level, p.object, p.problem FROM apikeys_data.event_problem p;
     RETURN QUERY SELECT p.level, p.object, p.problem FROM apikeys_data.usage_problem p;
     RETURN QUERY SELECT p.level, p.object, p.problem FROM apikeys_data.budget_problem p;
+    RETURN QUERY SELECT p.level, p.object, p.problem FROM apikeys_data.window_problem p;
     RETURN QUERY SELECT p.level, p.object, p.problem FROM apikeys_data.memory_problem p;
 END
 $$;

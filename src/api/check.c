@@ -19,6 +19,7 @@
 #include "utils/uuid.h"
 
 #include "base/compat.h"
+#include "live/stored_check.h"
 #include "live/tracked_check.h"
 #include "store/dirty_read.h"
 
@@ -81,6 +82,8 @@ check_partition(ReturnSetInfo *rsinfo, TrackedKeys *table, int p, HoldSet linked
 	{
 		CHECK_FOR_INTERRUPTS();
 		tracked_check_entries(table, p, first, linked, faults);
+		put_faults(rsinfo, faults);
+		stored_check_entries(table, p, first, faults);
 		put_faults(rsinfo, faults);
 	}
 }

@@ -5,7 +5,8 @@
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * The level stats is separate: read includes it, verify does not.  The level own
+ * The level feed is separate, for servers: no other includes it.  The level stats
+ * is separate as well: read includes it, verify does not.  The level own
  * has many functions of read and manage, but for the keys of one user
  * (verify/restriction.c); whoever has it beside read reads all keys and changes
  * his own.
@@ -45,6 +46,7 @@ typedef enum Access
 	ACCESS_STATS,
 	ACCESS_READ,
 	ACCESS_MANAGE,
+	ACCESS_FEED,
 	ACCESS_NLEVELS
 } Access;
 
@@ -57,10 +59,12 @@ typedef enum Group
 	GROUP_CHANGE_OWN,			/* likewise */
 	GROUP_READ,
 	GROUP_MANAGE,
+	GROUP_FEED,
 	GROUP_COUNT
 } Group;
 
-#define ALL_GROUPS		((1 << GROUP_COUNT) - 1)
+/* Nobody gets the feed with anything else: who has it is a server. */
+#define ALL_GROUPS		(((1 << GROUP_COUNT) - 1) & ~(1 << GROUP_FEED))
 
 /* Of what is looked up among their names. */
 #define ACCESS_NAME_MAX_BYTES	63
@@ -71,6 +75,7 @@ static const char *const access_names[] = {
 	[ACCESS_STATS] = "stats",
 	[ACCESS_READ] = "read",
 	[ACCESS_MANAGE] = "manage",
+	[ACCESS_FEED] = "feed",
 };
 
 /* As bits, 1 << Group: what granting a level grants. */
@@ -80,6 +85,7 @@ static const int granted_with[] = {
 	[ACCESS_STATS] = 1 << GROUP_STATS,
 	[ACCESS_READ] = 1 << GROUP_VERIFY | 1 << GROUP_STATS | 1 << GROUP_READ_OWN | 1 << GROUP_READ,
 	[ACCESS_MANAGE] = ALL_GROUPS,
+	[ACCESS_FEED] = 1 << GROUP_FEED,
 };
 
 /*
@@ -92,6 +98,7 @@ static const int revoked_with[] = {
 	[ACCESS_STATS] = ALL_GROUPS & ~(1 << GROUP_VERIFY),
 	[ACCESS_READ] = ALL_GROUPS & ~(1 << GROUP_VERIFY),
 	[ACCESS_MANAGE] = 1 << GROUP_CHANGE_OWN | 1 << GROUP_MANAGE,
+	[ACCESS_FEED] = 1 << GROUP_FEED,
 };
 
 StaticAssertDecl(lengthof(access_names) == ACCESS_NLEVELS, "each level has a name");
@@ -143,6 +150,8 @@ static const Right functions[] = {
 	{"period_at", GROUP_READ},
 	{"reserved_cost", GROUP_READ},
 	{"read_stats", GROUP_STATS},
+	{"read_feed", GROUP_STATS},
+	{"read_servers", GROUP_STATS},
 	{"loaded_secrets", GROUP_READ},
 	{"common_permissions", GROUP_READ},
 
@@ -171,6 +180,8 @@ static const Right functions[] = {
 	{"apikey_budget_delete", GROUP_MANAGE},
 	{"apikey_plan_set", GROUP_MANAGE},
 	{"apikey_plan_delete", GROUP_MANAGE},
+
+	{"feed_exchange", GROUP_FEED},
 };
 
 static const Right views[] = {
@@ -179,6 +190,7 @@ static const Right views[] = {
 	{"plan_info", GROUP_READ},
 	{"usage_report", GROUP_READ},
 	{"stats", GROUP_STATS},
+	{"servers", GROUP_STATS},
 	{"secret_usage", GROUP_READ},
 };
 
@@ -199,7 +211,7 @@ access_argument(FunctionCallInfo fcinfo)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown access \"%s\"",
 					raw_key_filter_quote(name, strlen(name), QUOTE_MAX_BYTES)),
-			 errhint("Choose verify, own, read, manage or stats.")));
+			 errhint("Choose verify, own, read, manage, stats or feed.")));
 }
 
 /* Returns the role in argument 0; OID 0 is PUBLIC.  Raises 22023, 42704. */
@@ -252,7 +264,8 @@ change_grant(FunctionCallInfo fcinfo, bool revoke)
 	grant.access = access_names[access];
 	grant.functions = names_in_groups(functions, lengthof(functions), groups);
 	grant.views = names_in_groups(views, lengthof(views), groups);
-	grant.interface = (access != ACCESS_STATS);
+	grant.interface = (access != ACCESS_STATS && access != ACCESS_FEED);
+	grant.schema = access == ACCESS_FEED || (groups & (1 << GROUP_STATS | 1 << GROUP_READ)) != 0;
 	grant.revoke = revoke;
 
 	store_change_grant(&grant, GetCurrentTimestamp());

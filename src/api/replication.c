@@ -93,30 +93,29 @@ apikeys_keep_local(PG_FUNCTION_ARGS)
 																	  : trigger->tg_trigtuple);
 }
 
-/* Returns a column of a row of the trigger's table, which is not null. */
+/* Returns a column of a row of the trigger's table. */
 static Datum
-get_column(const TriggerData *trigger, HeapTuple row, const char *name)
+get_column(const TriggerData *trigger, HeapTuple row, const char *name, bool *isnull)
 {
 	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
-	bool		isnull;
-	Datum		value = heap_getattr(row, attnameAttNum(trigger->tg_relation, name, false), desc, &isnull);
 
-	if (isnull)
-		elog(ERROR, "%s of %s is null", name, RelationGetRelationName(trigger->tg_relation));
-	return value;
+	return heap_getattr(row, attnameAttNum(trigger->tg_relation, name, false), desc, isnull);
 }
 
-/* Counts what a row says is spent, or, if it is gone, the contrary. */
+/* Counts what a row says is spent of a budget, if of any; or, if it is gone, the contrary. */
 static void
 count_spending(const TriggerData *trigger, HeapTuple row, bool is_gone)
 {
-	const pg_uuid_t *budget_id = DatumGetUUIDP(get_column(trigger, row, "budget_id"));
-	Datum		period = get_column(trigger, row, trigger->tg_trigger->tgargs[0]);
-	Datum		cost = get_column(trigger, row, trigger->tg_trigger->tgargs[1]);
+	bool		nulls[3];
+	Datum		budget_id = get_column(trigger, row, "budget_id", &nulls[0]);
+	Datum		period = get_column(trigger, row, trigger->tg_trigger->tgargs[0], &nulls[1]);
+	Datum		cost = get_column(trigger, row, trigger->tg_trigger->tgargs[1], &nulls[2]);
 
+	if (nulls[0] || nulls[1] || nulls[2])
+		return;
 	if (is_gone)
 		cost = DirectFunctionCall1(numeric_uminus, cost);
-	budget_spend_record(budget_id, DatumGetTimestampTz(period), DatumGetNumeric(cost));
+	budget_spend_record(DatumGetUUIDP(budget_id), DatumGetTimestampTz(period), DatumGetNumeric(cost));
 }
 
 /*

@@ -109,6 +109,13 @@ extern int no_such_variable
 #define may_execute(function, role) (pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK)
 #endif
 
+/* Does a role own a database?  Likewise. */
+#if PG_VERSION_NUM >= 160000
+#define owns_database(database, role) object_ownercheck(DatabaseRelationId, database, role)
+#else
+#define owns_database(database, role) pg_database_ownercheck(database, role)
+#endif
+
 /* The parameters of an ExecutorRun_hook, and the arguments to pass on. */
 #if PG_VERSION_NUM >= 180000
 #define EXECUTOR_RUN_PARAMETERS QueryDesc *queryDesc, ScanDirection direction, uint64 count

@@ -25,7 +25,7 @@
 #include "base/compat.h"
 #include "base/shmem.h"
 
-#define MAX_SEGMENTS	12
+#define MAX_SEGMENTS	16
 
 static ShmemSegment *segments[MAX_SEGMENTS];
 static int	nsegments = 0;

@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * That is last uses, entries of the ledgers to be rolled up, and keys to be
- * rehashed.  Notices that keys are going to expire are given here, too.
+ * That is last uses, windows, entries of the ledger to be rolled up, and keys to
+ * be rehashed.  Notices that keys are going to expire are given here, too.
  *
  * All of it happens in the caller's transaction: a flush worker's, or that of
  * apikey_flush().  A use counts as persisted only once that transaction has
@@ -26,6 +26,7 @@
 
 #include "base/compat.h"
 #include "flush/flush.h"
+#include "flush/flush_windows.h"
 #include "flush/reclaim.h"
 #include "live/counters.h"
 #include "live/last_used.h"
@@ -285,6 +286,18 @@ flush_uses(const KeyUse *uses, int nuses)
 	return written;
 }
 
+/* Stores a batch of windows that have changed; false: there are no others. */
+bool
+flush_windows(void)
+{
+	int			nrows;
+	bool		more = flush_windows_next(&nrows);
+
+	if (nrows > 0)
+		count_rows(nrows);
+	return more;
+}
+
 /* Has budgets warn whose spending has been rolled up. */
 static void
 warn_budgets(ArrayType *ids)
@@ -298,17 +311,16 @@ warn_budgets(ArrayType *ids)
 		(void) store_warn_budget(DatumGetUUIDP(elements[i]), GetCurrentTimestamp());
 }
 
-/* Begins to roll up a ledger, in batches. */
+/* Begins to roll up the ledger, in batches. */
 void
-flush_begin_ledger(RollUp *batch, Ledger ledger, int wait_ms)
+flush_begin_ledger(RollUp *batch, int wait_ms)
 {
 	memset(batch, 0, sizeof(RollUp));
-	batch->ledger = ledger;
 	batch->limit = LEDGER_BATCH;
 	store_begin_roll_up(batch, GetCurrentTimestamp(), wait_ms);
 }
 
-/* Rolls up a batch of entries of a ledger. */
+/* Rolls up a batch of entries. */
 void
 flush_ledger(RollUp *batch)
 {
@@ -396,14 +408,14 @@ rehash_all(void)
 	return written;
 }
 
-/* Rolls up all entries of a ledger that are not locked; returns how many. */
+/* Rolls up all entries that are not locked; returns how many. */
 static int64
-roll_up_all(Ledger ledger)
+roll_up_all(void)
 {
 	RollUp		batch;
 	int64		taken = 0;
 
-	flush_begin_ledger(&batch, ledger, 0);
+	flush_begin_ledger(&batch, 0);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -420,6 +432,7 @@ apikey_flush(PG_FUNCTION_ARGS)
 {
 	KeyUse	   *uses;
 	int			nuses;
+	int			nwindows;
 	int64		written = 0;
 
 	store_lock_flush(true);
@@ -431,9 +444,11 @@ apikey_flush(PG_FUNCTION_ARGS)
 	for (int i = 0; i < nuses; i += FLUSH_BATCH)
 		written += flush_uses(&uses[i], Min(FLUSH_BATCH, nuses - i));
 
-	written += rehash_all();
-	written += roll_up_all(LEDGER_USAGE);
-	written += roll_up_all(LEDGER_BUDGETS);
+	nwindows = flush_windows_all();
+	count_rows(nwindows);
+
+	written += nwindows + rehash_all();
+	written += roll_up_all();
 
 	/* A void that is not in the snapshot would fail us, see rehash_all(). */
 	while (!IsolationUsesXactSnapshot() && flush_request_ids() == FLUSH_BATCH)

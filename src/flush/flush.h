@@ -22,7 +22,8 @@
 #define LEDGER_BATCH 20000
 
 extern int64 flush_uses(const KeyUse *uses, int nuses);
-extern void flush_begin_ledger(RollUp *batch, Ledger ledger, int wait_ms);
+extern bool flush_windows(void);
+extern void flush_begin_ledger(RollUp *batch, int wait_ms);
 extern void flush_ledger(RollUp *batch);
 extern int64 flush_request_ids(void);
 extern int	flush_notices(void);

@@ -22,6 +22,7 @@
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/lwlock.h"
+#include "utils/syscache.h"
 
 #include "base/shmem.h"
 #include "flush/flush_queue.h"
@@ -278,11 +279,11 @@ is_claimed(FlushQueue *queue, Oid database)
 }
 
 /*
- * Releases a database after its flush worker.  Each failure doubles the
- * pause.
+ * Releases a database after its flush worker; with haste the next one comes.  Each
+ * failure doubles the pause.
  */
 void
-flush_queue_release(Oid database, bool failed)
+flush_queue_release(Oid database, bool failed, WakeUp haste)
 {
 	FlushQueue *queue = attached_queue();
 	TimestampTz now = GetCurrentTimestamp();
@@ -307,7 +308,10 @@ flush_queue_release(Oid database, bool failed)
 
 	/* Something may have become due meanwhile. */
 	if (shmem_preloaded())
+	{
 		flush_queue_wake();
+		wake_up_launcher(haste);
+	}
 }
 
 /*
@@ -360,6 +364,23 @@ flush_queue_remove_database(Oid database)
 		slot->retry_at = 0;
 	}
 	LWLockRelease(&queue->lock);
+}
+
+/*
+ * Discards what is pending in databases that were dropped, by a session that had
+ * not loaded the library.
+ */
+void
+flush_queue_remove_dropped(void)
+{
+	DueDatabase databases[FLUSH_QUEUE_MAX_DATABASES];
+	int			ndatabases = flush_queue_list(databases);
+
+	for (int i = 0; i < ndatabases; i++)
+	{
+		if (!SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(databases[i].database)))
+			flush_queue_remove_database(databases[i].database);
+	}
 }
 
 /*
@@ -431,7 +452,7 @@ flush_queue_start(Oid database, int64 delay_ms)
  * when something is due, unless it has one.
  */
 void
-flush_queue_start_sleeping(void)
+flush_queue_start_sleeping(WakeUp haste)
 {
 	DueDatabase databases[FLUSH_QUEUE_MAX_DATABASES];
 	int			ndatabases;
@@ -443,7 +464,7 @@ flush_queue_start_sleeping(void)
 	for (int i = 0; i < ndatabases; i++)
 		if (databases[i].database == MyDatabaseId)
 			flush_queue_start(MyDatabaseId,
-							  Max(guc_flush_interval,
+							  Max(wake_up_interval(haste),
 								  (databases[i].due_at - GetCurrentTimestamp()) / 1000));
 }
 
@@ -460,7 +481,7 @@ flush_queue_wake(void)
 	if (!shmem_preloaded())
 	{
 		if (!is_claimed(queue, MyDatabaseId))
-			flush_queue_start_sleeping();
+			flush_queue_start_sleeping(WAKE_UP);
 	}
 	else
 		wake_up_launcher(last_used_is_crowded() ? WAKE_UP_URGENT : WAKE_UP);

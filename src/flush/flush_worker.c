@@ -37,8 +37,10 @@
 #include "base/shmem.h"
 #include "flush/flush.h"
 #include "flush/flush_queue.h"
+#include "flush/flush_windows.h"
 #include "flush/flush_worker.h"
 #include "flush/reclaim.h"
+#include "flush/worker_session.h"
 #include "live/counters.h"
 #include "live/flush_problems.h"
 #include "live/last_used.h"
@@ -49,10 +51,12 @@
 #include "store/notices.h"
 
 #define WORK_TIME_MS	2000	/* then it exits */
-#define WRITERS_WAIT_MS	100		/* for those who write to a ledger */
+#define WRITERS_WAIT_MS	100		/* for those who write to the ledger */
+#define MANY_ENTRIES	1000	/* then the next worker comes soon */
 
 static bool succeeded = false;	/* no error so far */
 static bool usage_left = false; /* a flag cleared in the queue is due again */
+static WakeUp haste = WAKE_UP;	/* with which the next worker has to come */
 static bool released = false;	/* another worker may claim the database */
 
 /* before_shmem_exit callback of a flush worker. */
@@ -62,73 +66,7 @@ flush_worker_exit(int code, Datum database)
 	if (usage_left)
 		flush_queue_exchange_usage(DatumGetObjectId(database), true);
 	if (!released)
-		flush_queue_release(DatumGetObjectId(database), !succeeded);
-}
-
-/*
- * Starts a transaction, security-restricted: triggers that users have made on
- * our tables run with our rights.
- */
-static void
-begin_work(void)
-{
-	Oid			userid;
-	int			sec_context;
-
-	Assert(!IsTransactionState());
-
-	CHECK_FOR_INTERRUPTS();
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-	}
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	GetUserIdAndSecContext(&userid, &sec_context);
-	SetUserIdAndSecContext(userid, sec_context | SECURITY_RESTRICTED_OPERATION);
-	pgstat_report_activity(STATE_RUNNING, "persisting activity");
-}
-
-static void
-end_work(void)
-{
-	Oid			userid;
-	int			sec_context;
-
-	Assert(IsTransactionState());
-
-	GetUserIdAndSecContext(&userid, &sec_context);
-	Assert((sec_context & SECURITY_RESTRICTED_OPERATION) != 0);
-	SetUserIdAndSecContext(userid, sec_context & ~SECURITY_RESTRICTED_OPERATION);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	pgstat_report_stat(true);
-	pgstat_report_activity(STATE_IDLE, NULL);
-}
-
-/* Overrides what ALTER DATABASE or ALTER ROLE could have set to stop us. */
-static void
-set_own_settings(void)
-{
-	static const char *const settings[][2] = {
-		{"search_path", "pg_catalog, pg_temp"},
-		{"default_transaction_isolation", "read committed"},
-		{"default_transaction_read_only", "off"},
-		{"lock_timeout", "1s"},
-		{"transaction_timeout", "0"}, /* from 17 on */
-		{"exit_on_error", "off"},
-		/* After a crash a lost batch is still pending, or harmless. */
-		{"synchronous_commit", "off"},
-	};
-
-	for (int i = 0; i < (int) lengthof(settings); i++)
-	{
-		if (GetConfigOption(settings[i][0], true, false) == NULL)
-			continue;			/* not in this version */
-		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
-	}
+		flush_queue_release(DatumGetObjectId(database), !succeeded, WAKE_UP);
 }
 
 /*
@@ -183,18 +121,18 @@ lock_for_flush(void)
 
 /* Persists due uses, one transaction per batch. */
 static void
-flush_due_uses(TimestampTz exit_at)
+flush_due_uses(TimestampTz due_by, TimestampTz exit_at)
 {
 	KeyUse	   *uses;
 	int			nuses;
 
-	nuses = last_used_collect(MyDatabaseId, GetCurrentTimestamp(), &uses);
+	nuses = last_used_collect(MyDatabaseId, due_by, &uses);
 	for (int i = 0; i < nuses && GetCurrentTimestamp() < exit_at; i += FLUSH_BATCH)
 	{
-		begin_work();
+		worker_begin_work();
 		if (lock_for_flush())
 			flush_uses(&uses[i], Min(FLUSH_BATCH, nuses - i));
-		end_work();
+		worker_end_work();
 	}
 }
 
@@ -205,42 +143,42 @@ reclaim(void)
 	if (!reclaim_is_wanted())
 		return;
 
-	begin_work();
+	worker_begin_work();
 	if (lock_for_flush())
 		reclaim_wanted_partitions();
-	end_work();
+	worker_end_work();
 }
 
-/* Begins with a ledger, or rolls up its next batch, in a transaction; false: locked. */
+/* Begins with the ledger, or rolls up its next batch, in a transaction; false: locked. */
 static bool
-try_roll_up(Ledger ledger, RollUp *batch)
+try_roll_up(RollUp *batch)
 {
 	RollUp		next = *batch;
 	bool		locked;
 
-	begin_work();
+	worker_begin_work();
 	locked = lock_for_flush();
 	if (locked && next.limit == 0)
-		flush_begin_ledger(&next, ledger, WRITERS_WAIT_MS);
+		flush_begin_ledger(&next, WRITERS_WAIT_MS);
 	else if (locked)
 		flush_ledger(&next);
-	end_work();
+	worker_end_work();
 	*batch = next;
 
 	return locked;
 }
 
 /*
- * Rolls up the entries of a ledger; returns whether none is left.  A batch that
- * fails is halved until a single entry fails, which is skipped, so that it
- * blocks no other.
+ * Rolls up the ledger.  A batch that fails is halved until a single entry fails,
+ * which is skipped, so that it blocks no other.
  */
-static bool
-roll_up(Ledger ledger, TimestampTz exit_at)
+static void
+roll_up(TimestampTz exit_at)
 {
 	volatile RollUp batch = {.limit = 0};
 	volatile bool more = true;
 	volatile bool finished = true;
+	volatile int64 taken = 0;
 	MemoryContext context = CurrentMemoryContext;
 
 	while (more && GetCurrentTimestamp() < exit_at)
@@ -249,11 +187,12 @@ roll_up(Ledger ledger, TimestampTz exit_at)
 
 		PG_TRY();
 		{
-			more = try_roll_up(ledger, (RollUp *) &batch);
+			more = try_roll_up((RollUp *) &batch);
 			finished &= more && batch.taken == batch.seen;
 			if (limit > 0)
 			{
 				more &= batch.seen == limit;
+				taken += batch.taken;
 				batch.limit = Min(LEDGER_BATCH, limit * 2);
 			}
 		}
@@ -268,18 +207,10 @@ roll_up(Ledger ledger, TimestampTz exit_at)
 		PG_END_TRY();
 	}
 
-	return finished && !more;
-}
-
-/* Rolls up the entries of all ledgers; none takes the time of the other. */
-static void
-roll_up_ledgers(TimestampTz exit_at)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	bool		finished = roll_up(LEDGER_USAGE, now + (exit_at - now) / 2);
-
-	if (roll_up(LEDGER_BUDGETS, exit_at) && finished)
+	if (finished && !more)
 		usage_left = false;
+	if (succeeded && (more || taken >= MANY_ENTRIES))
+		haste = more ? WAKE_UP_URGENT : WAKE_UP_SOON;
 }
 
 /* Rehashes keys in their own transaction; false after an error. */
@@ -291,10 +222,10 @@ try_rehash(const RehashRequest *requests, int n)
 
 	PG_TRY();
 	{
-		begin_work();
+		worker_begin_work();
 		if (lock_for_flush())
 			flush_rehash(requests, n);
-		end_work();
+		worker_end_work();
 		done = true;
 	}
 	PG_CATCH();
@@ -332,25 +263,6 @@ rehash_keys(TimestampTz exit_at)
 }
 
 /*
- * Without a launcher: discards what is pending in databases that are gone, if
- * they were dropped by a session that had not loaded the library.
- */
-static void
-remove_dropped_databases(void)
-{
-	DueDatabase databases[FLUSH_QUEUE_MAX_DATABASES];
-	int			ndatabases = flush_queue_list(databases);
-
-	begin_work();
-	for (int i = 0; i < ndatabases; i++)
-	{
-		if (!SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(databases[i].database)))
-			flush_queue_remove_database(databases[i].database);
-	}
-	end_work();
-}
-
-/*
  * Repeats a step, in a transaction each time, as long as it returns true and
  * there is time.  Returns true if there is more, or after an error.
  */
@@ -364,9 +276,9 @@ repeat(bool (*step)(void), TimestampTz exit_at)
 	{
 		while (more && GetCurrentTimestamp() < exit_at)
 		{
-			begin_work();
+			worker_begin_work();
 			more = step();
-			end_work();
+			worker_end_work();
 		}
 	}
 	PG_CATCH();
@@ -376,6 +288,21 @@ repeat(bool (*step)(void), TimestampTz exit_at)
 	PG_END_TRY();
 
 	return more;
+}
+
+/* Stores a batch of windows that have changed; true: there are more. */
+static bool
+store_windows(void)
+{
+	return lock_for_flush() && flush_windows();
+}
+
+/* Without a launcher: discards what is pending in databases that are gone. */
+static bool
+remove_dropped_databases(void)
+{
+	flush_queue_remove_dropped();
+	return false;
 }
 
 /* Deletes a batch of expired request ids; true: there are more. */
@@ -405,33 +332,53 @@ give_notices(void)
 	return false;
 }
 
+/*
+ * Writes last uses and windows that are due, or all if others need the space; again
+ * if they still do.  An entry makes space when both are written, so both get time.
+ */
+static void
+make_space(TimestampTz exit_at)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	do
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz due_by = last_used_is_crowded() ? DT_NOEND : now;
+
+		flush_windows_begin(due_by);
+		PG_TRY();
+		{
+			flush_due_uses(due_by, now + (exit_at - now) / 2);
+			reclaim();
+		}
+		PG_CATCH();
+		{
+			abort_work(context);
+		}
+		PG_END_TRY();
+		(void) repeat(store_windows, exit_at);
+	} while (last_used_is_crowded() && succeeded && GetCurrentTimestamp() < exit_at);
+}
+
 /* Writes everything that is due, or as much as WORK_TIME_MS allows. */
 static void
 flush_database(void)
 {
-	TimestampTz exit_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WORK_TIME_MS);
-	MemoryContext context = CurrentMemoryContext;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz exit_at = TimestampTzPlusMilliseconds(now, WORK_TIME_MS);
 
 	Assert(OidIsValid(MyDatabaseId) && !RecoveryInProgress());
 
 	succeeded = true;
-	PG_TRY();
-	{
-		if (!shmem_preloaded())
-			remove_dropped_databases();
-		flush_due_uses(exit_at);
-		reclaim();
-	}
-	PG_CATCH();
-	{
-		abort_work(context);
-	}
-	PG_END_TRY();
+	if (!shmem_preloaded())
+		(void) repeat(remove_dropped_databases, exit_at);
+	make_space(now + (exit_at - now) / 2);
 
 	/* Whatever the flag says: COMMIT PREPARED, for one, does not set it. */
 	usage_left = flush_queue_exchange_usage(MyDatabaseId, false);
 	rehash_keys(exit_at);
-	roll_up_ledgers(exit_at);
+	roll_up(exit_at);
 	if (repeat(delete_request_ids, exit_at))
 		usage_left = true;
 	if (guc_expiry_notices.n == 0)
@@ -481,7 +428,7 @@ apikeys_flush_worker_main(Datum database)
 	sleep_unconnected(delay_ms);
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
 	pgstat_report_appname(MyBgworkerEntry->bgw_name);
-	set_own_settings();
+	worker_override_settings();
 
 	flush_database();
 
@@ -490,8 +437,8 @@ apikeys_flush_worker_main(Datum database)
 	usage_left = false;
 
 	/* Without a launcher, a flush worker starts its own successor. */
-	flush_queue_release(MyDatabaseId, !succeeded);
+	flush_queue_release(MyDatabaseId, !succeeded, haste);
 	released = true;
 	if (!shmem_preloaded())
-		flush_queue_start_sleeping();
+		flush_queue_start_sleeping(haste);
 }

@@ -43,7 +43,6 @@
 
 #define RESTART_S		5		/* after pg_terminate_backend() */
 #define MAX_SLEEP_MS	300000
-#define URGENT_MS		100
 #define FIRST_DATABASE	((Oid) 1)
 
 static emit_log_hook_type prev_emit_log_hook = NULL;
@@ -216,13 +215,6 @@ sleep_until(TimestampTz until)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* Returns for how long the slots need not be looked at again, in milliseconds. */
-static int
-shortest_interval(void)
-{
-	return wake_up_read() == WAKE_UP_URGENT ? Min(URGENT_MS, guc_flush_interval) : guc_flush_interval;
-}
-
 /* Main function of the launcher. */
 void
 apikeys_launcher_main(Datum arg)
@@ -250,7 +242,7 @@ apikeys_launcher_main(Datum arg)
 		}
 
 		if (wake_up_read() != WAKE_UP_NONE)
-			next = Min(next, TimestampTzPlusMilliseconds(checked_at, shortest_interval()));
+			next = Min(next, TimestampTzPlusMilliseconds(checked_at, wake_up_interval(wake_up_read())));
 		if (now >= next || now < checked_at) /* or the clock was set back */
 		{
 			wake_up_clear();

@@ -164,7 +164,7 @@ remove_candidate(const TrackedKeyRef *ref, const Candidate *candidate, FamilySta
 
 	pending = tracked_keys_is_pending(entry);
 	if (pending && !needed)
-		tracked_limits_clear(&ref->pools, &entry->limits);
+		tracked_keys_clear_limits(ref, entry);
 	else
 	{
 		*ndropped += (pending && state != FAMILY_GONE);

@@ -17,6 +17,10 @@
 
 #include "base/shmem.h"
 #include "flush/wake_up.h"
+#include "settings/guc.h"
+
+#define SOON_MS		1000
+#define URGENT_MS	100
 
 typedef struct Launcher
 {
@@ -83,6 +87,21 @@ wake_up_launcher(WakeUp what)
 		if (latch != NULL)
 			SetLatch(latch);
 		break;
+	}
+}
+
+/* Returns for how long the flush queue need not be looked at again, in milliseconds. */
+int
+wake_up_interval(WakeUp what)
+{
+	switch (what)
+	{
+		case WAKE_UP_SOON:
+			return Min(SOON_MS, guc_flush_interval);
+		case WAKE_UP_URGENT:
+			return Min(URGENT_MS, guc_flush_interval);
+		default:
+			return guc_flush_interval;
 	}
 }
 

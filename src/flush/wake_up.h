@@ -17,12 +17,14 @@ typedef enum WakeUp
 {
 	WAKE_UP_NONE,
 	WAKE_UP,					/* look at the flush queue */
-	WAKE_UP_URGENT				/* soon, before uses are dropped */
+	WAKE_UP_SOON,				/* much is recorded all the time */
+	WAKE_UP_URGENT				/* there is a backlog, or uses are about to be dropped */
 } WakeUp;
 
 extern void wake_up_init(void);
 extern bool wake_up_attach(void);
 extern void wake_up_launcher(WakeUp what);
+extern int	wake_up_interval(WakeUp what);
 
 /* for the launcher */
 extern void wake_up_set_latch(Latch *latch);

@@ -23,6 +23,7 @@
 #include "flush/flush_queue.h"
 #include "hooks/object_drop.h"
 #include "live/budget_sums.h"
+#include "live/feed_servers.h"
 
 static object_access_hook_type prev_object_access_hook = NULL;
 
@@ -52,7 +53,7 @@ record_drop(ObjectAccessType access, Oid classId, Oid objectId, int subId, void 
 
 	if (access != OAT_DROP ||
 		(classId != DatabaseRelationId && classId != ExtensionRelationId) ||
-		!flush_queue_attach() || !budget_sums_attach())
+		!flush_queue_attach() || !budget_sums_attach() || feed_state_attach() == NULL)
 		return;
 
 	if (classId == DatabaseRelationId)
@@ -72,6 +73,7 @@ object_drop_at_eoxact(bool is_commit)
 	{
 		flush_queue_remove_database(remove_at_commit);
 		budget_sums_remove_database(remove_at_commit);
+		feed_servers_remove_database(remove_at_commit);
 	}
 	remove_at_commit = InvalidOid;
 }

@@ -39,6 +39,7 @@
 
 #include "cache/invalidation.h"
 #include "flush/flush.h"
+#include "flush/flush_windows.h"
 #include "flush/pending_usage.h"
 #include "hooks/object_drop.h"
 #include "hooks/prepared.h"
@@ -55,8 +56,8 @@
  * 2. reservation around it: it holds what this transaction settles until the
  *	  costs are published, so that nobody sees both or neither.
  * 3. limit_refund depends on no other.
- * 4. flush before pending_usage: the launcher, once woken, must not find uses
- *	  due that this transaction has persisted.
+ * 4. flush and flush_windows before pending_usage: the launcher, once woken, must
+ *	  not find due what this transaction has stored.
  * 5. pending_usage adds this database to the flush queue.
  * 6. object_drop after both: they could add the database again that it
  *	  removes.
@@ -76,6 +77,7 @@ at_eoxact(bool is_commit)
 	reservation_at_eoxact(is_commit);
 	limit_refund_at_eoxact(is_commit);
 	flush_at_eoxact(is_commit);
+	flush_windows_at_eoxact(is_commit);
 	pending_usage_at_eoxact(is_commit);
 	object_drop_at_eoxact(is_commit);
 	usage_durability_at_eoxact();
@@ -90,6 +92,7 @@ xact_callback(XactEvent event, void *arg)
 		case XACT_EVENT_PRE_COMMIT:
 			Assert(IsTransactionState());
 			pending_usage_pre_commit();
+			limit_refund_pre_commit();
 			prepared_pre_commit();
 			usage_durability_pre_commit();
 			break;
@@ -149,6 +152,7 @@ subxact_callback(SubXactEvent event, SubTransactionId subid, SubTransactionId pa
 			reservation_at_subxact_abort(subid);
 			limit_refund_at_subxact_abort(subid);
 			flush_at_subxact_abort(subid);
+			flush_windows_at_subxact_abort();
 			object_drop_at_subxact_abort(subid);
 			invalidation_at_subxact_abort(subid);
 			usage_durability_at_subxact_abort();

@@ -381,7 +381,7 @@ budget_sums_can_set(void)
 	if (max_prepared_xacts == 0)
 		return true;
 
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, store_relation_oid("budget_entry"));
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, store_relation_oid("usage_entry"));
 	writers = GetLockConflicts(&tag, ShareLock, NULL);
 	for (int i = 0; !prepared && VirtualTransactionIdIsValid(writers[i]); i++)
 	{

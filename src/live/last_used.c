@@ -33,7 +33,9 @@
 
 #include "live/counters.h"
 #include "live/last_used.h"
+#include "live/stored_windows.h"
 #include "live/tracked_keys.h"
+#include "live/tracked_space.h"
 #include "settings/guc.h"
 #include "store/last_used.h"
 
@@ -47,12 +49,14 @@ throttle(int max_lag)
 	return max_lag != 0 && (general < 0 || own < general) ? own : general;
 }
 
-/* When a pending use is due: at once if none is known to be stored. */
+/* When a pending use is due: at once if none is known to be stored; DT_NOEND: there is none. */
 static TimestampTz
 due_at(TrackedKey *entry)
 {
 	TimestampTz written_at = pg_atomic_read_u64(&entry->written_at);
 
+	if (!tracked_keys_is_pending(entry))
+		return DT_NOEND;
 	return written_at != 0 ? written_at + throttle(pg_atomic_read_u32(&entry->max_lag)) : 0;
 }
 
@@ -280,8 +284,9 @@ replace_latest(DueDatabase *databases, int n, Oid database, TimestampTz due)
 }
 
 /*
- * Finds the databases with pending uses, and when the earliest use of each is
- * due.  Returns their number, at most max.
+ * Finds the databases with pending uses, or windows to be stored, and when the
+ * earliest of each is due: now if the table is crowded.  Returns their number, at
+ * most max.
  */
 int
 last_used_due_databases(DueDatabase *databases, int max)
@@ -299,20 +304,26 @@ last_used_due_databases(DueDatabase *databases, int max)
 		for (int i = 0; i < table->nentries; i++)
 		{
 			Oid			database = entries[i].tag.database;
+			TimestampTz due;
 			int			d = 0;
 
-			if (!OidIsValid(database) || !tracked_keys_is_pending(&entries[i]))
+			if (!OidIsValid(database))
 				continue;
+			due = Min(due_at(&entries[i]), stored_windows_due_at(&entries[i]));
+			if (due == DT_NOEND)
+				continue;
+			if (tracked_keys_is_crowded(table))
+				due = 0;
 			while (d < ndatabases && databases[d].database != database)
 				d++;
 			if (d == max)
 			{
-				replace_latest(databases, max, database, due_at(&entries[i]));
+				replace_latest(databases, max, database, due);
 				continue;
 			}
 			if (d == ndatabases)
 				databases[ndatabases++] = (DueDatabase){database, DT_NOEND};
-			databases[d].due_at = Min(databases[d].due_at, due_at(&entries[i]));
+			databases[d].due_at = Min(databases[d].due_at, due);
 		}
 		tracked_keys_unlock(ref.partition);
 	}
@@ -397,7 +408,15 @@ last_used_mark_persisted(Oid database, const KeyUse *use, TimestampTz now)
 bool
 last_used_is_crowded(void)
 {
-	return last_used_is_shared() && pg_atomic_read_u32(&tracked_keys_attach()->crowded) != 0;
+	return last_used_is_shared() && tracked_keys_is_crowded(tracked_keys_attach());
+}
+
+/* Has all that is pending written now: something has found no space. */
+void
+last_used_set_crowded(void)
+{
+	if (last_used_is_shared())
+		tracked_keys_set_crowded(tracked_keys_attach());
 }
 
 /* Records that a flush has committed. */

@@ -28,6 +28,7 @@ typedef struct UseNote
 } UseNote;
 
 extern bool last_used_is_crowded(void);
+extern void last_used_set_crowded(void);
 extern bool last_used_record(const pg_uuid_t *id, TimestampTz now, const UseNote *use,
 							 TimestampTz *recorded_at);
 extern bool last_used_record_in_entry(TrackedKey *entry, TimestampTz now, const UseNote *use);

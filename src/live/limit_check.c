@@ -125,7 +125,7 @@ limit_check_unlock(LimitCheck *check)
 
 /* ------------------------------------------------ checks, under the locks */
 
-/* Finds what an owner has used. */
+/* Finds what an owner has used, if that is known in memory. */
 static void
 find_use(LimitCheck *check, CheckedOwner *checked)
 {
@@ -133,8 +133,11 @@ find_use(LimitCheck *check, CheckedOwner *checked)
 
 	checked->entry = tracked_keys_find(&checked->ref);
 	memset(checked->windows, 0, sizeof(checked->windows));
+	if (checked->matching != 0 && (checked->entry == NULL || !tracked_limits_are_known(&checked->entry->limits)))
+		check->result->unread |= 1 << checked->index;
 	if (checked->entry == NULL)
 		return;
+	checked->entry->limits.used_at = check->now;
 	tracked_limits_expire(&checked->ref.pools, &checked->entry->limits, check->now);
 	if (limits != NULL)
 		tracked_windows_find(&checked->ref.pools.windows, &checked->entry->limits.windows,

@@ -58,13 +58,16 @@ typedef struct LimitResult
 	TimestampTz retry_at;		/* if so; DT_NOEND: never */
 	LimitOwnerSet exhausted;	/* budgets that have no room */
 	LimitOwnerSet stale;		/* budgets whose costs have to be read again */
+	LimitOwnerSet unread;		/* owners whose windows have to be read first */
 	int			no_space_for;	/* owner for whom shared memory has no space; -1: none */
 	int64		reserved[MAX_LIMIT_OWNERS]; /* of budgets, in billionths */
 	TimestampTz frees_at[MAX_LIMIT_OWNERS]; /* when the oldest reservation times out; 0: none */
+	bool		lacks_holds;	/* that space is for reservations */
 	bool		has_reservation;
 	pg_uuid_t	reservation;
 	bool		use_recorded;	/* last use, in the same entry */
 	bool		use_newly_pending; /* as last_used_record() returns */
+	bool		newly_changed;	/* windows that were stored, likewise */
 	LimitStatus nearest;		/* of the rate limits that apply to the request */
 } LimitResult;
 

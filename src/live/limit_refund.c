@@ -14,10 +14,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "miscadmin.h"
 
 #include "base/transaction_array.h"
 #include "live/limit_refund.h"
 #include "live/rate_limiter.h"
+#include "live/stored_windows.h"
 
 typedef struct Refund
 {
@@ -69,6 +71,18 @@ limit_refund_add(const pg_uuid_t *owner, const RateLimits *limits, const UsedAmo
 
 		if (windows & 1 << i && amount > 0)
 			add_refund(owner, limit->id, amount, used->at);
+	}
+}
+
+/* Has what will be given back in memory, while tables can still be read. */
+void
+limit_refund_pre_commit(void)
+{
+	for (int i = 0; i < nrefunds; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (i == 0 || memcmp(&refunds[i].owner, &refunds[i - 1].owner, sizeof(pg_uuid_t)) != 0)
+			stored_windows_keep(&refunds[i].owner);
 	}
 }
 

@@ -15,6 +15,7 @@
 extern void limit_refund_add(const pg_uuid_t *owner, const RateLimits *limits, const UsedAmounts *used);
 
 /* for hooks/transaction.c */
+extern void limit_refund_pre_commit(void);
 extern void limit_refund_at_eoxact(bool is_commit);
 extern void limit_refund_at_subxact_abort(SubTransactionId subid);
 

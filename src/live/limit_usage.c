@@ -10,6 +10,9 @@
  * They count from the time at which they are recorded, by which they are
  * returned if they are taken back.
  *
+ * What is not in memory is read from its row first; only to show it, it is not put
+ * into memory.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -20,6 +23,10 @@
 #include "live/counters.h"
 #include "live/limit_check.h"
 #include "live/limit_usage.h"
+#include "live/stored_windows.h"
+#include "live/tracked_space.h"
+
+#define MAX_TRIES	100			/* while others evict what has been read */
 
 /* What was used, in a unit. */
 int64
@@ -74,12 +81,43 @@ add_use(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry, const R
 		if (found[i] == NULL)
 			has_space = false;
 		else
-			window_add_at(&found[i]->window, limit->length, limit_usage_amount(used, limit->unit), used->at, now);
+			tracked_windows_add_at(&ref->pools.windows, found[i], limit_usage_amount(used, limit->unit), used->at, now);
 	}
 	entry->pinned = false;
-	entry->limits.version++;
+	tracked_limits_change(&ref->pools, &entry->limits);
 
 	return has_space;
+}
+
+/*
+ * Records what an owner has used, if its windows are known in shared memory; false
+ * if they are not.  Sets whether there was space.
+ */
+static bool
+try_to_record(const TrackedKeyRef *ref, const RateLimits *limits, WindowSet windows, const UsedAmounts *used,
+			  TrackedWindowSet settled, bool *has_space)
+{
+	TransactionId xid = GetTopTransactionIdIfAny();
+	bool		evicted = false;
+	TrackedKey *entry;
+	TimestampTz now;
+	bool		known;
+
+	tracked_keys_lock(ref->partition, LW_EXCLUSIVE);
+	now = GetCurrentTimestamp();
+	entry = tracked_keys_find(ref);
+	known = entry != NULL && tracked_limits_are_known(&entry->limits);
+	if (known)
+	{
+		*has_space = add_use(tracked_keys_attach(), ref, entry, limits, windows, used, settled, now, &evicted);
+		if (TransactionIdIsValid(xid))
+			entry->limits.xid = xid;
+	}
+	tracked_keys_unlock(ref->partition);
+
+	if (evicted)
+		counters_add(COUNT_EVICTIONS, 1);
+	return known;
 }
 
 /*
@@ -93,12 +131,8 @@ limit_usage_record(const pg_uuid_t *owner, const RateLimits *limits, const UsedA
 				   TrackedWindowSet settled)
 {
 	TrackedKeys *table = tracked_keys_attach();
-	TransactionId xid = GetTopTransactionIdIfAny();
 	TrackedKeyRef ref;
-	TrackedKey *entry;
 	WindowSet	windows;
-	TimestampTz now;
-	bool		evicted;
 	bool		has_space;
 
 	windows = table != NULL && limits != NULL ? counting_windows(limits, used) : 0;
@@ -106,23 +140,22 @@ limit_usage_record(const pg_uuid_t *owner, const RateLimits *limits, const UsedA
 		return true;
 
 	ref = tracked_keys_locate(table, MyDatabaseId, owner);
-	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
-	now = GetCurrentTimestamp();
-	entry = tracked_keys_find_or_add(table, &ref, now, &evicted);
-	has_space = entry != NULL && add_use(table, &ref, entry, limits, windows, used, settled, now, &evicted);
-	if (entry != NULL && TransactionIdIsValid(xid))
-		entry->limits.xid = xid;
-	tracked_keys_unlock(ref.partition);
+	for (int n = 0; n < MAX_TRIES; n++)
+	{
+		if (try_to_record(&ref, limits, windows, used, settled, &has_space))
+			return has_space;
+		if (!stored_windows_read(owner))
+			return false;
+	}
 
-	if (evicted)
-		counters_add(COUNT_EVICTIONS, 1);
-	return has_space;
+	return false;
 }
 
 /*
  * Returns what was used to a window that still counts it.  One that has counted
- * nothing since it was recorded, a limit being new, is not touched.  Raises no
- * error once shared memory is attached.
+ * nothing since it was recorded, a limit being new, is not touched; nor is one that
+ * is not in memory: see stored_windows_keep().  Raises no error once shared memory
+ * is attached.
  */
 void
 limit_usage_return(const pg_uuid_t *owner, uint64 window_id, int64 amount, TimestampTz at)
@@ -144,28 +177,91 @@ limit_usage_return(const pg_uuid_t *owner, uint64 window_id, int64 amount, Times
 		TrackedWindow *window = &ref.pools.windows.windows[w];
 
 		if (window->id == window_id)
-			window_add_at(&window->window, tracked_window_length(window), -amount, at, GetCurrentTimestamp());
+		{
+			tracked_windows_add_at(&ref.pools.windows, window, -amount, at, GetCurrentTimestamp());
+			tracked_limits_change(&ref.pools, &entry->limits);
+		}
 	}
 	tracked_keys_unlock(ref.partition);
 }
 
+/* A copy of what an owner has used of its limits. */
+typedef struct UseCopy
+{
+	bool		known;			/* the windows are all that there is in memory or a table */
+	TrackedWindow windows[RATE_MAX_WINDOWS]; /* those of the document; all zeroes: nothing is counted */
+	HoldList	holds;
+	TimestampTz holds_reset_at;
+} UseCopy;
+
 /* Copies the windows and holds of an entry.  Exclusive lock. */
 static void
-copy_entry(const TrackedKeyRef *ref, TrackedKey *entry, const RateLimits *limits, TimestampTz now,
-		   TrackedWindow *windows, HoldList *holds, TimestampTz *holds_reset_at)
+copy_entry(const TrackedKeyRef *ref, TrackedKey *entry, const RateLimits *limits, TimestampTz now, UseCopy *copy)
 {
 	TrackedWindow *found[RATE_MAX_WINDOWS];
 
+	copy->known = tracked_limits_are_known(&entry->limits);
 	tracked_limits_expire(&ref->pools, &entry->limits, now);
 	tracked_windows_find(&ref->pools.windows, &entry->limits.windows, limits, found);
 	for (int i = 0; i < limits->nwindows; i++)
 	{
 		if (found[i] != NULL)
-			windows[i] = *found[i];
+			copy->windows[i] = *found[i];
 	}
-	*holds = entry->limits.holds;
-	if (holds->count > 0)
-		*holds_reset_at = ref->pools.holds[holds->newest].reserved_at + tracked_limits_timeout();
+	copy->holds = entry->limits.holds;
+	if (copy->holds.count > 0)
+		copy->holds_reset_at = ref->pools.holds[copy->holds.newest].reserved_at + tracked_limits_timeout();
+}
+
+/* Copies what shared memory has of an owner. */
+static void
+copy_from_memory(const pg_uuid_t *owner, const RateLimits *limits, TimestampTz now, UseCopy *copy)
+{
+	TrackedKeyRef ref = tracked_keys_locate(limit_check_table(), MyDatabaseId, owner);
+	TrackedKey *entry;
+
+	memset(copy, 0, sizeof(UseCopy));
+	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
+	entry = tracked_keys_find(&ref);
+	if (entry != NULL)
+		copy_entry(&ref, entry, limits, now, copy);
+	tracked_keys_unlock(ref.partition);
+}
+
+/* Adds what the row of an owner has, where memory has less. */
+static void
+add_row(const WindowRow *row, const RateLimits *limits, TimestampTz now, UseCopy *copy)
+{
+	for (int r = 0; r < row->n; r++)
+	{
+		const StoredWindow *stored = &row->windows[r];
+
+		for (int i = 0; i < limits->nwindows; i++)
+		{
+			if (limits->windows[i].id == stored->id)
+				window_merge(&copy->windows[i].window, limits->windows[i].length, &stored->window, now);
+		}
+	}
+}
+
+/* Copies what an owner has used, read from its row if it is not in memory; it stays there. */
+static void
+copy_use(const pg_uuid_t *owner, const RateLimits *limits, TimestampTz *now, UseCopy *copy)
+{
+	WindowRow	row;
+
+	for (int n = 0; n < MAX_TRIES; n++)
+	{
+		*now = GetCurrentTimestamp();
+		copy_from_memory(owner, limits, *now, copy);
+		if (copy->known || limits->nwindows == 0)
+			return;
+		if (stored_windows_peek(owner, &row))
+		{
+			add_row(&row, limits, *now, copy);
+			return;
+		}
+	}
 }
 
 /*
@@ -177,30 +273,20 @@ int
 limit_usage_read(const pg_uuid_t *owner, const RateLimits *limits, const char *budget,
 				 LimitReading *readings, TimestampTz *now)
 {
-	TrackedKeys *table = limit_check_table();
-	TrackedKeyRef ref = tracked_keys_locate(table, MyDatabaseId, owner);
-	TrackedWindow windows[RATE_MAX_WINDOWS] = {0};
-	HoldList	holds = {0};
-	TimestampTz holds_reset_at = 0;
-	TrackedKey *entry;
+	UseCopy		copy;
 	int			n = 0;
 
-	*now = GetCurrentTimestamp();
-	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
-	entry = tracked_keys_find(&ref);
-	if (entry != NULL)
-		copy_entry(&ref, entry, limits, *now, windows, &holds, &holds_reset_at);
-	tracked_keys_unlock(ref.partition);
-
+	copy_use(owner, limits, now, &copy);
 	for (; n < limits->nwindows; n++)
 	{
-		limit_status_set_window(&readings[n].status, &limits->windows[n], budget, &windows[n].window, *now);
-		readings[n].reserved = windows[n].reserved;
+		limit_status_set_window(&readings[n].status, &limits->windows[n], budget, &copy.windows[n].window, *now);
+		readings[n].reserved = copy.windows[n].reserved;
 	}
 	if (limits->max_concurrent > 0)
 	{
-		limit_status_set_concurrent(&readings[n].status, limits->max_concurrent, budget, holds.count, holds_reset_at);
-		readings[n++].reserved = holds.count;
+		limit_status_set_concurrent(&readings[n].status, limits->max_concurrent, budget, copy.holds.count,
+									copy.holds_reset_at);
+		readings[n++].reserved = copy.holds.count;
 	}
 
 	return n;

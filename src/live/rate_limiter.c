@@ -44,6 +44,7 @@
 #include "live/counters.h"
 #include "live/last_used.h"
 #include "live/rate_limiter.h"
+#include "live/tracked_space.h"
 #include "model/reservation_id.h"
 
 /* Can limits be enforced here? */
@@ -152,7 +153,7 @@ spend_windows(LimitCheck *check, CheckedOwner *checked)
 		if (!(checked->matching & 1 << i))
 			continue;
 		amount = check->spent[window->unit];
-		window_spend(&window->window, tracked_window_length(window), amount, check->now);
+		tracked_windows_spend(&checked->ref.pools.windows, window, amount, check->now);
 		if (check->request->reserve && window->unit != WINDOW_REQUESTS)
 		{
 			if (pg_add_s64_overflow(window->reserved, amount, &window->reserved))
@@ -225,6 +226,7 @@ take_holds(LimitCheck *check, int *holds)
 		!holds_take(&check->table->free_holds, check->owners[0].ref.pools.holds, check->nowners, holds))
 	{
 		result->no_space_for = 0;
+		result->lacks_holds = true;
 		return false;
 	}
 
@@ -256,7 +258,8 @@ spend(LimitCheck *check)
 		windows = spend_windows(check, checked);
 		if (check->request->reserve)
 			reserve(check, checked, windows, holds[i], i + 1 < check->nowners ? holds[i + 1] : NO_HOLD);
-		checked->entry->limits.version++;
+		check->result->newly_changed |= tracked_limits_are_stored(&checked->entry->limits);
+		tracked_limits_change(&checked->ref.pools, &checked->entry->limits);
 		if (TransactionIdIsValid(xid))
 			checked->entry->limits.xid = xid;
 		record_use(check, checked);
@@ -367,7 +370,8 @@ explain(const LimitCheck *check)
  * limit is nearest to its end afterwards.  Without a reservation tokens and
  * cost are only checked: how many are used is known when the request is done.
  * now has to be the current time, see above.  If the result names budgets that
- * are stale, or an owner without space, nothing is decided or spent.  Raises
+ * are stale, owners whose windows are not read, or one without space, nothing is
+ * decided or spent.  Raises
  * 55000 if there is no shared memory, 53400 if an owner has as many
  * reservations as it can get.
  */
@@ -384,7 +388,7 @@ rate_limiter_check_and_spend(const LimitRequest *request, TimestampTz now, Limit
 
 	limit_check_lock(&check);
 	limit_check_all(&check);
-	if (check.exceeded == NULL && result->exhausted == 0 && result->stale == 0)
+	if (check.exceeded == NULL && result->exhausted == 0 && result->stale == 0 && result->unread == 0)
 		spend(&check);
 	for (int i = 0; i < check.nowners; i++)
 		copy_use(&check.owners[i]);
@@ -394,6 +398,8 @@ rate_limiter_check_and_spend(const LimitRequest *request, TimestampTz now, Limit
 		counters_add(COUNT_EVICTIONS, check.nevicted);
 	if (check.too_many_holds)
 		rate_limiter_report_no_space(ERROR);
+	if (result->unread != 0)
+		return;
 	if (check.exceeded != NULL)
 		result->reason = explain(&check);
 	find_nearest(&check, &result->nearest);

@@ -15,6 +15,10 @@
  * without it; likewise if something else is in its place.  It is read twice,
  * first to check it, so that its size takes no memory.
  *
+ * The file has the last word on windows if it was written by the shutdown with which
+ * this start begins, and that of a primary.  Otherwise their rows may be later, and
+ * are read as well (stored_windows.c).
+ *
  * Reservations are not saved: they end with the server, as if they had timed
  * out.
  *
@@ -39,11 +43,12 @@
 #include "base/shmem.h"
 #include "live/state_file.h"
 #include "live/tracked_keys.h"
+#include "live/tracked_space.h"
 #include "settings/guc.h"
 
 #define STATE_FILE	PGSTAT_STAT_PERMANENT_DIRECTORY "/apikeys.stat"
 #define STATE_MAGIC	0x41504b59	/* APKY */
-#define STATE_FORMAT	3
+#define STATE_FORMAT	4
 
 #define MAX_RECORDS			(INT64CONST(5) * GUC_MAX_TRACKED_KEYS)
 #define RECORDS_PER_READ	1024
@@ -54,6 +59,7 @@ typedef struct StateHeader
 	uint32		format;
 	uint64		system_identifier;
 	uint64		nrecords;
+	XLogRecPtr	checkpoint;		/* that of the shutdown; 0: it was a standby */
 } StateHeader;
 
 /* A window of an entry, or a pending use of one that has no window. */
@@ -64,10 +70,19 @@ typedef struct StateRecord
 	TimestampTz last_used;		/* if it is pending, else 0 */
 	uint64		window_id;		/* 0: there is none */
 	int32		seconds;
-	int32		unit;
+	int16		unit;
+	int16		known;			/* how much is known of it */
 	Window		window;
 	PackedAddress last_used_ip; /* if it is pending */
 } StateRecord;
+
+/* How much is known of what an entry has used, in StateRecord.known. */
+enum
+{
+	KNOWN_NOT,					/* there may be a row with more */
+	KNOWN_ALL,
+	KNOWN_STORED				/* and its row has it */
+};
 
 /* The contents of a file; a CRC-32C of all of it follows. */
 typedef struct StateImage
@@ -76,7 +91,7 @@ typedef struct StateImage
 	StateRecord records[FLEXIBLE_ARRAY_MEMBER];
 } StateImage;
 
-StaticAssertDecl(sizeof(StateHeader) == 24 && sizeof(StateRecord) == 88,
+StaticAssertDecl(sizeof(StateHeader) == 32 && sizeof(StateRecord) == 88,
 				 "another layout of the file needs another STATE_FORMAT");
 StaticAssertDecl(offsetof(StateImage, records) == sizeof(StateHeader),
 				 "the checksum covers no padding between header and records");
@@ -96,6 +111,14 @@ image_crc(const StateImage *image, Size size)
 	COMP_CRC32C(crc, image, size);
 	FIN_CRC32C(crc);
 	return crc;
+}
+
+static int16
+known_of(const TrackedLimits *limits)
+{
+	if (limits->known != WINDOWS_READ)
+		return KNOWN_NOT;
+	return tracked_limits_are_stored(limits) ? KNOWN_STORED : KNOWN_ALL;
 }
 
 /* Adds the records of an entry to an image with space for them. */
@@ -122,6 +145,7 @@ add_entry(StateImage *image, const TrackedKeyRef *ref, TrackedKey *entry, Timest
 			.window_id = window->id,
 			.seconds = window->seconds,
 			.unit = window->unit,
+			.known = known_of(&entry->limits),
 			.window = window->window
 		};
 	}
@@ -182,17 +206,20 @@ write_file(const StateImage *image)
 	}
 }
 
-/* Was this a clean shutdown?  An immediate one exits with 0, too. */
+/*
+ * Was this a clean shutdown, and with which checkpoint?  0 for a standby, and for an
+ * immediate shutdown, which exits with 0, too.
+ */
 static bool
-is_shut_down(void)
+is_shut_down(XLogRecPtr *checkpoint)
 {
 	bool		crc_ok;
 	ControlFileData *control = get_controlfile(DataDir, &crc_ok);
-	bool		clean = crc_ok && (control->state == DB_SHUTDOWNED ||
-								   control->state == DB_SHUTDOWNED_IN_RECOVERY);
+	DBState		state = crc_ok ? control->state : DB_IN_PRODUCTION;
 
+	*checkpoint = state == DB_SHUTDOWNED ? control->checkPoint : InvalidXLogRecPtr;
 	pfree(control);
-	return clean;
+	return state == DB_SHUTDOWNED || state == DB_SHUTDOWNED_IN_RECOVERY;
 }
 
 /* on_shmem_exit callback of the postmaster. */
@@ -201,17 +228,19 @@ save_entries(int code, Datum arg)
 {
 	TrackedKeys *table = tracked_keys_attach();
 	TimestampTz now = GetCurrentTimestamp();
+	XLogRecPtr	checkpoint;
 	StateImage *image;
 
 	Assert(!IsUnderPostmaster);
 	/* After a crash shared memory cannot be trusted. */
-	if (code != 0 || table == NULL || !is_shut_down())
+	if (code != 0 || table == NULL || !is_shut_down(&checkpoint))
 		return;
 
 	image = palloc0(image_size(0));
 	image->header.magic = STATE_MAGIC;
 	image->header.format = STATE_FORMAT;
 	image->header.system_identifier = GetSystemIdentifier();
+	image->header.checkpoint = checkpoint;
 	for (int p = 0; p < table->npartitions; p++)
 		image = add_partition(image, table, p, now);
 
@@ -316,32 +345,36 @@ file_error(int fd, StateHeader *header, StateRecord *buffer)
 	return error != NULL ? error : records_error(fd, header, buffer);
 }
 
-/* Loads the window of a record into its entry; false if there is no space. */
+/*
+ * Loads the window of a record into its entry; false if there is no space.  If the
+ * file is not current, its row may have more.
+ */
 static bool
 restore_window(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry,
-			   const StateRecord *record, TimestampTz now)
+			   const StateRecord *record, bool is_current, TimestampTz now)
 {
-	RateLimits	limits = {.nwindows = 1};
-	TrackedWindow *window;
+	StoredWindow window = {record->window_id, record->seconds, record->unit, record->window};
 	bool		evicted = false;
+	bool		restored;
 
 	if (record->window_id == 0)
 		return true;
 
-	limits.windows[0].id = record->window_id;
-	limits.windows[0].length = record->seconds * USECS_PER_SEC;
-	limits.windows[0].unit = record->unit;
 	entry->pinned = true;
-	window = tracked_keys_add_window(table, ref, entry, &limits, &limits.windows[0], now, &evicted);
+	restored = tracked_keys_merge_window(table, ref, entry, &window, now, &evicted);
 	entry->pinned = false;
-	if (window != NULL)
-		window->window = record->window;
-	return window != NULL;
+	tracked_limits_change(&ref->pools, &entry->limits);
+	if (restored && is_current && record->known == KNOWN_STORED)
+		entry->limits.stored_version = entry->limits.version;
+	if (restored && is_current && record->known != KNOWN_NOT)
+		entry->limits.known = WINDOWS_READ;
+	entry->limits.has_row = true; /* perhaps */
+	return restored;
 }
 
 /* Loads a record into the table; false if there is no space. */
 static bool
-restore_record(TrackedKeys *table, const StateRecord *record)
+restore_record(TrackedKeys *table, const StateRecord *record, bool is_current)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TrackedKeyRef ref = tracked_keys_locate(table, record->tag.database, &record->tag.id);
@@ -351,7 +384,7 @@ restore_record(TrackedKeys *table, const StateRecord *record)
 
 	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
 	entry = tracked_keys_find_or_add(table, &ref, now, &evicted);
-	restored = entry != NULL && restore_window(table, &ref, entry, record, now);
+	restored = entry != NULL && restore_window(table, &ref, entry, record, is_current, now);
 	if (entry != NULL)
 	{
 		tracked_keys_advance(&entry->last_used, record->last_used);
@@ -365,16 +398,25 @@ restore_record(TrackedKeys *table, const StateRecord *record)
 
 /* Loads records into the table; returns how many had no space. */
 static uint64
-restore_records(const StateRecord *records, int nrecords)
+restore_records(const StateRecord *records, int nrecords, bool is_current)
 {
 	TrackedKeys *table = tracked_keys_attach();
 	uint64		lost = 0;
 
 	Assert(table != NULL);
 	for (int i = 0; i < nrecords; i++)
-		lost += !restore_record(table, &records[i]);
+		lost += !restore_record(table, &records[i], is_current);
 
 	return lost;
+}
+
+/* Has nothing been written since the shutdown that has written a file? */
+static bool
+is_current(const StateHeader *header)
+{
+	XLogRecPtr	checkpoint;
+
+	return is_shut_down(&checkpoint) && checkpoint != InvalidXLogRecPtr && checkpoint == header->checkpoint;
 }
 
 /*
@@ -384,6 +426,7 @@ restore_records(const StateRecord *records, int nrecords)
 static void
 load_records(int fd, const StateHeader *header, StateRecord *buffer)
 {
+	bool		current = is_current(header);
 	uint64		lost = 0;
 
 	if (lseek(fd, sizeof(StateHeader), SEEK_SET) < 0)
@@ -398,7 +441,7 @@ load_records(int fd, const StateHeader *header, StateRecord *buffer)
 			lost += header->nrecords - done;
 			break;
 		}
-		lost += restore_records(buffer, n);
+		lost += restore_records(buffer, n, current);
 	}
 
 	if (lost > 0)

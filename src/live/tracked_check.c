@@ -36,10 +36,10 @@ tracked_check_new_set(const TrackedKeys *table)
 									  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 }
 
-/* Adds a fault, unless the number is as expected, of a partition or an entry in it. */
-static void
-expect(TrackedFaults *faults, int partition, const TrackedKey *entry, const char *what,
-	   int64 found, int64 expected)
+/* Adds a fault, unless the number is as expected, of a partition or an entry in it; tag may be NULL. */
+void
+tracked_check_expect(TrackedFaults *faults, int partition, const TrackedKeyTag *tag, const char *what,
+					 int64 found, int64 expected)
 {
 	TrackedFault *fault = &faults->faults[faults->n];
 
@@ -48,12 +48,19 @@ expect(TrackedFaults *faults, int partition, const TrackedKey *entry, const char
 	if (faults->n++ >= TRACKED_FAULTS_MAX)
 		return;
 	memset(fault, 0, sizeof(TrackedFault));
-	if (entry != NULL)
-		fault->tag = entry->tag;
+	if (tag != NULL)
+		fault->tag = *tag;
 	fault->partition = partition;
 	fault->what = what;
 	fault->found = found;
 	fault->expected = expected;
+}
+
+static void
+expect(TrackedFaults *faults, int partition, const TrackedKey *entry, const char *what,
+	   int64 found, int64 expected)
+{
+	tracked_check_expect(faults, partition, entry != NULL ? &entry->tag : NULL, what, found, expected);
 }
 
 /* -------------------------------------------------------- whole partitions */
@@ -132,7 +139,7 @@ static bool
 is_in_chain(TrackedKeys *table, int p, const TrackedKeyRef *ref, int entry)
 {
 	TrackedKeyRef own = tracked_keys_locate(table, ref->entries[entry].tag.database, &ref->entries[entry].tag.id);
-	int			i = own.number == p ? *own.bucket : -1;
+	int			i = own.number == p ? own.chain->first : -1;
 
 	for (int n = 0; i >= 0 && i < table->nentries && n < table->nentries; n++)
 	{

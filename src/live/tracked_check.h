@@ -36,6 +36,8 @@ typedef uint8 *HoldSet;
 
 #define TRACKED_CHECK_BATCH	1024	/* entries for which a lock is held */
 
+extern void tracked_check_expect(TrackedFaults *faults, int partition, const TrackedKeyTag *tag,
+								 const char *what, int64 found, int64 expected);
 extern HoldSet tracked_check_new_set(const TrackedKeys *table);
 extern void tracked_check_pool(TrackedKeys *table, TrackedFaults *faults);
 extern void tracked_check_partition(TrackedKeys *table, int p, TrackedFaults *faults);

@@ -25,15 +25,6 @@
  * Random numbers are generated before the lock is taken, and errors are
  * raised after it has been released.
  *
- * When a partition is three quarters full for the first time, and when it is full
- * and half of those looked at for a victim have a pending use, the table is
- * crowded: uses must be persisted now, or others will be dropped.
- *
- * If a partition is full, a new entry replaces the least recently used one
- * among those with no pending use, no live window and no hold.  If there is
- * no such entry, nothing is evicted, but flush/reclaim.c may find entries
- * whose keys can no longer be used.
- *
  * Which partition an entry belongs to depends on a hash with a seed that
  * nobody can read, or a user could choose ids, by making keys until they fit,
  * that fill one partition.  The seed is the same after a restart: so each
@@ -49,13 +40,11 @@
 #include "port/pg_bitutils.h"
 #include "storage/shmem.h"
 
+#include "live/feed_state.h"
 #include "live/tracked_keys.h"
 #include "settings/guc.h"
 
 #define ENTRIES_PER_PARTITION	1024	/* at least, unless there is only one */
-#define EVICTION_SAMPLE			64	/* entries from which a victim is chosen */
-#define EVICTION_EFFORT			1024	/* entries examined before giving up */
-#define NO_ENTRY				(-1)
 
 /* Padded, so that no two locks share a cache line. */
 typedef union PaddedPartition
@@ -126,8 +115,8 @@ get_layout(void)
 	Size		nentries = max_keys() / npartitions * npartitions;
 	TrackedKeysLayout layout;
 
-	layout.buckets = add_size(TABLE_SIZE, mul_size(npartitions, sizeof(PaddedPartition)));
-	layout.entries = add_size(layout.buckets, MAXALIGN(mul_size(nentries, sizeof(int))));
+	layout.chains = add_size(TABLE_SIZE, mul_size(npartitions, sizeof(PaddedPartition)));
+	layout.entries = add_size(layout.chains, mul_size(nentries, sizeof(TrackedChain)));
 	layout.windows = CACHELINEALIGN(add_size(layout.entries, mul_size(nentries, sizeof(TrackedKey))));
 	layout.holds = add_size(layout.windows, mul_size(nentries, TRACKED_WINDOWS_PER_ENTRY * sizeof(TrackedWindow)));
 	layout.end = add_size(layout.holds, mul_size(nentries, sizeof(Hold)));
@@ -147,11 +136,11 @@ get_partition(TrackedKeys *table, int p)
 	return &((PaddedPartition *) ((char *) table + TABLE_SIZE))[p].partition;
 }
 
-/* The heads of a partition's chains, one for each of its entries. */
-static int *
-get_buckets(TrackedKeys *table, int p)
+/* The chains of a partition, one for each of its entries. */
+static TrackedChain *
+get_chains(TrackedKeys *table, int p)
 {
-	return (int *) ((char *) table + table->layout.buckets) + p * table->nentries;
+	return (TrackedChain *) ((char *) table + table->layout.chains) + p * table->nentries;
 }
 
 static TrackedKey *
@@ -180,9 +169,11 @@ get_pools(TrackedKeys *table, int p)
 		.windows = {
 			.windows = get_windows(table, p),
 			.first_free = &get_partition(table, p)->first_free_window,
+			.deltas = feed_state_deltas((Size) p * tracked_keys_nwindows(table)),
 		},
 		.free_holds = &table->free_holds,
 		.holds = tracked_keys_holds(table),
+		.last_version = &get_partition(table, p)->last_version,
 	};
 }
 
@@ -210,11 +201,12 @@ table_init_shared(void *address)
 		LWLockInitialize(&get_partition(table, p)->lock, table->header.tranche_id);
 		for (int i = 0; i < table->nentries; i++)
 		{
-			get_buckets(table, p)[i] = NO_ENTRY;
+			get_chains(table, p)[i].first = NO_ENTRY;
 			entries[i].next = (i + 1 < table->nentries) ? i + 1 : NO_ENTRY;
 			pg_atomic_init_u64(&entries[i].last_used, 0);
 			pg_atomic_init_u64(&entries[i].persisted, 0);
 			pg_atomic_init_u64(&entries[i].written_at, 0);
+			pg_atomic_init_u64(&entries[i].told, 0);
 			pg_atomic_init_u32(&entries[i].max_lag, 0);
 			tracked_limits_init(&entries[i].limits);
 			entries[i].pinned = false;
@@ -246,7 +238,7 @@ tracked_keys_locate(TrackedKeys *table, Oid database, const pg_uuid_t *id)
 	return (TrackedKeyRef){
 		.partition = get_partition(table, p),
 		.tag = tag,
-		.bucket = get_buckets(table, p) + (uint32) (hash >> 32) % table->nentries,
+		.chain = get_chains(table, p) + (uint32) (hash >> 32) % table->nentries,
 		.entries = get_entries(table, p),
 		.pools = get_pools(table, p),
 		.number = p,
@@ -300,12 +292,32 @@ tracked_keys_advance(pg_atomic_uint64 *time, TimestampTz to)
 		/* another process has advanced it */;
 }
 
-/* Has a key been used since its last use was persisted?  Shared lock. */
+/* Has what is pending written now, whatever apikeys.last_used_throttle says. */
+void
+tracked_keys_set_crowded(TrackedKeys *table)
+{
+	if (pg_atomic_read_u32(&table->crowded) == 0)
+		pg_atomic_write_u32(&table->crowded, 1);
+}
+
+/* Is it to be? */
+bool
+tracked_keys_is_crowded(TrackedKeys *table)
+{
+	return pg_atomic_read_u32(&table->crowded) != 0;
+}
+
+/*
+ * Has a key been used since its last use was persisted?  On a standby, it is not
+ * for this server to persist what the one knows that it follows.  Shared lock.
+ */
 bool
 tracked_keys_is_pending(TrackedKey *entry)
 {
-	return (TimestampTz) pg_atomic_read_u64(&entry->last_used) >
-		   (TimestampTz) pg_atomic_read_u64(&entry->persisted);
+	TimestampTz last_used = pg_atomic_read_u64(&entry->last_used);
+
+	return last_used > (TimestampTz) pg_atomic_read_u64(&entry->persisted) &&
+		   (last_used > (TimestampTz) pg_atomic_read_u64(&entry->told) || !RecoveryInProgress());
 }
 
 /* Has an entry a window or a hold that counts now?  Exclusive lock. */
@@ -321,7 +333,7 @@ TrackedKey *
 tracked_keys_find(const TrackedKeyRef *ref)
 {
 	AssertLocked(ref->partition);
-	for (int i = *ref->bucket; i != NO_ENTRY; i = ref->entries[i].next)
+	for (int i = ref->chain->first; i != NO_ENTRY; i = ref->entries[i].next)
 	{
 		if (memcmp(&ref->entries[i].tag, &ref->tag, sizeof(TrackedKeyTag)) == 0)
 			return &ref->entries[i];
@@ -330,11 +342,23 @@ tracked_keys_find(const TrackedKeyRef *ref)
 	return NULL;
 }
 
+/*
+ * Forgets what the owner of an entry has used.  Whoever has read its row meanwhile
+ * learns from its chain that there may be a later one.  Exclusive lock.
+ */
+void
+tracked_keys_clear_limits(const TrackedKeyRef *ref, TrackedKey *entry)
+{
+	AssertLockedExclusively(ref->partition);
+	tracked_limits_clear(&ref->pools, &entry->limits);
+	ref->chain->removals++;
+}
+
 /* Removes an entry from its chain and frees it.  Exclusive lock. */
 void
 tracked_keys_remove(const TrackedKeyRef *ref, TrackedKey *entry)
 {
-	int		   *link = ref->bucket;
+	int		   *link = &ref->chain->first;
 
 	AssertLockedExclusively(ref->partition);
 	Assert(OidIsValid(entry->tag.database));
@@ -347,139 +371,15 @@ tracked_keys_remove(const TrackedKeyRef *ref, TrackedKey *entry)
 	}
 	*link = entry->next;
 
-	tracked_limits_clear(&ref->pools, &entry->limits);
+	tracked_keys_clear_limits(ref, entry);
 	memset(&entry->tag, 0, sizeof(TrackedKeyTag));
 	pg_atomic_write_u64(&entry->last_used, 0);
 	pg_atomic_write_u64(&entry->persisted, 0);
 	pg_atomic_write_u64(&entry->written_at, 0);
+	pg_atomic_write_u64(&entry->told, 0);
 	memset(&entry->last_used_ip, 0, sizeof(PackedAddress));
 	pg_atomic_write_u32(&entry->max_lag, 0);
 	entry->next = ref->partition->first_free;
 	ref->partition->first_free = entry - ref->entries;
 	ref->partition->nused--;
-}
-
-/* Can an entry be evicted?  Exclusive lock. */
-static bool
-can_evict(const TrackedKeyRef *ref, TrackedKey *entry, TimestampTz now)
-{
-	return OidIsValid(entry->tag.database) && !entry->pinned &&
-		   !tracked_keys_is_pending(entry) && !tracked_keys_is_limiting(ref, entry, now);
-}
-
-/*
- * Evicts the least recently used entry among those that can be lost, or of
- * those that have windows: of a sample in a large partition, or the first one
- * found after the sample if it has none.  False if no entry can be evicted.
- * Exclusive lock.
- */
-static bool
-evict_entry(TrackedKeys *table, const TrackedKeyRef *ref, bool with_windows, TimestampTz now)
-{
-	Partition  *partition = ref->partition;
-	TrackedKey *victim = NULL;
-	TrackedKeyRef victim_ref;
-	int			npending = 0;
-	int			examined = 0;
-
-	AssertLockedExclusively(ref->partition);
-	for (; examined < Min(table->nentries, EVICTION_EFFORT); examined++)
-	{
-		TrackedKey *entry = &ref->entries[partition->next_victim];
-
-		if (examined >= EVICTION_SAMPLE && victim != NULL)
-			break;
-		partition->next_victim = (partition->next_victim + 1) % table->nentries;
-		npending += tracked_keys_is_pending(entry);
-		if (with_windows && entry->limits.windows.first == NO_TRACKED_WINDOW)
-			continue;
-		if ((victim == NULL ||
-			 pg_atomic_read_u64(&entry->last_used) < pg_atomic_read_u64(&victim->last_used)) &&
-			can_evict(ref, entry, now))
-			victim = entry;
-	}
-	if (2 * npending > examined)
-		pg_atomic_write_u32(&table->crowded, 1);
-	if (victim == NULL)
-		return false;
-
-	victim_ref = tracked_keys_locate(table, victim->tag.database, &victim->tag.id);
-	tracked_keys_remove(&victim_ref, victim);
-	return true;
-}
-
-/*
- * Adds an entry for a key that has none, evicting another if necessary.
- * Returns NULL if there is no space.  Exclusive lock.
- */
-TrackedKey *
-tracked_keys_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now, bool *evicted)
-{
-	Partition  *partition = ref->partition;
-	TrackedKey *entry;
-	int			i;
-
-	AssertLockedExclusively(partition);
-	Assert(tracked_keys_find(ref) == NULL);
-
-	*evicted = partition->first_free == NO_ENTRY && evict_entry(table, ref, false, now);
-	if (partition->first_free == NO_ENTRY)
-	{
-		partition->refused_at = now;
-		return NULL;
-	}
-
-	i = partition->first_free;
-	entry = &ref->entries[i];
-	Assert(!OidIsValid(entry->tag.database));
-	partition->first_free = entry->next;
-	if (++partition->nused == table->nentries / 4 * 3)
-		pg_atomic_write_u32(&table->crowded, 1);
-	entry->tag = ref->tag;
-	entry->next = *ref->bucket;
-	*ref->bucket = i;
-
-	return entry;
-}
-
-/*
- * Returns the entry of a key, adding it if there is none; NULL if there is no
- * space.  Exclusive lock.
- */
-TrackedKey *
-tracked_keys_find_or_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now, bool *evicted)
-{
-	TrackedKey *entry = tracked_keys_find(ref);
-
-	*evicted = false;
-	return entry != NULL ? entry : tracked_keys_add(table, ref, now, evicted);
-}
-
-/*
- * Adds the window of a limit to an entry that has none, evicting other entries
- * if necessary; NULL if there is no space.  Sets evicted if any was.  Exclusive
- * lock.
- */
-TrackedWindow *
-tracked_keys_add_window(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry,
-						const RateLimits *limits, const WindowLimit *limit,
-						TimestampTz now, bool *evicted)
-{
-	TrackedWindow *window;
-
-	AssertLockedExclusively(ref->partition);
-	Assert(entry->pinned);
-
-	window = tracked_windows_add(&ref->pools.windows, &entry->limits.windows, limits,
-								 limit->id, limit->length, limit->unit, now);
-	if (window == NULL && evict_entry(table, ref, true, now))
-	{
-		*evicted = true;
-		window = tracked_windows_add(&ref->pools.windows, &entry->limits.windows, limits,
-									 limit->id, limit->length, limit->unit, now);
-	}
-	if (window == NULL)
-		ref->partition->refused_at = now;
-
-	return window;
 }

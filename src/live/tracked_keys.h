@@ -33,6 +33,7 @@ typedef struct TrackedKey
 	pg_atomic_uint64 last_used; /* a TimestampTz; grows */
 	pg_atomic_uint64 persisted; /* last use in apikeys_data.usage, 0: unknown; grows */
 	pg_atomic_uint64 written_at; /* when that was committed, likewise */
+	pg_atomic_uint64 told;		/* last use that the server knows which this one follows; grows */
 	PackedAddress last_used_ip; /* of the latest use with one; exclusive lock to write */
 	TrackedLimits limits;		/* exclusive lock */
 	pg_atomic_uint32 max_lag;	/* ms in which a use is to be persisted; 0: as it comes */
@@ -47,14 +48,22 @@ typedef struct Partition
 	int			nused;			/* lock */
 	int			next_victim;	/* where the next eviction starts to search; lock */
 	int			first_free_window; /* exclusive lock */
+	uint32		last_version;	/* of what an owner has used; exclusive lock */
 	TimestampTz refused_at;		/* when there was no space; exclusive lock */
 	TimestampTz searched_at;	/* and nothing found, by flush/reclaim.c; exclusive lock */
 } Partition;
 
+/* A chain of entries; lock. */
+typedef struct TrackedChain
+{
+	int			first;
+	uint32		removals;		/* how often one has lost an entry, or what it has used */
+} TrackedChain;
+
 /* Where in the segment each array begins, in bytes. */
 typedef struct TrackedKeysLayout
 {
-	Size		buckets;		/* heads of chains */
+	Size		chains;
 	Size		entries;
 	Size		windows;
 	Size		holds;
@@ -79,7 +88,7 @@ typedef struct TrackedKeys
 typedef uint64 TrackedPartitionSet;
 
 #define TRACKED_KEYS_MAX_PARTITIONS	64
-#define TRACKED_WINDOWS_PER_ENTRY	4	/* on average: each entry can have more */
+#define NO_ENTRY				(-1)
 
 /* How many windows a partition has. */
 static inline int
@@ -109,7 +118,7 @@ typedef struct TrackedKeyRef
 {
 	Partition  *partition;
 	TrackedKeyTag tag;
-	int		   *bucket;			/* head of the key's chain; lock */
+	TrackedChain *chain;		/* in which the key is; lock */
 	TrackedKey *entries;		/* of the partition */
 	LimitPools	pools;			/* exclusive lock */
 	int			number;			/* of the partition */
@@ -128,17 +137,13 @@ extern void tracked_keys_lock_all(TrackedKeys *table, TrackedPartitionSet partit
 extern void tracked_keys_unlock_all(TrackedKeys *table, TrackedPartitionSet partitions);
 
 extern TrackedKey *tracked_keys_find(const TrackedKeyRef *ref);
-extern TrackedKey *tracked_keys_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now,
-									bool *evicted);
-extern TrackedKey *tracked_keys_find_or_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now,
-											bool *evicted);
 extern void tracked_keys_remove(const TrackedKeyRef *ref, TrackedKey *entry);
-extern TrackedWindow *tracked_keys_add_window(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry,
-											  const RateLimits *limits, const WindowLimit *limit,
-											  TimestampTz now, bool *evicted);
+extern void tracked_keys_clear_limits(const TrackedKeyRef *ref, TrackedKey *entry);
 
 extern void tracked_keys_advance(pg_atomic_uint64 *time, TimestampTz to);
 extern bool tracked_keys_is_pending(TrackedKey *entry);
+extern void tracked_keys_set_crowded(TrackedKeys *table);
+extern bool tracked_keys_is_crowded(TrackedKeys *table);
 extern bool tracked_keys_is_limiting(const TrackedKeyRef *ref, TrackedKey *entry, TimestampTz now);
 
 #endif							/* APIKEYS_LIVE_TRACKED_KEYS_H */

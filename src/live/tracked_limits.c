@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "access/transam.h"
+#include "access/xlog.h"
 
 #include "live/tracked_limits.h"
 #include "settings/guc.h"
@@ -25,8 +26,11 @@ tracked_limits_init(TrackedLimits *limits)
 {
 	tracked_windows_init(&limits->windows);
 	holds_init(&limits->holds);
-	limits->version = 0;
+	limits->version = limits->stored_version = 0;
 	limits->xid = InvalidTransactionId;
+	limits->known = WINDOWS_UNREAD;
+	limits->has_row = false;
+	limits->used_at = limits->stored_at = 0;
 }
 
 /* apikeys.reservation_timeout in microseconds. */
@@ -41,7 +45,7 @@ tracked_limits_timeout(void)
  * the same time.
  */
 static void
-settle_window(TrackedWindow *window, const Hold *hold, int64 tokens, int64 cost, TimestampTz now)
+settle_window(const TrackedWindowPool *pool, TrackedWindow *window, const Hold *hold, int64 tokens, int64 cost, TimestampTz now)
 {
 	int64		reserved = 0;
 	int64		used = 0;
@@ -58,8 +62,7 @@ settle_window(TrackedWindow *window, const Hold *hold, int64 tokens, int64 cost,
 	}
 
 	window->reserved = Max(window->reserved - reserved, 0);
-	window_add_at(&window->window, tracked_window_length(window), used - reserved,
-				  hold->reserved_at, now);
+	tracked_windows_settle_at(pool, window, used - reserved, hold->reserved_at, now);
 }
 
 /* Does a hold reserve something in a window? */
@@ -99,10 +102,10 @@ tracked_limits_settle_windows(const LimitPools *pools, TrackedLimits *limits, in
 		TrackedWindow *window = &pools->windows.windows[w];
 
 		if (reserves_in(settled, window))
-			settle_window(window, settled, tokens, cost, now);
+			settle_window(&pools->windows, window, settled, tokens, cost, now);
 	}
 	settled->windows = 0;
-	limits->version++;
+	tracked_limits_change(pools, limits);
 }
 
 /* Ends a hold of an owner, likewise; 0 and 0 give all back. */
@@ -165,6 +168,43 @@ tracked_limits_any(const LimitPools *pools, TrackedLimits *limits, TimestampTz n
 	return limits->holds.count > 0 || tracked_windows_any_live(&pools->windows, &limits->windows, now);
 }
 
+/* Are the windows of an owner all that has been counted for it, as far as can be known here? */
+bool
+tracked_limits_are_known(const TrackedLimits *limits)
+{
+	return limits->known == WINDOWS_READ ||
+		   (limits->known == WINDOWS_READ_ON_STANDBY && RecoveryInProgress());
+}
+
+/* Are all windows of an owner over by their time? */
+static bool
+are_over(const LimitPools *pools, const TrackedLimits *limits, TimestampTz now)
+{
+	for (int w = limits->windows.first; w != NO_TRACKED_WINDOW; w = pools->windows.windows[w].next)
+	{
+		const TrackedWindow *window = &pools->windows.windows[w];
+
+		if (!window_is_over(&window->window, tracked_window_length(window), now))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Can what an owner has used be forgotten, since its row has it, or nothing of it
+ * counts?  Not if the row would then count what has been taken back since.
+ */
+bool
+tracked_limits_can_forget(const LimitPools *pools, TrackedLimits *limits, TimestampTz now)
+{
+	tracked_limits_expire(pools, limits, now);
+	if (limits->holds.count > 0)
+		return false;
+	if (tracked_limits_are_stored(limits))
+		return true;
+	return limits->has_row ? are_over(pools, limits, now) : !tracked_windows_any_live(&pools->windows, &limits->windows, now);
+}
+
 /* Forgets what an owner has used, and ends its holds. */
 void
 tracked_limits_clear(const LimitPools *pools, TrackedLimits *limits)
@@ -172,6 +212,5 @@ tracked_limits_clear(const LimitPools *pools, TrackedLimits *limits)
 	while (limits->holds.count > 0)
 		holds_remove(pools->free_holds, pools->holds, &limits->holds, limits->holds.oldest);
 	tracked_windows_clear(&pools->windows, &limits->windows);
-	limits->version++;
-	limits->xid = InvalidTransactionId;
+	tracked_limits_init(limits);
 }

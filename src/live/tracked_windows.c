@@ -10,6 +10,8 @@
  * document stays until it counts nothing any more and its space is needed: if
  * the limit comes back, what was used is still known.
  *
+ * On a standby, what is added is noted besides, for the server that it follows.
+ *
  * Nothing here locks: the caller holds the lock of the pool, exclusively where
  * a function changes anything.
  *
@@ -139,6 +141,8 @@ tracked_windows_add(const TrackedWindowPool *pool, TrackedWindowList *list, cons
 	window = &pool->windows[w];
 	*pool->first_free = window->next;
 	memset(window, 0, sizeof(TrackedWindow));
+	if (pool->deltas != NULL)
+		memset(&pool->deltas[w], 0, sizeof(UseDelta));
 	window->id = id;
 	window->seconds = length / USECS_PER_SEC;
 	window->unit = unit;
@@ -153,6 +157,41 @@ tracked_windows_add(const TrackedWindowPool *pool, TrackedWindowList *list, cons
 	*link = w;
 
 	return window;
+}
+
+/* Notes what was added to a window, for the server that is told of it. */
+static void
+note_use(const TrackedWindowPool *pool, const TrackedWindow *window, int64 amount,
+		 TimestampTz at, TimestampTz now)
+{
+	if (pool->deltas != NULL && amount != 0)
+		use_delta_add(&pool->deltas[window - pool->windows], tracked_window_length(window), amount, at, now);
+}
+
+/* Spends an amount now, even beyond a limit. */
+void
+tracked_windows_spend(const TrackedWindowPool *pool, TrackedWindow *window, int64 amount, TimestampTz now)
+{
+	window_spend(&window->window, tracked_window_length(window), amount, now);
+	note_use(pool, window, amount, now, now);
+}
+
+/* Adds an amount of a time that has passed; a negative one takes it back. */
+void
+tracked_windows_add_at(const TrackedWindowPool *pool, TrackedWindow *window, int64 amount,
+					   TimestampTz at, TimestampTz now)
+{
+	window_add_at(&window->window, tracked_window_length(window), amount, at, now);
+	note_use(pool, window, amount, at, now);
+}
+
+/* Adds the difference to what was counted, at its time; see window_settle_at(). */
+void
+tracked_windows_settle_at(const TrackedWindowPool *pool, TrackedWindow *window, int64 amount,
+						  TimestampTz at, TimestampTz now)
+{
+	window_settle_at(&window->window, tracked_window_length(window), amount, at, now);
+	note_use(pool, window, amount, at, now);
 }
 
 /* Frees all windows of an owner. */

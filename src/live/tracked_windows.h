@@ -11,6 +11,7 @@
 #define APIKEYS_LIVE_TRACKED_WINDOWS_H
 
 #include "model/rate_limits.h"
+#include "model/use_delta.h"
 #include "model/window.h"
 
 /* What a limit has counted for one owner. */
@@ -28,6 +29,7 @@ typedef struct TrackedWindow
 
 #define NO_TRACKED_WINDOW	(-1)
 #define MAX_TRACKED_WINDOWS	16	/* of an owner: those of a document, and of older ones */
+#define TRACKED_WINDOWS_PER_ENTRY	4	/* on average: each entry can have more */
 
 /* The windows of an owner, by their numbers. */
 typedef uint16 TrackedWindowSet;
@@ -44,6 +46,7 @@ typedef struct TrackedWindowPool
 {
 	TrackedWindow *windows;
 	int		   *first_free;
+	UseDelta   *deltas;			/* what is yet to be told of each; NULL: nobody is told */
 } TrackedWindowPool;
 
 extern void tracked_windows_init_pool(const TrackedWindowPool *pool, int nwindows);
@@ -53,6 +56,12 @@ extern void tracked_windows_find(const TrackedWindowPool *pool, const TrackedWin
 extern TrackedWindow *tracked_windows_add(const TrackedWindowPool *pool, TrackedWindowList *list,
 										  const RateLimits *limits, uint64 id, int64 length,
 										  WindowUnit unit, TimestampTz now);
+extern void tracked_windows_spend(const TrackedWindowPool *pool, TrackedWindow *window, int64 amount,
+								  TimestampTz now);
+extern void tracked_windows_add_at(const TrackedWindowPool *pool, TrackedWindow *window, int64 amount,
+								   TimestampTz at, TimestampTz now);
+extern void tracked_windows_settle_at(const TrackedWindowPool *pool, TrackedWindow *window, int64 amount,
+									  TimestampTz at, TimestampTz now);
 extern void tracked_windows_clear(const TrackedWindowPool *pool, TrackedWindowList *list);
 extern bool tracked_windows_any_live(const TrackedWindowPool *pool, const TrackedWindowList *list,
 									 TimestampTz now);

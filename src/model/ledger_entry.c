@@ -26,7 +26,6 @@
 
 PG_FUNCTION_INFO_V1(apikeys_check_usage_entry);
 PG_FUNCTION_INFO_V1(apikeys_check_usage_request);
-PG_FUNCTION_INFO_V1(apikeys_check_budget_entry);
 
 /* The sign of a cost: -1, 0 or 1; not of NaN. */
 static int
@@ -47,6 +46,13 @@ are_figures(int32 requests, int64 tokens, Numeric cost)
 	return requests == -1 && tokens <= 0 && sign_of(cost) <= 0;
 }
 
+/* Are figures those of a cost that counts against a budget alone? */
+static bool
+are_of_budget(int32 requests, int64 tokens, Numeric cost)
+{
+	return requests == 0 && tokens == 0 && is_stored_amount(cost);
+}
+
 /* Has a text 1 to LEDGER_TEXT_MAX_CHARS characters? */
 static bool
 has_text(Datum value)
@@ -61,14 +67,25 @@ has_text(Datum value)
 static bool
 is_of_budgets(ArrayType *array)
 {
-	return ARR_NDIM(array) == 1 && ARR_DIMS(array)[0] <= 2 * BUDGET_MAX_LEVELS && !array_contains_nulls(array);
+	return ARR_NDIM(array) == 1 && ARR_LBOUND(array)[0] == 1 &&
+		   ARR_DIMS(array)[0] <= 2 * BUDGET_MAX_LEVELS && !array_contains_nulls(array);
 }
 
-/* apikeys.check_usage_entry(requests integer, tokens bigint, cost numeric): boolean, strict */
+/*
+ * apikeys.check_usage_entry(key_id uuid, requests integer, tokens bigint,
+ * cost numeric, budget_id uuid, budget_period timestamptz): boolean.  The key may
+ * be null if the last two are not; these only together.
+ */
 Datum
 apikeys_check_usage_entry(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(are_figures(PG_GETARG_INT32(0), PG_GETARG_INT64(1), PG_GETARG_NUMERIC(2)));
+	bool		has_budget = !PG_ARGISNULL(4);
+
+	if (PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3) || has_budget == PG_ARGISNULL(5))
+		PG_RETURN_BOOL(false);
+	if (PG_ARGISNULL(0))
+		PG_RETURN_BOOL(has_budget && are_of_budget(PG_GETARG_INT32(1), PG_GETARG_INT64(2), PG_GETARG_NUMERIC(3)));
+	PG_RETURN_BOOL(are_figures(PG_GETARG_INT32(1), PG_GETARG_INT64(2), PG_GETARG_NUMERIC(3)));
 }
 
 /*
@@ -93,11 +110,4 @@ apikeys_check_usage_request(PG_FUNCTION_ARGS)
 
 	PG_RETURN_BOOL(is_of_budgets(PG_GETARG_ARRAYTYPE_P(4)) && is_of_budgets(PG_GETARG_ARRAYTYPE_P(5)) &&
 				   ARR_DIMS(PG_GETARG_ARRAYTYPE_P(4))[0] == ARR_DIMS(PG_GETARG_ARRAYTYPE_P(5))[0]);
-}
-
-/* apikeys.check_budget_entry(cost numeric): boolean, strict */
-Datum
-apikeys_check_budget_entry(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(is_stored_amount(PG_GETARG_NUMERIC(0)));
 }

@@ -184,6 +184,32 @@ window_add_at(Window *window, int64 length, int64 amount, TimestampTz at, Timest
 		window->previous = Max(add_saturated(window->previous, amount), 0);
 }
 
+/*
+ * Adds an amount as window_add_at() does; but what a negative one takes back, and its
+ * bucket lacks, is taken out of the other bucket.  For what is known to have been
+ * counted: another server may have counted it a moment later.
+ */
+void
+window_settle_at(Window *window, int64 length, int64 amount, TimestampTz at, TimestampTz now)
+{
+	int64		lacking;
+
+	if (amount >= 0 || amount == PG_INT64_MIN)
+	{
+		window_add_at(window, length, amount, at, now);
+		return;
+	}
+	advance(window, length, now);
+	if (at < window->start - length)
+		return;
+	lacking = -amount - (at >= window->start ? window->current : window->previous);
+	window_add_at(window, length, amount, at, now);
+	if (lacking > 0 && at >= window->start)
+		window->previous -= Min(lacking, window->previous);
+	else if (lacking > 0)
+		window->current -= Min(lacking, window->current);
+}
+
 /* Does a window count anything now? */
 bool
 window_is_live(const Window *window, int64 length, TimestampTz now)
@@ -192,4 +218,38 @@ window_is_live(const Window *window, int64 length, TimestampTz now)
 
 	advance(&advanced, length, now);
 	return advanced.current > 0 || advanced.previous > 0;
+}
+
+/*
+ * Is a window over by its time alone?  So is then any earlier state of it, unlike
+ * that of a window from which all was taken back.
+ */
+bool
+window_is_over(const Window *window, int64 length, TimestampTz now)
+{
+	return now >= window->start && now - window->start >= 2 * length;
+}
+
+/*
+ * Of two states of one window, neither of which is known to be the later, takes
+ * the one that has used more by now.
+ */
+void
+window_merge(Window *window, int64 length, const Window *other, TimestampTz now)
+{
+	Window		advanced = *other;
+
+	if (window_used(&advanced, length, now) > window_used(window, length, now))
+		*window = advanced;
+}
+
+/* Takes an amount out of a window, from its current bucket first. */
+void
+window_take_back(Window *window, int64 amount)
+{
+	int64		current = Min(amount, window->current);
+
+	Assert(amount >= 0);
+	window->current -= current;
+	window->previous -= Min(amount - current, window->previous);
 }

@@ -28,6 +28,11 @@ extern TimestampTz window_wait(Window *window, int64 length, int64 limit, int64 
 extern void window_spend(Window *window, int64 length, int64 amount, TimestampTz now);
 extern void window_add_at(Window *window, int64 length, int64 amount, TimestampTz at,
 						  TimestampTz now);
+extern void window_settle_at(Window *window, int64 length, int64 amount, TimestampTz at,
+							 TimestampTz now);
 extern bool window_is_live(const Window *window, int64 length, TimestampTz now);
+extern bool window_is_over(const Window *window, int64 length, TimestampTz now);
+extern void window_merge(Window *window, int64 length, const Window *other, TimestampTz now);
+extern void window_take_back(Window *window, int64 amount);
 
 #endif							/* APIKEYS_MODEL_WINDOW_H */

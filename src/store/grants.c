@@ -70,6 +70,14 @@ static Statement target_schema = {
 	STATEMENT_ARGS(OIDOID, OIDOID)
 };
 
+/* Has role $1 a right on anything in the schema apikeys? */
+static Statement uses_schema = {
+	.sql = "SELECT FROM (VALUES (1)) one"
+	" WHERE pg_catalog.has_table_privilege($1, 'apikeys.stats', 'SELECT')"
+	" OR pg_catalog.has_function_privilege($1, 'apikeys.feed_exchange(pg_catalog.bytea)', 'EXECUTE')",
+	STATEMENT_ARGS(OIDOID)
+};
+
 static Statement add_event = {
 	.sql = ADD_EVENT
 	" VALUES ($1, $2, $3, NULL,"
@@ -149,6 +157,16 @@ grant_target_schema(const Grant *grant, Oid extension, const char *role)
 				 errhint("Revoke CREATE on the schema from it, or from PUBLIC.")));
 }
 
+/* Grants USAGE on the schema apikeys; or revokes it, unless another level needs it. */
+static void
+change_schema(const Grant *grant, const char *role)
+{
+	if (grant->revoke &&
+		store_read_latest(&uses_schema, (Datum[]) {ObjectIdGetDatum(grant->role)}, NULL) > 0)
+		return;
+	change_right(grant->revoke, "USAGE ON SCHEMA", "apikeys", role);
+}
+
 /*
  * Waits for others who grant, since they change the same rows of the catalog,
  * and for who drops the extension.  Raises 42704 if it has been dropped, and
@@ -193,11 +211,10 @@ store_change_grant(const Grant *grant, TimestampTz now)
 	change_rights_on_members(grant, extension, &functions_to_grant, grant->functions,
 							 "EXECUTE ON FUNCTION", role);
 	if (ArrayGetNItems(ARR_NDIM(grant->views), ARR_DIMS(grant->views)) > 0)
-	{
 		change_rights_on_members(grant, extension, &views_to_grant, grant->views,
 								 "SELECT ON TABLE", role);
-		change_right(grant->revoke, "USAGE ON SCHEMA", "apikeys", role);
-	}
+	if (grant->schema)
+		change_schema(grant, role);
 	if (!grant->revoke && grant->interface)
 		grant_target_schema(grant, extension, role);
 	store_write_one(&add_event, "event",

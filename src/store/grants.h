@@ -21,6 +21,7 @@ typedef struct Grant
 	ArrayType  *functions;		/* text[]: names of those for EXECUTE */
 	ArrayType  *views;			/* text[]: names of those for SELECT */
 	bool		interface;		/* are functions of the interface among them? */
+	bool		schema;			/* is anything in the schema apikeys? */
 	bool		revoke;
 } Grant;
 

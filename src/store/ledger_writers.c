@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * ledger_writers.c
- *	  Which transactions are writing to a ledger.
+ *	  Which transactions are writing to the ledger.
  *
  * SPDX-License-Identifier: PostgreSQL
  *

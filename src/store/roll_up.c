@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * roll_up.c
- *	  The statements that roll up the ledgers, usage_entry and budget_entry.
+ *	  The statements that roll up the ledger, usage_entry.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -37,12 +37,14 @@
 /* Once in this time a flush looks for entries that were inserted with an old id. */
 #define SEARCH_INTERVAL		USECS_PER_HOUR
 
-#define COUNT(entries) "(SELECT pg_catalog.count(*) FROM " entries ")"
+#define LEDGER	"usage_entry"
+
+#define OF_THIS_NODE(alias) " AND " alias ".node OPERATOR(pg_catalog.=) apikeys.this_node()"
 
 /* Where the last flush has ended, and has it been searched from the start since $2? */
 static Statement find_end = {
 	.sql = "SELECT l.rolled_up_to, l.searched_at OPERATOR(pg_catalog.>) $2 FROM apikeys_data.ledger l"
-	" WHERE l.name OPERATOR(pg_catalog.=) $1 AND l.node OPERATOR(pg_catalog.=) apikeys.this_node()",
+	" WHERE l.name OPERATOR(pg_catalog.=) $1" OF_THIS_NODE("l"),
 	STATEMENT_ARGS(TEXTOID, TIMESTAMPTZOID)
 };
 
@@ -51,22 +53,6 @@ static Statement begin_search = {
 	" ON CONFLICT (name, node) DO UPDATE SET searched_at = $2",
 	STATEMENT_ARGS(TEXTOID, TIMESTAMPTZOID)
 };
-
-/*
- * A batch of $1 entries after id $3, of which $2 are skipped.  A row that nobody
- * has ever locked or tried to delete need not be locked before it is deleted,
- * which would write as much WAL again; others are passed over if they are locked.
- * By their places, for there a row that is deleted meanwhile is not found.
- */
-#define BATCH(ledger, owner) 	"WITH batch AS MATERIALIZED (SELECT e.ctid AS place, e.id, e." owner "," 	" e.xmax OPERATOR(pg_catalog.=) 0 AS is_free" 	" FROM apikeys_data." ledger " e WHERE e.id OPERATOR(pg_catalog.>) GREATEST($3, apikeys.first_id()) AND e.id OPERATOR(pg_catalog.<=) (apikeys.first_id() OPERATOR(pg_catalog.+) 281474976710655) ORDER BY e.id LIMIT $1 OFFSET $2)," 	" unlocked AS MATERIALIZED (SELECT e.ctid AS place FROM apikeys_data." ledger " e" 	" WHERE e.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" 	"SELECT b.place FROM batch b WHERE NOT b.is_free)) FOR UPDATE SKIP LOCKED)," 	" free AS MATERIALIZED (SELECT b.place, b." owner " FROM batch b" 	" WHERE b.is_free OR b.place OPERATOR(pg_catalog.=) ANY (SELECT u.place FROM unlocked u))"
-
-/*
- * Up to where the ledger is rolled up once the batch is: nowhere if any of it was
- * left, and else to its end, or to $4 if it has seen all that there is.
- */
-#define DONE(ledger) 	"done AS MATERIALIZED (SELECT CASE WHEN " COUNT("taken") " OPERATOR(pg_catalog.<>) " COUNT("batch") " THEN 0" 	" WHEN " COUNT("batch") " OPERATOR(pg_catalog.=) $1" 	" THEN LEAST($4, (SELECT pg_catalog.max(b.id) FROM batch b)) ELSE $4 END AS id)," 	" ledger AS (UPDATE apikeys_data.ledger l SET rolled_up_to = done.id FROM done" 	" WHERE l.name OPERATOR(pg_catalog.=) '" ledger "' AND l.node OPERATOR(pg_catalog.=) apikeys.this_node() AND l.rolled_up_to OPERATOR(pg_catalog.<) done.id)"
-
-#define RESULT 	" SELECT " COUNT("batch") ", " COUNT("taken") ", (SELECT pg_catalog.max(b.id) FROM batch b),"
 
 /* A sum of tokens, a numeric, as a bigint. */
 #define SATURATED(sum) \
@@ -78,51 +64,84 @@ static Statement begin_search = {
 	" ELSE " SATURATED(total "::pg_catalog.numeric OPERATOR(pg_catalog.+) " added) " END"
 
 /*
- * Moves entries into the totals: one statement deletes and counts them, so they
- * count exactly once.  Entries of a deleted key are discarded; those of a key
- * whose totals are locked are left for later.
+ * Moves a batch of $1 entries after id $3, of which $2 are skipped, into the totals:
+ * one statement deletes and counts them, so they count exactly once.  Entries of a
+ * key whose totals are locked are left for later.  What a deleted key, or budget,
+ * would be charged is discarded.
+ *
+ * A row that nobody has ever locked or tried to delete need not be locked before it
+ * is deleted, which would write as much WAL again; others are passed over if they
+ * are locked.  By their places, for there a row that is deleted meanwhile is not
+ * found.
+ *
+ * Then the ledger is rolled up to: nowhere new if any of the batch was left, and
+ * else to its end, or to $4 if it has seen all that there is.
+ *
  * Sums of tokens saturate at the largest bigint, and stay there: what a void
  * takes back may be part of what was cut off.
  *
  * A key has at most 1,000 models on a day: others count as (other), in the order
  * of their first entry.  They do so from then on, so a void finds the row of its
  * record.
+ *
+ * What is done for each entry is what takes time: of batch and taken no more is
+ * read than needed, and what is asked of them is asked of their groups.
  */
-static Statement roll_up_usage = {
-	.sql = BATCH("usage_entry", "key_id") ","
-	" used AS MATERIALIZED (SELECT DISTINCT f.key_id FROM free f),"
+static Statement roll_up = {
+	.sql = "WITH batch AS MATERIALIZED (SELECT e.ctid AS place, e.id, e.key_id,"
+	" e.xmax OPERATOR(pg_catalog.=) 0 AS is_free"
+		   " FROM apikeys_data.usage_entry e WHERE e.id OPERATOR(pg_catalog.>) GREATEST($3, apikeys.first_id())"
+	" AND e.id OPERATOR(pg_catalog.<=) (apikeys.first_id() OPERATOR(pg_catalog.+) 281474976710655)"
+	" ORDER BY e.id LIMIT $1 OFFSET $2),"
+	" unlocked AS MATERIALIZED (SELECT e.ctid AS place FROM apikeys_data.usage_entry e"
+	" WHERE e.ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
+	"SELECT b.place FROM batch b WHERE NOT b.is_free)) FOR UPDATE SKIP LOCKED),"
+	" used AS MATERIALIZED (SELECT b.key_id, pg_catalog.count(*) AS entries,"
+	" pg_catalog.max(b.id) AS last_id FROM batch b GROUP BY b.key_id),"
 	" unlocked_total AS MATERIALIZED (SELECT u.key_id FROM apikeys_data.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used)) AND u.node OPERATOR(pg_catalog.=) apikeys.this_node()"
-	" ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
-	" no_total AS MATERIALIZED (SELECT used.key_id FROM used WHERE NOT used.key_id"
-	" OPERATOR(pg_catalog.=) ANY (SELECT u.key_id FROM apikeys_data.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used)) AND u.node OPERATOR(pg_catalog.=) apikeys.this_node())),"
-	" ready AS MATERIALIZED (SELECT t.key_id FROM unlocked_total t"
-	" UNION ALL SELECT n.key_id FROM no_total n WHERE $5 OR apikeys.try_lock_use(n.key_id)),"
+																									 " WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))" OF_THIS_NODE("u") " ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
+	" total_of AS MATERIALIZED (SELECT u.key_id FROM apikeys_data.usage u"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))" OF_THIS_NODE("u") "),"
+	" left_behind AS MATERIALIZED (SELECT used.key_id FROM used WHERE used.key_id IS NOT NULL"
+	" AND NOT used.key_id OPERATOR(pg_catalog.=) ANY (SELECT t.key_id FROM unlocked_total t)"
+	" AND (used.key_id OPERATOR(pg_catalog.=) ANY (SELECT t.key_id FROM total_of t)"
+	" OR NOT ($5 OR apikeys.try_lock_use(used.key_id)))),"
 	" taken AS (DELETE FROM apikeys_data.usage_entry e"
-	" WHERE e.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.place"
-	" FROM free f JOIN ready ON ready.key_id OPERATOR(pg_catalog.=) f.key_id))"
-	" RETURNING e.id, e.key_id, e.recorded_at, e.requests, e.tokens, e.cost, e.model),"
-	" " DONE("usage_entry") ","
-	" existing AS MATERIALIZED (SELECT k.id FROM apikeys_data.key k"
-	" WHERE k.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT ready.key_id FROM ready))),"
-	" live AS MATERIALIZED (SELECT t.id, t.key_id, t.requests, t.tokens, t.cost,"
+	" WHERE e.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT b.place FROM batch b"
+	" WHERE (b.is_free OR b.place OPERATOR(pg_catalog.=) ANY (SELECT u.place FROM unlocked u))"
+	" AND (b.key_id IS NULL"
+	" OR NOT b.key_id OPERATOR(pg_catalog.=) ANY (SELECT l.key_id FROM left_behind l))))"
+	" RETURNING e.id, e.key_id, e.recorded_at, e.requests, e.tokens, e.cost, e.model,"
+	" e.budget_id, e.budget_period),"
+	" by_model AS MATERIALIZED (SELECT t.key_id,"
 	" pg_catalog.timezone('UTC', t.recorded_at)::pg_catalog.date AS day,"
-	" COALESCE(t.model, '') AS model FROM taken t"
-	" JOIN existing k ON k.id OPERATOR(pg_catalog.=) t.key_id),"
-	" by_model AS MATERIALIZED (SELECT l.key_id, l.day, l.model, pg_catalog.min(l.id) AS first_id,"
-	" pg_catalog.sum(l.requests) AS requests, pg_catalog.sum(l.tokens) AS tokens,"
-	" pg_catalog.sum(l.cost) AS cost,"
-	" l.model OPERATOR(pg_catalog.<>) ALL (ARRAY['', '(other)'])"
+	" COALESCE(t.model, '') AS model, pg_catalog.min(t.id) AS first_id,"
+	" pg_catalog.count(*) AS entries, pg_catalog.sum(t.requests) AS requests,"
+	" pg_catalog.sum(t.tokens) AS tokens, pg_catalog.sum(t.cost) AS cost"
+	" FROM taken t GROUP BY 1, 2, 3),"
+	" result AS MATERIALIZED (SELECT s.seen, s.last_id, d.taken,"
+	" CASE WHEN d.taken OPERATOR(pg_catalog.<>) s.seen THEN 0"
+	" WHEN s.seen OPERATOR(pg_catalog.=) $1 THEN LEAST($4, s.last_id) ELSE $4 END AS complete_to"
+	" FROM (SELECT COALESCE(pg_catalog.sum(used.entries), 0)::pg_catalog.int8 AS seen,"
+	" pg_catalog.max(used.last_id) AS last_id FROM used) s"
+	" CROSS JOIN (SELECT COALESCE(pg_catalog.sum(m.entries), 0)::pg_catalog.int8 AS taken"
+	" FROM by_model m) d),"
+	" ledger AS (UPDATE apikeys_data.ledger l SET rolled_up_to = r.complete_to FROM result r"
+																																																																											   " WHERE l.name OPERATOR(pg_catalog.=) '" LEDGER "'" OF_THIS_NODE("l") " AND l.rolled_up_to OPERATOR(pg_catalog.<) r.complete_to),"
+	" existing AS MATERIALIZED (SELECT k.id FROM apikeys_data.key k"
+	" WHERE k.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))),"
+	" live AS MATERIALIZED (SELECT m.*,"
+	" m.model OPERATOR(pg_catalog.<>) ALL (ARRAY['', '(other)'])"
 	" AND (SELECT true FROM apikeys_data.usage_day d"
-	" WHERE d.key_id OPERATOR(pg_catalog.=) l.key_id AND d.day OPERATOR(pg_catalog.=) l.day"
-	" AND d.model OPERATOR(pg_catalog.=) l.model AND d.node OPERATOR(pg_catalog.=) apikeys.this_node()) IS NULL AS is_new"
-	" FROM live l GROUP BY l.key_id, l.day, l.model),"
+	" WHERE d.key_id OPERATOR(pg_catalog.=) m.key_id AND d.day OPERATOR(pg_catalog.=) m.day"
+	" AND d.model OPERATOR(pg_catalog.=) m.model" OF_THIS_NODE("d") ") IS NULL AS is_new"
+	" FROM by_model m JOIN existing k ON k.id OPERATOR(pg_catalog.=) m.key_id),"
 	" total AS (INSERT INTO apikeys_data.usage AS u"
 	" (key_id, total_requests, total_tokens, total_cost, rolled_up_to)"
 	" SELECT m.key_id, pg_catalog.sum(m.requests),"
-	" " SATURATED("pg_catalog.sum(m.tokens)") ", pg_catalog.sum(m.cost), (SELECT done.id FROM done)"
-	" FROM by_model m GROUP BY m.key_id ORDER BY m.key_id"
+	" " SATURATED("pg_catalog.sum(m.tokens)") ", pg_catalog.sum(m.cost),"
+	" (SELECT r.complete_to FROM result r)"
+	" FROM live m GROUP BY m.key_id ORDER BY m.key_id"
 	" ON CONFLICT (key_id, node) DO UPDATE SET"
 	" total_requests = u.total_requests OPERATOR(pg_catalog.+) excluded.total_requests,"
 	" total_tokens = " ADD_TOKENS("u.total_tokens", "excluded.total_tokens") ","
@@ -132,9 +151,9 @@ static Statement roll_up_usage = {
 	" OVER (PARTITION BY m.key_id, m.day, m.is_new ORDER BY m.first_id) OPERATOR(pg_catalog.+)"
 	" (SELECT pg_catalog.count(*) FROM apikeys_data.usage_day d"
 	" WHERE d.key_id OPERATOR(pg_catalog.=) m.key_id AND d.day OPERATOR(pg_catalog.=) m.day"
-	" AND d.model OPERATOR(pg_catalog.<>) ALL (ARRAY['', '(other)']) AND d.node OPERATOR(pg_catalog.=) apikeys.this_node())"
+	" AND d.model OPERATOR(pg_catalog.<>) ALL (ARRAY['', '(other)'])" OF_THIS_NODE("d") ")"
 	" OPERATOR(pg_catalog.>) 1000 THEN '(other)' ELSE m.model END AS model,"
-	" m.requests, m.tokens, m.cost FROM by_model m),"
+	" m.requests, m.tokens, m.cost FROM live m),"
 	" daily AS (INSERT INTO apikeys_data.usage_day AS d"
 	" (key_id, day, model, requests, tokens, cost)"
 	" SELECT n.key_id, n.day, n.model, pg_catalog.sum(n.requests),"
@@ -143,56 +162,33 @@ static Statement roll_up_usage = {
 	" ON CONFLICT (key_id, day, model, node) DO UPDATE SET"
 	" requests = d.requests OPERATOR(pg_catalog.+) excluded.requests,"
 	" tokens = " ADD_TOKENS("d.tokens", "excluded.tokens") ","
-																																																																					  " cost = d.cost OPERATOR(pg_catalog.+) excluded.cost)" RESULT " '{}'::pg_catalog.uuid[]",
+	" cost = d.cost OPERATOR(pg_catalog.+) excluded.cost),"
+	" by_budget AS MATERIALIZED (SELECT t.budget_id, t.budget_period, pg_catalog.sum(t.cost) AS cost"
+	" FROM taken t WHERE t.budget_id IS NOT NULL GROUP BY 1, 2),"
+	" budget AS MATERIALIZED (SELECT b.id, b.warn_at IS NOT NULL AS warns FROM apikeys_data.budget b"
+	" WHERE b.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.budget_id FROM by_budget s))),"
+	" spent AS (INSERT INTO apikeys_data.budget_period AS p (budget_id, started_at, spent, rolled_up_to)"
+	" SELECT s.budget_id, s.budget_period, s.cost, (SELECT r.complete_to FROM result r)"
+	" FROM by_budget s JOIN budget b ON b.id OPERATOR(pg_catalog.=) s.budget_id"
+	" ORDER BY s.budget_id, s.budget_period"
+	" ON CONFLICT (budget_id, started_at, node) DO UPDATE SET"
+	" spent = p.spent OPERATOR(pg_catalog.+) excluded.spent,"
+	" rolled_up_to = GREATEST(p.rolled_up_to, excluded.rolled_up_to))"
+	" SELECT r.seen, r.taken, r.last_id, ARRAY(SELECT b.id FROM budget b WHERE b.warns) FROM result r",
 	STATEMENT_ARGS(INT4OID, INT8OID, INT8OID, INT8OID, BOOLOID)
 };
 
-/* The same for budgets.  Entries of a deleted one are discarded. */
-static Statement roll_up_budgets = {
-	.sql = BATCH("budget_entry", "budget_id") ","
-	" taken AS (DELETE FROM apikeys_data.budget_entry e"
-	" WHERE e.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.place FROM free f))"
-	" RETURNING e.budget_id, e.budget_period, e.cost),"
-	" " DONE("budget_entry") ","
-	" budget AS MATERIALIZED (SELECT b.id, b.warn_at IS NOT NULL AS warns FROM apikeys_data.budget b"
-	" WHERE b.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT DISTINCT f.budget_id FROM free f))),"
-	" spent AS (INSERT INTO apikeys_data.budget_period AS p (budget_id, started_at, spent, rolled_up_to)"
-	" SELECT t.budget_id, t.budget_period, pg_catalog.sum(t.cost), (SELECT done.id FROM done)"
-	" FROM taken t JOIN budget b ON b.id OPERATOR(pg_catalog.=) t.budget_id"
-	" GROUP BY t.budget_id, t.budget_period ORDER BY t.budget_id, t.budget_period"
-	" ON CONFLICT (budget_id, started_at, node) DO UPDATE SET"
-	" spent = p.spent OPERATOR(pg_catalog.+) excluded.spent,"
-																	   " rolled_up_to = GREATEST(p.rolled_up_to, excluded.rolled_up_to))" RESULT " ARRAY(SELECT b.id FROM budget b WHERE b.warns)",
-	STATEMENT_ARGS(INT4OID, INT8OID, INT8OID, INT8OID)
+static Statement read_last_id = {
+	.sql = "SELECT s.last_value OPERATOR(pg_catalog.+) apikeys.first_id() FROM apikeys_data.usage_entry_id_seq s WHERE s.is_called"
 };
 
-#define LAST_ID(sequence) \
-	"SELECT s.last_value OPERATOR(pg_catalog.+) apikeys.first_id() FROM apikeys_data." sequence " s WHERE s.is_called"
-
-static Statement last_usage_id = {.sql = LAST_ID("usage_entry_id_seq")};
-static Statement last_budget_id = {.sql = LAST_ID("budget_entry_id_seq")};
-
-typedef struct LedgerTable
-{
-	const char *name;
-	Statement  *last_id;		/* the last that was given; no row: none */
-	Statement  *roll_up;
-} LedgerTable;
-
-static const LedgerTable tables[] = {
-	[LEDGER_USAGE] = {"usage_entry", &last_usage_id, &roll_up_usage},
-	[LEDGER_BUDGETS] = {"budget_entry", &last_budget_id, &roll_up_budgets},
-};
-
-StaticAssertDecl(lengthof(tables) == NLEDGERS, "each ledger is rolled up");
-
-/* Returns the last id that was given in a ledger, or 0. */
+/* Returns the last id that was given in the ledger, or 0. */
 static int64
-read_last_id(const LedgerTable *table)
+last_id(void)
 {
 	bool		isnull;
 
-	if (store_read_latest(table->last_id, NULL, NULL) == 0)
+	if (store_read_latest(&read_last_id, NULL, NULL) == 0)
 		return 0;
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
@@ -202,37 +198,36 @@ read_last_id(const LedgerTable *table)
  * ended, but 0 once in SEARCH_INTERVAL, and if the sequence was restarted.
  */
 static int64
-find_entries(const LedgerTable *table, int64 last_id, TimestampTz now)
+find_entries(int64 end, TimestampTz now)
 {
-	Datum		name = CStringGetTextDatum(table->name);
+	Datum		name = CStringGetTextDatum(LEDGER);
 	Datum		row[2] = {Int64GetDatum(0), BoolGetDatum(false)};
 	bool		nulls[2];
 
 	if (store_read(&find_end, (Datum[]) {name, TimestampTzGetDatum(now - SEARCH_INTERVAL)}, NULL) > 0)
 		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
 	if (DatumGetBool(row[1]))
-		return DatumGetInt64(row[0]) <= last_id ? DatumGetInt64(row[0]) : 0;
+		return DatumGetInt64(row[0]) <= end ? DatumGetInt64(row[0]) : 0;
 
 	store_write_silently(&begin_search, (Datum[]) {name, TimestampTzGetDatum(now)}, NULL);
 	return 0;
 }
 
 /*
- * Begins to roll up a ledger: sets where its first batch begins, and up to which
+ * Begins to roll up the ledger: sets where its first batch begins, and up to which
  * id no transaction can add entries any more.  For that it waits up to wait_ms.
  * A transaction that keeps its snapshot may not see all of them.
  */
 void
 store_begin_roll_up(RollUp *batch, TimestampTz now, int wait_ms)
 {
-	const LedgerTable *table = &tables[batch->ledger];
 	StoreScope	scope;
-	int64		last_id;
+	int64		end;
 
 	store_open(&scope);
-	last_id = read_last_id(table);
-	batch->complete_to = ledger_writers_end(table->name, wait_ms) && !IsolationUsesXactSnapshot() ? last_id : 0;
-	batch->after = find_entries(table, last_id, now);
+	end = last_id();
+	batch->complete_to = ledger_writers_end(LEDGER, wait_ms) && !IsolationUsesXactSnapshot() ? end : 0;
+	batch->after = find_entries(end, now);
 	store_close(&scope);
 }
 
@@ -257,7 +252,7 @@ store_roll_up(RollUp *batch)
 	Assert(batch->limit > 0 && batch->skip >= 0);
 
 	store_open(&scope);
-	store_write_batch(tables[batch->ledger].roll_up, arguments);
+	store_write_batch(&roll_up, arguments);
 	heap_deform_tuple(store_copy_row(), SPI_tuptable->tupdesc, row, nulls);
 	store_close(&scope);
 

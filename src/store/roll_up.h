@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * roll_up.h
- *	  The statements that roll up the ledgers.
+ *	  The statements that roll up the ledger.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -13,18 +13,9 @@
 #include "datatype/timestamp.h"
 #include "utils/array.h"
 
-typedef enum Ledger
-{
-	LEDGER_USAGE,
-	LEDGER_BUDGETS
-} Ledger;
-
-#define NLEDGERS (LEDGER_BUDGETS + 1)
-
-/* Goes through the entries of a ledger, in batches. */
+/* Goes through the entries of the ledger, in batches. */
 typedef struct RollUp
 {
-	Ledger		ledger;
 	int			limit;			/* entries to read */
 	int64		skip;			/* entries to skip, which make a batch fail */
 	int64		after;			/* the id after which to read; moves on */

@@ -1,15 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * usage.c
- *	  The statements that record usage in the ledgers, usage_entry and
- *	  budget_entry, and on what keys have used.
+ *	  The statements that record usage in the ledger, usage_entry, and on what
+ *	  keys have used.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * A transaction that records usage never waits: it only appends, to usage_entry
- * and, for each budget that a cost is spent from, to budget_entry.  There are no
- * foreign keys to apikeys_data.key and budget, since their checks would lock the
- * row of a hot key or budget.  roll_up.c rolls up what was appended.
+ * A transaction that records usage never waits: it only appends.  A cost is spent
+ * from the first of its budgets by the entry of the request itself, and from each
+ * other one by an entry of its own.  There are no foreign keys to apikeys_data.key
+ * and budget, since their checks would lock the row of a hot key or budget.
+ * roll_up.c rolls up what was appended.
  *
  * With a request_id it waits for others that record or void the same request of
  * the same key, since what it has to do depends on their outcome.  A void adds
@@ -46,41 +47,49 @@ static Statement find_charged = {
 };
 
 static Statement add_usage = {
-	.sql = "INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost, model)"
-	" VALUES ($1, $2, $3, $4, $5)",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, TEXTOID)
+	.sql = "INSERT INTO apikeys_data.usage_entry"
+	" (key_id, recorded_at, tokens, cost, model, budget_id, budget_period)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7)",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, TEXTOID, UUIDOID, TIMESTAMPTZOID)
 };
 
-/* Adds an entry, unless a request of this key has this id ($6) on this node already. */
+/* The same, unless a request of this key has this id ($8) on this node already. */
 static Statement add_request = {
 	.sql = "WITH request AS (INSERT INTO apikeys_data.usage_request"
 	" (key_id, recorded_at, tokens, cost, model, request_id, budget_ids, budget_periods, reserved_at)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+	" VALUES ($1, $2, $3, $4, $5, $8, $9, $10, $11)"
 	" ON CONFLICT (key_id, request_id, node) DO NOTHING RETURNING key_id)"
-	" INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost, model)"
-	" SELECT request.key_id, $2, $3, $4, $5 FROM request",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, TEXTOID, TEXTOID,
-				   UUIDARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID)
+	" INSERT INTO apikeys_data.usage_entry"
+	" (key_id, recorded_at, tokens, cost, model, budget_id, budget_period)"
+	" SELECT request.key_id, $2, $3, $4, $5, $6, $7 FROM request",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, TEXTOID, UUIDOID, TIMESTAMPTZOID,
+				   TEXTOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID)
 };
 
+/* A cost that counts against budgets alone. */
 static Statement add_spending = {
-	.sql = "INSERT INTO apikeys_data.budget_entry (budget_id, budget_period, cost)"
-	" SELECT pg_catalog.unnest($1), pg_catalog.unnest($2), $3",
-	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZARRAYOID, NUMERICOID)
+	.sql = "INSERT INTO apikeys_data.usage_entry"
+	" (recorded_at, requests, tokens, cost, budget_id, budget_period)"
+	" SELECT $1, 0, 0, $2, pg_catalog.unnest($3), pg_catalog.unnest($4)",
+	STATEMENT_ARGS(TIMESTAMPTZOID, NUMERICOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID)
 };
 
 /* On the node that recorded it: two could take back the same. */
 static Statement void_request = {
 	.sql = "WITH request AS (UPDATE apikeys_data.usage_request r SET is_void = true"
 	" WHERE r.key_id OPERATOR(pg_catalog.=) $1 AND r.request_id OPERATOR(pg_catalog.=) $2"
-	" AND r.recorded_at OPERATOR(pg_catalog.>=) $3 AND NOT r.is_void AND r.node OPERATOR(pg_catalog.=) apikeys.this_node()"
+	" AND r.recorded_at OPERATOR(pg_catalog.>=) $3 AND NOT r.is_void"
+	" AND r.node OPERATOR(pg_catalog.=) apikeys.this_node()"
 	" RETURNING r.key_id, r.recorded_at, OPERATOR(pg_catalog.-) r.tokens AS tokens,"
-	" OPERATOR(pg_catalog.-) r.cost AS cost, r.model, r.budget_ids, r.budget_periods, r.reserved_at),"
+	" OPERATOR(pg_catalog.-) r.cost AS cost, r.model, r.budget_ids, r.budget_periods, r.reserved_at,"
+	" r.cost OPERATOR(pg_catalog.<>) 0 AS is_spent),"
 	" entry AS (INSERT INTO apikeys_data.usage_entry"
-	" (key_id, recorded_at, requests, tokens, cost, model)"
-	" SELECT r.key_id, r.recorded_at, -1, r.tokens, r.cost, r.model FROM request r)"
-	" SELECT COALESCE(r.reserved_at, r.recorded_at), r.tokens, r.cost, r.budget_ids, r.budget_periods, r.model"
-	" FROM request r",
+	" (key_id, recorded_at, requests, tokens, cost, model, budget_id, budget_period)"
+	" SELECT r.key_id, r.recorded_at, -1, r.tokens, r.cost, r.model,"
+	" CASE WHEN r.is_spent THEN r.budget_ids[1] END,"
+	" CASE WHEN r.is_spent THEN r.budget_periods[1] END FROM request r)"
+	" SELECT COALESCE(r.reserved_at, r.recorded_at), r.tokens, r.cost, r.budget_ids, r.budget_periods, r.model,"
+	" r.recorded_at FROM request r",
 	STATEMENT_ARGS(UUIDOID, TEXTOID, TIMESTAMPTZOID)
 };
 
@@ -220,21 +229,34 @@ read_charge(const UsageRecord *record, MemoryContext memory, Charge *charge)
 	return RECORD_ADDED;
 }
 
-/* Makes arrays of the ids and periods of budgets. */
+/* Makes arrays of the ids and periods of budgets, from one on. */
 static void
-make_arrays(const ChargedBudgets *charged, Datum *ids, Datum *periods)
+make_arrays(const ChargedBudgets *charged, int first, Datum *ids, Datum *periods)
 {
 	Datum		id[CHARGE_MAX_BUDGETS];
 	Datum		period[CHARGE_MAX_BUDGETS];
+	int			n = charged->n - first;
 
-	for (int i = 0; i < charged->n; i++)
+	for (int i = 0; i < n; i++)
 	{
-		id[i] = UUIDPGetDatum(&charged->budgets[i].id);
-		period[i] = TimestampTzGetDatum(charged->budgets[i].period);
+		id[i] = UUIDPGetDatum(&charged->budgets[first + i].id);
+		period[i] = TimestampTzGetDatum(charged->budgets[first + i].period);
 	}
-	*ids = PointerGetDatum(construct_array(id, charged->n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
-	*periods = PointerGetDatum(construct_array(period, charged->n, TIMESTAMPTZOID, sizeof(TimestampTz),
+	*ids = PointerGetDatum(construct_array(id, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	*periods = PointerGetDatum(construct_array(period, n, TIMESTAMPTZOID, sizeof(TimestampTz),
 											   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* Appends entries for all budgets but the first, whose entry is that of the request. */
+static void
+add_more_spending(const ChargedBudgets *charged, TimestampTz recorded_at, Numeric cost)
+{
+	Datum		values[] = {TimestampTzGetDatum(recorded_at), NumericGetDatum(cost), (Datum) 0, (Datum) 0};
+
+	if (charged->n <= 1 || amount_sign(cost) == 0)
+		return;
+	make_arrays(charged, 1, &values[2], &values[3]);
+	store_write_silently(&add_spending, values, NULL);
 }
 
 /* Appends entries for what a record is charged to; false if it is repeated. */
@@ -242,36 +264,40 @@ static bool
 add_entries(const UsageRecord *record, const Charge *charge)
 {
 	const ChargedBudgets *charged = &charge->charged;
+	bool		is_spent = charged->n > 0 && amount_sign(record->cost) > 0;
 	Datum		entry[] = {
 		UUIDPGetDatum(&charge->key.id),
 		TimestampTzGetDatum(record->now),
 		Int64GetDatum(record->tokens),
 		NumericGetDatum(record->cost),
 		PointerGetDatum(record->model),
+		UUIDPGetDatum(&charged->budgets[0].id),
+		TimestampTzGetDatum(charged->budgets[0].period),
 		PointerGetDatum(record->request_id),
 		(Datum) 0,
 		(Datum) 0,
 		TimestampTzGetDatum(record->reserved_at)
 	};
-	Datum	   *ids = &entry[6];
-	Datum	   *periods = &entry[7];
 	bool		nulls[lengthof(entry)] = {
 		[4] = record->model == NULL,
-		[6] = charged->n == 0,
-		[7] = charged->n == 0,
-		[8] = record->reserved_budgets == NULL
+		[5] = !is_spent,
+		[6] = !is_spent,
+		[8] = charged->n == 0,
+		[9] = charged->n == 0,
+		[10] = record->reserved_budgets == NULL
 	};
 
-	if (charged->n > 0)
-		make_arrays(charged, ids, periods);
 	if (record->request_id == NULL)
 		store_write_silently(&add_usage, entry, nulls);
-	else if (store_request_is_of_another_node(&charge->key.id, record->request_id) ||
-			 store_write_latest(&add_request, entry, nulls) == 0)
-		return false;
-
-	if (charged->n > 0 && amount_sign(record->cost) > 0)
-		store_write_silently(&add_spending, (Datum[]) {*ids, *periods, entry[3]}, NULL);
+	else
+	{
+		if (charged->n > 0)
+			make_arrays(charged, 0, &entry[8], &entry[9]);
+		if (store_request_is_of_another_node(&charge->key.id, record->request_id) ||
+			store_write_latest(&add_request, entry, nulls) == 0)
+			return false;
+	}
+	add_more_spending(charged, record->now, record->cost);
 	return true;
 }
 
@@ -354,12 +380,12 @@ read_budget_limits(Datum ids, MemoryContext memory, ChargedBudgets *charged)
 	}
 }
 
-/* Copies what a void has taken back, and appends it to the ledger of budgets. */
+/* Copies what a void has taken back, and takes it back from all its budgets. */
 static void
 void_spending(MemoryContext memory, VoidedUsage *voided)
 {
-	Datum		row[6];
-	bool		nulls[6];
+	Datum		row[7];
+	bool		nulls[7];
 
 	heap_deform_tuple(store_copy_row(), SPI_tuptable->tupdesc, row, nulls);
 	voided->counted_at = DatumGetTimestampTz(row[0]);
@@ -371,8 +397,7 @@ void_spending(MemoryContext memory, VoidedUsage *voided)
 		return;
 
 	read_arrays(row[3], row[4], &voided->charged);
-	if (amount_sign(voided->cost) != 0)
-		store_write_silently(&add_spending, (Datum[]) {row[3], row[4], row[2]}, NULL);
+	add_more_spending(&voided->charged, DatumGetTimestampTz(row[6]), voided->cost);
 	read_budget_limits(row[3], memory, &voided->charged);
 }
 

@@ -24,20 +24,19 @@
 #include "base/compat.h"
 #include "cache/budget_path.h"
 #include "flush/flush_queue.h"
-#include "flush/reclaim.h"
 #include "live/counters.h"
 #include "live/flush_problems.h"
 #include "live/idle_keys.h"
 #include "live/last_used.h"
-#include "live/rate_limiter.h"
 #include "model/cost.h"
 #include "model/idleness.h"
 #include "model/permission_check.h"
 #include "model/status.h"
 #include "verify/authorize.h"
+#include "verify/checkpoint.h"
 #include "verify/lookup.h"
 
-#define MAX_SPEND_ATTEMPTS	100		/* until what is published of a budget pauses */
+#define REFUSED_RETRY_MS	1000	/* in which flush workers have made space */
 
 typedef struct Outcome
 {
@@ -151,150 +150,15 @@ check_key(const NullableDatum *args, AuthDecision *decision, bool last)
 	return false;
 }
 
-/* Returns what is to be recorded with the use of a key. */
-static UseNote
-get_use_note(const AuthDecision *decision)
+/* Has uses persisted that are newly pending, and windows stored that have changed. */
+static void
+persist_uses(void)
 {
-	return (UseNote){.client_ip = decision->client_ip, .max_lag = decision->key->use_max_lag};
+	flush_problems_check_launcher();
+	flush_queue_wake();
 }
 
 /* ------------------------------------------------------------------ limits */
-
-/*
- * A request whose limits are checked, with the budgets that it counts against.
- * The first owner of limits is the key's family, the next are the budgets, and
- * the last a derived key, if it has limits of its own.
- */
-typedef struct Checkpoint
-{
-	AuthDecision *decision;
-	BudgetPath	path;
-	LimitOwner	owners[MAX_LIMIT_OWNERS];
-	LimitRequest request;
-	LimitResult result;
-} Checkpoint;
-
-StaticAssertDecl(MAX_LIMIT_BUDGETS == BUDGET_PATH_MAX, "a request's budgets are those of its path");
-
-/*
- * Finds the budgets of the key and of the request; false if they name none, and
- * nothing was looked for.  Raises 22023.
- */
-static bool
-find_budgets(const NullableDatum *args, Checkpoint *check)
-{
-	CachedKey  *key = check->decision->key;
-	BudgetHint	hint = {0};
-
-	check->path.n = 0;
-	if (key->row.nulls[KEY_BUDGET_ID] && args[AUTHORIZE_BUDGET_ID].isnull)
-		return false;
-
-	budget_path_begin(&check->path);
-	if (!key->row.nulls[KEY_BUDGET_ID])
-		(void) budget_path_add(&check->path, DatumGetUUIDP(key->row.values[KEY_BUDGET_ID]), &key->budget,
-							   &check->decision->now);
-	if (!args[AUTHORIZE_BUDGET_ID].isnull &&
-		!budget_path_add(&check->path, DatumGetUUIDP(args[AUTHORIZE_BUDGET_ID].value), &hint,
-						 &check->decision->now))
-		raise_no_such_budget(DatumGetUUIDP(args[AUTHORIZE_BUDGET_ID].value));
-	return true;
-}
-
-/* Sets the owners whose limits are checked. */
-static void
-set_owners(Checkpoint *check)
-{
-	CachedKey  *key = check->decision->key;
-
-	check->owners[0] = (LimitOwner){
-		.id = DatumGetUUIDP(key->row.values[KEY_ROOT_ID]),
-		.limits = key->limits,
-		.is_parent = !key->row.nulls[KEY_PARENT_ID],
-		.available = COST_UNLIMITED
-	};
-	for (int i = 0; i < check->path.n; i++)
-	{
-		const Budget *budget = check->path.budgets[i];
-
-		check->owners[1 + i] = (LimitOwner){
-			.id = &check->path.ids[i],
-			.limits = budget->rate_limits,
-			.budget = budget->name,
-			.is_exhausted = budget->is_exhausted,
-			.available = budget->available,
-			.position = budget->position
-		};
-	}
-	check->request.nowners = 1 + check->path.n;
-	if (key->own_limits != NULL)
-	{
-		check->owners[check->request.nowners++] = (LimitOwner){
-			.id = DatumGetUUIDP(key->row.values[KEY_ID]),
-			.limits = key->own_limits,
-			.available = COST_UNLIMITED
-		};
-	}
-}
-
-/*
- * Describes the request.  One for which nothing is limited reserves nothing.
- * Raises 22023.
- */
-static void
-set_request(const NullableDatum *args, Checkpoint *check)
-{
-	LimitRequest *request = &check->request;
-
-	set_owners(check);
-	request->owners = check->owners;
-	request->key_id = DatumGetUUIDP(check->decision->key->row.values[KEY_ID]);
-	request->use = get_use_note(check->decision);
-	request->model = args[AUTHORIZE_MODEL].isnull ? NULL : DatumGetTextPP(args[AUTHORIZE_MODEL].value);
-	request->endpoint = args[AUTHORIZE_ENDPOINT].isnull ? NULL : DatumGetTextPP(args[AUTHORIZE_ENDPOINT].value);
-	request->tokens = args[AUTHORIZE_TOKENS].isnull ? 0 : DatumGetInt64(args[AUTHORIZE_TOKENS].value);
-	request->cost = request_cost(&args[AUTHORIZE_COST]);
-	request->reserve = !args[AUTHORIZE_RESERVE].isnull && DatumGetBool(args[AUTHORIZE_RESERVE].value) &&
-					   (check->owners[0].limits != NULL || request->nowners > 1);
-}
-
-/*
- * Checks the limits and spends them, once nothing is stale and there is space.
- * Finding the budgets and making space may take time; false if keys or budgets
- * have changed meanwhile, unless this is the last attempt.  Of a budget of which
- * others publish costs all the time, somebody's request passes each time: what
- * is tried too often is rejected.  Raises 53400 if there is no space to be had.
- */
-static bool
-check_and_spend(const NullableDatum *args, AuthDecision *decision, Checkpoint *check, bool last)
-{
-	bool		may_have_space = true;
-
-	check->decision = decision;
-	for (int attempts = MAX_SPEND_ATTEMPTS; attempts > 0; attempts--)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (find_budgets(args, check) && !last && !key_cache_is_current())
-			return false;
-		set_request(args, check);
-		rate_limiter_check_and_spend(&check->request, decision->now, &check->result);
-		if (check->result.no_space_for >= 0)
-		{
-			if (!may_have_space)
-				rate_limiter_report_no_space(ERROR);
-			/* Even if nothing is found, others may have been faster. */
-			may_have_space = reclaim_for(check->owners[check->result.no_space_for].id);
-			if (!last && !key_cache_is_current())
-				return false;
-			decision->now = GetCurrentTimestamp();
-		}
-		else if (check->result.stale == 0 || check->result.reason != NULL)
-			return true;
-	}
-
-	check->result.exhausted |= check->result.stale;
-	return true;
-}
 
 /* Copies from the result what the decision tells, except for budgets. */
 static void
@@ -306,7 +170,7 @@ copy_result(const Checkpoint *check)
 	decision->has_reservation = result->has_reservation;
 	decision->reservation = result->reservation;
 	decision->use_recorded = result->use_recorded;
-	decision->use_newly_pending = result->use_newly_pending;
+	decision->use_newly_pending = result->use_newly_pending || result->newly_changed;
 	decision->limit = result->nearest;
 	decision->retry_at = result->reason != NULL ? result->retry_at : 0;
 }
@@ -355,8 +219,14 @@ check_limits(const NullableDatum *args, AuthDecision *decision, bool last)
 		return true;
 	}
 
-	if (!check_and_spend(args, decision, &check, last))
+	if (!checkpoint_pass(args, decision, &check, last))
 		return false;
+	if (check.refused)
+	{
+		decide(decision, &rate_limited, "shared memory is full of limits that are not stored yet");
+		decision->retry_at = TimestampTzPlusMilliseconds(decision->now, REFUSED_RETRY_MS);
+		return true;
+	}
 
 	copy_result(&check);
 	if (add_budgets(&check, &reason) && check.result.reason == NULL)
@@ -397,14 +267,6 @@ authorize(const NullableDatum *args, AuthDecision *decision)
 		attempts--;
 }
 
-/* Has uses persisted that are newly pending. */
-static void
-persist_uses(void)
-{
-	flush_problems_check_launcher();
-	flush_queue_wake();
-}
-
 /*
  * Records the use of a key that was found valid; that of a derived key is one of
  * its parent, too.  This may run code that looks up keys: the decision's key is
@@ -415,7 +277,7 @@ authorize_record_use(const AuthDecision *decision)
 {
 	const KeyRow *row = &decision->key->row;
 	pg_uuid_t	id = *DatumGetUUIDP(row->values[KEY_ID]);
-	UseNote		use = get_use_note(decision);
+	UseNote		use = decision_use_note(decision);
 	bool		newly_pending = decision->use_newly_pending;
 
 	Assert(decision->valid);

@@ -58,7 +58,6 @@ END $$;
 CREATE TABLE bench.plain (LIKE apikeys_data.key INCLUDING ALL);
 CREATE TABLE bench.event (LIKE apikeys_data.event INCLUDING ALL);
 
--- The same for the ledgers.
+-- The same for the ledger.
 CREATE TABLE bench.usage_entry (LIKE apikeys_data.usage_entry INCLUDING ALL);
 CREATE TABLE bench.usage_request (LIKE apikeys_data.usage_request INCLUDING ALL);
-CREATE TABLE bench.budget_entry (LIKE apikeys_data.budget_entry INCLUDING ALL);

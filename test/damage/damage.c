@@ -42,6 +42,12 @@ shmem_preloaded(void)
 	return true;
 }
 
+UseDelta *
+feed_state_deltas(Size first)
+{
+	return NULL;
+}
+
 /* The holds of an owner that are taken out of its list. */
 static HoldList unlinked;
 

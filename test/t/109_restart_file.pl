@@ -103,7 +103,7 @@ sub with_header
 # The same content with another first record.  It has a database, an id, a
 # transaction, a use, the id of a limit, its length and unit, a window (a start
 # and two counts), and the address of the use.
-my ($header_size, $record_size) = (24, 88);
+my ($header_size, $record_size) = (32, 88);
 
 sub with_record
 {

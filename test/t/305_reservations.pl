@@ -382,6 +382,7 @@ set_timeout('1h');
 $node->backup('backup');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'backup', has_streaming => 1);
+$standby->append_conf('postgresql.conf', 'apikeys.feed_interval = 0');
 $standby->start;
 add_budget('far', '10');
 add_key('far', '"tokens_per_day": 100', 'far');
@@ -410,11 +411,13 @@ is(spent('again') . ', ' . used('again'), '0 0, tokens_per_day 7/0, max_concurre
 is($node->safe_psql('postgres', settle('again', $held, 20, 2)), 't', '... what is settled');
 is(spent('again') . ', ' . used('again'), '2 0, tokens_per_day 27/0, max_concurrent_requests 0/0', '... counts in full');
 $held = reserve('again', 'tokens => 30, cost => 3');
+$node->safe_psql('postgres', 'SELECT apikey_flush()');
 $node->stop('immediate');
 $node->start;
-is(spent('again') . ', ' . used('again'), '2 0, tokens_per_day 0/0, max_concurrent_requests 0/0', 'a crash: nothing is reserved');
+is(spent('again') . ', ' . used('again'), '2 0, tokens_per_day 27/0, max_concurrent_requests 0/0',
+	'a crash: nothing is reserved, what was used is stored');
 is($node->safe_psql('postgres', settle('again', $held, 20, 2)), 't', '... what is settled');
-is(spent('again') . ', ' . used('again'), '4 0, tokens_per_day 20/0, max_concurrent_requests 0/0', '... counts in full');
+is(spent('again') . ', ' . used('again'), '4 0, tokens_per_day 47/0, max_concurrent_requests 0/0', '... counts in full');
 is(release($held), 'f', '... and is not held');
 
 # ------------------------------------------------------------------ the figure

@@ -231,7 +231,7 @@ foreach my $crash (1, 0)
 		my $sum = check_tree('tree');
 		$node->safe_psql('postgres', 'SELECT apikey_flush()');
 		is(check_tree('tree, rolled up'), $sum, 'tree: the same');
-		is($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys_data.budget_entry'), 0, 'tree: all is rolled up');
+		is($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys_data.usage_entry'), 0, 'tree: all is rolled up');
 	}
 }
 is( $node->safe_psql('postgres', q{SELECT count(*) FROM apikeys_data.event WHERE action = 'budget_warning' AND details->>'name' = 'team'}),

@@ -74,7 +74,6 @@ my $fingerprint = q{
 		UNION ALL SELECT e::text FROM apikeys_data.event e
 		UNION ALL SELECT b::text FROM apikeys_data.budget b
 		UNION ALL SELECT u::text FROM apikeys_data.usage_entry u
-		UNION ALL SELECT u::text FROM apikeys_data.budget_entry u
 		UNION ALL SELECT u::text FROM apikeys_data.usage u
 		UNION ALL SELECT last_value::text FROM apikeys_data.event_id_seq
 		UNION ALL SELECT d::text FROM pg_depend d WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'apikeys')
@@ -162,7 +161,7 @@ $node->safe_psql('postgres', 'REVOKE SELECT ON apikeys.stats FROM nora');
 is(fingerprint(), $before, 'and that it has been undone');
 
 # Tables, directly.  Nobody may use their schema.
-foreach my $table (qw(key key_notice event budget usage usage_day ledger budget_credit budget_warning usage_entry usage_request budget_entry budget_period cache_invalidation))
+foreach my $table (qw(key key_notice event budget usage usage_day ledger budget_credit budget_warning usage_entry usage_request budget_period cache_invalidation))
 {
 	refused("SELECT from $table", 'mallory', $denied, "SELECT * FROM apikeys_data.$table");
 	refused("SELECT from $table", 'max', $denied, "SELECT * FROM apikeys_data.$table");
@@ -370,7 +369,7 @@ refused('an operator class', 'mallory', $denied, q{
 foreach my $call ('read_stats()', "last_use('$id')", "last_used_ip('$id', now(), NULL)", "try_lock_use('$id')", "check_key('n', NULL, NULL, '{}', '{}', '{}', NULL, NULL, NULL, '', NULL, 'x', now(), NULL, NULL)",
 	'utc_today()', 'effective_status(NULL, NULL, true)', 'ends_at(now(), NULL, NULL)', "period_at(now(), NULL, now())", "check_budget('x', 1, NULL, NULL, '{}', NULL, now(), 'UTC', '{}')",
 	"check_plan('x', '{}', '{}', NULL)",
-	'check_usage_entry(1, 1, 1)', 'check_budget_entry(1)', "check_usage_request('r', 1, 1, NULL, NULL, NULL)")
+	'check_usage_entry(NULL, 1, 1, 1, NULL, NULL)', "check_usage_request('r', 1, 1, NULL, NULL, NULL)")
 {
 	refused("apikeys.$call", 'mallory', $denied, "SELECT apikeys.$call");
 }

@@ -1,0 +1,126 @@
+/*-------------------------------------------------------------------------
+ *
+ * feed_round.c
+ *	  One round of telling another server of a database's use, and of asking it.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ * A failure is logged once an hour, and shown in apikeys.stats until a round has
+ * ended well.  In a database of that server which has no apikeys, the connection is
+ * not kept, and tried again once a minute.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "feed/feed_round.h"
+
+#define PAUSE					USECS_PER_SEC	/* after a failure; see hooks/database_use.c */
+#define NOT_INSTALLED_PAUSE		(60 * USECS_PER_SEC)
+#define LOG_INTERVAL			(3600 * USECS_PER_SEC)
+
+void
+feed_round_disconnect(FeedDatabase *database)
+{
+	if (database->connection != NULL)
+		feed_connection_close(database->connection);
+	database->connection = NULL;
+}
+
+/* Records that the other server could not be told. */
+static void
+record_failure(FeedDatabase *database, FeedLink *link, FeedOutcome outcome, const char *error)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	feed_round_disconnect(database);
+	if (outcome == FEED_INTERRUPTED)
+		return;
+	feed_links_set_error(link, error[0] != '\0' ? error : "no answer", now);
+	feed_links_set_state(link, outcome == FEED_NOT_INSTALLED ? FEED_LINK_NO_EXTENSION : FEED_LINK_DOWN, now);
+	database->next_try = now + (outcome == FEED_NOT_INSTALLED ? NOT_INSTALLED_PAUSE : PAUSE);
+	if (outcome == FEED_FAILED && now >= database->logged_at + LOG_INTERVAL)
+	{
+		database->logged_at = now;
+		ereport(LOG,
+				(errmsg("could not tell the use of API keys in database \"%s\" to the server that this one follows: %s",
+						database->name, error)));
+	}
+}
+
+/* Makes one request and processes its answer; done says whether the round has ended. */
+static FeedOutcome
+exchange(FeedDatabase *database, FeedLink *link, bool *done, StringInfo error)
+{
+	FeedRequest *request = palloc(sizeof(FeedRequest));
+	FeedAnswer	answer;
+	StringInfoData sent;
+	StringInfoData received;
+	FeedOutcome outcome;
+
+	request->items = palloc(FEED_BATCH * sizeof(FeedItem));
+	answer.items = palloc(FEED_BATCH * sizeof(FeedItem));
+	initStringInfo(&sent);
+	initStringInfo(&received);
+
+	feed_links_prepare(link, request, GetCurrentTimestamp());
+	feed_request_write(&sent, request);
+	outcome = feed_connection_ask(database->connection, &sent, &received, error);
+	if (outcome != FEED_OK)
+		return outcome;
+	if (!feed_answer_read(&received, &answer))
+	{
+		appendStringInfoString(error, "the answer is not one of this version");
+		return FEED_FAILED;
+	}
+	*done = feed_links_process(link, request, &answer);
+	return FEED_OK;
+}
+
+/* Connects if necessary, and exchanges until all is told and known. */
+static FeedOutcome
+run(FeedDatabase *database, FeedLink *link, const char *conninfo, StringInfo error)
+{
+	MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "apikeys feed", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(memory);
+	FeedOutcome outcome = FEED_OK;
+	bool		done = false;
+
+	if (database->connection == NULL)
+		outcome = feed_connection_open(conninfo, database->name, &database->connection, error);
+	while (outcome == FEED_OK && !done)
+	{
+		outcome = exchange(database, link, &done, error);
+		if (!done && link->state != FEED_LINK_CATCHING_UP)
+			feed_links_set_state(link, outcome == FEED_OK ? FEED_LINK_CATCHING_UP : link->state, 0);
+		MemoryContextReset(memory);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(memory);
+
+	return outcome;
+}
+
+/* Runs a round for a database, unless it is to be left alone for now. */
+void
+feed_round_run(FeedDatabase *database, const char *conninfo)
+{
+	FeedLink   *link = feed_links_get(database->oid);
+	StringInfoData error;
+	FeedOutcome outcome;
+
+	if (link == NULL || GetCurrentTimestamp() < database->next_try)
+		return;
+
+	initStringInfo(&error);
+	outcome = run(database, link, conninfo, &error);
+	if (outcome == FEED_OK)
+		feed_links_set_state(link, FEED_LINK_UP, GetCurrentTimestamp());
+	else
+		record_failure(database, link, outcome, error.data);
+	pfree(error.data);
+}

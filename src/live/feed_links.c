@@ -1,0 +1,223 @@
+/*-------------------------------------------------------------------------
+ *
+ * feed_links.c
+ *	  The links of a standby's databases to the server that it follows.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ * A link tells what was used here, and reads what has changed there, in requests
+ * and their answers.  It begins with a hello.  To a server that does not know this
+ * one, all whole windows are told first, and nothing is read meanwhile: if the
+ * other one is new, or has lost its memory, what it says would undo what is known
+ * here.  Then rounds follow, each of which passes over the tables of both servers.
+ *
+ * Deltas that have been taken are in flight until they are acknowledged; until then
+ * they are sent again, under the same number.  If the other server is another one by
+ * then, they are not: whether the last one had passed them on is not known, and whole
+ * windows, which it is told first, have them.
+ *
+ * Only the feed worker writes a link.  The lock is for those who read how it is.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/ascii.h"
+#include "utils/timestamp.h"
+
+#include "live/feed_apply.h"
+#include "live/feed_links.h"
+#include "live/feed_servers.h"
+#include "live/feed_uses.h"
+
+static FeedLink *
+find_link(FeedState *feed, Oid database)
+{
+	for (int i = 0; i < FEED_MAX_LINKS; i++)
+	{
+		if (feed->links[i].database == database)
+			return &feed->links[i];
+	}
+	return NULL;
+}
+
+/* Returns the link of a database, a new one if it has none; NULL: there is no space. */
+FeedLink *
+feed_links_get(Oid database)
+{
+	FeedState  *feed = feed_state_attach();
+	FeedLink   *link;
+
+	Assert(OidIsValid(database));
+	LWLockAcquire(&feed->lock, LW_EXCLUSIVE);
+	link = find_link(feed, database);
+	if (link == NULL)
+	{
+		link = find_link(feed, InvalidOid);
+		if (link != NULL)
+		{
+			memset(link, 0, sizeof(FeedLink));
+			link->database = database;
+		}
+	}
+	LWLockRelease(&feed->lock);
+
+	return link;
+}
+
+/* Removes the links of all databases but these. */
+void
+feed_links_keep(const Oid *databases, int n)
+{
+	FeedState  *feed = feed_state_attach();
+
+	LWLockAcquire(&feed->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < FEED_MAX_LINKS; i++)
+	{
+		int			d = 0;
+
+		while (d < n && databases[d] != feed->links[i].database)
+			d++;
+		if (d == n)
+			feed->links[i].database = InvalidOid;
+	}
+	LWLockRelease(&feed->lock);
+}
+
+/* Reads how the link of a database is; false if it has none. */
+bool
+feed_links_read(Oid database, FeedLinkStatus *status)
+{
+	FeedState  *feed = feed_state_attach();
+	FeedLink   *link;
+
+	LWLockAcquire(&feed->lock, LW_SHARED);
+	link = find_link(feed, database);
+	if (link != NULL)
+	{
+		status->state = link->state;
+		status->succeeded_at = link->succeeded_at;
+		status->error_at = link->error_at;
+		memcpy(status->error, link->error, FEED_ERROR_BYTES);
+	}
+	LWLockRelease(&feed->lock);
+
+	return link != NULL;
+}
+
+/* Sets how a link is; if it is up, all was told and is known now. */
+void
+feed_links_set_state(FeedLink *link, FeedLinkState state, TimestampTz now)
+{
+	FeedState  *feed = feed_state_attach();
+
+	LWLockAcquire(&feed->lock, LW_EXCLUSIVE);
+	link->state = state;
+	if (state == FEED_LINK_UP)
+		link->succeeded_at = now;
+	LWLockRelease(&feed->lock);
+}
+
+/*
+ * Notes that an attempt has failed, and why.  Deltas in flight stay there; whole
+ * windows are told from the start.
+ */
+void
+feed_links_set_error(FeedLink *link, const char *error, TimestampTz now)
+{
+	FeedState  *feed = feed_state_attach();
+
+	if (link->syncing)
+		link->next_told = 0;
+	LWLockAcquire(&feed->lock, LW_EXCLUSIVE);
+	ascii_safe_strlcpy(link->error, error, FEED_ERROR_BYTES);
+	link->error_at = now;
+	LWLockRelease(&feed->lock);
+}
+
+/* ---------------------------------------------------------- the protocol */
+
+/* Takes the next deltas, unless some are in flight. */
+static void
+take_deltas(FeedLink *link, TimestampTz now)
+{
+	if (link->in_flight)
+		return;
+	link->nitems = link->next_told == FEED_PASS_ENDED ? 0 : feed_uses_take(link->database, &link->next_told, link->items, now);
+	link->collected_at = now;
+	link->batch++;
+	link->in_flight = true;
+}
+
+/* Prepares the next request of a link, which has space for its items. */
+void
+feed_links_prepare(FeedLink *link, FeedRequest *request, TimestampTz now)
+{
+	request->node = feed_state_attach()->node;
+	request->epoch = link->epoch;
+	request->nservers = feed_servers_collect(link->database, request->servers, now);
+	request->nitems = 0;
+	request->collected_at = now;
+	request->cursor = link->cursor;
+	request->kind = link->epoch == 0 ? FEED_HELLO : link->syncing ? FEED_WHOLE
+																  : FEED_DELTAS;
+	if (request->kind == FEED_WHOLE)
+		request->nitems = feed_uses_read_whole(link->database, &link->next_told, request->items, now);
+	else if (request->kind == FEED_DELTAS)
+	{
+		take_deltas(link, now);
+		request->collected_at = link->collected_at;
+		request->nitems = link->nitems;
+		memcpy(request->items, link->items, link->nitems * sizeof(FeedItem));
+	}
+	request->batch = link->batch;
+}
+
+/* Begins with a server that does not know this one. */
+static void
+begin_anew(FeedLink *link, uint64 epoch)
+{
+	link->epoch = epoch;
+	link->in_flight = false;
+	link->nitems = 0;
+	link->syncing = true;
+	link->next_told = 0;
+	memset(&link->cursor, 0, sizeof(FeedCursor));
+}
+
+/* Processes the answer to deltas; returns whether the round has ended. */
+static bool
+process_changes(FeedLink *link, const FeedAnswer *answer)
+{
+	feed_uses_acknowledge(link->database, link->items, link->nitems);
+	link->in_flight = false;
+	link->nitems = 0;
+
+	(void) feed_apply(link->database, FEED_FROM_LEADER, answer->items, answer->nitems, link->collected_at);
+	link->cursor = answer->cursor;
+	if (link->cursor.next != FEED_PASS_ENDED || link->next_told != FEED_PASS_ENDED)
+		return false;
+	link->cursor = (FeedCursor){.since = answer->cursor.upto};
+	link->next_told = 0;
+	return true;
+}
+
+/* Processes an answer; returns whether all has been told and is known. */
+bool
+feed_links_process(FeedLink *link, const FeedRequest *request, const FeedAnswer *answer)
+{
+	if (!answer->accepted)
+	{
+		begin_anew(link, answer->epoch);
+		return false;
+	}
+	if (request->kind == FEED_DELTAS)
+		return process_changes(link, answer);
+
+	if (link->next_told == FEED_PASS_ENDED)
+	{
+		link->syncing = false;
+		link->next_told = 0;
+	}
+	return false;
+}

@@ -1,0 +1,147 @@
+
+# Whatever fails between servers, each goes on by itself, says so, and catches up: a
+# link that is cut or hangs, a primary that crashes, one that is replaced, a standby
+# that restarts.  What was used counts once, and nobody waits.
+
+use strict;
+use warnings;
+
+use FindBin;
+use IO::Socket::INET;
+use lib "$FindBin::RealBin/lib";
+
+use ApikeysTest;
+use FeedTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $primary = new_primary('primary', "apikeys.reservation_timeout = '1h'");
+add_keys($primary, 'postgres', 'key', 'late');
+$primary->safe_psql('postgres', q{
+	SELECT apikey_import(digest('limited-key', 'sha256'), 'limited', 'x', rate_limits => '{"requests_per_day": 100000}');
+	CREATE ROLE feeder LOGIN;
+	CREATE ROLE nobody LOGIN;
+	SELECT apikey_grant('feeder', 'feed')});
+my $first = new_standby('first', $primary);
+my $second = new_standby('second', $primary);
+my $third = new_standby('third', $second);
+
+sub spend
+{
+	my ($node, $n) = @_;
+
+	is($node->safe_psql('postgres', "SELECT count(*) FILTER (WHERE apikey_check('limited-key') = 'VALID') FROM generate_series(1, $n)"),
+		$n, $node->name . ": $n requests");
+}
+
+# All servers agree on what was used.
+sub used_is
+{
+	my ($n, $test_name, @nodes) = @_;
+
+	wait_for_rounds(2, grep { $_->safe_psql('postgres', 'SELECT pg_is_in_recovery()') eq 't' } @nodes);
+	is(used_of_limit($_, 'limited', 'requests_per_day'), $n, "$test_name: " . $_->name) foreach @nodes;
+}
+
+wait_for_rounds(1, $first, $second, $third);
+spend($_, 10) foreach $primary, $first, $second, $third;
+used_is(40, 'all', $primary, $first, $second, $third);
+
+# ---------------------------------------------------- a link that is refused
+
+sub set_conninfo
+{
+	my ($node, $conninfo) = @_;
+
+	$conninfo =~ s/'/''/g;
+	$node->append_conf('postgresql.conf', "apikeys.primary_conninfo = '$conninfo'");
+	$node->reload;
+}
+
+my $address = "host=${\$primary->host} port=${\$primary->port}";
+set_conninfo($first, "$address user=nobody");
+wait_for($first, 'postgres', q{SELECT feed_state = 'down' AND feed_error ~ 'permission denied' FROM apikeys.stats}, 'a role without the level feed is refused');
+spend($first, 10);
+spend($primary, 10);
+is(used_of_limit($first, 'limited', 'requests_per_day'), 50, 'first goes on by itself');
+is(used_of_limit($primary, 'limited', 'requests_per_day'), 50, 'so does the primary');
+set_conninfo($first, "$address user=feeder");
+used_is(60, 'a role with the level feed', $primary, $first, $second, $third);
+
+my $log = -s $first->logfile;
+set_conninfo($first, "$address user=feeder password=secret");
+$log = $first->wait_for_log(qr/invalid value for parameter "apikeys.primary_conninfo"/, $log);
+unlike(slurp_file($first->logfile), qr/=secret.*DETAIL/, 'its text');
+is($first->safe_psql('postgres', 'SHOW apikeys.primary_conninfo'), "$address user=feeder", 'a password in the setting is refused');
+set_conninfo($first, '');
+
+# --------------------------------------------------------- a link that hangs
+
+# A server that accepts and says nothing
+my $silent = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1') or die $!;
+set_conninfo($first, "host=127.0.0.1 port=${\$silent->sockport} user=feeder");
+wait_for($first, 'postgres', q{SELECT feed_lag > interval '1 second' FROM apikeys.stats}, 'the link hangs');
+my $start = time();
+spend($first, 10);
+cmp_ok(time() - $start, '<', 5, 'verify does not wait');
+wait_for($first, 'postgres', q{SELECT feed_state = 'down' AND feed_error = 'timeout' FROM apikeys.stats}, 'it times out');
+within_5_seconds('a shutdown does not wait for it', sub { $first->stop; return 1 });
+$first->start;
+used_is(60, 'what first has used is in its state file', $primary);
+set_conninfo($first, '');
+used_is(70, 'restarted, it tells', $primary, $first, $second, $third);
+
+# ------------------------------------------------- the primary loses its memory
+
+$primary->stop('immediate');
+spend($_, 10) foreach $first, $second, $third;
+wait_for($first, 'postgres', q{SELECT feed_state = 'down' FROM apikeys.stats}, 'the primary is down');
+$primary->start;
+# It knows again what the others know as soon as they have told it.
+wait_for_rounds(1, $first, $second);
+spend($primary, 10);
+used_is(110, 'the primary has crashed', $primary, $first, $second, $third);
+
+# So does a standby that is followed.
+$second->stop('immediate');
+spend($third, 10);
+$second->start;
+used_is(120, 'second has crashed', $primary, $first, $second, $third);
+
+# ------------------------------------------------------------ another primary
+
+verify($second, 'postgres', 'late');
+spend($_, 10) foreach $first, $second, $third;
+$primary->stop('immediate');
+$first->promote;
+foreach my $node ($second)
+{
+	$node->enable_streaming($first);
+	$node->reload;
+}
+wait_for($first, 'postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'apikeys feed worker'", 'promoted: its feed worker has ended');
+spend($_, 10) foreach $first, $second, $third;
+used_is(180, 'first is the primary', $first, $second, $third);
+is(last_use($first, 'postgres', 'late'), last_use($second, 'postgres', 'late'), 'it knows the use of a key elsewhere');
+$first->safe_psql('postgres', 'SELECT apikey_flush()');
+is(stored_use($first, 'postgres', 'late'), last_use($second, 'postgres', 'late'), '... and stores it');
+is_sound($_, 'postgres', $_->name) foreach $first, $second, $third;
+
+# ------------------------------------------------------------------ it lets go
+
+$first->safe_psql('postgres', 'CREATE DATABASE other');
+add_extension($first, 'other');
+wait_until('second tells of it', sub {
+	$second->psql('other', "SELECT feed_state FROM apikeys.stats") == 0 or return 0;
+	return ($second->safe_psql('other', 'SELECT feed_state FROM apikeys.stats') // '') eq 'up'});
+within_5_seconds('CREATE DATABASE copies a database whose use is told', sub {
+	return $first->psql('postgres', 'CREATE DATABASE copy TEMPLATE other') == 0});
+within_5_seconds('ALTER DATABASE renames it', sub { return $first->psql('postgres', 'ALTER DATABASE other RENAME TO another') == 0 });
+within_5_seconds('DROP EXTENSION', sub { return $first->psql('another', 'DROP EXTENSION apikeys') == 0 });
+within_5_seconds('DROP DATABASE', sub { return $first->psql('postgres', 'DROP DATABASE another') == 0 });
+used_is(180, 'the others are as they were', $first, $second, $third);
+
+$_->stop foreach $third, $second, $first;
+done_testing();
