@@ -58,21 +58,22 @@ AS 'MODULE_PATHNAME', 'apikeys_check_usage_request';
 COMMENT ON FUNCTION apikeys.check_usage_request(text, bigint, numeric, text, uuid[], timestamptz[])
 IS 'True for what a request may be that was recorded with an id.';
 
+CREATE SEQUENCE apikeys_data.usage_entry_id_seq MAXVALUE 281474976710655;
+COMMENT ON SEQUENCE apikeys_data.usage_entry_id_seq IS 'Numbers the entries that this node records.';
+
 -- A cost counts against the nearest budget in the row of its request, and against
 -- each other one, and those above them, in a row of its own.  No foreign key to
 -- budgets either.
 CREATE TABLE apikeys_data.usage_entry (
-    id bigint GENERATED ALWAYS AS IDENTITY,
+    id bigint DEFAULT apikeys.next_id('apikeys_data.usage_entry_id_seq') PRIMARY KEY,
     key_id uuid,
     recorded_at timestamptz NOT NULL,
     tokens bigint NOT NULL,
     budget_period timestamptz,
     budget_id uuid,
     requests integer NOT NULL DEFAULT 1,
-    node integer DEFAULT apikeys.this_node(),
     cost numeric NOT NULL,
     model text COLLATE "C",
-    PRIMARY KEY (node, id),
     CONSTRAINT usage_entry_is_valid CHECK (
         apikeys.check_usage_entry(key_id, requests, tokens, cost, budget_id, budget_period))
 );
@@ -80,13 +81,14 @@ COMMENT ON COLUMN apikeys_data.usage_entry.key_id IS 'Null for what counts again
 COMMENT ON COLUMN apikeys_data.usage_entry.budget_period IS 'Start of the budget''s period in which it was recorded.';
 COMMENT ON COLUMN apikeys_data.usage_entry.budget_id IS 'Budget from which the cost is spent; null: none.';
 COMMENT ON COLUMN apikeys_data.usage_entry.requests IS '1, or -1 for a void, which has the time and the budget of the record that it takes back; 0 without a key.';
-COMMENT ON COLUMN apikeys_data.usage_entry.node IS 'Where it was recorded, and is rolled up.';
+ALTER SEQUENCE apikeys_data.usage_entry_id_seq OWNED BY apikeys_data.usage_entry.id;
+COMMENT ON COLUMN apikeys_data.usage_entry.id IS 'Its first 16 bits are the node that has recorded it, and rolls it up.';
 COMMENT ON TABLE apikeys_data.usage_entry IS 'Append-only ledger of apikey_record_usage, until it is rolled up.';
 
 -- A read begins after what is rolled up: deleted entries may stay in the index for
 -- as long as anybody has an old snapshot.
-CREATE INDEX usage_entry_key_id_idx ON apikeys_data.usage_entry (key_id, node, id);
-CREATE INDEX usage_entry_budget_id_idx ON apikeys_data.usage_entry (budget_id, node, id) WHERE budget_id IS NOT NULL;
+CREATE INDEX usage_entry_key_id_idx ON apikeys_data.usage_entry (key_id, id);
+CREATE INDEX usage_entry_budget_id_idx ON apikeys_data.usage_entry (budget_id, id) WHERE budget_id IS NOT NULL;
 
 CREATE TABLE apikeys_data.ledger (
     name text,

@@ -131,15 +131,14 @@ CROSS JOIN LATERAL (
           UNION ALL
           -- Of this node what is not rolled up, of others all.
           SELECT e.cost
-          FROM (VALUES (-1, 0, apikeys.this_node()),
-                       (apikeys.this_node(), (SELECT l.rolled_up_to
-                                              FROM apikeys_data.budget_period l
-                                              WHERE l.budget_id = b.id AND l.node = apikeys.this_node()
-                                              ORDER BY l.started_at DESC
-                                              LIMIT 1), 2147483647)) n(node, rolled_up_to, below)
+          FROM (VALUES (0, apikeys.first_id()),
+                       (greatest((SELECT l.rolled_up_to
+                                  FROM apikeys_data.budget_period l
+                                  WHERE l.budget_id = b.id AND l.node = apikeys.this_node()
+                                  ORDER BY l.started_at DESC
+                                  LIMIT 1), apikeys.first_id()), 9223372036854775807)) n(after, before)
           JOIN apikeys_data.usage_entry e
-            ON e.budget_id = b.id
-            AND (e.node, e.id) > (n.node, coalesce(n.rolled_up_to, 0)) AND e.node < n.below
+            ON e.budget_id = b.id AND e.id > n.after AND e.id < n.before
             AND e.budget_period >= f.begin_at AND e.budget_period < p.ends_at) c
 ) s
 CROSS JOIN LATERAL (

@@ -9,8 +9,9 @@ AS 'MODULE_PATHNAME', 'apikeys_mask_raw_keys';
 COMMENT ON FUNCTION apikeys.mask_raw_keys(text)
 IS 'Returns the text with the raw keys in it masked.';
 
+CREATE SEQUENCE apikeys_data.event_id_seq MAXVALUE 281474976710655;
 CREATE TABLE apikeys_data.event (
-    id bigint GENERATED ALWAYS AS IDENTITY,
+    id bigint DEFAULT apikeys.next_id('apikeys_data.event_id_seq'),
     at timestamptz NOT NULL,
     action text NOT NULL,
     key_id uuid,
@@ -19,8 +20,7 @@ CREATE TABLE apikeys_data.event (
     client_addr inet DEFAULT inet_client_addr(),
     application_name text DEFAULT apikeys.mask_raw_keys(current_setting('application_name')),
     details jsonb NOT NULL DEFAULT '{}',
-    node integer DEFAULT apikeys.this_node(),
-    PRIMARY KEY (at, id, node)
+    PRIMARY KEY (at, id)
 );
 COMMENT ON TABLE apikeys_data.event IS 'Append-only audit log: each change of a key, budget or grant, written in the same transaction.';
 
@@ -32,7 +32,9 @@ COMMENT ON COLUMN apikeys_data.event.acting_role IS 'Role in effect when the fun
 COMMENT ON COLUMN apikeys_data.event.client_addr IS 'Address of the client; null for a Unix socket.';
 COMMENT ON COLUMN apikeys_data.event.application_name IS 'What the client calls itself, with raw keys masked.';
 COMMENT ON COLUMN apikeys_data.event.details IS 'A JSON object; its members depend on the action.';
-COMMENT ON COLUMN apikeys_data.event.node IS 'Where it was written; ids have an order within a node.';
+ALTER SEQUENCE apikeys_data.event_id_seq OWNED BY apikeys_data.event.id;
+COMMENT ON SEQUENCE apikeys_data.event_id_seq IS 'Numbers the events of this node.';
+COMMENT ON COLUMN apikeys_data.event.id IS 'Its first 16 bits are the node where it was written; only within a node ids have an order.';
 
 CREATE INDEX event_key_id_idx ON apikeys_data.event (key_id);
 

@@ -94,10 +94,9 @@ LEFT JOIN LATERAL (
     FROM (SELECT l.requests, l.tokens, l.cost,
                  (l.recorded_at AT TIME ZONE 'UTC')::date = apikeys.utc_today() AS today
           -- Of this node what is not rolled up, of others all.
-          FROM (VALUES (-1, 0, apikeys.this_node()),
-                       (apikeys.this_node(), u.rolled_up_to, 2147483647)) r(node, rolled_up_to, below)
-          JOIN apikeys_data.usage_entry l
-            ON l.key_id = k.id AND (l.node, l.id) > (r.node, coalesce(r.rolled_up_to, 0)) AND l.node < r.below) p
+          FROM (VALUES (0, apikeys.first_id()),
+                       (greatest(u.rolled_up_to, apikeys.first_id()), 9223372036854775807)) r(after, before)
+          JOIN apikeys_data.usage_entry l ON l.key_id = k.id AND l.id > r.after AND l.id < r.before) p
 ) e ON true;
 COMMENT ON VIEW apikeys_data.key_state IS 'What apikeys.info shows, and the rest that keys are found by.';
 

@@ -44,11 +44,10 @@ CROSS JOIN LATERAL (
                       UNION ALL
                       SELECT (e.recorded_at AT TIME ZONE 'UTC')::date, coalesce(e.model, ''), e.id,
                              e.requests, e.tokens, e.cost
-                      FROM (VALUES (-1, 0, apikeys.this_node()),
-                                   (apikeys.this_node(), t.rolled_up_to, 2147483647)) o(node, rolled_up_to, below)
+                      FROM (VALUES (0, apikeys.first_id()),
+                                   (greatest(t.rolled_up_to, apikeys.first_id()), 9223372036854775807)) o(after, before)
                       JOIN apikeys_data.usage_entry e
-                        ON e.key_id = k.id AND (e.node, e.id) > (o.node, coalesce(o.rolled_up_to, 0))
-                        AND e.node < o.below) u
+                        ON e.key_id = k.id AND e.id > o.after AND e.id < o.before) u
                 GROUP BY u.day, u.model) m) n
     GROUP BY n.day, n.model
 ) r;

@@ -26,7 +26,7 @@ SELECT coalesce(k.id, h.key_id) AS id,
 FROM apikeys_data.key k
 FULL JOIN (
     SELECT e.key_id,
-           min(e.node) = max(e.node) AS is_of_one_node,
+           min(e.id >> 48) = max(e.id >> 48) AS is_of_one_node,
            count(*) FILTER (WHERE e.is_birth) AS births,
            max(e.id) FILTER (WHERE e.is_birth) AS born,
            max(e.key_prefix) FILTER (WHERE e.is_birth) AS born_as,
@@ -36,14 +36,14 @@ FULL JOIN (
            max(e.id) FILTER (WHERE e.action = 'revoke') AS revoked,
            max(e.id) FILTER (WHERE e.action IN ('update', 'rotate')) AS changed,
            max(e.id) FILTER (WHERE e.action IN ('delete', 'cleanup')) AS deleted
-    FROM (SELECT v.id, v.node, v.key_id, v.action, v.action IN ('generate', 'import', 'derive') AS is_birth,
+    FROM (SELECT v.id, v.key_id, v.action, v.action IN ('generate', 'import', 'derive') AS is_birth,
                  v.details->>'key_prefix' AS key_prefix
           FROM apikeys_data.event v
           -- A notice that each node may give.
           WHERE v.action <> 'expiring'
           UNION ALL
           -- A successor is born by the rotation of another key.
-          SELECT v.id, v.node, apikeys_data.uuid_or_null(v.details->>'successor'), 'succeed', true, NULL
+          SELECT v.id, apikeys_data.uuid_or_null(v.details->>'successor'), 'succeed', true, NULL
           FROM apikeys_data.event v
           WHERE v.action = 'rotate') e
     WHERE e.key_id IS NOT NULL
@@ -80,7 +80,7 @@ SELECT 'error', format('plan %L', c.name), format('is missing: it has event %s, 
 FROM (SELECT e.details->>'plan' AS name,
              max(e.id) FILTER (WHERE e.action = 'plan_set') AS made,
              max(e.id) FILTER (WHERE e.action = 'plan_delete') AS deleted,
-             min(e.node) = max(e.node) AS is_of_one_node
+             min(e.id >> 48) = max(e.id >> 48) AS is_of_one_node
       FROM apikeys_data.event e
       WHERE e.action IN ('plan_set', 'plan_delete')
       GROUP BY 1) c

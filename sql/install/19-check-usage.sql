@@ -114,10 +114,10 @@ SELECT 'error' AS level,
        format('is at %s, but there is a row with %s', q.last_value, q.max_id) AS problem
 FROM (SELECT 'apikeys_data.event_id_seq' AS name,
              (SELECT s.last_value FROM apikeys_data.event_id_seq s),
-             (SELECT max(e.id) FROM apikeys_data.event e WHERE e.node = apikeys.this_node()) AS max_id
+             (SELECT max(e.id) FROM apikeys_data.event e WHERE e.id >> 48 = apikeys.this_node()) AS max_id
       UNION ALL
       SELECT 'apikeys_data.usage_entry_id_seq',
              (SELECT s.last_value FROM apikeys_data.usage_entry_id_seq s),
-             (SELECT max(e.id) FROM apikeys_data.usage_entry e WHERE e.node = apikeys.this_node())) q
-WHERE q.max_id > q.last_value;
+             (SELECT max(e.id) FROM apikeys_data.usage_entry e WHERE e.id >> 48 = apikeys.this_node())) q
+WHERE q.max_id > apikeys.first_id() + q.last_value;
 COMMENT ON VIEW apikeys_data.sequence_problem IS 'Sequences that have fallen behind.';

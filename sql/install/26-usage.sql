@@ -37,16 +37,15 @@ BEGIN ATOMIC
           UNION ALL
           SELECT pg_catalog.timezone('UTC', e.recorded_at)::pg_catalog.date,
                  e.requests, e.tokens, e.cost
-          FROM (VALUES (-1, 0, apikeys.this_node()),
-                       (apikeys.this_node(), (SELECT u.rolled_up_to
-                                              FROM apikeys_data.usage u
-                                              WHERE u.key_id OPERATOR(pg_catalog.=) $2
-                                                AND u.node OPERATOR(pg_catalog.=) apikeys.this_node()), 2147483647))
-               n(node, rolled_up_to, below)
+          FROM (VALUES (0, apikeys.first_id()),
+                       (GREATEST((SELECT u.rolled_up_to
+                                  FROM apikeys_data.usage u
+                                  WHERE u.key_id OPERATOR(pg_catalog.=) $2
+                                    AND u.node OPERATOR(pg_catalog.=) apikeys.this_node()), apikeys.first_id()),
+                        9223372036854775807)) n(after, before)
           JOIN apikeys_data.usage_entry e
             ON e.key_id OPERATOR(pg_catalog.=) $2
-            AND (e.node, e.id) OPERATOR(pg_catalog.>) (n.node, COALESCE(n.rolled_up_to, 0))
-            AND e.node OPERATOR(pg_catalog.<) n.below) h
+            AND e.id OPERATOR(pg_catalog.>) n.after AND e.id OPERATOR(pg_catalog.<) n.before) h
     WHERE ($3 IS NULL OR h.day OPERATOR(pg_catalog.>=) $3)
       AND ($4 IS NULL OR h.day OPERATOR(pg_catalog.<=) $4)
       AND ($1 IS NULL OR EXISTS (SELECT FROM apikeys_data.key k

@@ -146,6 +146,7 @@ static const Right functions[] = {
 	{"last_used_ip", GROUP_READ},
 	{"utc_today", GROUP_READ},
 	{"this_node", GROUP_READ},
+	{"first_id", GROUP_READ},
 	{"period_at", GROUP_READ},
 	{"reserved_cost", GROUP_READ},
 	{"read_stats", GROUP_STATS},

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "commands/sequence.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "parser/parse_relation.h"
@@ -25,7 +26,13 @@
 #include "live/budget_spend.h"
 #include "settings/guc.h"
 
+#define NODE_ID_BITS	48			/* of an id; the others are the node */
+
+StaticAssertDecl(GUC_MAX_NODE < 1 << (63 - NODE_ID_BITS), "ids are positive");
+
 PG_FUNCTION_INFO_V1(apikeys_this_node);
+PG_FUNCTION_INFO_V1(apikeys_first_id);
+PG_FUNCTION_INFO_V1(apikeys_next_id);
 PG_FUNCTION_INFO_V1(apikeys_keep_local);
 PG_FUNCTION_INFO_V1(apikeys_publish_spending);
 
@@ -34,6 +41,26 @@ Datum
 apikeys_this_node(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT32(guc_node);
+}
+
+static int64
+first_id(void)
+{
+	return (int64) guc_node << NODE_ID_BITS;
+}
+
+/* What the ids of this node begin after. */
+Datum
+apikeys_first_id(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(first_id());
+}
+
+/* The next id of this node, from a sequence that ends before those of the next. */
+Datum
+apikeys_next_id(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(first_id() + nextval_internal(PG_GETARG_OID(0), true));
 }
 
 /* Returns how this was called, as a row trigger.  Raises 39P01 otherwise. */

@@ -90,7 +90,9 @@ static Statement begin_search = {
 static Statement roll_up = {
 	.sql = "WITH batch AS MATERIALIZED (SELECT e.ctid AS place, e.id, e.key_id,"
 	" e.xmax OPERATOR(pg_catalog.=) 0 AS is_free"
-		   " FROM apikeys_data.usage_entry e WHERE e.id OPERATOR(pg_catalog.>) $3" OF_THIS_NODE("e") " ORDER BY e.id LIMIT $1 OFFSET $2),"
+		   " FROM apikeys_data.usage_entry e WHERE e.id OPERATOR(pg_catalog.>) GREATEST($3, apikeys.first_id())"
+	" AND e.id OPERATOR(pg_catalog.<=) (apikeys.first_id() OPERATOR(pg_catalog.+) 281474976710655)"
+	" ORDER BY e.id LIMIT $1 OFFSET $2),"
 	" unlocked AS MATERIALIZED (SELECT e.ctid AS place FROM apikeys_data.usage_entry e"
 	" WHERE e.ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
 	"SELECT b.place FROM batch b WHERE NOT b.is_free)) FOR UPDATE SKIP LOCKED),"
@@ -177,7 +179,7 @@ static Statement roll_up = {
 };
 
 static Statement read_last_id = {
-	.sql = "SELECT s.last_value FROM apikeys_data.usage_entry_id_seq s WHERE s.is_called"
+	.sql = "SELECT s.last_value OPERATOR(pg_catalog.+) apikeys.first_id() FROM apikeys_data.usage_entry_id_seq s WHERE s.is_called"
 };
 
 /* Returns the last id that was given in the ledger, or 0. */

@@ -30,6 +30,7 @@
 #include "base/arguments.h"
 #include "model/period.h"
 #include "store/key_limits.h"
+#include "store/replicated_requests.h"
 #include "store/row_by_id.h"
 #include "store/spi.h"
 #include "store/usage.h"
@@ -42,16 +43,11 @@ static Statement add_usage = {
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, TEXTOID, UUIDOID, TIMESTAMPTZOID)
 };
 
-/*
- * The same, unless a request of this key has this id ($8) already, on any node as
- * far as this one knows.
- */
+/* The same, unless a request of this key has this id ($8) on this node already. */
 static Statement add_request = {
 	.sql = "WITH request AS (INSERT INTO apikeys_data.usage_request"
 	" (key_id, recorded_at, tokens, cost, model, request_id, budget_ids, budget_periods, reserved_at)"
-	" SELECT $1, $2, $3, $4, $5, $8, $9, $10, $11 WHERE NOT EXISTS ("
-	"SELECT FROM apikeys_data.usage_request o WHERE o.key_id OPERATOR(pg_catalog.=) $1"
-	" AND o.request_id OPERATOR(pg_catalog.=) $8 AND o.node OPERATOR(pg_catalog.<>) apikeys.this_node())"
+	" VALUES ($1, $2, $3, $4, $5, $8, $9, $10, $11)"
 	" ON CONFLICT (key_id, request_id, node) DO NOTHING RETURNING key_id)"
 	" INSERT INTO apikeys_data.usage_entry"
 	" (key_id, recorded_at, tokens, cost, model, budget_id, budget_period)"
@@ -290,7 +286,8 @@ add_entries(const UsageRecord *record, const Charge *charge)
 	{
 		if (charged->n > 0)
 			make_arrays(charged, 0, &entry[8], &entry[9]);
-		if (store_write_latest(&add_request, entry, nulls) == 0)
+		if (store_request_is_of_another_node(&charge->key.id, record->request_id) ||
+			store_write_latest(&add_request, entry, nulls) == 0)
 			return false;
 	}
 	add_more_spending(charged, record->now, record->cost);

@@ -44,7 +44,7 @@ sub publish
 	{
 		my $sql = example($name);
 
-		$sql =~ s/node = 1\b/node = $number/g;
+		$sql =~ s/\((node|id >> 48) = 1\)/($1 = $number)/g;
 		$node->safe_psql('postgres', $sql);
 	}
 }
