@@ -7,7 +7,7 @@ SET datestyle = 'ISO';
 
 -- A key that was made elsewhere verifies with the text that its owner has.
 SELECT apikey_import(digest('their-key-1', 'sha256'), 'import', 'their-k...y-1') AS id \gset
-SELECT id = root_id AS is_root, rotated_from, rotated_at, key_hash = digest('their-key-1', 'sha256') AS hash, hash_secret,
+SELECT root_id IS NULL AS is_root, rotated_from, rotated_at, key_hash = digest('their-key-1', 'sha256') AS hash, hash_secret,
        key_prefix, name, description, user_id, team_id, budget_id, external_id, permissions, rate_limits, metadata,
        allowed_ips, enabled, expires_at, created_at BETWEEN now() - interval '1 hour' AND clock_timestamp() AS created, revoked_at
 FROM apikeys_data.key WHERE id = :'id' \gx

@@ -42,8 +42,7 @@ struct KeySearch
 /* Keys that are locked are left to the next clean-up. */
 static Statement lock_expired = {
 	.sql = "SELECT k.ctid, k.id FROM ONLY apikeys_data.key k"
-	" WHERE (k.expires_at OPERATOR(pg_catalog.<) $1"
-		   " OR (k.idle_timeout IS NOT NULL AND " KEY_ENDS_AT " OPERATOR(pg_catalog.<) $1))" OF_USER("k") " FOR UPDATE SKIP LOCKED",
+		   " WHERE (" EXPIRES_BEFORE("$1") " OR (k.idle_timeout IS NOT NULL AND " KEY_ENDS_AT " OPERATOR(pg_catalog.<) $1))" OF_USER("k") " FOR UPDATE SKIP LOCKED",
 	STATEMENT_ARGS(TIMESTAMPTZOID, UUIDOID)
 };
 
