@@ -101,4 +101,14 @@ SELECT apikey_import('short', 'import', 'x');
 \set VERBOSITY default
 SELECT count(*) = :before_keys AS no_key FROM apikeys_data.key;
 SELECT count(*) = :before_events AS no_event FROM apikeys_data.event WHERE action <> 'rehash';
+
+-- A key is looked up by half of its hash.  Another half makes it another key, which
+-- takes the place of the first.
+SELECT apikey_import(digest('half', 'sha256'), 'half', 'x') AS id \gset half_
+SELECT code, id = :'half_id' AS same FROM apikey_verify('half');
+UPDATE apikeys_data.key SET key_hash = substr(key_hash, 1, 16) || substr(digest('other half', 'sha256'), 17) WHERE id = :'half_id';
+SELECT code, id FROM apikey_verify('half');
+SELECT apikey_import(digest('half', 'sha256'), 'half', 'x');
+SELECT apikey_delete(:'half_id');
+
 DELETE FROM apikeys_data.budget;

@@ -13,12 +13,13 @@
 
 #include "catalog/pg_type.h"
 
+#include "store/batch_write.h"
 #include "store/spi.h"
 #include "store/usage_deletion.h"
 
 static Statement delete_usage = {
 	.sql = "DELETE FROM apikeys_data.usage"
-	" WHERE key_id OPERATOR(pg_catalog.=) ANY ("
+	" WHERE key_id OPERATOR(pg_catalog.=) ANY ($1) AND key_id OPERATOR(pg_catalog.=) ANY ("
 	"SELECT u.key_id FROM apikeys_data.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY ($1)"
 	" FOR UPDATE SKIP LOCKED)",
@@ -30,7 +31,8 @@ static Statement delete_usage_days = {
 	"SELECT l.key_id, l.day, l.model FROM apikeys_data.usage_day l"
 	" WHERE l.key_id OPERATOR(pg_catalog.=) ANY ($1)"
 	" FOR UPDATE SKIP LOCKED) l"
-	" WHERE d.key_id OPERATOR(pg_catalog.=) l.key_id"
+	" WHERE d.key_id OPERATOR(pg_catalog.=) ANY ($1)"
+	" AND d.key_id OPERATOR(pg_catalog.=) l.key_id"
 	" AND d.day OPERATOR(pg_catalog.=) l.day"
 	" AND d.model OPERATOR(pg_catalog.=) l.model",
 	STATEMENT_ARGS(UUIDARRAYOID)
@@ -58,8 +60,8 @@ static Statement delete_orphans = {
 void
 store_delete_use(Datum ids)
 {
-	store_write_silently(&delete_usage, &ids, NULL);
-	store_write_silently(&delete_usage_days, &ids, NULL);
+	store_write_batch(&delete_usage, &ids);
+	store_write_batch(&delete_usage_days, &ids);
 }
 
 /* Deletes the usage of deleted keys and budgets. */
