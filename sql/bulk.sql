@@ -118,7 +118,7 @@ SELECT * FROM apikey_generate_many(10100, 'bulk many', 'one of many', :'ann', :'
 SELECT count(*), count(DISTINCT id) AS ids, count(DISTINCT raw_key) AS raw_keys, bool_and(raw_key ~ '^bulk_[0-9A-Za-z]{32}$') AS are_keys FROM made;
 SELECT v.code, v.id = m.id AS same, v.root_id = m.id AS root, v.name, v.user_id, v.team_id, v.external_id, v.permissions, v.metadata, count(*)
 FROM (SELECT * FROM made LIMIT 500) m, apikey_verify(m.raw_key) v GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9;
-SELECT k.description, k.idle_timeout, k.key_prefix = left(m.raw_key, 6) || '...' || right(m.raw_key, 4) AS masked, k.created_at = k.updated_at AS new, count(*)
+SELECT k.description, k.idle_timeout, k.key_prefix = left(m.raw_key, 6) || '...' || right(m.raw_key, 4) AS masked, k.updated_at IS NULL AS new, count(*)
 FROM made m JOIN apikeys_data.key k USING (id) GROUP BY 1, 2, 3, 4;
 SELECT e.action, e.details = jsonb_build_object('name', 'bulk many', 'key_prefix', k.key_prefix) AS details, count(*)
 FROM apikeys_data.event e JOIN apikeys_data.key k ON k.id = e.key_id WHERE k.name = 'bulk many' GROUP BY 1, 2;

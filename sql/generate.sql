@@ -17,10 +17,10 @@ SELECT count(*) AS events, bool_or(strpos(e::text, substr(:'raw_key', 8, 20)) > 
 FROM apikeys_data.event e WHERE key_id = :'id';
 
 -- What was not given.
-SELECT id = root_id AS is_root, rotated_from, rotated_at, name, description,
+SELECT root_id IS NULL AS is_root, rotated_from, rotated_at, name, description,
        user_id, team_id, budget_id, external_id, permissions, rate_limits,
        metadata, allowed_ips, enabled, expires_at, revoked_at,
-       created_at = updated_at AS as_made,
+       updated_at IS NULL AS as_made,
        created_at BETWEEN now() - interval '1 hour' AND clock_timestamp() AS just_now
 FROM apikeys_data.key WHERE id = :'id' \gx
 SELECT action FROM apikeys_data.event WHERE key_id = :'id';

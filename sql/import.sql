@@ -7,7 +7,7 @@ SET datestyle = 'ISO';
 
 -- A key that was made elsewhere verifies with the text that its owner has.
 SELECT apikey_import(digest('their-key-1', 'sha256'), 'import', 'their-k...y-1') AS id \gset
-SELECT id = root_id AS is_root, rotated_from, rotated_at, key_hash = digest('their-key-1', 'sha256') AS hash, hash_secret,
+SELECT root_id IS NULL AS is_root, rotated_from, rotated_at, key_hash = digest('their-key-1', 'sha256') AS hash, hash_secret,
        key_prefix, name, description, user_id, team_id, budget_id, external_id, permissions, rate_limits, metadata,
        allowed_ips, enabled, expires_at, created_at BETWEEN now() - interval '1 hour' AND clock_timestamp() AS created, revoked_at
 FROM apikeys_data.key WHERE id = :'id' \gx
@@ -101,4 +101,14 @@ SELECT apikey_import('short', 'import', 'x');
 \set VERBOSITY default
 SELECT count(*) = :before_keys AS no_key FROM apikeys_data.key;
 SELECT count(*) = :before_events AS no_event FROM apikeys_data.event WHERE action <> 'rehash';
+
+-- A key is looked up by half of its hash.  Another half makes it another key, which
+-- takes the place of the first.
+SELECT apikey_import(digest('half', 'sha256'), 'half', 'x') AS id \gset half_
+SELECT code, id = :'half_id' AS same FROM apikey_verify('half');
+UPDATE apikeys_data.key SET key_hash = substr(key_hash, 1, 16) || substr(digest('other half', 'sha256'), 17) WHERE id = :'half_id';
+SELECT code, id FROM apikey_verify('half');
+SELECT apikey_import(digest('half', 'sha256'), 'half', 'x');
+SELECT apikey_delete(:'half_id');
+
 DELETE FROM apikeys_data.budget;

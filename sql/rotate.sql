@@ -29,7 +29,7 @@ SELECT test.is_hash_of(:'new_raw_key', k.key_hash, k.hash_secret) AS hash,
        key_prefix = 'rot-' || substr(:'new_raw_key', 5, 1) || '...' || right(:'new_raw_key', 4) AS masked,
        root_id = :'old_id' AS root_id, rotated_from = :'old_id' AS rotated_from, rotated_at, revoked_at
 FROM apikeys_data.key k WHERE id = :'new_id';
-SELECT rotated_at = revoked_at AS revoked_as_rotated, root_id = id AS is_root, rotated_from, expires_at
+SELECT rotated_at = revoked_at AS revoked_as_rotated, root_id IS NULL AS is_root, rotated_from, expires_at
 FROM apikeys_data.key WHERE id = :'old_id';
 SELECT o.status AS old, n.status AS new, n.rotated_from = o.id AS rotated_from
 FROM apikey_get(:'old_id') o, apikey_get(:'new_id') n;
@@ -44,7 +44,7 @@ WHERE strpos(e::text, substr(:'new_raw_key', 6, 22)) > 0 OR strpos(e::text, subs
 SELECT id, raw_key FROM apikey_rotate(:'new_id') \gset third_
 SELECT code, name, root_id = :'old_id' AS root_id FROM apikey_verify(:'third_raw_key', client_ip => '10.0.0.1');
 SELECT rotated_from = :'new_id' AS rotated_from FROM apikeys_data.key WHERE id = :'third_id';
-SELECT count(*) AS line FROM apikeys_data.key WHERE root_id = :'old_id';
+SELECT count(*) AS line FROM apikeys_data.key WHERE :'old_id' IN (root_id, id);
 
 -- The name: the suffix is added once, and the name is cut to let it fit.
 CREATE TEMPORARY TABLE renamed AS

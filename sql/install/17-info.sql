@@ -10,7 +10,7 @@
 -- status in the order of the type holds.
 CREATE VIEW apikeys_data.key_state AS
 SELECT k.id,
-       k.root_id,
+       coalesce(k.root_id, k.id) AS root_id,
        k.rotated_from,
        k.key_prefix,
        k.name,
@@ -43,7 +43,7 @@ SELECT k.id,
        k.expires_at,
        k.idle_timeout,
        k.created_at,
-       k.updated_at,
+       coalesce(k.updated_at, k.created_at) AS updated_at,
        k.revoked_at,
        k.revoke_reason,
        greatest(u.last_used_at, apikeys.last_use(k.id)) AS last_used_at,

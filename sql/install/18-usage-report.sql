@@ -7,7 +7,7 @@
 CREATE VIEW apikeys.usage_report AS
 SELECT r.day,
        k.id AS key_id,
-       k.root_id,
+       coalesce(k.root_id, k.id) AS root_id,
        k.user_id,
        k.team_id,
        k.external_id,

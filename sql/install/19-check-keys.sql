@@ -16,10 +16,10 @@ WHERE k.parent_id IS NOT NULL
   AND NOT EXISTS (SELECT FROM apikeys_data.event e
                   WHERE e.key_id = k.parent_id AND e.action IN ('delete', 'cleanup') AND e.id >> 48 <> apikeys.this_node())
 UNION ALL
-SELECT 'error', 'key ' || k.id, format('has root %s, but key %s, from which it is derived, has root %s', k.root_id, p.id, p.root_id)
+SELECT 'error', 'key ' || k.id, format('has root %s, but key %s, from which it is derived, has root %s', coalesce(k.root_id, k.id), p.id, coalesce(p.root_id, p.id))
 FROM apikeys_data.key k
 JOIN apikeys_data.key p ON p.id = k.parent_id
-WHERE k.root_id <> p.root_id
+WHERE coalesce(k.root_id, k.id) <> coalesce(p.root_id, p.id)
 UNION ALL
 SELECT 'error', 'key ' || k.id, format('is derived from key %s, which is derived itself', p.id)
 FROM apikeys_data.key k
@@ -28,12 +28,12 @@ WHERE p.parent_id IS NOT NULL
 UNION ALL
 SELECT 'error', 'key ' || k.id, 'succeeds a key, but is its own root'
 FROM apikeys_data.key k
-WHERE k.rotated_from IS NOT NULL AND k.root_id = k.id
+WHERE k.rotated_from IS NOT NULL AND coalesce(k.root_id, k.id) = k.id
 UNION ALL
-SELECT 'error', 'key ' || k.id, format('has root %s, but its predecessor %s has root %s', k.root_id, p.id, p.root_id)
+SELECT 'error', 'key ' || k.id, format('has root %s, but its predecessor %s has root %s', coalesce(k.root_id, k.id), p.id, coalesce(p.root_id, p.id))
 FROM apikeys_data.key k
 JOIN apikeys_data.key p ON p.id = k.rotated_from
-WHERE k.root_id <> p.root_id
+WHERE coalesce(k.root_id, k.id) <> coalesce(p.root_id, p.id)
 UNION ALL
 SELECT 'error', 'key ' || k.id, format('has root %s, which is no first key', k.root_id)
 FROM apikeys_data.key k

@@ -22,7 +22,8 @@ BEGIN ATOMIC
            OR (k.parent_id IS NULL AND (
                ('revoked' = ANY ($1) AND k.revoked_at IS NOT NULL)
                OR ('expired' = ANY ($1) AND k.revoked_at IS NULL
-                   AND (k.expires_at < $12 OR (k.idle_timeout IS NOT NULL AND k.idle_at < $12)))
+                   AND ((k.expires_at < $12 AND apikeys_data.ten_minutes(k.expires_at) <= apikeys_data.ten_minutes($12))
+                        OR (k.idle_timeout IS NOT NULL AND k.idle_at < $12)))
                OR ('disabled' = ANY ($1) AND k.revoked_at IS NULL AND NOT k.enabled
                    AND (k.expires_at < $12) IS NOT TRUE AND (k.idle_at < $12) IS NOT TRUE)
                OR ('active' = ANY ($1) AND k.revoked_at IS NULL AND k.enabled
@@ -31,7 +32,7 @@ BEGIN ATOMIC
       AND ($2 IS NULL OR k.user_id = $2)
       AND ($3 IS NULL OR k.team_id = $3)
       AND ($4 IS NULL OR k.external_id = $4)
-      AND ($5 IS NULL OR k.expires_at < $5)
+      AND ($5 IS NULL OR (k.expires_at < $5 AND apikeys_data.ten_minutes(k.expires_at) <= apikeys_data.ten_minutes($5)))
       AND ($6 IS NULL OR (k.created_at < $6 AND coalesce(k.last_used_at, '-infinity') < $6))
       AND ($7 IS NULL OR k.name LIKE $7)
       AND ($8 IS NULL OR k.budget_id = $8)

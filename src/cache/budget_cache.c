@@ -31,6 +31,7 @@
 #include "base/saved_snapshot.h"
 #include "cache/budget_cache.h"
 #include "cache/invalidation.h"
+#include "cache/messages.h"
 #include "cache/watch.h"
 #include "live/budget_spend.h"
 #include "live/budget_sums.h"
@@ -94,9 +95,9 @@ budget_cache_begin(void)
 	MemoryContextReset(memory);
 }
 
-/* Relcache callback, which must neither fail nor free anything. */
+/* Marks what a message has changed. */
 static void
-accept_message(Datum arg, Oid relid)
+accept_message(Oid relid)
 {
 	CachedBudget *cached = NULL;
 
@@ -116,7 +117,7 @@ ensure_cache(void)
 	{
 		memory = AllocSetContextCreate(TopMemoryContext, "apikeys budgets",
 									   ALLOCSET_DEFAULT_SIZES);
-		CacheRegisterRelcacheCallback(accept_message, (Datum) 0);
+		messages_listen(accept_message);
 	}
 	if (cache == NULL)
 	{

@@ -39,6 +39,7 @@
 
 #include "cache/changes.h"
 #include "cache/invalidation.h"
+#include "cache/messages.h"
 #include "store/catalog.h"
 
 #define MAX_MESSAGES	64		/* of one transaction about single rows */
@@ -286,18 +287,15 @@ invalidation_at_subxact_abort(SubTransactionId subid)
 		all_changed_in = InvalidSubTransactionId;
 }
 
-/*
- * Relcache callback, which must neither fail nor free anything.  A message about
- * a relation may be about one of ours.
- */
+/* Counts what a message has changed, if this backend is to count it. */
 static void
-count_message(Datum arg, Oid relid)
+count_message(Oid relid)
 {
 	if (!counting_received)
 		return;
 	if (INVALIDATION_IS_OF(relid, INVALIDATION_KEY) || INVALIDATION_IS_OF(relid, INVALIDATION_PLAN))
 		changes_count(relid);
-	else if (!INVALIDATION_IS_OF(relid, INVALIDATION_BUDGET))
+	else if (messages_concern_everything(relid))
 		changes_count_everything();
 }
 
@@ -308,12 +306,11 @@ count_message(Datum arg, Oid relid)
 void
 invalidation_begin_counting(void)
 {
-	static bool registered = false;
-
-	if (!registered)
-		CacheRegisterRelcacheCallback(count_message, (Datum) 0);
-	registered = true;
-	counting_received = changes_are_counted();
+	if (!changes_are_counted())
+		return;
+	messages_listen(count_message);
+	messages_look_up_tables();
+	counting_received = true;
 }
 
 /* Accepts what has been sent by then, which is counted, and nothing more. */

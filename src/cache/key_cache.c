@@ -61,6 +61,7 @@
 
 #include "cache/invalidation.h"
 #include "cache/key_cache.h"
+#include "cache/messages.h"
 #include "cache/shared_keys.h"
 #include "cache/watch.h"
 #include "live/counters.h"
@@ -129,12 +130,9 @@ mark_dependent(RowNumber kind, Oid number)
 	}
 }
 
-/*
- * Relcache callback, which must neither fail nor free anything.  Marks what a
- * message has changed: a key and those derived from it, or those that have a plan.
- */
+/* Marks what a message has changed: a key and those derived from it, or those that have a plan. */
 static void
-accept_message(Datum arg, Oid relid)
+accept_message(Oid relid)
 {
 	NumberAlias *alias;
 
@@ -196,7 +194,7 @@ reset_cache(void)
 	{
 		memory = AllocSetContextCreate(TopMemoryContext, "apikeys cache",
 									   ALLOCSET_DEFAULT_SIZES);
-		CacheRegisterRelcacheCallback(accept_message, (Datum) 0);
+		messages_listen(accept_message);
 	}
 	else if (nentries > 0)
 		counters_add(COUNT_CACHE_INVALIDATIONS, 1);

@@ -23,6 +23,7 @@
 #include "utils/rel.h"
 
 #include "cache/invalidation.h"
+#include "cache/messages.h"
 #include "cache/watch.h"
 #include "store/catalog.h"
 
@@ -31,21 +32,12 @@ static uint64 generation = 0;
 
 static bool watching = false;
 static uint64 watched_generation; /* of what follows */
-static Oid	invalidation_oid;
-static Oid	key_oid;
-static Oid	budget_oid;
-static Oid	plan_oid;
 static bool triggers_enabled;	/* each change sends messages */
 
-/*
- * Relcache callback.  It may be called in nearly any state, so it must neither
- * fail nor free anything.
- */
 static void
-accept_message(Datum arg, Oid relid)
+accept_message(Oid relid)
 {
-	if (relid == invalidation_oid || relid == key_oid || relid == budget_oid ||
-		relid == plan_oid || !OidIsValid(relid))
+	if (messages_concern_everything(relid))
 		generation++;
 	else if ((relid & INVALIDATION_BIT) == 0)
 		return;
@@ -84,10 +76,7 @@ watch_tables(void)
 	/* First, so that a message accepted by the lookups below counts. */
 	watched_generation = generation;
 	watching = false;
-	invalidation_oid = store_relation_oid("cache_invalidation");
-	key_oid = store_relation_oid("key");
-	budget_oid = store_relation_oid("budget");
-	plan_oid = store_relation_oid("plan");
+	messages_look_up_tables();
 	triggers_enabled = has_enabled_triggers("key") && has_enabled_triggers("budget") &&
 					   has_enabled_triggers("plan");
 	watching = true;
@@ -97,11 +86,7 @@ watch_tables(void)
 void
 watch_accept_messages(void)
 {
-	static bool registered = false;
-
-	if (!registered)
-		CacheRegisterRelcacheCallback(accept_message, (Datum) 0);
-	registered = true;
+	messages_listen(accept_message);
 	AcceptInvalidationMessages();
 }
 

@@ -13,13 +13,12 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
 #include "common/int.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 
 #include "base/arguments.h"
+#include "base/numeric_digits.h"
 #include "model/cost.h"
 
 /* Has a cost no decimals below billionths? */
@@ -40,23 +39,24 @@ add_digit(int64 number, int digit)
 
 /*
  * Returns a cost, not negative, in billionths; one that is too large for that is
- * the largest.  Its digits are taken as they stand: arithmetic with numerics
- * takes several times as long.
+ * the largest.
  */
 int64
 cost_to_billionths(Numeric cost, bool round_up)
 {
-	const char *digit = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(cost)));
+	NumericDigits digits;
 	int64		billionths = 0;
+	int			nused;
 
 	Assert(!numeric_is_nan(cost) && !numeric_is_inf(cost) && amount_sign(cost) >= 0);
-	while (isdigit((unsigned char) *digit))
-		billionths = add_digit(billionths, *digit++ - '0');
-	if (*digit == '.')
-		digit++;
+	numeric_digits(cost, &digits);
+	nused = Min(digits.ndecimals, COST_SCALE);
+	for (int i = 0; i < digits.nwhole; i++)
+		billionths = add_digit(billionths, digits.whole[i] - '0');
 	for (int i = 0; i < COST_SCALE; i++)
-		billionths = add_digit(billionths, isdigit((unsigned char) *digit) ? *digit++ - '0' : 0);
-	if (round_up && digit[strspn(digit, "0")] != '\0' && billionths < PG_INT64_MAX)
+		billionths = add_digit(billionths, i < nused ? digits.decimals[i] - '0' : 0);
+	if (round_up && digits.decimals[nused + strspn(digits.decimals + nused, "0")] != '\0' &&
+		billionths < PG_INT64_MAX)
 		billionths++;
 	return billionths;
 }

@@ -12,56 +12,42 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
 #include "common/int.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 
+#include "base/numeric_digits.h"
 #include "model/exact_cost.h"
 
 #define ATTOS_PER_WHOLE		INT64CONST(1000000000000000000)
 #define MAX_DIGITS			18	/* before the point; more may overflow */
 
-/* Reads up to max digits into number; returns how many there were, or max + 1. */
-static int
-read_digits(const char **text, int max, int64 *number)
+static int64
+to_number(const char *digits, int n)
 {
-	int			n = 0;
+	int64		number = 0;
 
-	*number = 0;
-	for (; isdigit((unsigned char) **text); (*text)++)
-	{
-		if (++n > max)
-			return n;
-		*number = *number * 10 + (**text - '0');
-	}
-	return n;
+	for (int i = 0; i < n; i++)
+		number = number * 10 + (digits[i] - '0');
+	return number;
 }
 
 /* Sets a cost; false if it has more digits than are exact, or is none. */
 bool
 exact_cost_set(ExactCost *cost, Numeric value)
 {
-	const char *text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value)));
-	bool		negative = (*text == '-');
+	NumericDigits digits;
 
-	text += negative;
-	cost->attos = 0;
-	cost->scale = 0;
-	if (read_digits(&text, MAX_DIGITS, &cost->whole) > MAX_DIGITS)
-		return false;
-	if (*text == '.')
-	{
-		text++;
-		cost->scale = read_digits(&text, EXACT_COST_DECIMALS, &cost->attos);
-	}
-	if (*text != '\0')
+	if (!numeric_digits(value, &digits) || digits.nwhole > MAX_DIGITS ||
+		digits.ndecimals > EXACT_COST_DECIMALS)
 		return false;
 
+	cost->whole = to_number(digits.whole, digits.nwhole);
+	cost->attos = to_number(digits.decimals, digits.ndecimals);
+	cost->scale = digits.ndecimals;
 	for (int i = cost->scale; i < EXACT_COST_DECIMALS; i++)
 		cost->attos *= 10;
-	if (negative)
+	if (digits.negative)
 	{
 		cost->whole = -cost->whole - (cost->attos > 0);
 		cost->attos = cost->attos > 0 ? ATTOS_PER_WHOLE - cost->attos : 0;

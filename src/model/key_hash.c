@@ -19,11 +19,15 @@
 #include <openssl/evp.h>
 
 #include "common/hmac.h"
+#include "fmgr.h"
 #include "utils/resowner.h"
+#include "utils/uuid.h"
 
 #include "base/compat.h"
 #include "model/key_hash.h"
 #include "model/key_scan.h"
+
+PG_FUNCTION_INFO_V1(apikeys_key_hash_start);
 
 /* NULL: not made yet, or freed. */
 static EVP_MD_CTX *empty_sha256 = NULL;
@@ -156,6 +160,17 @@ key_hash_compute(const text *raw_key, const bytea *secret)
 		compute_hmac(raw_key, secret, (uint8 *) VARDATA(hash));
 
 	return hash;
+}
+
+/* apikeys.key_hash_start(key_hash bytea): uuid; of a shorter one, filled up with zeros. */
+Datum
+apikeys_key_hash_start(PG_FUNCTION_ARGS)
+{
+	const bytea *hash = PG_GETARG_BYTEA_PP(0);
+	pg_uuid_t  *start = palloc0(sizeof(pg_uuid_t));
+
+	memcpy(start, VARDATA_ANY(hash), Min(VARSIZE_ANY_EXHDR(hash), UUID_LEN));
+	PG_RETURN_UUID_P(start);
 }
 
 /* Wipes what is kept of a secret. */

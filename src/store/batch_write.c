@@ -17,13 +17,15 @@
 #include "store/batch_write.h"
 
 /*
- * Writes, with a plan that reads tables by their indexes, and has no nested loops,
- * as far as it can do without.  The price of what it cannot would make it look
- * worth to be compiled.  The plan is made once: the server would estimate each
- * element of an array.
+ * Has statements planned so that they read tables by their indexes, and have no
+ * nested loops, as far as they can do without.  The price of what they cannot would
+ * make them look worth to be compiled.  A plan is made once: the server would
+ * estimate each element of an array, and read the whole table for a long one.
+ *
+ * Until AtEOXact_GUC() with the result, or an error.
  */
-void
-store_write_batch(Statement *statement, Datum *arguments)
+int
+store_plan_for_batches(void)
 {
 	static const char *const settings[][2] = {
 		{"enable_nestloop", "off"},
@@ -36,6 +38,15 @@ store_write_batch(Statement *statement, Datum *arguments)
 	for (int i = 0; i < (int) lengthof(settings); i++)
 		set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
 						  GUC_ACTION_SAVE, true, 0, false);
+	return nest_level;
+}
+
+/* Writes with a plan as store_plan_for_batches() has it. */
+void
+store_write_batch(Statement *statement, Datum *arguments)
+{
+	int			nest_level = store_plan_for_batches();
+
 	store_write_silently(statement, arguments, NULL);
 	AtEOXact_GUC(true, nest_level);
 }

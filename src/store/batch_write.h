@@ -12,6 +12,7 @@
 
 #include "store/spi.h"
 
+extern int	store_plan_for_batches(void);
 extern void store_write_batch(Statement *statement, Datum *arguments);
 
 #endif							/* APIKEYS_STORE_BATCH_WRITE_H */

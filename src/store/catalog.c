@@ -43,11 +43,18 @@ store_undefined_table(const char *name)
 			 errmsg("relation \"apikeys_data.%s\" does not exist", name)));
 }
 
-/* Returns the oid of a table in schema apikeys_data.  Raises 42P01. */
+/* Returns the oid of a table in schema apikeys_data, or InvalidOid. */
+Oid
+store_find_relation(const char *name)
+{
+	return get_relname_relid(name, get_namespace_oid("apikeys_data", true));
+}
+
+/* The same, but raises 42P01. */
 Oid
 store_relation_oid(const char *name)
 {
-	Oid			relid = get_relname_relid(name, get_namespace_oid("apikeys_data", false));
+	Oid			relid = store_find_relation(name);
 
 	if (!OidIsValid(relid))
 		store_undefined_table(name);

@@ -15,6 +15,7 @@
 #include "base/compat.h"
 
 pg_noreturn extern void store_undefined_table(const char *name);
+extern Oid	store_find_relation(const char *name);
 extern Oid	store_relation_oid(const char *name);
 extern Relation store_open_table(const char *name);
 extern bool store_keep_extension(Oid extension);

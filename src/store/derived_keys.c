@@ -29,9 +29,9 @@ static Statement count_derived = {
 static Statement insert_derived = {
 	.sql = "WITH new AS (INSERT INTO apikeys_data.key (id, root_id, parent_id, key_hash,"
 	" hash_secret, key_prefix, name, user_id, team_id, external_id, permissions,"
-	" rate_limits, metadata, expires_at, created_at, updated_at)"
-	" SELECT $1, o.root_id, o.id, $2, $3, $4, $5, o.user_id, o.team_id, o.external_id,"
-	" $6, $12, $7, $8, $9, $9 FROM ONLY apikeys_data.key o"
+	" rate_limits, metadata, expires_at, created_at)"
+	" SELECT $1, " ROOT_OF("o") ", o.id, $2, $3, $4, $5, o.user_id, o.team_id, o.external_id,"
+	" $6, $12, $7, $8, $9 FROM ONLY apikeys_data.key o"
 	" WHERE o.id OPERATOR(pg_catalog.=) $10"
 	" RETURNING id, parent_id)"
 	" " ADD_EVENT

@@ -18,9 +18,11 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/guc.h"
 #include "utils/snapmgr.h"
 
 #include "base/progress.h"
+#include "store/batch_write.h"
 #include "store/bulk.h"
 #include "store/catalog.h"
 #include "store/key_batches.h"
@@ -42,8 +44,7 @@ struct KeySearch
 /* Keys that are locked are left to the next clean-up. */
 static Statement lock_expired = {
 	.sql = "SELECT k.ctid, k.id FROM ONLY apikeys_data.key k"
-	" WHERE (k.expires_at OPERATOR(pg_catalog.<) $1"
-		   " OR (k.idle_timeout IS NOT NULL AND " KEY_ENDS_AT " OPERATOR(pg_catalog.<) $1))" OF_USER("k") " FOR UPDATE SKIP LOCKED",
+		   " WHERE (" EXPIRES_BEFORE("$1") " OR (k.idle_timeout IS NOT NULL AND " KEY_ENDS_AT " OPERATOR(pg_catalog.<) $1))" OF_USER("k") " FOR UPDATE SKIP LOCKED",
 	STATEMENT_ARGS(TIMESTAMPTZOID, UUIDOID)
 };
 
@@ -210,9 +211,13 @@ store_next_batch(KeySearch *search, KeyBatch *batch)
 static void
 write_batch(Statement *statement, const KeyBatch *batch, Datum *values, const bool *nulls)
 {
+	int			nest_level;
+
 	if (store_write_many(statement, values, nulls) != (uint64) batch->n)
 		store_not_written("key");
+	nest_level = store_plan_for_batches();
 	store_remove_notices(batch->ids);
+	AtEOXact_GUC(true, nest_level);
 }
 
 /* Deletes a batch of expired keys, with their usage. */

@@ -21,7 +21,7 @@
 
 /* Of a key with a plan. */
 static Statement key_limits = {
-	.sql = "SELECT k.id, k.root_id, " EFFECTIVE("rate_limits") ", k.budget_id, k.parent_id,"
+	.sql = "SELECT k.id, " ROOT_OF("k") ", " EFFECTIVE("rate_limits") ", k.budget_id, k.parent_id,"
 	" NULL::pg_catalog.jsonb"
 	" FROM apikeys_data.key k" JOIN_PLAN
 	" WHERE k.id OPERATOR(pg_catalog.=) $1" OF_USER("k"),
@@ -29,7 +29,7 @@ static Statement key_limits = {
 };
 
 static Statement derived_key_limits = {
-	.sql = "SELECT o.id, o.root_id, " EFFECTIVE_OF("o", "rate_limits") ", o.budget_id, k.parent_id,"
+	.sql = "SELECT o.id, " ROOT_OF("o") ", " EFFECTIVE_OF("o", "rate_limits") ", o.budget_id, k.parent_id,"
 	" k.rate_limits"
 	" FROM apikeys_data.key k" JOIN_OWNER
 	" WHERE k.id OPERATOR(pg_catalog.=) $1" OF_USER("k"),

@@ -33,7 +33,7 @@
 	" ELSE apikeys_data.common_permissions(" EFFECTIVE_OF("o", "permissions") \
 	" OPERATOR(pg_catalog.||) k.permissions, " EFFECTIVE_OF("o", "permissions") ") END"
 #define DERIVED_COLUMNS \
-	"k.id, o.root_id, k.name, k.key_prefix, o.user_id, o.team_id," \
+	"k.id, " ROOT_OF("o") ", k.name, k.key_prefix, o.user_id, o.team_id," \
 	" o.budget_id, o.external_id, COALESCE(c.permissions, k.permissions), " \
 	"CASE WHEN k.parent_id IS NULL OR k.rate_limits OPERATOR(pg_catalog.=) '{}'" \
 	" THEN " EFFECTIVE_OF("o", "rate_limits") \
@@ -51,21 +51,19 @@
 #define JOIN_COMMON JOIN_OWNER \
 	" CROSS JOIN LATERAL (SELECT " COMMON_PERMISSIONS " AS permissions OFFSET 0) c"
 
-/* ONLY: child tables have no triggers that invalidate caches. */
-#define FIND_KEY(columns, join, condition) { \
-	.sql = "SELECT " columns " FROM ONLY apikeys_data.key k" join \
-	" WHERE k.key_hash OPERATOR(pg_catalog.=) $1" \
-	" AND k.hash_secret IS NULL" condition, \
-	STATEMENT_ARGS(BYTEAOID) \
-}
-
-/* The same for several candidates, which the last two columns identify. */
-#define FIND_CANDIDATES(columns, join, condition) { \
+/*
+ * Keys whose hash has the same start as that of a candidate.  The last two columns
+ * say which candidate it is, if any: fewer conditions make a look-up cheaper.  ONLY:
+ * child tables have no triggers that invalidate caches.
+ */
+#define FIND(columns, join, operand, type, condition) { \
 	.sql = "SELECT " columns ", k.key_hash, k.hash_secret" \
 	" FROM ONLY apikeys_data.key k" join \
-	" WHERE k.key_hash OPERATOR(pg_catalog.=) ANY ($1)" condition, \
-	STATEMENT_ARGS(BYTEAARRAYOID) \
+	" WHERE " KEY_HASH_START("k.key_hash") " OPERATOR(pg_catalog.=) " operand condition, \
+	STATEMENT_ARGS(type) \
 }
+#define FIND_KEY(columns, join, condition) FIND(columns, join, "$1", UUIDOID, condition)
+#define FIND_CANDIDATES(columns, join, condition) FIND(columns, join, "ANY ($1)", UUIDARRAYOID, condition)
 
 /* What a key is read with; each finds what those before it find. */
 typedef enum LookupKind
@@ -89,69 +87,54 @@ static Statement find_candidates[] = {
 /* What the key that was found last needed.  So may the next. */
 static LookupKind expected = LOOKUP_ALONE;
 
-/*
- * Returns the candidate that a row of find_candidates matches in hash and
- * secret; ncandidates if none does.
- */
-static int
-match_candidate(HeapTuple tuple, const KeyCandidate *candidates, int ncandidates)
+/* Returns what a candidate is found by, a uuid that lies in its hash. */
+static Datum
+hash_start(const KeyCandidate *candidate)
 {
-	TupleDesc	tupdesc = SPI_tuptable->tupdesc;
-	bool		isnull;
-	bool		plain;
-	Datum		value = SPI_getbinval(tuple, tupdesc, KEY_NCOLUMNS + 1, &isnull);
-	const char *hash = VARDATA_ANY(DatumGetByteaPP(value));
-	const char *secret = NULL;
-	int			i;
+	Assert(VARSIZE_ANY_EXHDR(candidate->hash) == KEY_HASH_LEN);
+	return UUIDPGetDatum((pg_uuid_t *) VARDATA_ANY(candidate->hash));
+}
 
-	value = SPI_getbinval(tuple, tupdesc, KEY_NCOLUMNS + 2, &plain);
-	if (!plain)
-		secret = TextDatumGetCString(value);
+/* Returns the candidate that has a hash and a secret, or NULL; ncandidates if none has. */
+static int
+match_candidate(const KeyCandidate *candidates, int ncandidates, const bytea *hash, const char *secret)
+{
+	int			i;
 
 	for (i = 0; i < ncandidates; i++)
 	{
 		const char *name = candidates[i].secret;
 
-		if (memcmp(VARDATA_ANY(candidates[i].hash), hash, KEY_HASH_LEN) == 0 &&
+		if (VARSIZE_ANY_EXHDR(hash) == KEY_HASH_LEN &&
+			memcmp(VARDATA_ANY(candidates[i].hash), VARDATA_ANY(hash), KEY_HASH_LEN) == 0 &&
 			(name == NULL || secret == NULL ? name == secret : strcmp(name, secret) == 0))
 			break;
 	}
 	return i;
 }
 
-/*
- * Finds the first of several candidates that exists, in one snapshot.  Its row
- * becomes the first of the result.
- */
-static bool
-find_first_candidate(const KeyCandidate *candidates, int ncandidates, LookupKind kind,
-					 int *candidate)
+/* Which candidate is a row? */
+static int
+candidate_of_row(const KeyCandidate *candidates, int ncandidates, const KeyRow *row)
 {
-	Datum		hashes[KEY_MAX_CANDIDATES];
-	ArrayType  *array;
-	uint64		nrows;
+	char	   *secret = row->nulls[KEY_HASH_SECRET] ? NULL : TextDatumGetCString(row->values[KEY_HASH_SECRET]);
+
+	return match_candidate(candidates, ncandidates, DatumGetByteaPP(row->values[KEY_HASH]), secret);
+}
+
+/* Reads the rows of candidates, in one snapshot; returns how many there are. */
+static uint64
+read_candidates(const KeyCandidate *candidates, int ncandidates, LookupKind kind)
+{
+	Datum		starts[KEY_MAX_CANDIDATES];
+	Datum		array;
 
 	for (int i = 0; i < ncandidates; i++)
-	{
-		Assert(VARSIZE_ANY_EXHDR(candidates[i].hash) == KEY_HASH_LEN);
-		hashes[i] = PointerGetDatum(candidates[i].hash);
-	}
-	array = construct_array(hashes, ncandidates, BYTEAOID, -1, false, TYPALIGN_INT);
-	nrows = store_read_latest(&find_candidates[kind], (Datum[]) {PointerGetDatum(array)}, NULL);
-
-	*candidate = ncandidates;
-	for (uint64 r = 0; r < nrows; r++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[r];
-		int			match = match_candidate(tuple, candidates, ncandidates);
-
-		if (match >= *candidate)
-			continue;
-		*candidate = match;
-		SPI_tuptable->vals[r] = SPI_tuptable->vals[0];
-		SPI_tuptable->vals[0] = tuple;
-	}
-	return *candidate < ncandidates;
+		starts[i] = hash_start(&candidates[i]);
+	if (ncandidates == 1)
+		return store_read_latest(&find_key[kind], starts, NULL);
+	array = PointerGetDatum(construct_array(starts, ncandidates, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	return store_read_latest(&find_candidates[kind], &array, NULL);
 }
 
 /* Finds a key; read alone, it is as it is stored. */
@@ -160,22 +143,28 @@ find(const KeyCandidate *candidates, int ncandidates, LookupKind kind, KeyRow *r
 	 int *candidate)
 {
 	StoreScope	scope;
-	bool		found;
+	uint64		nrows;
 
 	store_open(&scope);
-	if (ncandidates > 1)
-		found = find_first_candidate(candidates, ncandidates, kind, candidate);
-	else
+	*candidate = ncandidates;
+	nrows = read_candidates(candidates, ncandidates, kind);
+	for (uint64 r = 0; r < nrows; r++)
 	{
-		*candidate = 0;
-		found = store_read_latest(&find_key[kind],
-								  (Datum[]) {PointerGetDatum(candidates[0].hash)}, NULL) > 0;
+		KeyRow		found;
+		int			match;
+
+		SPI_tuptable->vals[0] = SPI_tuptable->vals[r];
+		store_copy_key_row(&found);
+		match = candidate_of_row(candidates, ncandidates, &found);
+		if (match < *candidate)
+		{
+			*row = found;
+			*candidate = match;
+		}
 	}
-	if (found)
-		store_copy_key_row(row);
 	store_close(&scope);
 
-	return found;
+	return *candidate < ncandidates;
 }
 
 /* Returns what all that holds for a key is read with. */

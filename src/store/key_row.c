@@ -97,14 +97,18 @@ key_tupdesc(void)
 	return tupdesc;
 }
 
-/* How many bytes a row has when it is packed. */
+/* How many bytes a row has when it is packed, without what it was looked up by. */
 Size
 store_key_row_size(const KeyRow *row)
 {
-	return row->tuple->t_len - HEADER_START;
+	const char *start = (const char *) row->tuple->t_data + HEADER_START;
+
+	if (row->nulls[KEY_HASH])
+		return row->tuple->t_len - HEADER_START;
+	return (const char *) DatumGetPointer(row->values[KEY_HASH]) - start;
 }
 
-/* Returns a row as bytes, which are part of it. */
+/* Returns a row as bytes, which are part of it, store_key_row_size() of them. */
 const char *
 store_pack_key_row(const KeyRow *row)
 {
@@ -125,4 +129,6 @@ store_unpack_key_row(const char *packed, Size size, KeyRow *row)
 	row->tuple = tuple;
 	row->own = false;
 	heap_deform_tuple(tuple, key_tupdesc(), row->values, row->nulls);
+	row->nulls[KEY_HASH] = true;
+	store_set_root(row);
 }

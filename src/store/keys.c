@@ -48,10 +48,10 @@ static Statement key_hash = {
 	.sql = "WITH new AS (" \
 	"INSERT INTO apikeys_data.key (name, description, user_id, team_id, budget_id," \
 	" permissions, rate_limits, expires_at, metadata, external_id, allowed_ips, plan," \
-	" idle_timeout, enabled, id, root_id, key_hash, hash_secret, key_prefix," \
+	" idle_timeout, enabled, id, key_hash, hash_secret, key_prefix," \
 	" created_at, updated_at, idle_since)" \
 	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14," \
-	" $15, $15, $16, $17, $18, $19, $20," \
+	" $15, $16, $17, $18, $19, " UPDATED_AT("$20", "$19") "," \
 	" CASE WHEN $19 OPERATOR(pg_catalog.<) $20 THEN $20 END)" \
 	on_conflict \
 	" RETURNING id)" \
@@ -67,7 +67,7 @@ static Statement key_hash = {
 /* Random keys do not conflict; the unique index on the hash suffices. */
 static Statement insert_new_key = INSERT_KEY("");
 
-static Statement insert_imported_key = INSERT_KEY(" ON CONFLICT (key_hash) DO NOTHING");
+static Statement insert_imported_key = INSERT_KEY(" ON CONFLICT (" KEY_HASH_START("key_hash") ") DO NOTHING");
 
 /* Expires the old key and inserts its successor, or does neither. */
 static Statement rotate_key = {
@@ -80,11 +80,11 @@ static Statement rotate_key = {
 	" new AS (INSERT INTO apikeys_data.key (id, root_id, rotated_from, key_hash,"
 	" hash_secret, key_prefix, name, description, user_id, team_id, budget_id,"
 	" external_id, plan, permissions, rate_limits, metadata, allowed_ips, enabled,"
-	" expires_at, idle_timeout, created_at, updated_at)"
-	" SELECT $6, old.root_id, old.id, $7, $8, $9, $10, old.description,"
+	" expires_at, idle_timeout, created_at)"
+	" SELECT $6, " ROOT_OF("old") ", old.id, $7, $8, $9, $10, old.description,"
 	" old.user_id, old.team_id, old.budget_id, old.external_id, old.plan,"
 	" old.permissions, old.rate_limits, old.metadata, old.allowed_ips,"
-	" old.enabled, $11, old.idle_timeout, $2, $2 FROM old"
+	" old.enabled, $11, old.idle_timeout, $2 FROM old"
 	" RETURNING rotated_from)"
 	" " ADD_EVENT
 	" SELECT $2, $3, 'rotate', new.rotated_from, pg_catalog.jsonb_build_object("
@@ -127,21 +127,16 @@ static Statement revoke_key = {
 };
 
 /*
- * Copies the first row of the result, which may have two more columns.  For use
- * in an open scope.
+ * Copies the first row of the result.  For use in an open scope.
  */
 void
 store_copy_key_row(KeyRow *row)
 {
-	Datum		values[KEY_NCOLUMNS + 2];
-	bool		nulls[KEY_NCOLUMNS + 2];
-
-	Assert(SPI_tuptable->tupdesc->natts == KEY_NCOLUMNS ||
-		   SPI_tuptable->tupdesc->natts == KEY_NCOLUMNS + 2);
+	Assert(SPI_tuptable->tupdesc->natts <= KEY_NLOOKUP_COLUMNS);
+	row->nulls[KEY_HASH] = true;
 	row->tuple = store_copy_row();
-	heap_deform_tuple(row->tuple, SPI_tuptable->tupdesc, values, nulls);
-	memcpy(row->values, values, sizeof(row->values));
-	memcpy(row->nulls, nulls, sizeof(row->nulls));
+	heap_deform_tuple(row->tuple, SPI_tuptable->tupdesc, row->values, row->nulls);
+	store_set_root(row);
 	row->own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(row->values[KEY_XMIN])) ||
 			   (!row->nulls[KEY_PARENT_XMIN] &&
 				TransactionIdIsCurrentTransactionId(DatumGetTransactionId(row->values[KEY_PARENT_XMIN])));

@@ -46,7 +46,11 @@ typedef enum KeyColumn
 	KEY_PARENT_LIMITS,			/* rate_limits of the parent */
 	KEY_OWN_LIMITS,				/* and of the key alone */
 	KEY_PARENT_XMIN,
-	KEY_NCOLUMNS
+	KEY_NCOLUMNS,
+
+	KEY_HASH = KEY_NCOLUMNS,	/* these two of a key that was looked up; not packed */
+	KEY_HASH_SECRET,
+	KEY_NLOOKUP_COLUMNS
 } KeyColumn;
 
 /* The columns of KeyRow, in its order, of a key k and with these documents. */
@@ -63,8 +67,8 @@ typedef enum KeyColumn
 
 typedef struct KeyRow
 {
-	Datum		values[KEY_NCOLUMNS];
-	bool		nulls[KEY_NCOLUMNS];
+	Datum		values[KEY_NLOOKUP_COLUMNS];
+	bool		nulls[KEY_NLOOKUP_COLUMNS];
 	HeapTuple	tuple;			/* what the values point to */
 	bool		own;			/* it or its parent was written by this transaction */
 } KeyRow;
@@ -85,6 +89,15 @@ typedef struct PredecessorExpiry
 	TimestampTz expires_at;		/* DT_NOEND: never */
 	bool		revoke;			/* now, in place of a grace period */
 } PredecessorExpiry;
+
+/* The root of a key that has none is itself. */
+static inline void
+store_set_root(KeyRow *row)
+{
+	if (row->nulls[KEY_ROOT_ID])
+		row->values[KEY_ROOT_ID] = row->values[KEY_ID];
+	row->nulls[KEY_ROOT_ID] = false;
+}
 
 /* DT_NOEND if the key never expires. */
 static inline TimestampTz

@@ -24,10 +24,10 @@
 	.sql = "WITH new AS (" \
 	"INSERT INTO apikeys_data.key (name, description, user_id, team_id, budget_id," \
 	" permissions, rate_limits, expires_at, metadata, external_id, allowed_ips, plan," \
-	" idle_timeout, enabled, id, root_id, key_hash, hash_secret, key_prefix," \
+	" idle_timeout, enabled, id, key_hash, hash_secret, key_prefix," \
 	" created_at, updated_at, idle_since)" \
 	" SELECT COALESCE(n.name, $1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14," \
-	" n.id, n.id, n.key_hash, n.hash_secret, n.key_prefix, $20, $21," \
+	" n.id, n.key_hash, n.hash_secret, n.key_prefix, $20, " UPDATED_AT("$21", "$20") "," \
 	" CASE WHEN $20 OPERATOR(pg_catalog.<) $21 THEN $21 END" \
 	" FROM ROWS FROM (pg_catalog.unnest($15), pg_catalog.unnest($16), pg_catalog.unnest($17)," \
 	" pg_catalog.unnest($18), pg_catalog.unnest($19)) AS n(id, key_hash, hash_secret, key_prefix, name)" \
@@ -45,7 +45,7 @@
 
 static Statement insert_generated = INSERT_KEYS("", "generate");
 
-static Statement insert_imported = INSERT_KEYS(" ON CONFLICT (key_hash) DO NOTHING", "import");
+static Statement insert_imported = INSERT_KEYS(" ON CONFLICT (" KEY_HASH_START("key_hash") ") DO NOTHING", "import");
 
 /* Returns a text[] of n elements; those whose value is 0 are null. */
 static Datum

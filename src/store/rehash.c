@@ -32,7 +32,7 @@ static Statement rehash_keys = {
 	" FROM request r JOIN ONLY apikeys_data.key k ON k.id OPERATOR(pg_catalog.=) r.id"
 	" WHERE k.key_hash OPERATOR(pg_catalog.=) r.old_hash"
 	" AND NOT EXISTS (SELECT FROM apikeys_data.key o"
-	" WHERE o.key_hash OPERATOR(pg_catalog.=) r.new_hash"
+	" WHERE " KEY_HASH_START("o.key_hash") " OPERATOR(pg_catalog.=) " KEY_HASH_START("r.new_hash") ""
 	" AND o.id OPERATOR(pg_catalog.<>) r.id)"
 	" FOR UPDATE OF k SKIP LOCKED),"
 	" rehashed AS (UPDATE ONLY apikeys_data.key k"

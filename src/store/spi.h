@@ -99,6 +99,21 @@ extern Datum store_acting_role(const StoreScope *scope);
 #define KEY_OF_USER(id, user) \
 	(Datum[]) {UUIDPGetDatum(id), UUIDPGetDatum(user)}, (bool[]) {false, (user) == NULL}
 
+/* What keys are found by: the start of their hash, a uuid. */
+#define KEY_HASH_START(hash) "apikeys.key_hash_start(" hash ")"
+
+/* The first key of the family of a key. */
+#define ROOT_OF(key) "COALESCE(" key ".root_id, " key ".id)"
+
+/* When the row of a key that is made at created_at is updated, if not then. */
+#define UPDATED_AT(now, created_at) "NULLIF(" now ", " created_at ")"
+
+/* Has key k expired at a time?  The index has times in steps. */
+#define EXPIRES_BEFORE(time) \
+	"(k.expires_at OPERATOR(pg_catalog.<) " time \
+	" AND apikeys_data.ten_minutes(k.expires_at) OPERATOR(pg_catalog.<=)" \
+	" apikeys_data.ten_minutes(" time "))"
+
 /*
  * Since when key k has been idle, as it is known to the table and in shared
  * memory, and when it expires, by that or by expires_at.

@@ -13,6 +13,7 @@
 
 #include "catalog/pg_type.h"
 
+#include "store/batch_write.h"
 #include "store/spi.h"
 #include "store/usage_deletion.h"
 
@@ -21,7 +22,8 @@ static Statement delete_usage = {
 	"SELECT u.key_id, u.node FROM apikeys_data.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY ($1)"
 	" FOR UPDATE SKIP LOCKED) l"
-	" WHERE d.key_id OPERATOR(pg_catalog.=) l.key_id"
+	" WHERE d.key_id OPERATOR(pg_catalog.=) ANY ($1)"
+	" AND d.key_id OPERATOR(pg_catalog.=) l.key_id"
 	" AND d.node OPERATOR(pg_catalog.=) l.node",
 	STATEMENT_ARGS(UUIDARRAYOID)
 };
@@ -31,7 +33,8 @@ static Statement delete_usage_days = {
 	"SELECT l.key_id, l.day, l.model, l.node FROM apikeys_data.usage_day l"
 	" WHERE l.key_id OPERATOR(pg_catalog.=) ANY ($1)"
 	" FOR UPDATE SKIP LOCKED) l"
-	" WHERE d.key_id OPERATOR(pg_catalog.=) l.key_id"
+	" WHERE d.key_id OPERATOR(pg_catalog.=) ANY ($1)"
+	" AND d.key_id OPERATOR(pg_catalog.=) l.key_id"
 	" AND d.day OPERATOR(pg_catalog.=) l.day"
 	" AND d.model OPERATOR(pg_catalog.=) l.model"
 	" AND d.node OPERATOR(pg_catalog.=) l.node",
@@ -62,8 +65,8 @@ static Statement delete_orphans = {
 void
 store_delete_use(Datum ids)
 {
-	store_write_silently(&delete_usage, &ids, NULL);
-	store_write_silently(&delete_usage_days, &ids, NULL);
+	store_write_batch(&delete_usage, &ids);
+	store_write_batch(&delete_usage_days, &ids);
 }
 
 /* Deletes the usage of deleted keys and budgets. */

@@ -89,6 +89,8 @@ answers_after('many, committed when prepared', 'DISABLED, read',
 	"BEGIN; $others; $disable; PREPARE TRANSACTION 'p'", "COMMIT PREPARED 'p'");
 answers_after('prepared, of something else', 'VALID, shared',
 	"BEGIN; INSERT INTO saved SELECT * FROM saved LIMIT 0; PREPARE TRANSACTION 'p'", "COMMIT PREPARED 'p'");
+answers_after('prepared, of another table', 'VALID, shared',
+	"BEGIN; ALTER TABLE saved SET (fillfactor = 90); PREPARE TRANSACTION 'p'", "COMMIT PREPARED 'p'");
 
 # Nor do triggers tell of these.
 answers_after('without triggers', 'DISABLED, read',
