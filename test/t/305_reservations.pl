@@ -492,6 +492,17 @@ sub figure
 figure('calm', 0);
 cmp_ok(figure('killed', 1), '>', 0, 'clients were killed');
 
+# A key is revoked while requests are under way, and a flush looks for space.
+add_budget('retired', '10');
+add_key('retired', '"max_concurrent_requests": 2', 'retired');
+my @under_way = map { reserve('retired', 'cost => 2') } 1 .. 2;
+$node->safe_psql('postgres', 'SELECT apikey_revoke(' . id_of('retired') . '); SELECT apikey_flush()');
+is(release($under_way[0]), 't', 'what a revoked key has reserved is released');
+is($node->safe_psql('postgres', settle('retired', $under_way[1], 0, 1)), 't', '... or settled');
+is(spent('retired'), '1 0', '... in its budget, too');
+$node->safe_psql('postgres', 'SELECT apikey_flush()');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM apikey_limits(' . id_of('retired') . ") WHERE used > 0 AND name LIKE 'max%'"), 0, '... and nothing is left');
+
 # The same without reservations: how much more passes?
 add_budget('loose', '1000');
 add_key('loose', '', 'loose');
