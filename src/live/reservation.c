@@ -309,14 +309,13 @@ clear_claims(void)
 void
 reservation_at_eoxact(bool is_commit)
 {
-	if (nclaims == 0)
-		return;
-
 	for (int i = 0; i < nclaims; i++)
 		for_each_claimed(&claims[i], is_commit ? settle_hold : give_up);
 	if (locked_partitions != 0)
 		tracked_keys_unlock_all(tracked_keys_attach(), locked_partitions);
 	locked_partitions = 0;
+
+	/* Also where none was successful: there may be space for them. */
 	clear_claims();
 }
 

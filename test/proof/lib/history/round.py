@@ -10,6 +10,7 @@ import copy
 import json
 import os
 import random
+import re
 import sys
 import time
 
@@ -126,6 +127,14 @@ def read_final(world, history):
     connection.close()
 
 
+def read_logs(servers, history):
+    """A process that ends by itself is a crash; on a full disk the server may give up."""
+    pattern = "TRAP:|terminated by signal (?!9:)" + ("" if "disk" in history.features else "|PANIC:")
+    for server in servers:
+        with open(f"{server.data}/log", errors="replace") as log:
+            history.final["crashes"] = history.final.get("crashes", []) + [line for line in log if re.search(pattern, line)]
+
+
 def caught(history, seed):
     """Tells each lie about a copy of the history: {lie: was it found}."""
     found = {}
@@ -170,6 +179,7 @@ def play(arguments):
             print(json.dumps({"seed": arguments.seed, "features": features, "problems": {world.failure[:200]: 1}, "checked": {}}))
             return 1
         read_final(world, history)
+        read_logs({server, world.primary, world.standby} - {None}, history)
     finally:
         for one in {server, world.primary, world.standby} - {None}:
             if one.is_alive():

@@ -15,6 +15,7 @@ PROMISES = [
     ("usage counts once", "totals", "totals of keys and budgets"),
     ("each change audited once", "events", "events"),
     ("no other error", None, "each operation"),
+    ("nothing crashes", None, "but what is killed"),
     ("apikeys.check() finds nothing", None, "at the end of each round"),
 ]
 
