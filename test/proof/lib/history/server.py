@@ -60,9 +60,13 @@ class Server:
 
     def start(self):
         """Starts it and returns when it takes connections.  What a killed postmaster
-        has left behind may live a little longer, so that it is tried again."""
+        has left behind may live a little longer, so that it is tried again; a process
+        that waits for a lock of one that has ended does so for ever, and is killed."""
         end = time.monotonic() + PATIENCE
+        patience = time.monotonic() + 5
         while True:
+            if time.monotonic() > patience:
+                self.kill_orphans()
             with open(f"{self.data}/log", "a") as log:
                 self.process = subprocess.Popen(
                     [f"{self.bindir}/postgres", "-D", self.data], stdin=subprocess.DEVNULL,
@@ -98,6 +102,14 @@ class Server:
         for pid in [self.process.pid] + [pid for pid, _ in children]:
             send(signal.SIGKILL, pid)
         self.process.wait()
+
+    def kill_orphans(self):
+        for name in glob.glob("/proc/[0-9]*/cwd"):
+            try:
+                if os.readlink(name) == self.data:
+                    send(signal.SIGKILL, int(name.split("/")[2]))
+            except OSError:
+                pass
 
     def stop(self, how=signal.SIGINT):
         if self.is_alive():
