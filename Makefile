@@ -8,6 +8,7 @@
 #                           next time; make check-stop removes them
 #   make lint, make format  check the sources, put them in shape
 #   make bench              what a verify costs, beside what one could do instead
+#   make proof              tries what is promised, in all its parts; make proof-history one
 #   make compile_commands.json      how each file is compiled, for clangd
 #   make dist               the zip for PGXN, of what is committed
 #   make packages           builds it and the packages, and tries them
@@ -115,8 +116,14 @@ dist:
 packages:
 	@test/packages
 
+proof:
+	@test/proof/run
+
+proof-%:
+	@test/proof/run $*
+
 format:
 	@test/lint/run format
 
 .PHONY: all install uninstall installcheck clean demo test check run-check check-stop
-.PHONY: lint bench dist packages format compile_commands.json
+.PHONY: lint bench proof dist packages format compile_commands.json

@@ -21,10 +21,14 @@
 void *
 transaction_array_grow(void *array, int n, int *max, Size size)
 {
+	int			new_max = Max(16, 2 * *max);
+
 	if (n < *max)
 		return array;
 
-	*max = Max(16, 2 * *max);
-	return array == NULL ? MemoryContextAlloc(TopTransactionContext, *max * size)
-						 : repalloc_huge(array, *max * size);
+	/* An error leaves both as they were. */
+	array = array == NULL ? MemoryContextAlloc(TopTransactionContext, new_max * size)
+						  : repalloc_huge(array, new_max * size);
+	*max = new_max;
+	return array;
 }

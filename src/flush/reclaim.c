@@ -148,7 +148,8 @@ find_dead(Candidate *candidates, int ncandidates, FamilyState *states)
 
 /*
  * Removes the entry of a candidate unless it has changed; false if it has, or
- * is gone.  The pending use of a key that has not been deleted is lost only if
+ * is gone, or has reservations that may still be settled: those of a key that was
+ * revoked while requests were under way are ended only for want of space.  The pending use of a key that has not been deleted is lost only if
  * the space is needed, and counted then.  Exclusive lock.
  */
 static bool
@@ -160,6 +161,8 @@ remove_candidate(const TrackedKeyRef *ref, const Candidate *candidate, FamilySta
 
 	if (entry == NULL || entry->limits.xid != candidate->xid ||
 		entry->limits.version != candidate->version)
+		return false;
+	if (!needed && state == FAMILY_DEAD && entry->limits.holds.count > 0)
 		return false;
 
 	pending = tracked_keys_is_pending(entry);

@@ -315,6 +315,8 @@ reservation_at_eoxact(bool is_commit)
 	if (locked_partitions != 0)
 		tracked_keys_unlock_all(tracked_keys_attach(), locked_partitions);
 	locked_partitions = 0;
+
+	/* Also where none was successful: there may be space for them. */
 	clear_claims();
 }
 

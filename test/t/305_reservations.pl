@@ -495,6 +495,33 @@ sub figure
 figure('calm', 0);
 cmp_ok(figure('killed', 1), '>', 0, 'clients were killed');
 
+# A key is revoked while requests are under way, and a flush looks for space.
+add_budget('retired', '10');
+add_key('retired', '"max_concurrent_requests": 2', 'retired');
+my @under_way = map { reserve('retired', 'cost => 2') } 1 .. 2;
+$node->safe_psql('postgres', 'SELECT apikey_revoke(' . id_of('retired') . '); SELECT apikey_flush()');
+is(release($under_way[0]), 't', 'what a revoked key has reserved is released');
+is($node->safe_psql('postgres', settle('retired', $under_way[1], 0, 1)), 't', '... or settled');
+is(spent('retired'), '1 0', '... in its budget, too');
+$node->safe_psql('postgres', 'SELECT apikey_flush()');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM apikey_limits(' . id_of('retired') . ") WHERE used > 0 AND name LIKE 'max%'"), 0, '... and nothing is left');
+
+# A retry gives up its claim, and the next transaction has many: what they are settled
+# with is in memory of that transaction.  Memory that is freed is overwritten here.
+{
+	local $ENV{MALLOC_PERTURB_} = 85;
+	$node->restart;
+}
+add_key('memory', '"max_concurrent_requests": 20');
+my ($again, @many) = map { reserve('memory') } 0 .. 19;
+my $retry = settle('memory', $again, 0, 0, ", 'r'");
+$node->safe_psql('postgres', 'SELECT apikey_record_usage(' . id_of('memory') . ", request_id => 'r')");
+my ($settled) = $node->psql('postgres',
+	"BEGIN; SELECT count(pg_notify('notes', n || repeat('x', 99))) FROM generate_series(1, 999) n; $retry; COMMIT; BEGIN; "
+	  . join('; ', map { settle('memory', $_, 0, 0) } @many) . '; COMMIT');
+is($settled, 0, 'many are settled after a retry that was not');
+is($node->safe_psql('postgres', 'SELECT used FROM apikey_limits(' . id_of('memory') . ')'), 1, '... and its reservation stands');
+
 # The same without reservations: how much more passes?
 add_budget('loose', '1000');
 add_key('loose', '', 'loose');
