@@ -94,11 +94,14 @@ extern int no_such_variable
 #define backend_index() (MyBackendId == InvalidBackendId ? -1 : MyBackendId - 1)
 #endif
 
-/* From 18 on, what is set of an attribute has to be copied to where it is used. */
+/*
+ * Says that an attribute is set.  From 18 on, that is copied to where it is used,
+ * which also has the cached offset.
+ */
 #if PG_VERSION_NUM >= 180000
 #define compact_attribute(tupdesc, i) populate_compact_attribute(tupdesc, i)
 #else
-#define compact_attribute(tupdesc, i) ((void) 0)
+#define compact_attribute(tupdesc, i) (TupleDescAttr(tupdesc, i)->attcacheoff = -1)
 #endif
 
 /* May a role execute a function?  For files that include utils/acl.h. */

@@ -9,6 +9,9 @@
  * on demand, and the flush worker discards uses of keys that no longer exist.
  * But entries of dropped keys take space that live keys need.
  *
+ * A session that has not loaded the library does not call the hook.  So an
+ * extension that is created removes what one before it has left.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -18,12 +21,16 @@
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 
+#include "base/compat.h"
 #include "flush/flush_queue.h"
 #include "hooks/object_drop.h"
 #include "live/budget_sums.h"
 #include "live/feed_servers.h"
+
+PG_FUNCTION_INFO_V1(apikeys_forget_database);
 
 static object_access_hook_type prev_object_access_hook = NULL;
 
@@ -45,6 +52,13 @@ record_database(Oid database)
 	dropped_in = GetCurrentSubTransactionId();
 }
 
+/* Is there shared memory?  Attaches it: nothing may fail after the commit. */
+static bool
+attach(void)
+{
+	return flush_queue_attach() && budget_sums_attach();
+}
+
 static void
 record_drop(ObjectAccessType access, Oid classId, Oid objectId, int subId, void *arg)
 {
@@ -53,13 +67,25 @@ record_drop(ObjectAccessType access, Oid classId, Oid objectId, int subId, void 
 
 	if (access != OAT_DROP ||
 		(classId != DatabaseRelationId && classId != ExtensionRelationId) ||
-		!flush_queue_attach() || !budget_sums_attach())
+		!attach())
 		return;
 
 	if (classId == DatabaseRelationId)
 		record_database(objectId);
 	else if (objectId == get_extension_oid("apikeys", true))
 		record_database(MyDatabaseId);
+}
+
+/*
+ * apikeys_data.forget_database(): void.  Removes the database from shared memory
+ * when the transaction commits, which is that of CREATE EXTENSION.
+ */
+Datum
+apikeys_forget_database(PG_FUNCTION_ARGS)
+{
+	if (attach())
+		record_database(MyDatabaseId);
+	PG_RETURN_VOID();
 }
 
 /* Removes what a transaction that has committed has dropped. */

@@ -81,8 +81,8 @@ exact_cost_get(const ExactCost *cost)
 	uint64		whole = negative ? (uint64) - (cost->whole + (cost->attos > 0)) : (uint64) cost->whole;
 	char		text[64];
 
-	snprintf(text, sizeof(text), "%s" UINT64_FORMAT ".%018" INT64_MODIFIER "d",
-			 negative ? "-" : "", whole, attos);
+	snprintf(text, sizeof(text), "%s" UINT64_FORMAT ".%018lld",
+			 negative ? "-" : "", whole, (long long) attos);
 	text[strlen(text) - (EXACT_COST_DECIMALS - cost->scale)] = '\0';
 
 	return DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(text),

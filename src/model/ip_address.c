@@ -21,6 +21,7 @@
 
 #include "access/detoast.h"
 
+#include "base/compat.h"
 #include "model/ip_address.h"
 
 #define IPV4_BITS	32

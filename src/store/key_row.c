@@ -90,7 +90,6 @@ key_tupdesc(void)
 		attribute->attlen = columns[i].len;
 		attribute->attbyval = columns[i].byval;
 		attribute->attalign = columns[i].align;
-		attribute->attcacheoff = -1;
 		compact_attribute(made, i);
 	}
 	tupdesc = made;

@@ -77,6 +77,13 @@ if ($node->pg_version >= 17)
 	$node->safe_psql('postgres', 'DROP DATABASE closed');
 	verify($node, 'postgres', 'old');
 	wait_for($node, 'postgres', 'SELECT pending = 0 FROM apikeys.stats', 'the database dropped, it is removed');
+
+	# Nobody hears of it if the extension is dropped by a session that has not
+	# loaded the library; the next installation removes what it has left.
+	$node->safe_psql('postgres', 'SELECT apikey_flush()');
+	$node->safe_psql('postgres', 'DROP EXTENSION apikeys');
+	add_extension($node, 'postgres');
+	is_sound($node, 'postgres', 'dropped without the library, and made anew');
 	$node->stop;
 	done_testing();
 	exit;
