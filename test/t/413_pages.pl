@@ -91,21 +91,33 @@ sub as_shown
 	my ($text) = @_;
 
 	$text =~ s/ +$//mg;
+	$text =~ s/^[-+]+$/---/mg;
+	$text =~ s/ +\|/ |/g;
+	$text =~ s/\| +/| /g;
+	$text =~ s/^ +//mg;
 	$text =~ s/(Reset|After): \d+/$1: .../g;
 	return $text =~ s/\n+\z//r;
 }
 
-my @steps = slurp_file('doc/gateway.md') =~ m{^```sql\n(.*?)^```\n(?:\n```\n(.*?)^```$)?}msg;
-my @prints = split /^== .*\n/m,
-  run('gateway', '', join('', "\\pset format aligned\n\\pset tuples_only off\n",
-		map { "\\echo == $_\n$steps[2 * $_]" } 0 .. $#steps / 2));
-
-foreach my $i (0 .. $#steps / 2)
+# Compares that for a page: a block of SQL, and right after it what it prints.
+sub shows
 {
-	is(as_shown($prints[ 1 + $i ] // ''), as_shown($steps[ 2 * $i + 1 ]), "gateway: step $i prints what the page shows")
-	  if defined $steps[ 2 * $i + 1 ];
+	my ($name, $nsteps) = @_;
+	my @steps = slurp_file("doc/$name.md") =~ m{^```sql\n(.*?)^```\n(?:\n```\n(.*?)^```$)?}msg;
+	my @prints = split /^== .*\n/m,
+	  run($name, '', join('', "\\pset format aligned\n\\pset tuples_only off\n",
+			map { "\\echo == $_\n$steps[2 * $_]" } 0 .. $#steps / 2));
+
+	foreach my $i (0 .. $#steps / 2)
+	{
+		is(as_shown($prints[ 1 + $i ] // ''), as_shown($steps[ 2 * $i + 1 ]), "$name: step $i prints what the page shows")
+		  if defined $steps[ 2 * $i + 1 ];
+	}
+	is(scalar(grep { defined } @steps[ map { 2 * $_ + 1 } 0 .. $#steps / 2 ]), $nsteps, "the page shows what $nsteps steps print");
 }
-is(scalar(grep { defined } @steps[ map { 2 * $_ + 1 } 0 .. $#steps / 2 ]), 8, 'the page shows what eight steps print');
+
+shows('gateway', 8);
+shows('migrate', 8);
 
 # The bodies that PostgREST makes of errors, as the page has them.
 my $page = 'doc/row-level-security.md';
