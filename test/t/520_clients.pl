@@ -15,11 +15,6 @@ use Test::More;
 
 my $node = start_clients();
 
-$node->safe_psql('postgres', q{
-	CREATE ROLE web LOGIN;
-	SELECT apikey_grant('web', 'read');
-	GRANT EXECUTE ON FUNCTION apikey_record_usage TO web});
-
 # Makes a key; returns its raw form.
 sub key
 {

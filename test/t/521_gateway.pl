@@ -15,12 +15,6 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = start_clients();
-
-$node->safe_psql('postgres', q{
-	CREATE ROLE web LOGIN;
-	SELECT apikey_grant('web', 'verify');
-	GRANT EXECUTE ON FUNCTION apikey_record_usage, apikey_void_usage TO web});
-
 my $gateway = start_client($node, 'gateway') or done_testing(), exit;
 
 # A key with a credit, in its own budget, of so many tokens at 0.000001 each.

@@ -24,10 +24,14 @@ our @EXPORT = qw(start_clients start_client stop_client request get post send_by
 my %running;
 my $out;
 
-# A server that listens to an address: JDBC knows no other.
+# A server as examples/run has it, which listens to an address: JDBC knows no other.
 sub start_clients
 {
-	return start_node('main', "listen_addresses = '127.0.0.1'", @_);
+	my $node = new_node('main', "listen_addresses = '127.0.0.1'", @_);
+
+	$node->start;
+	$node->safe_psql('postgres', '\i examples/setup.sql');
+	return $node;
 }
 
 # Starts one as a process group; returns nothing, and skips the tests, where it
