@@ -41,36 +41,36 @@ sub chat
 	return request($gateway, 'POST', '/v1/chat/completions', $key, 'authorization', encode_json(\%request));
 }
 
-my $key = key('credit', 1000);
+my $key = key('wallet', 1000);
 my $response = chat($key, model => 'gpt-4', prompt => 'word', max_tokens => 20);
 
 is($response->{status}, 200, 'a request is answered') or diag explain $response;
 is(scalar(() = $response->{content} =~ /"content"/g), 20, '... word by word');
 like($response->{content}, qr/data: \[DONE\]\n\n\z/, '... until its end');
 is($response->{headers}{'ratelimit-limit'}, '1', '... with what is left in its headers');
-is(budget('credit'), '20|0', '... and settled');
+is(budget('wallet'), '20|0', '... and settled');
 
 is(chat('nonsense', model => 'gpt-4')->{status}, 401, 'a bad key gets no answer');
 is(chat($key, model => 'claude')->{status}, 403, 'nor does a model that is not allowed');
 is(chat($key, model => 'gpt-4', max_tokens => 5001)->{status}, 403, 'nor too long an answer');
 is(chat($key, model => 'gpt-4', max_tokens => 1000)->{status}, 402, 'nor one that there is no credit for');
 is(chat($key, model => 'gpt-4', max_tokens => JSON::PP::true)->{status}, 400, 'nor nonsense');
-is(budget('credit'), '20|0', '... and none of that has cost anything');
+is(budget('wallet'), '20|0', '... and none of that has cost anything');
 
 is(chat($key, model => 'gpt-down')->{status}, 502, 'a model that is down is an error');
-is(budget('credit'), '20|0', '... and what was reserved is released');
+is(budget('wallet'), '20|0', '... and what was reserved is released');
 is(chat($key, model => 'gpt-flaky', prompt => 'a', max_tokens => 10)->{status}, 200, 'one that fails once is asked again');
-is(budget('credit'), '30|0', '... and paid once');
+is(budget('wallet'), '30|0', '... and paid once');
 $response = chat($key, model => 'gpt-cut', max_tokens => 10);
 like($response->{content}, qr/event: error/, 'one that breaks off says so');
-is(budget('credit'), '33|0', '... and what was sent is paid');
+is(budget('wallet'), '33|0', '... and what was sent is paid');
 
 # An answer that was broken is taken back, once, by who has paid.
 my $path = "/v1/chat/completions/$response->{headers}{'x-request-id'}";
 is(request($gateway, 'DELETE', $path, key('stranger', 1))->{status}, 404, 'nobody else can take it back');
 is(request($gateway, 'DELETE', $path, $key)->{status}, 200, 'it can be taken back');
 is(request($gateway, 'DELETE', $path, $key)->{status}, 404, '... once');
-is(budget('credit'), '30|0', '... and is not paid any more');
+is(budget('wallet'), '30|0', '... and is not paid any more');
 
 # A client that goes away pays for what it was sent.
 my $hasty = key('hasty', 1000);
