@@ -7,6 +7,7 @@
 #                           't/4*'; without TEST all.  Clusters stay up for the
 #                           next time; make check-stop removes them
 #   make lint, make format  check the sources, put them in shape
+#   make reference          write the tables of doc/reference.md from the catalogs
 #   make bench              what a verify costs, beside what one could do instead
 #   make proof              tries what is promised, in all its parts; make proof-history one
 #   make compile_commands.json      how each file is compiled, for clangd
@@ -122,8 +123,11 @@ proof:
 proof-%:
 	@test/proof/run $*
 
+reference:
+	@test/reference/run
+
 format:
 	@test/lint/run format
 
 .PHONY: all install uninstall installcheck clean demo test check run-check check-stop
-.PHONY: lint bench proof dist packages format compile_commands.json
+.PHONY: lint bench reference proof dist packages format compile_commands.json

@@ -40,15 +40,13 @@ WHERE provolatile = 'v' AND proparallel = 's';
 -- Objects without a comment: none.
 SELECT object FROM member WHERE obj_description(objid, classid::regclass::name) IS NULL
   AND NOT (classid = 'pg_type'::regclass AND EXISTS (SELECT FROM pg_type t WHERE t.oid = objid AND (t.typrelid <> 0 OR t.typelem <> 0)))
-  AND NOT (classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_class c WHERE c.oid = objid AND c.relkind = 'S'))
 ORDER BY object COLLATE "C";
 
--- Columns without a comment, of the views that levels may read and of the rows
--- that functions return: none.
+-- Columns without a comment, of tables, views and rows that functions return: none.
 SELECT object, attname FROM member LEFT JOIN pg_type t ON classid = 'pg_type'::regclass AND t.oid = objid
   JOIN pg_class c ON c.oid = CASE classid WHEN 'pg_class'::regclass THEN objid ELSE t.typrelid END
   JOIN pg_attribute a ON a.attrelid = c.oid AND attnum > 0 AND NOT attisdropped
-WHERE (relkind = 'v' AND relnamespace <> 'apikeys_data'::regnamespace OR relkind = 'c') AND col_description(c.oid, attnum) IS NULL
+WHERE relkind IN ('r', 'v', 'c') AND col_description(c.oid, attnum) IS NULL
 ORDER BY object COLLATE "C", attnum;
 
 -- Every function of the interface, each once as somebody.

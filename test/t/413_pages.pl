@@ -1,7 +1,7 @@
 
 # The examples of the pages work as printed: the SQL of each page runs in order,
-# in one session of a new database.  Where a page has a placeholder ($1, '...'),
-# it stands for a key that was just made.
+# in one session of a new database, and its other blocks are tried too.  Where a page
+# has a placeholder ($1, '...'), it stands for a key that was just made.
 
 use strict;
 use warnings;
@@ -18,6 +18,8 @@ use Test::More;
 my %pages = (
 	'README.md' => {
 		2 => q('{"model": "gpt-4o"}'), 3 => q('/v1/chat'), 4 => 1500, 5 => q('[2001:db8::1]:443') },
+	'doc/verify.md' => {
+		2 => q('{"model": "gpt-4o"}'), 3 => q('/v1/chat'), 4 => '1500::numeric', 5 => q('192.0.2.1'::inet) },
 	'doc/limits.md' => {
 		2 => q('{}'), 3 => q(:'id'), 4 => 1342, 5 => '0.018::float8', 6 => 'gen_random_uuid()' },
 	'doc/derived-keys.md' => {},
@@ -26,7 +28,11 @@ my %pages = (
 	'doc/finding.md' => {},
 	'doc/operations.md' => { 2 => q('a log') },
 	'doc/rights.md' => {},
-	'doc/row-level-security.md' => {},);
+	'doc/row-level-security.md' => {},
+	'doc/secrets.md' => {},
+	'doc/settings.md' => {},
+	'doc/transactions.md' => {},);
+my %ran;
 
 my $node = new_node('main');
 $node->start;
@@ -37,6 +43,7 @@ sub blocks
 {
 	my ($page, $language) = @_;
 
+	$ran{"$page $language"} = 1;
 	return slurp_file($page) =~ /^```$language\n(.*?)^```$/msg;
 }
 
@@ -83,7 +90,10 @@ foreach my $response (@responses)
 	like($limits, qr/^$response$/m, 'limits: the response that the page shows');
 }
 is(scalar @responses, 2, 'the page shows two responses');
-run($_, '', script("doc/$_.md")) foreach 'bulk', 'finding', 'operations', 'rights';
+run($_, '', script("doc/$_.md")) foreach 'bulk', 'finding', 'operations', 'rights', 'settings', 'verify';
+
+# A process that a page makes up is nobody's.
+run('transactions', '', script('doc/transactions.md') =~ s/\b4711\b/0/gr);
 
 # A page that shows what its SQL prints.
 sub as_shown
@@ -91,21 +101,35 @@ sub as_shown
 	my ($text) = @_;
 
 	$text =~ s/ +$//mg;
+	$text =~ s/^[-+]+$/---/mg;
+	$text =~ s/ +\|/ |/g;
+	$text =~ s/\| +/| /g;
+	$text =~ s/^ +//mg;
 	$text =~ s/(Reset|After): \d+/$1: .../g;
 	return $text =~ s/\n+\z//r;
 }
 
-my @steps = slurp_file('doc/gateway.md') =~ m{^```sql\n(.*?)^```\n(?:\n```\n(.*?)^```$)?}msg;
-my @prints = split /^== .*\n/m,
-  run('gateway', '', join('', "\\pset format aligned\n\\pset tuples_only off\n",
-		map { "\\echo == $_\n$steps[2 * $_]" } 0 .. $#steps / 2));
-
-foreach my $i (0 .. $#steps / 2)
+# Compares that for a page: a block of SQL, and right after it what it prints.
+sub shows
 {
-	is(as_shown($prints[ 1 + $i ] // ''), as_shown($steps[ 2 * $i + 1 ]), "gateway: step $i prints what the page shows")
-	  if defined $steps[ 2 * $i + 1 ];
+	my ($name, $nsteps) = @_;
+
+	@ran{ "doc/$name.md sql", "doc/$name.md " } = (1, 1);
+	my @steps = slurp_file("doc/$name.md") =~ m{^```sql\n(.*?)^```\n(?:\n```\n(.*?)^```$)?}msg;
+	my @prints = split /^== .*\n/m,
+	  run($name, '', join('', "\\pset format aligned\n\\pset tuples_only off\n",
+			map { "\\echo == $_\n$steps[2 * $_]" } 0 .. $#steps / 2));
+
+	foreach my $i (0 .. $#steps / 2)
+	{
+		is(as_shown($prints[ 1 + $i ] // ''), as_shown($steps[ 2 * $i + 1 ]), "$name: step $i prints what the page shows")
+		  if defined $steps[ 2 * $i + 1 ];
+	}
+	is(scalar(grep { defined } @steps[ map { 2 * $_ + 1 } 0 .. $#steps / 2 ]), $nsteps, "the page shows what $nsteps steps print");
 }
-is(scalar(grep { defined } @steps[ map { 2 * $_ + 1 } 0 .. $#steps / 2 ]), 8, 'the page shows what eight steps print');
+
+shows('gateway', 8);
+shows('migrate', 8);
 
 # The bodies that PostgREST makes of errors, as the page has them.
 my $page = 'doc/row-level-security.md';
@@ -144,5 +168,89 @@ is( run('tenants', '', script($page) . $bodies),
 		'GET|/note|t', '', 'a note of alice',
 		'60', '1', 't', 't'),
 	'its examples say what the page says');
+
+# The C of the first page, in a program around it.
+SKIP:
+{
+	my ($c) = blocks('README.md', 'c');
+	my $directory = PostgreSQL::Test::Utils::tempdir('c');
+	my ($include) = grep { -e "$_/libpq-fe.h" } `"$ENV{PG_CONFIG}" --includedir` =~ s/\s+$//r, '/usr/include/postgresql';
+
+	skip 'there is no libpq-fe.h', 1 unless $include;
+	append_to_file("$directory/page.c", qq{
+		#include <stdio.h>
+		#include <libpq-fe.h>
+		int main(int argc, char **argv)
+		{
+			PGconn *conn = PQconnectdb(argv[1]);
+			const char *key_from_request = argv[argc - 1];
+			$c
+			printf("%s", PQgetvalue(res, 0, PQfnumber(res, "code")));
+			return 0;
+		}});
+	is(system('cc', '-Wall', '-Wextra', '-Werror', "-I$include", '-o', "$directory/page", "$directory/page.c", '-lpq'), 0, 'the C of README.md compiles');
+	my $key = $node->safe_psql('readme', q{SELECT raw_key FROM apikey_generate('libpq')});
+	my ($out) = run_command([ "$directory/page", $node->connstr('readme'), $key ]);
+	is($out, 'VALID', '... and verifies a key');
+}
+
+# The file of secrets, by the commands of the page; in a directory of our own, whose
+# owner the page need not change.
+my $secrets = PostgreSQL::Test::Utils::tempdir('secrets');
+my ($commands) = blocks('doc/secrets.md', 'sh');
+
+$commands =~ s{/etc/postgresql}{$secrets}g;
+is(system('sh', '-ec', $commands =~ s/ -o postgres//r), 0, 'the commands of doc/secrets.md work');
+
+# A session takes in a reload between two statements.
+my $wait = "SELECT pg_sleep(0.2) WHERE current_setting('apikeys.hmac_secret_file') = '';\n" x 200;
+my $hash = '9f' x 32;
+run('secrets', '', script('doc/secrets.md') =~ s{/etc/postgresql}{$secrets}gr =~ s/9f86d081\.\.\./$hash/r
+	  =~ s/(pg_reload_conf\(\);\n)/$1$wait/r);
+is($node->safe_psql('secrets', q{SELECT hash_secret FROM apikeys_data.key WHERE name = 'page' ORDER BY created_at DESC LIMIT 1}), '2025-01', '... and keys are hashed with it');
+
+# All pages were here, and what is a parameter says its type, for drivers that do.
+# Output is compared above, or by the test that is named.
+my %elsewhere = (
+	'doc/architecture.md ' => 'pictures',
+	'README.md ' => 'a picture',
+	'doc/row-level-security.md ' => '522_postgrest.pl',
+	'doc/transactions.md ' => '005_waits.pl',
+	'doc/limits.md ' => 'above');
+
+foreach my $page ('README.md', glob 'doc/*.md')
+{
+	my @languages = slurp_file($page) =~ /^```(\w*)\n.*?^```$/msg;
+	my @sql = $page =~ /gateway|migrate/ ? () : slurp_file($page) =~ /^```sql\n(.*?)^```$/msg;
+
+	is(join(' ', grep { !$ran{"$page $_"} && !$elsewhere{"$page $_"} } @languages), '', "$page: each block is tried");
+	is(join(' ', map { /\$\d(?!::)/g } @sql), '', "$page: each parameter has a cast");
+}
+
+# Links between pages, and within them, lead somewhere.
+sub anchors
+{
+	my ($file) = @_;
+	my $text = slurp_file($file) =~ s/^```.*?^```$//msgr;
+	my %anchors = map { s/[^\w -]//gr =~ tr/ /-/r => 1 } map { lc } $text =~ /^#+ (.*)$/mg;
+
+	return \%anchors;
+}
+
+foreach my $page ('README.md', 'CONTRIBUTING.md', 'examples/README.md', glob 'doc/*.md')
+{
+	my ($directory) = $page =~ m{^(.*/)?};
+	my @broken;
+
+	foreach my $link (slurp_file($page) =~ /\]\(([^)\s]+)\)/g)
+	{
+		next if $link =~ /^https?:/;
+		my ($file, $anchor) = split /#/, $link, 2;
+
+		$file = $file eq '' ? $page : ($directory // '') . $file;
+		push @broken, $link if !-e $file || defined $anchor && !anchors($file)->{$anchor};
+	}
+	is("@broken", '', "$page: each link leads somewhere");
+}
 
 done_testing();

@@ -1,0 +1,122 @@
+-- SPDX-License-Identifier: PostgreSQL
+--
+-- What the arguments of functions are, for doc/reference.md: the catalogs have no
+-- place for that.  A row is for the functions that it names; without any, for all
+-- that have such an argument and that no other row names.
+
+INSERT INTO argument_text (argument, description, functions) VALUES
+-- Keys: what is configured.
+('name', 'what people call the key; 1 to 255 characters, need not be unique', '{apikey_generate,apikey_generate_many,apikey_import}'),
+('name', 'what people call it; without one, that of its parent', '{apikey_derive}'),
+('description', 'free text for people, up to 1,000 characters', NULL),
+('user_id', 'the user it belongs to, by your own reckoning', '{apikey_generate,apikey_generate_many,apikey_import,apikey_import_many}'),
+('team_id', 'the team it belongs to, by your own reckoning', '{apikey_generate,apikey_generate_many,apikey_import,apikey_import_many}'),
+('budget_id', 'the budget it spends from', '{apikey_generate,apikey_generate_many,apikey_import,apikey_import_many}'),
+('permissions', 'what it may do: a [permissions document](#permissions)', '{apikey_generate,apikey_generate_many,apikey_import,apikey_import_many}'),
+('rate_limits', 'its limits: a [rate-limit document](#rate-limits)', '{apikey_generate,apikey_generate_many,apikey_import,apikey_import_many}'),
+('expires_at', 'when it ends; in the future; NULL or `infinity`: never', '{apikey_generate,apikey_generate_many,apikey_import,apikey_import_many}'),
+('metadata', 'a JSON object for your own use', '{apikey_generate,apikey_generate_many,apikey_import,apikey_import_many}'),
+('external_id', 'its id in another system; up to 255 characters', '{apikey_generate,apikey_generate_many,apikey_import,apikey_import_many}'),
+('allowed_ips', 'addresses and networks from which it may be used; NULL: from everywhere', NULL),
+('prefix', 'what the raw key begins with, instead of `apikeys.key_prefix`; 1 to 24 of `A-Z a-z 0-9 _ -`', NULL),
+('plan', 'name of its plan, from which it takes what its own documents do not say', '{apikey_generate,apikey_generate_many,apikey_import,apikey_import_many}'),
+('idle_timeout', 'it expires when nobody has used it for so long; NULL: it may be idle for ever', NULL),
+('count', 'how many keys; 1 to 1,000,000', NULL),
+-- From another system.
+('key_hash', 'SHA-256 of the raw key, or its HMAC-SHA-256: 32 bytes', NULL),
+('key_prefix', 'its masked form, for people; 1 to 32 printable ASCII characters', NULL),
+('hash_secret', 'name of the [HMAC secret](secrets.md) of the hash; NULL: it is a plain SHA-256', NULL),
+('created_at', 'when it was made there; NULL: now', NULL),
+('key_hashes', 'their hashes, each as `key_hash` of `apikey_import`', NULL),
+('names', 'their names, as many', NULL),
+('key_prefixes', 'their masked forms, as many', NULL),
+-- Later in its life.
+('id', 'id of the key', NULL),
+('grace', 'how long the old key goes on working', NULL),
+('expires_at', 'when the new key ends; NULL: when the old one would have', '{apikey_rotate}'),
+('reason', 'why, for people; up to 1,000 characters', NULL),
+('changes', 'an object with the [members](#members-of-a-key) to set; NULL clears one', '{apikey_update}'),
+('older_than', 'how long ago they must have expired', '{apikey_cleanup_expired}'),
+('user_id', 'those of this user', '{apikey_revoke_where,apikey_list,apikey_count}'),
+('team_id', 'those of this team', '{apikey_revoke_where,apikey_list,apikey_count}'),
+('budget_id', 'those with this budget', '{apikey_revoke_where,apikey_list,apikey_count}'),
+('plan', 'those with this plan', '{apikey_revoke_where,apikey_list,apikey_count}'),
+('raw_key', 'the parent, as the client has it', '{apikey_derive}'),
+('expires_in', 'how long it lives; 1 second to 30 days', NULL),
+('permissions', 'what it may do, within its parent', '{apikey_derive}'),
+('rate_limits', 'limits of its own, beside those of its parent', '{apikey_derive}'),
+('metadata', 'a JSON object for your own use', '{apikey_derive}'),
+-- Verification.
+('raw_key', 'the key as the client sent it, without `Bearer ` and blanks; any text, NULL included', '{apikey_verify,apikey_check,apikey_login}'),
+('model', 'the model that is asked for; an empty text if none is', '{apikey_verify,apikey_check,apikey_login}'),
+('endpoint', 'the path that is asked for', '{apikey_verify,apikey_check,apikey_login}'),
+('required_permissions', 'each of them must match `custom_permissions`', NULL),
+('any_permissions', 'one of them must match `custom_permissions`', NULL),
+('tokens', 'how many the request takes, or at most takes', '{apikey_verify,apikey_check,apikey_login}'),
+('client_ip', 'address of the client, as a proxy or driver gives it', NULL),
+('reserve', 'reserve `tokens`, `cost` and one of `max_concurrent_requests`', NULL),
+('cost', 'what the request costs, or at most costs', '{apikey_verify,apikey_check,apikey_login}'),
+('budget_id', 'one more budget that the request counts against', '{apikey_verify,apikey_check,apikey_login}'),
+('reservation', 'what verify has returned; NULL is none', NULL),
+-- Documents.
+('preset', 'its name', NULL),
+('permissions', 'a [permissions document](#permissions)', '{apikey_model_allowed,apikey_endpoint_allowed,apikey_plan_set}'),
+('model', 'name of a model', '{apikey_model_allowed}'),
+('endpoint', 'a path', '{apikey_endpoint_allowed}'),
+('rate_limits', 'a [rate-limit document](#rate-limits)', '{apikey_plan_set}'),
+('name', 'name of the plan; 1 to 255 characters', '{apikey_plan_set,apikey_plan_delete}'),
+-- Reading.
+('status', 'those with this effective status', NULL),
+('external_id', 'those with this id in another system', '{apikey_list,apikey_count}'),
+('row_limit', 'how many rows at most; NULL: all', NULL),
+('row_offset', 'how many to pass over first', NULL),
+('after', 'id of the last row of the page before', NULL),
+('after_created_at', '`created_at` of that row, so that it may be deleted meanwhile', NULL),
+('expires_before', 'those that expire before this time', NULL),
+('unused_since', 'those that were neither made nor used since', NULL),
+('name_like', 'those whose name matches this pattern of LIKE', NULL),
+('metadata', 'those whose metadata contain this object', '{apikey_list,apikey_count}'),
+('id', 'events of this key; NULL: all', '{apikey_events}'),
+('since', 'events of this time and later; NULL: all', NULL),
+-- Usage.
+('tokens', 'how many the request has taken', '{apikey_record_usage}'),
+('cost', 'what it has cost, in your unit', '{apikey_record_usage}'),
+('request_id', 'your id of the request, by which it counts once; 1 to 255 characters', NULL),
+('model', 'which model it used', '{apikey_record_usage}'),
+('budget_id', 'one more budget that pays for it', '{apikey_record_usage}'),
+('from_day', 'first day; NULL: from the beginning', NULL),
+('to_day', 'last day; NULL: until today', NULL),
+-- Budgets.
+('name', 'name of the budget; 1 to 255 characters', '{apikey_budget_create}'),
+('max_cost', 'how much may be spent in a period; NULL: no limit', NULL),
+('reset_every', 'length of a period; NULL: one that never ends', NULL),
+('parent_id', 'the budget above it, which pays as well', NULL),
+('rate_limits', 'limits for all its keys together: a [rate-limit document](#rate-limits)', '{apikey_budget_create}'),
+('warn_at', 'fractions of `max_cost` at which there is an event, such as `{0.8,1}`', NULL),
+('starts_at', 'when its first period starts; NULL: now', NULL),
+('time_zone', 'the zone in which periods are counted', NULL),
+('metadata', 'a JSON object for your own use', '{apikey_budget_create}'),
+('id', 'id of the budget', '{apikey_budget_update,apikey_budget_add,apikey_budget_delete}'),
+('changes', 'an object with the [members](#members-of-a-budget) to set; NULL clears one', '{apikey_budget_update}'),
+('amount', 'how much more may be spent in this period; negative: less', NULL),
+('note', 'why, for people; up to 1,000 characters', NULL),
+-- Identity.
+('permission', 'the permission that is asked for', NULL),
+-- Administration.
+('role', 'the role, as SQL writes its name', NULL),
+('access', 'the level: `verify`, `own`, `stats`, `read` or `manage`', NULL),
+('older_than', 'how old they must be', '{apikey_cleanup_events,apikey_cleanup_usage}'),
+-- Keys that were found.
+('raw_key', 'the key that was found', '{apikey_identify,apikey_revoke_raw}'),
+('document', 'a text that may have keys, such as a log', NULL);
+
+-- Where a function stands in the page.
+INSERT INTO function_chapter (chapter, functions) VALUES
+('Making and ending keys', '{apikey_generate,apikey_generate_many,apikey_rotate,apikey_update,apikey_revoke,apikey_revoke_where,apikey_delete,apikey_cleanup_expired,apikey_import,apikey_import_many,apikey_derive}'),
+('Verification', '{apikey_verify,apikey_check,apikey_release}'),
+('Finding keys', '{apikey_get,apikey_list,apikey_count,apikey_identify,apikey_revoke_raw,apikey_scan}'),
+('Usage', '{apikey_record_usage,apikey_void_usage,apikey_usage,apikey_usage_history,apikey_limits,apikey_flush}'),
+('Budgets', '{apikey_budget_create,apikey_budget_update,apikey_budget_add,apikey_budget_delete}'),
+('Plans and documents', '{apikey_plan_set,apikey_plan_delete,apikey_permissions_preset,apikey_rate_limits_preset,apikey_model_allowed,apikey_endpoint_allowed}'),
+('Identity of a transaction', '{apikey_login,apikey_logout,apikey_current_id,apikey_current_root_id,apikey_current_user_id,apikey_current_team_id,apikey_current_external_id,apikey_current_has_permission,apikey_pre_request}'),
+('Administration', '{apikey_grant,apikey_revoke_grant,apikey_events,apikey_cleanup_events,apikey_cleanup_usage,check}');
