@@ -22,7 +22,6 @@
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/lwlock.h"
-#include "utils/syscache.h"
 
 #include "base/shmem.h"
 #include "flush/flush_queue.h"
@@ -383,23 +382,6 @@ flush_queue_remove_database(Oid database)
 		slot->retry_at = 0;
 	}
 	LWLockRelease(&queue->lock);
-}
-
-/*
- * Discards what is pending in databases that were dropped, by a session that had
- * not loaded the library.
- */
-void
-flush_queue_remove_dropped(void)
-{
-	DueDatabase databases[FLUSH_QUEUE_MAX_DATABASES];
-	int			ndatabases = flush_queue_list(databases);
-
-	for (int i = 0; i < ndatabases; i++)
-	{
-		if (!SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(databases[i].database)))
-			flush_queue_remove_database(databases[i].database);
-	}
 }
 
 /*

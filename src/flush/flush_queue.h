@@ -33,7 +33,6 @@ extern void flush_queue_release(Oid database, bool failed, WakeUp haste);
 extern bool flush_queue_should_log_failure(Oid database);
 extern bool flush_queue_exchange_usage(Oid database, bool usage);
 extern void flush_queue_remove_database(Oid database);
-extern void flush_queue_remove_dropped(void);
 extern void flush_queue_set_notice(Oid database, TimestampTz at);
 
 #endif							/* APIKEYS_FLUSH_FLUSH_QUEUE_H */

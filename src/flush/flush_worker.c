@@ -297,11 +297,21 @@ store_windows(void)
 	return lock_for_flush() && flush_windows();
 }
 
-/* Without a launcher: discards what is pending in databases that are gone. */
+/*
+ * Without a launcher: discards what is pending in databases that were dropped, by a
+ * session that had not loaded the library.
+ */
 static bool
 remove_dropped_databases(void)
 {
-	flush_queue_remove_dropped();
+	DueDatabase databases[FLUSH_QUEUE_MAX_DATABASES];
+	int			ndatabases = flush_queue_list(databases);
+
+	for (int i = 0; i < ndatabases; i++)
+	{
+		if (!SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(databases[i].database)))
+			flush_queue_remove_database(databases[i].database);
+	}
 	return false;
 }
 
