@@ -20,6 +20,8 @@ EXTENSION = apikeys
 MODULE_big = apikeys
 OBJS = $(patsubst $(srcdir)/%.c,%.o,$(wildcard $(srcdir)/src/*.c $(srcdir)/src/*/*.c))
 DATA_built = apikeys--$(version).sql
+# Of versions that are released: how they were installed, and how to update them.
+DATA = $(wildcard $(srcdir)/sql/released/*.sql)
 PG_CPPFLAGS = -I$(srcdir)/src -I$(libpq_srcdir) -MMD -MP
 PG_CFLAGS = -fvisibility=hidden $(same_paths)
 SHLIB_LINK = -lcrypto $(libpq)
