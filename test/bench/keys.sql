@@ -12,9 +12,9 @@ LANGUAGE SQL IMMUTABLE RETURN 'gw-' || md5(i::text);
 CREATE FUNCTION bench.id(i bigint) RETURNS uuid
 LANGUAGE SQL IMMUTABLE RETURN md5('id ' || i)::uuid;
 
-INSERT INTO apikeys_data.key (id, root_id, key_hash, key_prefix, name, user_id,
+INSERT INTO apikeys_data.key (id, key_hash, key_prefix, name, user_id,
                          permissions, metadata, expires_at)
-SELECT bench.id(i), bench.id(i), digest(bench.raw_key(i), 'sha256'),
+SELECT bench.id(i), digest(bench.raw_key(i), 'sha256'),
        'gw-' || substr(md5(i::text), 1, 1) || '...' || right(md5(i::text), 4),
        'key ' || i, bench.id(-i), '{"custom_permissions": ["read:*"]}',
        '{"plan": "pro"}', clock_timestamp() + interval '1 year'
@@ -26,9 +26,9 @@ SELECT apikey_budget_create('bench', 1e9) AS budget \gset
 SELECT apikey_budget_create('level 1', 1e9) AS level_1 \gset
 SELECT apikey_budget_create('level 2', 1e8, parent_id => :'level_1') AS level_2 \gset
 SELECT apikey_budget_create('level 3', 1e7, parent_id => :'level_2') AS level_3 \gset
-INSERT INTO apikeys_data.key (id, root_id, key_hash, key_prefix, name, budget_id,
+INSERT INTO apikeys_data.key (id, key_hash, key_prefix, name, budget_id,
                          permissions, rate_limits, allowed_ips)
-SELECT bench.id(-i), bench.id(-i), digest('gw-' || md5('limited ' || i), 'sha256'),
+SELECT bench.id(-i), digest('gw-' || md5('limited ' || i), 'sha256'),
        'gw-l...', 'limited key ' || i, CASE WHEN i <= 500 THEN :'budget' ELSE :'level_3' END::uuid,
        '{"allowed_models": ["o1", "gpt-*"], "allowed_endpoints": ["/v1/*"],
          "custom_permissions": ["read:*"], "max_tokens_per_request": 100000}',
