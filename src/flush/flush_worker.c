@@ -39,7 +39,6 @@
 #include "flush/flush_queue.h"
 #include "flush/flush_windows.h"
 #include "flush/flush_worker.h"
-#include "flush/reclaim.h"
 #include "flush/worker_session.h"
 #include "live/counters.h"
 #include "live/flush_problems.h"
@@ -134,19 +133,6 @@ flush_due_uses(TimestampTz due_by, TimestampTz exit_at)
 			flush_uses(&uses[i], Min(FLUSH_BATCH, nuses - i));
 		worker_end_work();
 	}
-}
-
-/* Reclaims space in shared memory if there has been none. */
-static void
-reclaim(void)
-{
-	if (!reclaim_is_wanted())
-		return;
-
-	worker_begin_work();
-	if (lock_for_flush())
-		reclaim_wanted_partitions();
-	worker_end_work();
 }
 
 /* Begins with the ledger, or rolls up its next batch, in a transaction; false: locked. */
@@ -360,7 +346,6 @@ make_space(TimestampTz exit_at)
 		PG_TRY();
 		{
 			flush_due_uses(due_by, now + (exit_at - now) / 2);
-			reclaim();
 		}
 		PG_CATCH();
 		{

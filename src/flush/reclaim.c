@@ -9,8 +9,8 @@
  * its keys have been deleted or revoked or have expired meanwhile, it takes
  * space that others need, and shared memory does not know it: keys expire by
  * themselves, and are changed by COMMIT PREPARED, by hand, or on the primary.
- * So the tables are asked: by a backend that finds no space, by flush workers
- * in the minute after, and by apikey_flush().
+ * So the tables are asked: by a backend that finds no space, since nothing is stored
+ * that could be evicted, and by apikey_flush().
  *
  * A batch of entries is copied under the lock of their partition.  Without a
  * lock, one query finds which of their families have no live key.  Then the
@@ -24,8 +24,8 @@
  * - If a key comes back after the query (its expires_at was changed, say) and is
  *	 used, its entry has changed.
  *
- * If nothing was found in a partition, it is not searched again for a second,
- * so that a table full of living keys costs no query for each refusal.
+ * If nothing was found in a partition, none is searched for a second, so that a
+ * table full of living keys costs no query for each refusal.
  *
  * Nothing is known here of the keys of other databases.  Entries of databases
  * that have been dropped are removed, and flush workers are sent to the others.
@@ -49,7 +49,6 @@
 
 #define RECLAIM_BATCH		1024	/* entries of which a lock is held, and of one query */
 #define RECLAIM_PAUSE_MS	1000	/* after a search that freed nothing */
-#define RECLAIM_WANTED_MS	60000	/* that long flush workers look for space */
 
 /* An entry as it was before its family was looked up. */
 typedef struct Candidate
@@ -237,16 +236,17 @@ lacks_holds(const TrackedKeys *table)
  * process was faster.
  */
 static void
-record_vain_search(const TrackedKeys *table, const TrackedKeyRef *ref)
+record_vain_search(TrackedKeys *table, const TrackedKeyRef *ref)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	Partition  *partition = ref->partition;
+	bool		full;
 
-	tracked_keys_lock(partition, LW_EXCLUSIVE);
-	if (partition->nused == table->nentries || partition->first_free_window == NO_TRACKED_WINDOW ||
-		lacks_holds(table))
-		partition->searched_at = partition->refused_at = now;
+	tracked_keys_lock(partition, LW_SHARED);
+	full = partition->nused == table->nentries || partition->first_free_window == NO_TRACKED_WINDOW ||
+		   lacks_holds(table);
 	tracked_keys_unlock(partition);
+	if (full)
+		pg_atomic_write_u64(&table->searched_at, GetCurrentTimestamp());
 }
 
 /* Is a time less than so long ago?  One in the future is not. */
@@ -256,16 +256,6 @@ is_recent(TimestampTz time, int64 ms)
 	TimestampTz now = GetCurrentTimestamp();
 
 	return now >= time && now < TimestampTzPlusMilliseconds(time, ms);
-}
-
-/*
- * Has space been asked for in a partition lately?  Atomic reads of the times
- * are not needed: they decide about nothing but the effort.
- */
-static bool
-is_wanted(const TrackedKeyRef *ref)
-{
-	return is_recent(ref->partition->refused_at, RECLAIM_WANTED_MS);
 }
 
 /*
@@ -343,40 +333,8 @@ reclaim_for(const pg_uuid_t *owner)
 		return false;
 
 	ref = tracked_keys_locate(table, MyDatabaseId, owner);
-	return !is_recent(ref.partition->searched_at, RECLAIM_PAUSE_MS) &&
+	return !is_recent(pg_atomic_read_u64(&table->searched_at), RECLAIM_PAUSE_MS) &&
 		   (reclaim_holds(table) > 0 || reclaim_partition(table, &ref, true));
-}
-
-/* Was there lately no space for an entry? */
-bool
-reclaim_is_wanted(void)
-{
-	TrackedKeys *table = tracked_keys_attach();
-
-	for (int p = 0; table != NULL && p < table->npartitions; p++)
-	{
-		TrackedKeyRef ref = tracked_keys_partition(table, p);
-
-		if (is_wanted(&ref))
-			return true;
-	}
-
-	return false;
-}
-
-/* Reclaims each partition in which that was: for flush workers. */
-void
-reclaim_wanted_partitions(void)
-{
-	TrackedKeys *table = tracked_keys_attach();
-
-	for (int p = 0; table != NULL && p < table->npartitions; p++)
-	{
-		TrackedKeyRef ref = tracked_keys_partition(table, p);
-
-		if (is_wanted(&ref))
-			(void) reclaim_partition(table, &ref, false);
-	}
 }
 
 /* Reclaims all partitions: for apikey_flush(). */

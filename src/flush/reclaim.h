@@ -13,8 +13,6 @@
 #include "utils/uuid.h"
 
 extern bool reclaim_for(const pg_uuid_t *owner);
-extern bool reclaim_is_wanted(void);
-extern void reclaim_wanted_partitions(void);
 extern void reclaim_all_partitions(void);
 
 #endif							/* APIKEYS_FLUSH_RECLAIM_H */

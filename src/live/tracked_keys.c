@@ -189,6 +189,7 @@ table_init_shared(void *address)
 	table->seed = DatumGetUInt64(hash_any_extended((unsigned char *) GetMockAuthenticationNonce(),
 												   MOCK_AUTH_NONCE_LEN, 0));
 	pg_atomic_init_u64(&table->last_flush, 0);
+	pg_atomic_init_u64(&table->searched_at, 0);
 	pg_atomic_init_u32(&table->crowded, 0);
 	holds_init_pool(&table->free_holds, tracked_keys_holds(table), tracked_keys_nholds(table));
 

@@ -49,8 +49,6 @@ typedef struct Partition
 	int			next_victim;	/* where the next eviction starts to search; lock */
 	int			first_free_window; /* exclusive lock */
 	uint32		last_version;	/* of what an owner has used; exclusive lock */
-	TimestampTz refused_at;		/* when there was no space; exclusive lock */
-	TimestampTz searched_at;	/* and nothing found, by flush/reclaim.c; exclusive lock */
 } Partition;
 
 /* A chain of entries; lock. */
@@ -80,6 +78,7 @@ typedef struct TrackedKeys
 	TrackedKeysLayout layout;
 	char		padding[PG_CACHE_LINE_SIZE]; /* everybody reads the above, and writes the below */
 	pg_atomic_uint64 last_flush; /* a TimestampTz; grows */
+	pg_atomic_uint64 searched_at; /* when flush/reclaim.c found no space; a TimestampTz */
 	pg_atomic_uint32 crowded;	/* there is soon no space for pending uses; see below */
 	HoldPool	free_holds;		/* of all partitions; has a lock of its own */
 } TrackedKeys;

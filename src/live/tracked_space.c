@@ -96,10 +96,7 @@ tracked_keys_add(TrackedKeys *table, const TrackedKeyRef *ref, TimestampTz now, 
 
 	*evicted = partition->first_free == NO_ENTRY && evict_entry(table, ref, false, now);
 	if (partition->first_free == NO_ENTRY)
-	{
-		partition->refused_at = now;
 		return NULL;
-	}
 
 	i = partition->first_free;
 	entry = &ref->entries[i];
@@ -150,8 +147,6 @@ tracked_keys_add_window(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey
 		window = tracked_windows_add(&ref->pools.windows, &entry->limits.windows, limits,
 									 limit->id, limit->length, limit->unit, now);
 	}
-	if (window == NULL)
-		ref->partition->refused_at = now;
 
 	return window;
 }

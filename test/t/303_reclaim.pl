@@ -196,7 +196,7 @@ $session->query_safe(sprintf q{BEGIN; SAVEPOINT s;
 	SELECT FROM apikeys_data.key WHERE name = 'more 2' FOR UPDATE; RELEASE s;
 	SELECT FROM apikey_update(%s, '{"expires_at": null}')}, id_of('more 2'));
 pause_is_over();
-is(try_verify('newer'), '53400', 'an expired key that is being extended is alive');
+is(try_verify('newer'), 'REFUSED', 'an expired key that is being extended is alive');
 $session->query_safe('COMMIT');
 $session->quit;
 is(used('more 2'), 1, '... and its window is as it was');
