@@ -316,7 +316,10 @@ file_error(int fd, StateHeader *header, StateRecord *buffer)
 	return error != NULL ? error : records_error(fd, header, buffer);
 }
 
-/* Loads the window of a record into its entry; false if there is no space. */
+/*
+ * Loads the window of a record into its entry, which has it already if the file has
+ * it twice; false if there is no space.
+ */
 static bool
 restore_window(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry,
 			   const StateRecord *record, TimestampTz now)
@@ -331,9 +334,13 @@ restore_window(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry,
 	limits.windows[0].id = record->window_id;
 	limits.windows[0].length = record->seconds * USECS_PER_SEC;
 	limits.windows[0].unit = record->unit;
-	entry->pinned = true;
-	window = tracked_keys_add_window(table, ref, entry, &limits, &limits.windows[0], now, &evicted);
-	entry->pinned = false;
+	tracked_windows_find(&ref->pools.windows, &entry->limits.windows, &limits, &window);
+	if (window == NULL)
+	{
+		entry->pinned = true;
+		window = tracked_keys_add_window(table, ref, entry, &limits, &limits.windows[0], now, &evicted);
+		entry->pinned = false;
+	}
 	if (window != NULL)
 		window->window = record->window;
 	return window != NULL;
