@@ -26,8 +26,6 @@ COMMENT ON COLUMN apikeys_data.usage_request.model IS 'Model of the request, or 
 COMMENT ON COLUMN apikeys_data.usage_request.is_void IS 'True once it has been taken back.';
 COMMENT ON COLUMN apikeys_data.budget.created_at IS 'When it was made.';
 COMMENT ON COLUMN apikeys_data.budget.updated_at IS 'When its row was last changed.';
-COMMENT ON COLUMN apikeys_data.budget_entry.id IS 'Number of the entry.';
-COMMENT ON COLUMN apikeys_data.budget_entry.budget_id IS 'Id of the budget.';
 COMMENT ON COLUMN apikeys_data.budget_period.budget_id IS 'Id of the budget.';
 COMMENT ON COLUMN apikeys_data.budget_period.started_at IS 'Start of the period.';
 COMMENT ON COLUMN apikeys_data.budget_period.spent IS 'What was spent in it, as far as it is rolled up.';
@@ -46,7 +44,6 @@ COMMENT ON COLUMN apikeys_data.installed_state.value IS 'How it was.';
 
 COMMENT ON SEQUENCE apikeys_data.event_id_seq IS 'Numbers of events.';
 COMMENT ON SEQUENCE apikeys_data.usage_entry_id_seq IS 'Numbers of entries of usage.';
-COMMENT ON SEQUENCE apikeys_data.budget_entry_id_seq IS 'Numbers of entries of budgets.';
 
 COMMENT ON COLUMN apikeys_data.key_state.enabled IS 'False: it is switched off.';
 COMMENT ON COLUMN apikeys_data.key_state.idle_at IS 'When it expires if nobody uses it, by its idle_timeout; null: not for that.';

@@ -171,6 +171,16 @@ spoil(with_header($twice, 16, pack 'Q', 1 + unpack 'Q', substr $twice, 16, 8));
 ok($node->start(fail_ok => 1), 'a key twice: the server starts');
 is(stats($node, 'entries_used'), 100, 'a key twice: it has one entry');
 
+# One window twenty times is one, though an entry has sixteen.
+stop_with_uses();
+my $record = substr slurp_file($file), $header_size, $record_size;
+substr($record, 24, 48) = pack 'qqllqqq', 0, 77, 86400, 0, (time - 946684800) * 1_000_000, 1, 0;
+my $many = substr(slurp_file($file), 0, $header_size) . $record x 20 . "\0" x 4;
+spoil(with_header($many, 16, pack 'Q', 20));
+ok($node->start(fail_ok => 1), 'a window twenty times: the server starts');
+is(stats($node, 'entries_used'), 1, 'a window twenty times: one entry');
+is_sound($node, 'postgres', 'a window twenty times');
+
 # Something that is no file at all
 stop_with_uses();
 unlink $file;

@@ -7,7 +7,7 @@
 SET timezone = 'UTC';
 SELECT format('SELECT %L, to_jsonb(t)::text FROM %s t ORDER BY to_jsonb(t)::text COLLATE "C"', c.oid::regclass, c.oid::regclass)
 FROM pg_class c
-WHERE c.relnamespace = 'apikeys_data'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname NOT IN ('installed_state', 'ledger', 'usage', 'usage_day', 'usage_entry', 'budget_period', 'budget_entry')
+WHERE c.relnamespace = 'apikeys_data'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname NOT IN ('installed_state', 'ledger', 'usage', 'usage_day', 'usage_entry', 'budget_period')
 ORDER BY c.relname \gexec
 SELECT format('SELECT %L, to_jsonb(t)::text FROM %s t ORDER BY to_jsonb(t)::text COLLATE "C"', v, v)
 FROM unnest('{apikeys.info,apikeys.budget_info,apikeys.plan_info,apikeys.usage_report,apikeys.secret_usage}'::text[]) v \gexec

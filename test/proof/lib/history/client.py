@@ -395,7 +395,8 @@ class Client(threading.Thread):
 
 
 class StandbyReader(threading.Thread):
-    """Asks a standby, after it has said how far it has replayed."""
+    """Asks a standby, after it has said how far it has replayed; for keys without limits,
+    of which a standby has windows of its own."""
 
     def __init__(self, world, market, seed):
         super().__init__(name="standby")
@@ -408,7 +409,7 @@ class StandbyReader(threading.Thread):
         from record import FAIL, Op
         connection = None
         while self.world.standby and not self.world.is_over and not self.world.failure:
-            keys = [key for key in self.market.recent[-15:] + self.market.keys[-5:] if not key.limits and not key.budget]
+            keys = [key for key in self.market.recent[-15:] + self.market.keys[-5:] if not (key.limits or key.budget or key.parent)]
             if not keys:
                 time.sleep(0.01)
                 continue
