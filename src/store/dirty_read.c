@@ -1,19 +1,25 @@
 /*-------------------------------------------------------------------------
  *
  * dirty_read.c
- *	  Is there a row, for whoever can see it?
+ *	  What transactions do to rows that no statement shows.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * No statement can ask for what a transaction has written that is still open.
+ * No statement can ask for what a transaction has written that is still open.  The
+ * column xmax is no answer: it also names who has locked a row, and may be the
+ * number of a multixact.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/stratnum.h"
 #include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_am_d.h"
+#include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -47,4 +53,32 @@ store_exists_for_anyone(const char *table, const pg_uuid_t *id)
 	table_close(rel, AccessShareLock);
 
 	return found;
+}
+
+/*
+ * Has no transaction changed the row at tid, of which a snapshot saw the version
+ * that xmin wrote, and is none that has locked it still running?  Whoever took
+ * the snapshot has locked the table since.
+ *
+ * The answer is formed under the lock of the page, so a transaction that has
+ * ended meanwhile is known to have changed the row, or not.
+ */
+bool
+store_row_is_settled(Relation rel, ItemPointer tid, TransactionId xmin)
+{
+	HeapTupleData tuple = {.t_self = *tid};
+	Buffer		buffer;
+	bool		is_settled;
+
+	if (rel->rd_rel->relam != HEAP_TABLE_AM_OID ||
+		!heap_fetch(rel, SnapshotAny, &tuple, &buffer, false))
+		return false;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	is_settled = TransactionIdEquals(HeapTupleHeaderGetRawXmin(tuple.t_data), xmin) &&
+				 HeapTupleSatisfiesUpdate(&tuple, GetCurrentCommandId(false), buffer) == TM_Ok;
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	ReleaseBuffer(buffer);
+
+	return is_settled;
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * dirty_read.h
- *	  Is there a row, for whoever can see it?
+ *	  What transactions do to rows that no statement shows.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -10,8 +10,11 @@
 #ifndef APIKEYS_STORE_DIRTY_READ_H
 #define APIKEYS_STORE_DIRTY_READ_H
 
+#include "storage/itemptr.h"
+#include "utils/rel.h"
 #include "utils/uuid.h"
 
 extern bool store_exists_for_anyone(const char *table, const pg_uuid_t *id);
+extern bool store_row_is_settled(Relation rel, ItemPointer tid, TransactionId xmin);
 
 #endif							/* APIKEYS_STORE_DIRTY_READ_H */

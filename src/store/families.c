@@ -15,9 +15,11 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/transam.h"
+#include "access/table.h"
 #include "catalog/pg_type.h"
 
+#include "store/catalog.h"
+#include "store/dirty_read.h"
 #include "store/families.h"
 #include "store/spi.h"
 
@@ -31,26 +33,27 @@
 
 /*
  * The keys with these ids, and those of their successors that can be used or
- * that a transaction has locked or changed, which xmax shows; a derived key can be
+ * that a transaction may have locked or changed, as xmax says; a derived key can be
  * used only with its parent; and budgets, which always can.
  */
 static Statement family_states = {
-	.sql = "SELECT d.n, f.is_first, f.can_be_used, f.xmax"
+	.sql = "SELECT d.n, f.is_first, f.can_be_used, f.ctid, f.xmin"
 	" FROM pg_catalog.unnest($1) WITH ORDINALITY AS d(id, n)"
 	" JOIN LATERAL ("
-	"SELECT true AS is_first, k.parent_id IS NULL AND " CAN_BE_USED("k") " AS can_be_used, k.xmax"
+	"SELECT true AS is_first, k.parent_id IS NULL AND " CAN_BE_USED("k") " AS can_be_used,"
+	" k.ctid, k.xmin"
 	" FROM ONLY apikeys_data.key k WHERE k.id OPERATOR(pg_catalog.=) d.id"
 	" UNION ALL "
-	"SELECT false, " CAN_BE_USED("k") " AND " CAN_BE_USED("o") ", o.xmax"
+	"SELECT false, " CAN_BE_USED("k") " AND " CAN_BE_USED("o") ", o.ctid, o.xmin"
 	" FROM ONLY apikeys_data.key k"
 	" JOIN ONLY apikeys_data.key o ON o.id OPERATOR(pg_catalog.=) k.parent_id"
 	" WHERE k.id OPERATOR(pg_catalog.=) d.id"
 	" UNION ALL "
-	"SELECT false, " CAN_BE_USED("k") ", k.xmax"
+	"SELECT false, " CAN_BE_USED("k") ", k.ctid, k.xmin"
 	" FROM ONLY apikeys_data.key k WHERE " SUCCESSOR
 	" AND (" CAN_BE_USED("k") " OR k.xmax OPERATOR(pg_catalog.<>) '0'::pg_catalog.xid)"
 	" UNION ALL "
-	"SELECT true, true, b.xmax"
+	"SELECT true, true, b.ctid, b.xmin"
 	" FROM ONLY apikeys_data.budget b WHERE b.id OPERATOR(pg_catalog.=) d.id"
 	") f ON true",
 	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZOID)
@@ -63,20 +66,9 @@ static Statement find_successors = {
 };
 
 /*
- * Was a row being changed when the snapshot was taken, so that its key may be
- * usable after all, or have a successor?  Whether it is now does not matter:
- * the change may have been committed since, unseen.  A row that was merely
- * locked seems changed while a transaction runs that is older than the lock.
- */
-static bool
-was_being_changed(TransactionId xmax, const SavedSnapshot *snapshot)
-{
-	return TransactionIdIsValid(xmax) && !TransactionIdPrecedes(xmax, snapshot->xmin);
-}
-
-/*
  * Determines the states of the families of ids.  Reads what is committed now,
- * writes nothing, and takes no row lock.
+ * writes nothing, and takes no row lock.  A family is live also if one of its rows
+ * is not settled: its key may be usable after all, or have a successor.
  */
 void
 store_family_states(const pg_uuid_t *ids, int nids, TimestampTz now, FamilyState *states)
@@ -84,7 +76,7 @@ store_family_states(const pg_uuid_t *ids, int nids, TimestampTz now, FamilyState
 	StoreScope	scope;
 	Datum	   *elements = palloc(nids * sizeof(Datum));
 	ArrayType  *array;
-	SavedSnapshot snapshot;
+	Relation	rel;
 	uint64		nrows;
 
 	for (int i = 0; i < nids; i++)
@@ -94,23 +86,26 @@ store_family_states(const pg_uuid_t *ids, int nids, TimestampTz now, FamilyState
 	}
 
 	store_open(&scope);
+	rel = store_open_table("key");
 	array = construct_array(elements, nids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
 	nrows = store_read_committed_saved(&family_states,
 									   (Datum[]) {PointerGetDatum(array), TimestampTzGetDatum(now)},
-									   NULL, &snapshot, CurrentMemoryContext);
+									   NULL, NULL, NULL);
 	for (uint64 r = 0; r < nrows; r++)
 	{
-		Datum		row[4];
-		bool		nulls[4];
+		Datum		row[5];
+		bool		nulls[5];
 		FamilyState *state;
 
 		heap_deform_tuple(SPI_tuptable->vals[r], SPI_tuptable->tupdesc, row, nulls);
 		state = &states[DatumGetInt64(row[0]) - 1];
-		if (DatumGetBool(row[2]) || was_being_changed(DatumGetTransactionId(row[3]), &snapshot))
+		if (DatumGetBool(row[2]) || !store_row_is_settled(rel, (ItemPointer) DatumGetPointer(row[3]),
+														  DatumGetTransactionId(row[4])))
 			*state = FAMILY_LIVE;
 		else if (DatumGetBool(row[1]))
 			*state = Max(*state, FAMILY_DEAD);
 	}
+	table_close(rel, AccessShareLock);
 	store_close(&scope);
 	pfree(elements);
 }

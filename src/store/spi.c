@@ -307,7 +307,8 @@ store_read_latest_saved(Statement *statement, Datum *values, const bool *nulls,
 
 /*
  * Reads what is committed now without the changes of this transaction, which
- * may yet be rolled back.  Its snapshot is saved in a memory context.
+ * may yet be rolled back.  Its snapshot is saved in a memory context, unless
+ * saved is NULL.
  */
 uint64
 store_read_committed_saved(Statement *statement, Datum *values, const bool *nulls,

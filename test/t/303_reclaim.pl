@@ -111,6 +111,9 @@ my %ends = (
 	  q{PERFORM apikey_delete((apikey_rotate(k.id)).id); PERFORM apikey_delete(k.id)},
 );
 
+# That a transaction with an id is open all the time changes nothing.
+my $older = $node->background_psql('postgres');
+$older->query_safe('BEGIN; SELECT pg_current_xact_id()');
 foreach my $end (sort keys %ends)
 {
 	my ($ret, $stdout, $stderr) = $node->psql('postgres', qq{
@@ -130,6 +133,7 @@ foreach my $end (sort keys %ends)
 		END \$\$});
 	is($ret, 0, "100 keys used and then $end") or diag $stderr;
 }
+$older->quit;
 is(stats($node, 'refused'), 0, 'nobody was refused');
 is(stats($node, 'reclaimed > 300'), 't', 'entries were reclaimed');
 is(used($_), 1, "$_: its window is as it was") foreach @living;
@@ -185,6 +189,19 @@ is(try_verify('newer'), '53400', '... and others gain nothing by it');
 $session->query_safe('ROLLBACK');
 is(used($_), 1, "$_: its window is as it was") foreach @more[1 .. $size - 1];
 $session->quit;
+
+# Nor one that has locked an expired key in a subtransaction, and extends it:
+# the number of a multixact stands in its row, and not that of a transaction.
+$node->safe_psql('postgres', q{UPDATE apikeys_data.key SET expires_at = clock_timestamp() WHERE name = 'more 2'});
+$session = $node->background_psql('postgres');
+$session->query_safe(sprintf q{BEGIN; SAVEPOINT s;
+	SELECT FROM apikeys_data.key WHERE name = 'more 2' FOR UPDATE; RELEASE s;
+	SELECT FROM apikey_update(%s, '{"expires_at": null}')}, id_of('more 2'));
+pause_is_over();
+is(try_verify('newer'), '53400', 'an expired key that is being extended is alive');
+$session->query_safe('COMMIT');
+$session->quit;
+is(used('more 2'), 1, '... and its window is as it was');
 
 # Nor does one that is prepared, before it commits
 $node->safe_psql('postgres', "BEGIN; $deleted AND name = 'more 2'; PREPARE TRANSACTION 'p'");
