@@ -11,10 +11,8 @@ CREATE TABLE apikeys_data.usage (
     last_used_ip inet,
     total_requests bigint NOT NULL DEFAULT 0,
     total_tokens bigint NOT NULL DEFAULT 0,
-    total_cost numeric NOT NULL DEFAULT 0 CHECK (scale(total_cost) <= 18),
-    rolled_up_to bigint NOT NULL DEFAULT 0
+    total_cost numeric NOT NULL DEFAULT 0 CHECK (scale(total_cost) <= 18)
 );
-COMMENT ON COLUMN apikeys_data.usage.rolled_up_to IS 'Entries of the key up to this id are rolled up: no others need be read.';
 COMMENT ON TABLE apikeys_data.usage IS 'One row per key that has been used: its last use, and rolled-up totals.';
 
 CREATE FUNCTION apikeys.try_lock_use(key_id uuid) RETURNS boolean
@@ -74,8 +72,9 @@ COMMENT ON COLUMN apikeys_data.usage_entry.budget_id IS 'Budget from which the c
 COMMENT ON COLUMN apikeys_data.usage_entry.requests IS '1, or -1 for a void, which has the time and the budget of the record that it takes back; 0 without a key.';
 COMMENT ON TABLE apikeys_data.usage_entry IS 'Append-only ledger of apikey_record_usage, until it is rolled up.';
 
--- A read begins after what is rolled up: deleted entries may stay in the index for
--- as long as anybody has an old snapshot.
+-- A read begins after what is rolled up (apikeys_data.ledger): deleted entries may stay
+-- in the index for as long as anybody has an old snapshot.  So it is bounded by what was
+-- recorded since, whichever index the planner takes.
 CREATE INDEX usage_entry_key_id_idx ON apikeys_data.usage_entry (key_id, id);
 CREATE INDEX usage_entry_budget_id_idx ON apikeys_data.usage_entry (budget_id, id) WHERE budget_id IS NOT NULL;
 

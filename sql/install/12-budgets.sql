@@ -35,10 +35,8 @@ CREATE TABLE apikeys_data.budget_period (
     budget_id uuid,
     started_at timestamptz,
     spent numeric NOT NULL CHECK (scale(spent) <= 18),
-    rolled_up_to bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (budget_id, started_at)
 );
-COMMENT ON COLUMN apikeys_data.budget_period.rolled_up_to IS 'Entries of the budget, in all periods, up to this id are rolled up.';
 COMMENT ON TABLE apikeys_data.budget_period IS 'One row per budget and period: rolled-up cost.';
 
 CREATE TABLE apikeys_data.budget_credit (
@@ -112,10 +110,8 @@ CROSS JOIN LATERAL (
           FROM apikeys_data.usage_entry e
           WHERE e.budget_id = b.id
             AND e.id > coalesce((SELECT l.rolled_up_to
-                                 FROM apikeys_data.budget_period l
-                                 WHERE l.budget_id = b.id
-                                 ORDER BY l.started_at DESC
-                                 LIMIT 1), 0)
+                                 FROM apikeys_data.ledger l
+                                 WHERE l.name = 'usage_entry'), 0)
             AND e.budget_period >= f.begin_at AND e.budget_period < p.ends_at) c
 ) s
 CROSS JOIN LATERAL (

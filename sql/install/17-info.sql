@@ -84,7 +84,10 @@ LEFT JOIN LATERAL (
     FROM (SELECT l.requests, l.tokens, l.cost,
                  (l.recorded_at AT TIME ZONE 'UTC')::date = apikeys.utc_today() AS today
           FROM apikeys_data.usage_entry l
-          WHERE l.key_id = k.id AND l.id > coalesce(u.rolled_up_to, 0)) p
+          WHERE l.key_id = k.id
+            AND l.id > coalesce((SELECT r.rolled_up_to
+                                 FROM apikeys_data.ledger r
+                                 WHERE r.name = 'usage_entry'), 0)) p
 ) e ON true;
 COMMENT ON VIEW apikeys_data.key_state IS 'What apikeys.info shows, and the rest that keys are found by.';
 

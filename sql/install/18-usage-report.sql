@@ -17,7 +17,6 @@ SELECT r.day,
        r.tokens,
        r.cost
 FROM apikeys_data.key k
-LEFT JOIN apikeys_data.usage t ON t.key_id = k.id
 CROSS JOIN LATERAL (
     SELECT n.day,
            n.model,
@@ -45,7 +44,10 @@ CROSS JOIN LATERAL (
                       SELECT (e.recorded_at AT TIME ZONE 'UTC')::date, coalesce(e.model, ''), e.id,
                              e.requests, e.tokens, e.cost
                       FROM apikeys_data.usage_entry e
-                      WHERE e.key_id = k.id AND e.id > coalesce(t.rolled_up_to, 0)) u
+                      WHERE e.key_id = k.id
+                        AND e.id > coalesce((SELECT l.rolled_up_to
+                                             FROM apikeys_data.ledger l
+                                             WHERE l.name = 'usage_entry'), 0)) u
                 GROUP BY u.day, u.model) m) n
     GROUP BY n.day, n.model
 ) r;

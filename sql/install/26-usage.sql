@@ -39,9 +39,9 @@ BEGIN ATOMIC
                  e.requests, e.tokens, e.cost
           FROM apikeys_data.usage_entry e
           WHERE e.key_id OPERATOR(pg_catalog.=) $2
-            AND e.id OPERATOR(pg_catalog.>) COALESCE((SELECT u.rolled_up_to
-                                                      FROM apikeys_data.usage u
-                                                      WHERE u.key_id OPERATOR(pg_catalog.=) $2), 0)) h
+            AND e.id OPERATOR(pg_catalog.>) COALESCE((SELECT l.rolled_up_to
+                                                      FROM apikeys_data.ledger l
+                                                      WHERE l.name OPERATOR(pg_catalog.=) 'usage_entry'), 0)) h
     WHERE ($3 IS NULL OR h.day OPERATOR(pg_catalog.>=) $3)
       AND ($4 IS NULL OR h.day OPERATOR(pg_catalog.<=) $4)
       AND ($1 IS NULL OR EXISTS (SELECT FROM apikeys_data.key k
