@@ -13,11 +13,9 @@ CREATE TABLE apikeys_data.usage (
     total_requests bigint NOT NULL DEFAULT 0,
     total_tokens bigint NOT NULL DEFAULT 0,
     total_cost numeric NOT NULL DEFAULT 0 CHECK (scale(total_cost) <= 18),
-    rolled_up_to bigint NOT NULL DEFAULT 0,
     node integer DEFAULT apikeys.this_node(),
     PRIMARY KEY (key_id, node)
 );
-COMMENT ON COLUMN apikeys_data.usage.rolled_up_to IS 'Entries of the key and node up to this id are rolled up: no others need be read.';
 COMMENT ON COLUMN apikeys_data.usage.node IS 'Where it was used.';
 COMMENT ON TABLE apikeys_data.usage IS 'One row per key that has been used, and node: its last use, and rolled-up totals.';
 
@@ -85,8 +83,9 @@ ALTER SEQUENCE apikeys_data.usage_entry_id_seq OWNED BY apikeys_data.usage_entry
 COMMENT ON COLUMN apikeys_data.usage_entry.id IS 'Its first 16 bits are the node that has recorded it, and rolls it up.';
 COMMENT ON TABLE apikeys_data.usage_entry IS 'Append-only ledger of apikey_record_usage, until it is rolled up.';
 
--- A read begins after what is rolled up: deleted entries may stay in the index for
--- as long as anybody has an old snapshot.
+-- A read begins after what is rolled up (apikeys_data.ledger): deleted entries may stay
+-- in the index for as long as anybody has an old snapshot.  So it is bounded by what was
+-- recorded since, whichever index the planner takes.
 CREATE INDEX usage_entry_key_id_idx ON apikeys_data.usage_entry (key_id, id);
 CREATE INDEX usage_entry_budget_id_idx ON apikeys_data.usage_entry (budget_id, id) WHERE budget_id IS NOT NULL;
 

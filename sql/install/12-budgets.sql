@@ -35,11 +35,9 @@ CREATE TABLE apikeys_data.budget_period (
     budget_id uuid,
     started_at timestamptz,
     spent numeric NOT NULL CHECK (scale(spent) <= 18),
-    rolled_up_to bigint NOT NULL DEFAULT 0,
     node integer DEFAULT apikeys.this_node(),
     PRIMARY KEY (budget_id, started_at, node)
 );
-COMMENT ON COLUMN apikeys_data.budget_period.rolled_up_to IS 'Entries of the budget and node, in all periods, up to this id are rolled up.';
 COMMENT ON COLUMN apikeys_data.budget_period.node IS 'Where it was spent.';
 COMMENT ON TABLE apikeys_data.budget_period IS 'One row per budget, period and node: rolled-up cost.';
 
@@ -133,10 +131,9 @@ CROSS JOIN LATERAL (
           SELECT e.cost
           FROM (VALUES (0, apikeys.first_id()),
                        (greatest((SELECT l.rolled_up_to
-                                  FROM apikeys_data.budget_period l
-                                  WHERE l.budget_id = b.id AND l.node = apikeys.this_node()
-                                  ORDER BY l.started_at DESC
-                                  LIMIT 1), apikeys.first_id()), 9223372036854775807)) n(after, before)
+                                  FROM apikeys_data.ledger l
+                                  WHERE l.name = 'usage_entry' AND l.node = apikeys.this_node()),
+                                 apikeys.first_id()), 9223372036854775807)) n(after, before)
           JOIN apikeys_data.usage_entry e
             ON e.budget_id = b.id AND e.id > n.after AND e.id < n.before
             AND e.budget_period >= f.begin_at AND e.budget_period < p.ends_at) c

@@ -95,7 +95,10 @@ LEFT JOIN LATERAL (
                  (l.recorded_at AT TIME ZONE 'UTC')::date = apikeys.utc_today() AS today
           -- Of this node what is not rolled up, of others all.
           FROM (VALUES (0, apikeys.first_id()),
-                       (greatest(u.rolled_up_to, apikeys.first_id()), 9223372036854775807)) r(after, before)
+                       (greatest((SELECT g.rolled_up_to
+                                  FROM apikeys_data.ledger g
+                                  WHERE g.name = 'usage_entry' AND g.node = apikeys.this_node()),
+                                 apikeys.first_id()), 9223372036854775807)) r(after, before)
           JOIN apikeys_data.usage_entry l ON l.key_id = k.id AND l.id > r.after AND l.id < r.before) p
 ) e ON true;
 COMMENT ON VIEW apikeys_data.key_state IS 'What apikeys.info shows, and the rest that keys are found by.';

@@ -17,7 +17,6 @@ SELECT r.day,
        r.tokens,
        r.cost
 FROM apikeys_data.key k
-LEFT JOIN apikeys_data.usage t ON t.key_id = k.id AND t.node = apikeys.this_node()
 CROSS JOIN LATERAL (
     SELECT n.day,
            n.model,
@@ -45,7 +44,10 @@ CROSS JOIN LATERAL (
                       SELECT (e.recorded_at AT TIME ZONE 'UTC')::date, coalesce(e.model, ''), e.id,
                              e.requests, e.tokens, e.cost
                       FROM (VALUES (0, apikeys.first_id()),
-                                   (greatest(t.rolled_up_to, apikeys.first_id()), 9223372036854775807)) o(after, before)
+                                   (greatest((SELECT l.rolled_up_to
+                                              FROM apikeys_data.ledger l
+                                              WHERE l.name = 'usage_entry' AND l.node = apikeys.this_node()),
+                                             apikeys.first_id()), 9223372036854775807)) o(after, before)
                       JOIN apikeys_data.usage_entry e
                         ON e.key_id = k.id AND e.id > o.after AND e.id < o.before) u
                 GROUP BY u.day, u.model) m) n

@@ -9,11 +9,11 @@
  * are rolled up are deleted, but as long as anybody has an old snapshot their
  * rows and index entries stay; on a standby, until the next VACUUM.  So that
  * nobody has to look at them again, a flush begins where the last one has ended
- * (apikeys_data.ledger), and who reads the entries of a key or budget begins at
- * rolled_up_to, in the row of its totals, which he reads in the same snapshot.
+ * (apikeys_data.ledger), and so does who reads the entries of a key or budget,
+ * in the snapshot in which he reads its totals.
  *
- * Both are ids up to which there is no entry that is not rolled up, and never
- * will be: they move on only if nothing was left behind, and only to ids that no
+ * That is an id up to which there is no entry that is not rolled up, and never
+ * will be: it moves on only if nothing was left behind, and only to ids that no
  * open transaction may still use (ledger_writers.c).
  *
  * A node rolls up what it has recorded itself, into rows of its own.  What comes by
@@ -48,10 +48,12 @@ static Statement find_end = {
 	STATEMENT_ARGS(TEXTOID, TIMESTAMPTZOID)
 };
 
+/* If ids have been restarted, which are at $3 now, all entries are to be read again. */
 static Statement begin_search = {
-	.sql = "INSERT INTO apikeys_data.ledger (name, searched_at) VALUES ($1, $2)"
-	" ON CONFLICT (name, node) DO UPDATE SET searched_at = $2",
-	STATEMENT_ARGS(TEXTOID, TIMESTAMPTZOID)
+	.sql = "INSERT INTO apikeys_data.ledger AS l (name, searched_at) VALUES ($1, $2)"
+	" ON CONFLICT (name, node) DO UPDATE SET searched_at = $2,"
+	" rolled_up_to = CASE WHEN l.rolled_up_to OPERATOR(pg_catalog.<=) $3 THEN l.rolled_up_to ELSE 0 END",
+	STATEMENT_ARGS(TEXTOID, TIMESTAMPTZOID, INT8OID)
 };
 
 /* A sum of tokens, a numeric, as a bigint. */
@@ -137,16 +139,14 @@ static Statement roll_up = {
 	" AND d.model OPERATOR(pg_catalog.=) m.model" OF_THIS_NODE("d") ") IS NULL AS is_new"
 	" FROM by_model m JOIN existing k ON k.id OPERATOR(pg_catalog.=) m.key_id),"
 	" total AS (INSERT INTO apikeys_data.usage AS u"
-	" (key_id, total_requests, total_tokens, total_cost, rolled_up_to)"
+	" (key_id, total_requests, total_tokens, total_cost)"
 	" SELECT m.key_id, pg_catalog.sum(m.requests),"
-	" " SATURATED("pg_catalog.sum(m.tokens)") ", pg_catalog.sum(m.cost),"
-	" (SELECT r.complete_to FROM result r)"
+	" " SATURATED("pg_catalog.sum(m.tokens)") ", pg_catalog.sum(m.cost)"
 	" FROM live m GROUP BY m.key_id ORDER BY m.key_id"
 	" ON CONFLICT (key_id, node) DO UPDATE SET"
 	" total_requests = u.total_requests OPERATOR(pg_catalog.+) excluded.total_requests,"
 	" total_tokens = " ADD_TOKENS("u.total_tokens", "excluded.total_tokens") ","
-	" total_cost = u.total_cost OPERATOR(pg_catalog.+) excluded.total_cost,"
-	" rolled_up_to = GREATEST(u.rolled_up_to, excluded.rolled_up_to)),"
+	" total_cost = u.total_cost OPERATOR(pg_catalog.+) excluded.total_cost),"
 	" named AS (SELECT m.key_id, m.day, CASE WHEN m.is_new AND pg_catalog.row_number()"
 	" OVER (PARTITION BY m.key_id, m.day, m.is_new ORDER BY m.first_id) OPERATOR(pg_catalog.+)"
 	" (SELECT pg_catalog.count(*) FROM apikeys_data.usage_day d"
@@ -167,13 +167,12 @@ static Statement roll_up = {
 	" FROM taken t WHERE t.budget_id IS NOT NULL GROUP BY 1, 2),"
 	" budget AS MATERIALIZED (SELECT b.id, b.warn_at IS NOT NULL AS warns FROM apikeys_data.budget b"
 	" WHERE b.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.budget_id FROM by_budget s))),"
-	" spent AS (INSERT INTO apikeys_data.budget_period AS p (budget_id, started_at, spent, rolled_up_to)"
-	" SELECT s.budget_id, s.budget_period, s.cost, (SELECT r.complete_to FROM result r)"
+	" spent AS (INSERT INTO apikeys_data.budget_period AS p (budget_id, started_at, spent)"
+	" SELECT s.budget_id, s.budget_period, s.cost"
 	" FROM by_budget s JOIN budget b ON b.id OPERATOR(pg_catalog.=) s.budget_id"
 	" ORDER BY s.budget_id, s.budget_period"
 	" ON CONFLICT (budget_id, started_at, node) DO UPDATE SET"
-	" spent = p.spent OPERATOR(pg_catalog.+) excluded.spent,"
-	" rolled_up_to = GREATEST(p.rolled_up_to, excluded.rolled_up_to))"
+	" spent = p.spent OPERATOR(pg_catalog.+) excluded.spent)"
 	" SELECT r.seen, r.taken, r.last_id, ARRAY(SELECT b.id FROM budget b WHERE b.warns) FROM result r",
 	STATEMENT_ARGS(INT4OID, INT8OID, INT8OID, INT8OID, BOOLOID)
 };
@@ -206,10 +205,10 @@ find_entries(int64 end, TimestampTz now)
 
 	if (store_read(&find_end, (Datum[]) {name, TimestampTzGetDatum(now - SEARCH_INTERVAL)}, NULL) > 0)
 		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
-	if (DatumGetBool(row[1]))
-		return DatumGetInt64(row[0]) <= end ? DatumGetInt64(row[0]) : 0;
+	if (DatumGetBool(row[1]) && DatumGetInt64(row[0]) <= end)
+		return DatumGetInt64(row[0]);
 
-	store_write_silently(&begin_search, (Datum[]) {name, TimestampTzGetDatum(now)}, NULL);
+	store_write_silently(&begin_search, (Datum[]) {name, TimestampTzGetDatum(now), Int64GetDatum(end)}, NULL);
 	return 0;
 }
 

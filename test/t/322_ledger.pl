@@ -190,6 +190,24 @@ $node->safe_psql('postgres', record('busy', 1));
 $node->safe_psql('postgres', $flush);
 $total++;
 is(used('busy'), $total, 'restarted ids: what is recorded is rolled up all the same');
+$node->safe_psql('postgres', record('busy', 1));
+$total++;
+is(used('busy'), $total, 'restarted ids: and from then on seen at once');
+
+# Of a budget that is seldom used only what is new is read, not all that others have
+# recorded since, whichever index the planner takes.
+$node->safe_psql('postgres', record('idle', 1) . "; $flush");
+my $idle = used('idle');
+$old = $node->background_psql('postgres');
+$old->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class');
+$node->safe_psql('postgres', "${\record('busy', 20_000)}; ANALYZE apikeys_data.usage_entry");
+$node->safe_psql('postgres', $flush);
+my $spent = buffers(q{SELECT spent FROM apikeys.budget_info WHERE name = 'idle'});
+note "what is spent of a seldom used budget: $spent buffers";
+cmp_ok($spent, '<', 100, 'a seldom used budget: what is rolled up is not read');
+is(used('idle'), $idle, 'and it is right');
+$old->query_safe('COMMIT');
+$total += 20_000;
 
 $_->quit foreach $old, $late;
 $node->stop;
