@@ -26,6 +26,7 @@ my %pages = (
 	'doc/finding.md' => {},
 	'doc/operations.md' => { 2 => q('a log') },
 	'doc/rights.md' => {},
+	'doc/scale.md' => {},
 	'doc/row-level-security.md' => {},);
 
 my $node = new_node('main');
@@ -83,7 +84,7 @@ foreach my $response (@responses)
 	like($limits, qr/^$response$/m, 'limits: the response that the page shows');
 }
 is(scalar @responses, 2, 'the page shows two responses');
-run($_, '', script("doc/$_.md")) foreach 'bulk', 'finding', 'operations', 'rights';
+run($_, '', script("doc/$_.md")) foreach 'bulk', 'finding', 'operations', 'rights', 'scale';
 
 # A page that shows what its SQL prints.
 sub as_shown
