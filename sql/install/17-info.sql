@@ -69,11 +69,15 @@ CROSS JOIN LATERAL (
 -- What all nodes have rolled up, and up to where this one has.
 LEFT JOIN LATERAL (
     SELECT max(n.last_used_at) AS last_used_at,
-           (array_agg(n.last_used_ip ORDER BY n.last_used_at DESC) FILTER (WHERE n.last_used_ip IS NOT NULL))[1] AS last_used_ip,
+           CASE WHEN count(n.last_used_ip) < 2 THEN max(n.last_used_ip)
+                ELSE (SELECT o.last_used_ip
+                      FROM apikeys_data.usage o
+                      WHERE o.key_id = k.id AND o.last_used_ip IS NOT NULL
+                      ORDER BY o.last_used_at DESC
+                      LIMIT 1) END AS last_used_ip,
            sum(n.total_requests)::bigint AS total_requests,
            sum(n.total_tokens) AS total_tokens,
-           sum(n.total_cost) AS total_cost,
-           max(n.rolled_up_to) FILTER (WHERE n.node = apikeys.this_node()) AS rolled_up_to
+           sum(n.total_cost) AS total_cost
     FROM apikeys_data.usage n
     WHERE n.key_id = k.id
 ) u ON true

@@ -110,7 +110,10 @@ notices_plan(ArrayType *ids, const KeyConfig *config)
 		 !config->nulls[CONFIG_IDLE_TIMEOUT]);
 }
 
-/* Row trigger AFTER INSERT OR UPDATE OR DELETE on apikeys_data.key. */
+/*
+ * Row trigger AFTER INSERT OR UPDATE OR DELETE on apikeys_data.key, and on the table
+ * in which Citus has the rows of that.
+ */
 Datum
 apikeys_plan_notices(PG_FUNCTION_ARGS)
 {
@@ -124,7 +127,7 @@ apikeys_plan_notices(PG_FUNCTION_ARGS)
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
 		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
-		RelationGetRelid(trigger->tg_relation) != store_relation_oid("key"))
+		attnameAttNum(trigger->tg_relation, "idle_timeout", false) == InvalidAttrNumber)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("apikeys.plan_notices() is the trigger of apikeys_data.key")));

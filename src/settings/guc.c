@@ -97,8 +97,8 @@ char	   *guc_expiry_notice;
 NoticeList	guc_expiry_notices;
 
 /*
- * apikeys.node: give each server a number of its own if tables of usage are
- * replicated between them.  One that rolls up another's entries would count them
+ * apikeys.node: give each server a number of its own, from 1 on, if tables of usage
+ * are replicated between them.  One that rolls up another's entries would count them
  * twice, so that only a superuser may set it.
  */
 int			guc_node;
@@ -438,7 +438,7 @@ guc_init(void)
 
 	DefineCustomIntVariable("apikeys.node",
 							"Sets the number of this server among those that replicate usage to each other.",
-							NULL,
+							"0 is for a server that is alone.",
 							&guc_node,
 							0, 0, GUC_MAX_NODE,
 							PGC_SUSET, 0,

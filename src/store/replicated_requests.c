@@ -43,18 +43,25 @@ begin_scan(Relation rel, const pg_uuid_t *key_id, const text *request_id, Snapsh
 
 /*
  * Has another node recorded a request of a key under this id, as far as it is
- * known here?
+ * known here?  Node 0 is alone, and does not look.
  */
 bool
 store_request_is_of_another_node(const pg_uuid_t *key_id, const text *request_id)
 {
-	Relation	rel = store_open_table("usage_request");
-	AttrNumber	node = get_attnum(RelationGetRelid(rel), "node");
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	SysScanDesc scan = begin_scan(rel, key_id, request_id, snapshot);
+	Relation	rel;
+	AttrNumber	node;
+	Snapshot	snapshot;
+	SysScanDesc scan;
 	HeapTuple	row;
 	bool		found = false;
 
+	if (guc_node == 0)
+		return false;
+
+	rel = store_open_table("usage_request");
+	node = get_attnum(RelationGetRelid(rel), "node");
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = begin_scan(rel, key_id, request_id, snapshot);
 	while (!found && HeapTupleIsValid(row = systable_getnext(scan)))
 	{
 		bool		isnull;

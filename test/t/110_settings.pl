@@ -22,6 +22,8 @@ my @bad = (
 	[ 'apikeys.flush_interval', '-1', '10s' ],
 	[ 'apikeys.usage_durability', 'off', 'sync' ],
 	[ 'apikeys.max_lifetime', '-1', '0' ],
+	[ 'apikeys.node', '-1', '0' ],
+	[ 'apikeys.node', '32768', '0' ],
 	[ 'apikeys.expiry_notice', 'soon', '' ],
 	[ 'apikeys.expiry_notice', '7 days,', '' ],
 	[ 'apikeys.expiry_notice', '-1 day', '' ],

@@ -29,6 +29,7 @@ my %pages = (
 	'doc/operations.md' => { 2 => q('a log') },
 	'doc/rights.md' => {},
 	'doc/row-level-security.md' => {},
+	'doc/scale.md' => {},
 	'doc/secrets.md' => {},
 	'doc/settings.md' => {},
 	'doc/transactions.md' => {},);
@@ -90,7 +91,7 @@ foreach my $response (@responses)
 	like($limits, qr/^$response$/m, 'limits: the response that the page shows');
 }
 is(scalar @responses, 2, 'the page shows two responses');
-run($_, '', script("doc/$_.md")) foreach 'bulk', 'finding', 'operations', 'rights', 'settings', 'verify';
+run($_, '', script("doc/$_.md")) foreach 'bulk', 'finding', 'operations', 'rights', 'scale', 'settings', 'verify';
 
 # A process that a page makes up is nobody's.
 run('transactions', '', script('doc/transactions.md') =~ s/\b4711\b/0/gr);
