@@ -93,7 +93,7 @@ find_window(FeedApplier *applier, const TrackedKeyRef *ref, TrackedKey *entry, c
 
 /* Adds what a follower has added. */
 static void
-add_delta(FeedApplier *applier, const TrackedKeyRef *ref, TrackedWindow *window, const FeedItem *item)
+add_delta(FeedApplier *applier, TrackedWindow *window, const FeedItem *item)
 {
 	TimedAmount parts[USE_DELTA_PARTS];
 
@@ -101,17 +101,16 @@ add_delta(FeedApplier *applier, const TrackedKeyRef *ref, TrackedWindow *window,
 	for (int i = 0; i < USE_DELTA_PARTS; i++)
 	{
 		if (parts[i].amount != 0)
-			tracked_windows_settle_at(&ref->pools.windows, window, parts[i].amount, parts[i].at, applier->now);
+			tracked_windows_settle_at(window, parts[i].amount, parts[i].at, applier->now);
 	}
 }
 
 /* Takes the place of a window if what was told is more; or in any case. */
 static void
-replace_window(FeedApplier *applier, const TrackedKeyRef *ref, TrackedWindow *window, const FeedItem *item)
+replace_window(FeedApplier *applier, TrackedWindow *window, const FeedItem *item)
 {
 	int64		length = tracked_window_length(window);
-	UseDelta   *deltas = ref->pools.windows.deltas;
-	UseDelta   *untold = deltas != NULL ? &deltas[window - ref->pools.windows.windows] : NULL;
+	UseDelta   *untold = tracked_windows_delta(window);
 	Window		told = {item->used.start, Max(item->used.current, 0), Max(item->used.previous, 0)};
 	Window		before = window->window;
 
@@ -138,9 +137,9 @@ apply_window(FeedApplier *applier, const TrackedKeyRef *ref, TrackedKey *entry, 
 
 	before = window->window;
 	if (applier->source == FEED_FROM_FOLLOWER_DELTAS)
-		add_delta(applier, ref, window, item);
+		add_delta(applier, window, item);
 	else
-		replace_window(applier, ref, window, item);
+		replace_window(applier, window, item);
 	/* What has not changed is not to be told to others. */
 	if (memcmp(&before, &window->window, sizeof(Window)) != 0)
 		tracked_limits_change(&ref->pools, &entry->limits);

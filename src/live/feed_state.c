@@ -26,7 +26,6 @@
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
 #include "miscadmin.h"
 
 #include "live/feed_state.h"
@@ -117,15 +116,13 @@ feed_state_marks(FeedState *feed)
 }
 
 /*
- * On a standby, the deltas of the windows from a certain one on, by their numbers
- * in the whole table; else NULL.  The locks of their partitions.
+ * The deltas of the windows, by their numbers in the whole table; NULL if there are
+ * none.  The locks of their partitions.
  */
 UseDelta *
-feed_state_deltas(Size first)
+feed_state_deltas(void)
 {
-	FeedState  *feed = IsUnderPostmaster && RecoveryInProgress() ? feed_state_attach() : NULL;
+	FeedState  *feed = feed_state_attach();
 
-	if (feed == NULL)
-		return NULL;
-	return (UseDelta *) ((char *) feed + deltas_offset()) + first;
+	return feed != NULL ? (UseDelta *) ((char *) feed + deltas_offset()) : NULL;
 }

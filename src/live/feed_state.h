@@ -87,6 +87,6 @@ typedef struct FeedState
 extern void feed_state_init(void);
 extern FeedState *feed_state_attach(void);
 extern FeedMark *feed_state_marks(FeedState *feed);
-extern UseDelta *feed_state_deltas(Size first);
+extern UseDelta *feed_state_deltas(void);
 
 #endif							/* APIKEYS_LIVE_FEED_STATE_H */

@@ -63,7 +63,7 @@ take_entry(const TrackedKeyRef *ref, TrackedKey *entry, FeedItem *items, Timesta
 	{
 		UseDelta	taken;
 
-		if (!use_delta_take(&pool->deltas[w], tracked_window_length(&pool->windows[w]), now, &taken))
+		if (!use_delta_take(tracked_windows_delta(&pool->windows[w]), tracked_window_length(&pool->windows[w]), now, &taken))
 			continue;
 		set_window(&items[nitems], entry, &pool->windows[w]);
 		items[nitems++].used = taken;
@@ -87,7 +87,7 @@ read_whole_entry(const TrackedKeyRef *ref, TrackedKey *entry, FeedItem *items, T
 		int64		length = tracked_window_length(&pool->windows[w]);
 		Window		known = pool->windows[w].window;
 
-		use_delta_change(&pool->deltas[w], -1, &known, length, now);
+		use_delta_change(tracked_windows_delta(&pool->windows[w]), -1, &known, length, now);
 		if (!window_is_live(&known, length, now))
 			continue;
 		set_window(&items[nitems], entry, &pool->windows[w]);
@@ -125,14 +125,12 @@ read_table(Oid database, int *next, EntryReader reader, FeedItem *items, Timesta
 	int			nentries = table->npartitions * table->nentries;
 	int			nitems = 0;
 
-	Assert(OidIsValid(database));
+	Assert(OidIsValid(database) && tracked_windows_delta(tracked_keys_partition(table, 0).pools.windows.windows) != NULL);
 	while (*next < nentries && nitems + ITEMS_PER_ENTRY <= FEED_BATCH)
 	{
 		TrackedKeyRef ref = tracked_keys_partition(table, *next / table->nentries);
 		int			from = *next % table->nentries;
 
-		if (ref.pools.windows.deltas == NULL)
-			break;				/* it is no standby any more */
 		*next += read_entries(&ref, database, from, Min(from + CHUNK, table->nentries), reader, items, &nitems, now) - from;
 	}
 	if (nitems + ITEMS_PER_ENTRY <= FEED_BATCH)

@@ -81,7 +81,7 @@ add_use(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry, const R
 		if (found[i] == NULL)
 			has_space = false;
 		else
-			tracked_windows_add_at(&ref->pools.windows, found[i], limit_usage_amount(used, limit->unit), used->at, now);
+			tracked_windows_add_at(found[i], limit_usage_amount(used, limit->unit), used->at, now);
 	}
 	entry->pinned = false;
 	tracked_limits_change(&ref->pools, &entry->limits);
@@ -178,7 +178,7 @@ limit_usage_return(const pg_uuid_t *owner, uint64 window_id, int64 amount, Times
 
 		if (window->id == window_id)
 		{
-			tracked_windows_add_at(&ref.pools.windows, window, -amount, at, GetCurrentTimestamp());
+			tracked_windows_add_at(window, -amount, at, GetCurrentTimestamp());
 			tracked_limits_change(&ref.pools, &entry->limits);
 		}
 	}

@@ -153,7 +153,7 @@ spend_windows(LimitCheck *check, CheckedOwner *checked)
 		if (!(checked->matching & 1 << i))
 			continue;
 		amount = check->spent[window->unit];
-		tracked_windows_spend(&checked->ref.pools.windows, window, amount, check->now);
+		tracked_windows_spend(window, amount, check->now);
 		if (check->request->reserve && window->unit != WINDOW_REQUESTS)
 		{
 			if (pg_add_s64_overflow(window->reserved, amount, &window->reserved))

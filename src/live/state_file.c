@@ -346,9 +346,8 @@ file_error(int fd, StateHeader *header, StateRecord *buffer)
 }
 
 /*
- * Loads the window of a record into its entry, which has it already if the file has
- * it twice; false if there is no space.  If the file is not current, its row may
- * have more.
+ * Loads the window of a record into its entry, which may have it; false if there is
+ * no space.  If the file is not current, its row may have more.
  */
 static bool
 restore_window(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry,

@@ -81,12 +81,6 @@ tracked_keys_init(void)
 	shmem_add(&segment);
 }
 
-/* Returns the table, or NULL if there is no shared memory. */
-TrackedKeys *
-tracked_keys_attach(void)
-{
-	return shmem_attach(&segment);
-}
 
 /* ---------------------------------------------------------------- layout */
 
@@ -162,6 +156,19 @@ tracked_keys_holds(TrackedKeys *table)
 	return (Hold *) ((char *) table + table->layout.holds);
 }
 
+/* Returns the table, or NULL if there is no shared memory.  A standby notes its use. */
+TrackedKeys *
+tracked_keys_attach(void)
+{
+	static bool attached = false;
+	TrackedKeys *table = shmem_attach(&segment);
+
+	if (!attached && table != NULL && IsUnderPostmaster && RecoveryInProgress())
+		tracked_windows_note_in(get_windows(table, 0), feed_state_deltas());
+	attached = IsUnderPostmaster;
+	return table;
+}
+
 static LimitPools
 get_pools(TrackedKeys *table, int p)
 {
@@ -169,7 +176,6 @@ get_pools(TrackedKeys *table, int p)
 		.windows = {
 			.windows = get_windows(table, p),
 			.first_free = &get_partition(table, p)->first_free_window,
-			.deltas = feed_state_deltas((Size) p * tracked_keys_nwindows(table)),
 		},
 		.free_holds = &table->free_holds,
 		.holds = tracked_keys_holds(table),

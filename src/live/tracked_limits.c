@@ -45,7 +45,7 @@ tracked_limits_timeout(void)
  * the same time.
  */
 static void
-settle_window(const TrackedWindowPool *pool, TrackedWindow *window, const Hold *hold, int64 tokens, int64 cost, TimestampTz now)
+settle_window(TrackedWindow *window, const Hold *hold, int64 tokens, int64 cost, TimestampTz now)
 {
 	int64		reserved = 0;
 	int64		used = 0;
@@ -62,7 +62,7 @@ settle_window(const TrackedWindowPool *pool, TrackedWindow *window, const Hold *
 	}
 
 	window->reserved = Max(window->reserved - reserved, 0);
-	tracked_windows_settle_at(pool, window, used - reserved, hold->reserved_at, now);
+	tracked_windows_settle_at(window, used - reserved, hold->reserved_at, now);
 }
 
 /* Does a hold reserve something in a window? */
@@ -102,7 +102,7 @@ tracked_limits_settle_windows(const LimitPools *pools, TrackedLimits *limits, in
 		TrackedWindow *window = &pools->windows.windows[w];
 
 		if (reserves_in(settled, window))
-			settle_window(&pools->windows, window, settled, tokens, cost, now);
+			settle_window(window, settled, tokens, cost, now);
 	}
 	settled->windows = 0;
 	tracked_limits_change(pools, limits);

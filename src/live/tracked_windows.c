@@ -29,6 +29,25 @@ StaticAssertDecl(MAX_TRACKED_WINDOWS > RATE_MAX_WINDOWS,
 				 "an owner has space for the windows of its document");
 StaticAssertDecl(sizeof(TrackedWindow) % MAXIMUM_ALIGNOF == 0, "what follows the windows is aligned");
 
+/* Where a standby notes what was added to each window of the table; else NULL. */
+static UseDelta *first_delta = NULL;
+static TrackedWindow *first_window;
+
+/* Has what is added to windows noted in deltas, which begin where the windows begin. */
+void
+tracked_windows_note_in(TrackedWindow *first, UseDelta *deltas)
+{
+	first_window = first;
+	first_delta = deltas;
+}
+
+/* What is yet to be told of a window; NULL if nobody is told.  Exclusive lock. */
+UseDelta *
+tracked_windows_delta(const TrackedWindow *window)
+{
+	return first_delta != NULL ? &first_delta[window - first_window] : NULL;
+}
+
 /* Links all windows of a pool into its free list. */
 void
 tracked_windows_init_pool(const TrackedWindowPool *pool, int nwindows)
@@ -141,8 +160,8 @@ tracked_windows_add(const TrackedWindowPool *pool, TrackedWindowList *list, cons
 	window = &pool->windows[w];
 	*pool->first_free = window->next;
 	memset(window, 0, sizeof(TrackedWindow));
-	if (pool->deltas != NULL)
-		memset(&pool->deltas[w], 0, sizeof(UseDelta));
+	if (first_delta != NULL)
+		memset(tracked_windows_delta(window), 0, sizeof(UseDelta));
 	window->id = id;
 	window->seconds = length / USECS_PER_SEC;
 	window->unit = unit;
@@ -161,37 +180,34 @@ tracked_windows_add(const TrackedWindowPool *pool, TrackedWindowList *list, cons
 
 /* Notes what was added to a window, for the server that is told of it. */
 static void
-note_use(const TrackedWindowPool *pool, const TrackedWindow *window, int64 amount,
-		 TimestampTz at, TimestampTz now)
+note_use(const TrackedWindow *window, int64 amount, TimestampTz at, TimestampTz now)
 {
-	if (pool->deltas != NULL && amount != 0)
-		use_delta_add(&pool->deltas[window - pool->windows], tracked_window_length(window), amount, at, now);
+	if (first_delta != NULL && amount != 0)
+		use_delta_add(tracked_windows_delta(window), tracked_window_length(window), amount, at, now);
 }
 
 /* Spends an amount now, even beyond a limit. */
 void
-tracked_windows_spend(const TrackedWindowPool *pool, TrackedWindow *window, int64 amount, TimestampTz now)
+tracked_windows_spend(TrackedWindow *window, int64 amount, TimestampTz now)
 {
 	window_spend(&window->window, tracked_window_length(window), amount, now);
-	note_use(pool, window, amount, now, now);
+	note_use(window, amount, now, now);
 }
 
 /* Adds an amount of a time that has passed; a negative one takes it back. */
 void
-tracked_windows_add_at(const TrackedWindowPool *pool, TrackedWindow *window, int64 amount,
-					   TimestampTz at, TimestampTz now)
+tracked_windows_add_at(TrackedWindow *window, int64 amount, TimestampTz at, TimestampTz now)
 {
 	window_add_at(&window->window, tracked_window_length(window), amount, at, now);
-	note_use(pool, window, amount, at, now);
+	note_use(window, amount, at, now);
 }
 
 /* Adds the difference to what was counted, at its time; see window_settle_at(). */
 void
-tracked_windows_settle_at(const TrackedWindowPool *pool, TrackedWindow *window, int64 amount,
-						  TimestampTz at, TimestampTz now)
+tracked_windows_settle_at(TrackedWindow *window, int64 amount, TimestampTz at, TimestampTz now)
 {
 	window_settle_at(&window->window, tracked_window_length(window), amount, at, now);
-	note_use(pool, window, amount, at, now);
+	note_use(window, amount, at, now);
 }
 
 /* Frees all windows of an owner. */

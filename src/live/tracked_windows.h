@@ -46,9 +46,10 @@ typedef struct TrackedWindowPool
 {
 	TrackedWindow *windows;
 	int		   *first_free;
-	UseDelta   *deltas;			/* what is yet to be told of each; NULL: nobody is told */
 } TrackedWindowPool;
 
+extern void tracked_windows_note_in(TrackedWindow *first, UseDelta *deltas);
+extern UseDelta *tracked_windows_delta(const TrackedWindow *window);
 extern void tracked_windows_init_pool(const TrackedWindowPool *pool, int nwindows);
 extern void tracked_windows_init(TrackedWindowList *list);
 extern void tracked_windows_find(const TrackedWindowPool *pool, const TrackedWindowList *list,
@@ -56,12 +57,9 @@ extern void tracked_windows_find(const TrackedWindowPool *pool, const TrackedWin
 extern TrackedWindow *tracked_windows_add(const TrackedWindowPool *pool, TrackedWindowList *list,
 										  const RateLimits *limits, uint64 id, int64 length,
 										  WindowUnit unit, TimestampTz now);
-extern void tracked_windows_spend(const TrackedWindowPool *pool, TrackedWindow *window, int64 amount,
-								  TimestampTz now);
-extern void tracked_windows_add_at(const TrackedWindowPool *pool, TrackedWindow *window, int64 amount,
-								   TimestampTz at, TimestampTz now);
-extern void tracked_windows_settle_at(const TrackedWindowPool *pool, TrackedWindow *window, int64 amount,
-									  TimestampTz at, TimestampTz now);
+extern void tracked_windows_spend(TrackedWindow *window, int64 amount, TimestampTz now);
+extern void tracked_windows_add_at(TrackedWindow *window, int64 amount, TimestampTz at, TimestampTz now);
+extern void tracked_windows_settle_at(TrackedWindow *window, int64 amount, TimestampTz at, TimestampTz now);
 extern void tracked_windows_clear(const TrackedWindowPool *pool, TrackedWindowList *list);
 extern bool tracked_windows_any_live(const TrackedWindowPool *pool, const TrackedWindowList *list,
 									 TimestampTz now);

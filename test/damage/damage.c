@@ -43,7 +43,7 @@ shmem_preloaded(void)
 }
 
 UseDelta *
-feed_state_deltas(Size first)
+feed_state_deltas(void)
 {
 	return NULL;
 }

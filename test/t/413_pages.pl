@@ -25,6 +25,7 @@ my %pages = (
 	'doc/derived-keys.md' => {},
 	'doc/expiry.md' => {},
 	'doc/bulk.md' => {},
+	'doc/feed.md' => {},
 	'doc/finding.md' => {},
 	'doc/operations.md' => { 2 => q('a log') },
 	'doc/rights.md' => {},

@@ -544,7 +544,7 @@ in_vain('NOTIFY of his own makes no event', 'mallory', '', qq{NOTIFY "$channel",
 		SELECT count(DISTINCT o.name) > 60, string_agg(o.name, ' ') FILTER (WHERE a.grantee NOT IN (o.owner, 'pg_monitor'::regrole)),
 			   string_agg(o.name, ' ' ORDER BY o.name) FILTER (WHERE a.grantee = 'pg_monitor'::regrole)
 		FROM object o LEFT JOIN LATERAL aclexplode(o.acl) a ON true}),
-		't||apikeys apikeys.read_stats() stats', 'default privileges of the owner give no right on what apikeys makes');
+		't||apikeys apikeys.read_feed() apikeys.read_servers() apikeys.read_stats() servers stats', 'default privileges of the owner give no right on what apikeys makes');
 	$node->safe_psql('postgres', "DROP DATABASE $db");
 }
 

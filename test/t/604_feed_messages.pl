@@ -121,6 +121,10 @@ ask(epoch => $epoch, kind => $whole, items => [ item(%of_limit, current => 50) ]
 is(used(), 50, 'a whole window that is more is taken');
 ask(epoch => $epoch, kind => $whole, items => [ item(%of_limit, current => 20) ]);
 is(used(), 50, 'one that is less is not');
+# A reservation of a moment before was counted in this bucket, as the server was told later.
+ask(epoch => $epoch, batch => 50, at => $now - 10_000_000, items => [ item(%of_limit, start => $now - 10_000_000, current => -5) ]);
+is(used(), 45, 'what is taken back of a moment before the window begins');
+ask(epoch => $epoch, batch => 51, items => [ item(%of_limit, current => 5) ]);
 ask(epoch => $epoch, batch => 7, items => [ item(%of_limit, seconds => 60, current => 20) ]);
 is(used(), 50, 'nor one of another length under the same number');
 ask(epoch => $epoch, batch => 8, items => [ item(%of_limit, current => 9_223_372_036_854_775_807) ]);
