@@ -26,7 +26,7 @@ WHERE e.extname = 'apikeys' AND d.deptype = 'e';
 CREATE TEMPORARY TABLE kind AS
 SELECT type::regtype, true AS holds_text FROM unnest('{text,varchar,bpchar,name,cstring,json,jsonb,xml,bytea,text[],varchar[],name[],json[],jsonb[],bytea[]}'::text[]) type
 UNION ALL
-SELECT type::regtype, false FROM unnest('{boolean,smallint,integer,bigint,real,double precision,numeric,uuid,inet,date,timestamp,timestamptz,interval,regrole,
+SELECT type::regtype, false FROM unnest('{boolean,smallint,integer,bigint,real,double precision,numeric,uuid,inet,date,timestamp,timestamptz,interval,regrole,regclass,
   uuid[],inet[],numeric[],bigint[],integer[],timestamptz[],apikeys.key_status,apikeys.key_status[]}'::text[]) type;
 
 CREATE TEMPORARY TABLE argument AS
