@@ -89,7 +89,7 @@ store_read_limits(const pg_uuid_t *id, const pg_uuid_t *user_id, MemoryContext m
 		return false;
 
 	limits->id = *DatumGetUUIDP(values[0]);
-	limits->root_id = *DatumGetUUIDP(values[1]);
+	limits->root_id = *DatumGetUUIDP(values[nulls[1] ? 0 : 1]); /* null: the key itself */
 	limits->limits = rate_limits_parse(DatumGetJsonbP(values[2]), memory);
 	limits->has_budget = !nulls[3];
 	if (limits->has_budget)
