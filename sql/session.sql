@@ -12,7 +12,7 @@ FROM (VALUES
 -- Who is it?  By the name of the key; the ids must agree with it.
 CREATE FUNCTION test.whoami() RETURNS text LANGUAGE sql STABLE AS $$
   SELECT coalesce((SELECT k.name FROM apikeys_data.key i JOIN test.session_key k USING (id)
-                   WHERE i.id = public.apikey_current_id() AND i.root_id = public.apikey_current_root_id()
+                   WHERE i.id = public.apikey_current_id() AND coalesce(i.root_id, i.id) = public.apikey_current_root_id()
                      AND i.user_id IS NOT DISTINCT FROM public.apikey_current_user_id()
                      AND i.team_id IS NOT DISTINCT FROM public.apikey_current_team_id()
                      AND i.external_id IS NOT DISTINCT FROM public.apikey_current_external_id()),

@@ -63,6 +63,7 @@ COMMENT ON COLUMN apikeys_data.spent_in_period.budget_id IS 'Id of the budget.';
 COMMENT ON COLUMN apikeys_data.spent_in_period.started_at IS 'Start of the period.';
 COMMENT ON COLUMN apikeys_data.spent_in_period.spent IS 'What was spent in it.';
 COMMENT ON COLUMN apikeys_data.key_history.id IS 'Id of the key.';
+COMMENT ON COLUMN apikeys_data.key_history.is_of_one_node IS 'One node has written all its events.';
 COMMENT ON COLUMN apikeys_data.key_history.is_there IS 'It exists.';
 COMMENT ON COLUMN apikeys_data.key_history.is_birth_known IS 'It was made when all events are known.';
 COMMENT ON COLUMN apikeys_data.key_history.is_rotation_known IS 'It was rotated when all events are known.';

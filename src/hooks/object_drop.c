@@ -76,15 +76,26 @@ record_drop(ObjectAccessType access, Oid classId, Oid objectId, int subId, void 
 		record_database(MyDatabaseId);
 }
 
+/* Removes a database from shared memory, which is attached. */
+static void
+remove_database(Oid database)
+{
+	flush_queue_remove_database(database);
+	budget_sums_remove_database(database);
+	feed_servers_remove_database(database);
+}
+
 /*
- * apikeys_data.forget_database(): void.  Removes the database from shared memory
- * when the transaction commits, which is that of CREATE EXTENSION.
+ * apikeys_data.forget_database(): void.  For CREATE EXTENSION: removes from shared
+ * memory what belongs to no extension, since there is none.  At once, so that what
+ * this transaction uses stays; but if it has dropped one, and may be rolled back,
+ * when it commits.
  */
 Datum
 apikeys_forget_database(PG_FUNCTION_ARGS)
 {
-	if (attach())
-		record_database(MyDatabaseId);
+	if (attach() && !OidIsValid(remove_at_commit))
+		remove_database(MyDatabaseId);
 	PG_RETURN_VOID();
 }
 
@@ -92,15 +103,8 @@ apikeys_forget_database(PG_FUNCTION_ARGS)
 void
 object_drop_at_eoxact(bool is_commit)
 {
-	if (!OidIsValid(remove_at_commit))
-		return;
-
-	if (is_commit)
-	{
-		flush_queue_remove_database(remove_at_commit);
-		budget_sums_remove_database(remove_at_commit);
-		feed_servers_remove_database(remove_at_commit);
-	}
+	if (OidIsValid(remove_at_commit) && is_commit)
+		remove_database(remove_at_commit);
 	remove_at_commit = InvalidOid;
 }
 

@@ -106,7 +106,8 @@ extern Datum store_acting_role(const StoreScope *scope);
 #define ROOT_OF(key) "COALESCE(" key ".root_id, " key ".id)"
 
 /* When the row of a key that is made at created_at is updated, if not then. */
-#define UPDATED_AT(now, created_at) "NULLIF(" now ", " created_at ")"
+#define UPDATED_AT(now, created_at) \
+	"CASE WHEN " now " OPERATOR(pg_catalog.<>) " created_at " THEN " now " END"
 
 /* Has key k expired at a time?  The index has times in steps. */
 #define EXPIRES_BEFORE(time) \
