@@ -104,7 +104,7 @@ INSERT INTO argument_text (argument, description, functions) VALUES
 ('permission', 'the permission that is asked for', NULL),
 -- Administration.
 ('role', 'the role, as SQL writes its name', NULL),
-('access', 'the level: `verify`, `own`, `stats`, `read` or `manage`', NULL),
+('access', 'the level: `verify`, `own`, `stats`, `feed`, `read` or `manage`', NULL),
 ('older_than', 'how old they must be', '{apikey_cleanup_events,apikey_cleanup_usage}'),
 -- Keys that were found.
 ('raw_key', 'the key that was found', '{apikey_identify,apikey_revoke_raw}'),
