@@ -92,7 +92,7 @@ foreach my $response (@responses)
 	like($limits, qr/^$response$/m, 'limits: the response that the page shows');
 }
 is(scalar @responses, 2, 'the page shows two responses');
-run($_, '', script("doc/$_.md")) foreach 'bulk', 'finding', 'operations', 'rights', 'scale', 'settings', 'verify';
+run($_, '', script("doc/$_.md")) foreach 'bulk', 'feed', 'finding', 'operations', 'rights', 'scale', 'settings', 'verify';
 
 # A process that a page makes up is nobody's.
 run('transactions', '', script('doc/transactions.md') =~ s/\b4711\b/0/gr);
@@ -215,6 +215,8 @@ is($node->safe_psql('secrets', q{SELECT hash_secret FROM apikeys_data.key WHERE 
 # Output is compared above, or by the test that is named.
 my %elsewhere = (
 	'doc/architecture.md ' => 'pictures',
+	'doc/feed.md ' => 'a picture, and the settings of 601_feed.pl',
+	'doc/scale.md ' => 'pictures, and the settings of 611_logical.pl',
 	'README.md ' => 'a picture',
 	'doc/row-level-security.md ' => '522_postgrest.pl',
 	'doc/transactions.md ' => '005_waits.pl',
