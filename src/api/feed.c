@@ -76,7 +76,12 @@ answer_request(const FeedRequest *request, FeedAnswer *answer)
 	TimestampTz now = GetCurrentTimestamp();
 	FeedRecognition recognition;
 
-	if (request->kind == FEED_DELTAS)
+	if (request->node == feed_state_attach()->node)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a server cannot tell itself of its use"),
+				 errhint("Set apikeys.primary_conninfo, or primary_conninfo, to the server that this one follows.")));
+	if (request->kind != FEED_HELLO)
 		feed_apply_prepare(request->items, request->nitems);
 	recognition = feed_servers_recognize(MyDatabaseId, request, now);
 	if (recognition == FEED_NO_SPACE)

@@ -39,7 +39,7 @@ typedef struct FeedApplier
 	TimestampTz now;
 	int64		nevicted;
 	int64		ndropped;
-	bool		newly_pending;	/* a use has become pending here */
+	bool		newly_pending;	/* a use or a window is to be written here now */
 } FeedApplier;
 
 /* Does a use in shared memory, or in this item, have to be known here? */
@@ -142,7 +142,10 @@ apply_window(FeedApplier *applier, const TrackedKeyRef *ref, TrackedKey *entry, 
 		replace_window(applier, window, item);
 	/* What has not changed is not to be told to others. */
 	if (memcmp(&before, &window->window, sizeof(Window)) != 0)
+	{
+		applier->newly_pending |= tracked_limits_are_stored(&entry->limits);
 		tracked_limits_change(&ref->pools, &entry->limits);
+	}
 }
 
 static void
@@ -167,8 +170,7 @@ apply_item(FeedApplier *applier, Oid database, const FeedItem *item)
 }
 
 /*
- * Has the windows in memory to which feed_apply() will add what a follower has added,
- * while a table can still be read, and an error changes nothing.
+ * Has the windows in memory that feed_apply() will change by what a follower tells, while a table can still be read, and an error changes nothing.
  */
 void
 feed_apply_prepare(const FeedItem *items, int nitems)
@@ -177,7 +179,7 @@ feed_apply_prepare(const FeedItem *items, int nitems)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (items[i].limit_id != 0)
-			(void) stored_windows_read(&items[i].owner);
+			stored_windows_keep(&items[i].owner);
 	}
 }
 

@@ -43,7 +43,10 @@ typedef struct ChangeReader
 	TimestampTz now;
 } ChangeReader;
 
-/* Sets the mark of an entry that has changed since it was last seen. */
+/*
+ * Sets the mark of an entry that has changed since it was last seen, to a position
+ * that no pass which has gone by it knows: others may have begun since this one.
+ */
 static void
 update_mark(FeedMark *mark, TrackedKey *entry, uint64 position)
 {
@@ -111,7 +114,7 @@ read_entries(ChangeReader *reader, FeedState *feed, const TrackedKeyRef *ref, Fe
 
 		if (entry->tag.database != reader->database)
 			continue;
-		update_mark(&marks[i], entry, reader->cursor->upto);
+		update_mark(&marks[i], entry, reader->cursor->upto == feed->position ? feed->position : feed->position + 1);
 		if (marks[i].position <= reader->cursor->since)
 			continue;
 		add_use(reader, entry);

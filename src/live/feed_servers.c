@@ -80,7 +80,7 @@ feed_servers_recognize(Oid database, const FeedRequest *request, TimestampTz now
 	server = find_server(feed, database, request->node);
 	if (server == NULL || !server->direct || request->epoch != feed->node || request->kind == FEED_HELLO)
 		recognition = FEED_UNKNOWN_SERVER;
-	else if (request->kind == FEED_DELTAS && request->batch == server->batch)
+	else if (request->kind == FEED_DELTAS && request->batch <= server->batch)
 		recognition = FEED_REPEATED;
 
 	if (server == NULL)

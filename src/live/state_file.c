@@ -410,13 +410,16 @@ restore_records(const StateRecord *records, int nrecords, bool is_current)
 	return lost;
 }
 
-/* Has nothing been written since the shutdown that has written a file? */
+/*
+ * Has nothing been written since the shutdown that has written a file?  A standby
+ * goes on from what another server writes.
+ */
 static bool
 is_current(const StateHeader *header)
 {
 	XLogRecPtr	checkpoint;
 
-	return is_shut_down(&checkpoint) && checkpoint != InvalidXLogRecPtr && checkpoint == header->checkpoint;
+	return access(STANDBY_SIGNAL_FILE, F_OK) != 0 && access(RECOVERY_SIGNAL_FILE, F_OK) != 0 && is_shut_down(&checkpoint) && checkpoint != InvalidXLogRecPtr && checkpoint == header->checkpoint;
 }
 
 /*

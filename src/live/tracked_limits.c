@@ -190,9 +190,24 @@ are_over(const LimitPools *pools, const TrackedLimits *limits, TimestampTz now)
 	return true;
 }
 
+/* Does the server that this standby follows know of all that was used here? */
+static bool
+are_told(const LimitPools *pools, const TrackedLimits *limits)
+{
+	for (int w = limits->windows.first; w != NO_TRACKED_WINDOW; w = pools->windows.windows[w].next)
+	{
+		const UseDelta *untold = tracked_windows_delta(&pools->windows.windows[w]);
+
+		if (untold == NULL || untold->current != 0 || untold->previous != 0)
+			return false;
+	}
+	return true;
+}
+
 /*
  * Can what an owner has used be forgotten, since its row has it, or nothing of it
- * counts?  Not if the row would then count what has been taken back since.
+ * counts?  Not if the row would then count what has been taken back since.  On a
+ * standby also if the server that it follows knows it, which stores it.
  */
 bool
 tracked_limits_can_forget(const LimitPools *pools, TrackedLimits *limits, TimestampTz now)
@@ -202,6 +217,8 @@ tracked_limits_can_forget(const LimitPools *pools, TrackedLimits *limits, Timest
 		return false;
 	if (tracked_limits_are_stored(limits))
 		return true;
+	if (RecoveryInProgress() && limits->windows.first != NO_TRACKED_WINDOW)
+		return are_told(pools, limits) || are_over(pools, limits, now);
 	return limits->has_row ? are_over(pools, limits, now) : !tracked_windows_any_live(&pools->windows, &limits->windows, now);
 }
 

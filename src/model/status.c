@@ -28,7 +28,10 @@ static const char *const status_names[] = {
 StaticAssertDecl(lengthof(status_names) == KEY_STATUS_ACTIVE + 1,
 				 "each KeyStatus needs a name");
 
+#define TEN_MINUTES		(10 * USECS_PER_MINUTE)
+
 PG_FUNCTION_INFO_V1(apikeys_effective_status);
+PG_FUNCTION_INFO_V1(apikeys_ten_minutes);
 
 /* Returns the status at now; expires_at is DT_NOEND if the key never expires. */
 KeyStatus
@@ -54,4 +57,20 @@ apikeys_effective_status(PG_FUNCTION_ARGS)
 								   PG_GETARG_BOOL(2));
 
 	PG_RETURN_TEXT_P(cstring_to_text(status_names[status]));
+}
+
+/*
+ * apikeys_data.ten_minutes(at timestamptz): timestamptz.  In C, for a planner puts
+ * the text of an SQL function in its place for some users, and not for others: then
+ * the index on it is lost.
+ */
+Datum
+apikeys_ten_minutes(PG_FUNCTION_ARGS)
+{
+	TimestampTz at = PG_GETARG_TIMESTAMPTZ(0);
+	int64		rest = at % TEN_MINUTES;
+
+	if (TIMESTAMP_NOT_FINITE(at))
+		PG_RETURN_TIMESTAMPTZ(at);
+	PG_RETURN_TIMESTAMPTZ(at - (rest < 0 ? rest + TEN_MINUTES : rest));
 }

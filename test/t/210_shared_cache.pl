@@ -233,7 +233,7 @@ $race->finish;
 is($err, '', 'whoever is stopped, and wherever: every answer was right');
 cmp_ok($nstops, '>', 20, 'readers were stopped');
 cmp_ok(stats($node, 'cache_misses') - $misses, '>', 2000, 'and had to read');
-$readers->{run}->signal('INT');
+$readers->{run}->signal('TERM');
 $readers->{run}->finish;
 
 # -------------------------------------------------------------------- secrets

@@ -111,6 +111,7 @@ is(used(), 11, 'what was added counts');
 is($answer->{items}[0]{start} ne '' && $answer->{nitems}, 2, '... and is told back, as a state');
 ask(epoch => $epoch, batch => 2, items => [ item(%of_limit, current => 10) ]);
 is(used(), 11, 'the same batch counts once');
+is(refused(request(node => $epoch, epoch => $epoch)), '55000', 'a server that follows itself');
 is(ask(epoch => $epoch, batch => 3, since => $answer->{upto}, next => -1)->{nitems}, 0, 'who has read all is told nothing');
 is(ask(epoch => $epoch, batch => 4, since => 1 << 60)->{nitems}, 0, 'a position that was never given');
 ask(epoch => $epoch, batch => 5, items => [ item(%of_limit, current => -4) ]);
@@ -125,13 +126,15 @@ is(used(), 50, 'one that is less is not');
 ask(epoch => $epoch, batch => 50, at => $now - 10_000_000, items => [ item(%of_limit, start => $now - 10_000_000, current => -5) ]);
 is(used(), 45, 'what is taken back of a moment before the window begins');
 ask(epoch => $epoch, batch => 51, items => [ item(%of_limit, current => 5) ]);
-ask(epoch => $epoch, batch => 7, items => [ item(%of_limit, seconds => 60, current => 20) ]);
+ask(epoch => $epoch, batch => 50, items => [ item(%of_limit, current => 30) ]);
+is(used(), 50, 'one that comes late, after the next, counts once');
+ask(epoch => $epoch, batch => 52, items => [ item(%of_limit, seconds => 60, current => 20) ]);
 is(used(), 50, 'nor one of another length under the same number');
-ask(epoch => $epoch, batch => 8, items => [ item(%of_limit, current => 9_223_372_036_854_775_807) ]);
+ask(epoch => $epoch, batch => 53, items => [ item(%of_limit, current => 9_223_372_036_854_775_807) ]);
 is($node->safe_psql('postgres', q{SELECT code FROM apikey_verify('limited-key')}), 'RATE_LIMITED', 'as much as there is');
-ask(epoch => $epoch, batch => 9, items => [ item(%of_limit, current => -9_223_372_036_854_775_807) ]);
+ask(epoch => $epoch, batch => 54, items => [ item(%of_limit, current => -9_223_372_036_854_775_807) ]);
 
-ask(epoch => $epoch, batch => 10, items => [ item(start => $now + 365 * $day, ip => '0123') ]);
+ask(epoch => $epoch, batch => 55, items => [ item(start => $now + 365 * $day, ip => '0123') ]);
 is($node->safe_psql('postgres', 'SELECT last_used_at <= clock_timestamp() FROM apikeys.info'), 't', 'a use in the future was now');
 is($node->safe_psql('postgres', 'SELECT pending > 0 FROM apikeys.stats'), 't', 'it is to be stored');
 
