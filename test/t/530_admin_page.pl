@@ -13,7 +13,7 @@ use ClientTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = start_clients();
+my $node = start_node('main', "listen_addresses = '127.0.0.1'");
 my $alice = '00000000-0000-0000-0000-00000000a11c';
 my $bob = '00000000-0000-0000-0000-000000000b0b';
 

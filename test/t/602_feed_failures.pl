@@ -114,6 +114,8 @@ used_is(120, 'second has crashed', $primary, $first, $second, $third);
 
 verify($second, 'postgres', 'late');
 spend($_, 10) foreach $first, $second, $third;
+# What was used in the last two intervals may be lost with the primary.
+wait_for_rounds(2, $first, $second, $third);
 $primary->stop('immediate');
 $first->promote;
 foreach my $node ($second)

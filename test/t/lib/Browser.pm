@@ -41,9 +41,19 @@ sub start
 sub stop
 {
 	my ($self) = @_;
+	my $driver = delete $self->{driver} or return;
 
-	$self->_in_session('DELETE', '');
-	$self->{driver}->kill_kill;
+	eval { $self->_in_session('DELETE', '') };
+	$driver->kill_kill;
+}
+
+# Also if the test dies.
+sub DESTROY
+{
+	my ($self) = @_;
+	local ($@, $?);
+
+	$self->stop;
 }
 
 sub _ask
@@ -98,12 +108,18 @@ sub type
 	$self->_in_session('POST', $self->find($selector) . '/value', { text => $text });
 }
 
-# What a person sees of it.
+# What a person sees of it; found again if the page has just put another in its place.
 sub text
 {
 	my ($self, $selector) = @_;
+	my $text;
 
-	return $self->_in_session('GET', $self->find($selector) . '/text');
+	wait_until("$selector has a text", sub {
+		$text = eval { $self->_in_session('GET', $self->find($selector) . '/text') };
+		die $@ if $@ && $@ !~ /stale element/;
+		return defined $text;
+	});
+	return $text;
 }
 
 # The value of an expression of JavaScript.
