@@ -410,10 +410,7 @@ restore_records(const StateRecord *records, int nrecords, bool is_current)
 	return lost;
 }
 
-/*
- * Has nothing been written since the shutdown that has written a file?  A standby
- * goes on from what another server writes.
- */
+/* Has nothing been written since the shutdown that has written a file, and is no standby to be? */
 static bool
 is_current(const StateHeader *header)
 {
