@@ -33,8 +33,9 @@ class Accounts:
 
     # ------------------------------------------------------------ what counts
 
-    def temporary(self, account, start, end, amount, stop=None, left=0):
-        """What a crash ends, and before it the operation stop, which leaves so much."""
+    def temporary(self, account, start, end, amount, stop=None, left=0, stored=0):
+        """What a crash ends, and before it the operation stop, which leaves so much; of
+        it so much may be stored by then, and last."""
         account.add(start, end, amount)
         unsure = first_crash(self.crashes, start, False)
         certain = first_crash(self.crashes, end if end < NEVER else start, True)
@@ -50,10 +51,10 @@ class Accounts:
             account.undo_begun.add(least_until, amount)
         if stop is not None and self.is_sure(stop) and stop.end < most_until:
             account.undo_done.add(stop.end, amount - left)
-            if left and most_until < NEVER:
-                account.undo_done.add(most_until, left)
-        elif most_until < NEVER:
-            account.undo_done.add(most_until, amount)
+            if left > stored and most_until < NEVER:
+                account.undo_done.add(most_until, left - stored)
+        elif most_until < NEVER and amount > stored:
+            account.undo_done.add(most_until, amount - stored)
 
     def is_sure(self, stop):
         """A release says whether it has given anything back."""
@@ -65,7 +66,7 @@ class Accounts:
             return
         for owner, limits in self.facts.scopes(key):
             if "requests_per_day" in limits:
-                self.temporary(self.live[owner, "requests"], op.start, end, 1)
+                self.temporary(self.live[owner, "requests"], op.start, end, 1, stored=1)
 
     def count_verify(self, op):
         for number, id in enumerate(op.data["keys"]):
@@ -92,7 +93,7 @@ class Accounts:
             if "max_concurrent_requests" in limits:
                 self.temporary(self.live[owner, "slots"], op.start, end, 1, stop)
             if "tokens_per_day" in limits:
-                self.temporary(self.live[owner, "tokens"], op.start, end, tokens, stop, used)
+                self.temporary(self.live[owner, "tokens"], op.start, end, tokens, stop, used, stored=used)
         paid = stop.data["cost"] if settles and self.keeps(op, stop) else 0
         for budget in self.facts.path(key.budget, op.data["budget"]):
             account = self.spent[budget]
@@ -142,9 +143,9 @@ class Accounts:
                 continue
             account = self.live[owner, "tokens"]
             if op.result == OK and not settled:
-                self.temporary(account, op.start, end, op.data["tokens"])
+                self.temporary(account, op.start, end, op.data["tokens"], stored=op.data["tokens"])
             if extra:
-                self.temporary(account, op.start, NEVER, op.data["tokens"] * extra)
+                self.temporary(account, op.start, NEVER, op.data["tokens"] * extra, stored=op.data["tokens"] * extra)
 
     def reserve_of(self, op):
         return self.reserves.get(op.data["reservation"]) if op.data["reservation"] else None
