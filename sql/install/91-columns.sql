@@ -11,8 +11,6 @@ COMMENT ON COLUMN apikeys_data.usage.key_id IS 'Id of the key.';
 COMMENT ON COLUMN apikeys_data.usage.last_used_at IS 'Its latest use that is written.';
 COMMENT ON COLUMN apikeys_data.usage.last_used_ip IS 'The address of that use.';
 COMMENT ON COLUMN apikeys_data.usage_day.key_id IS 'Id of the key.';
-COMMENT ON COLUMN apikeys_data.usage_entry.id IS 'Number of the entry.';
-COMMENT ON COLUMN apikeys_data.usage_entry.key_id IS 'Id of the key.';
 COMMENT ON COLUMN apikeys_data.usage_entry.recorded_at IS 'When it was recorded.';
 COMMENT ON COLUMN apikeys_data.usage_entry.tokens IS 'Tokens of the request; negative for a void.';
 COMMENT ON COLUMN apikeys_data.usage_entry.cost IS 'Cost of the request; negative for a void.';
@@ -35,15 +33,12 @@ COMMENT ON COLUMN apikeys_data.budget_credit.added IS 'What was added in it; neg
 COMMENT ON COLUMN apikeys_data.budget_warning.budget_id IS 'Id of the budget.';
 COMMENT ON COLUMN apikeys_data.budget_warning.started_at IS 'Start of the period.';
 COMMENT ON COLUMN apikeys_data.budget_warning.fraction IS 'The element of warn_at that was reached.';
-COMMENT ON COLUMN apikeys_data.event.id IS 'Number of the event.';
 COMMENT ON COLUMN apikeys_data.plan.created_at IS 'When it was made.';
 COMMENT ON COLUMN apikeys_data.plan.updated_at IS 'When it was last changed.';
 COMMENT ON COLUMN apikeys_data.installed_state.object IS 'The object.';
 COMMENT ON COLUMN apikeys_data.installed_state.property IS 'What is looked at.';
 COMMENT ON COLUMN apikeys_data.installed_state.value IS 'How it was.';
 
-COMMENT ON SEQUENCE apikeys_data.event_id_seq IS 'Numbers of events.';
-COMMENT ON SEQUENCE apikeys_data.usage_entry_id_seq IS 'Numbers of entries of usage.';
 
 COMMENT ON COLUMN apikeys_data.key_state.enabled IS 'False: it is switched off.';
 COMMENT ON COLUMN apikeys_data.key_state.idle_at IS 'When it expires if nobody uses it, by its idle_timeout; null: not for that.';
