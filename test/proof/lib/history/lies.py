@@ -16,28 +16,28 @@ def of_kind(history, *kinds):
     return (op for op in history.ops if op.kind in kinds and op.result == OK)
 
 
-def yes_after_the_end(history, facts, rng):
-    """A verify of a key that had ended says that it is valid."""
-    found = [(op, number) for op in of_kind(history, "verify") for number, id in enumerate(op.data["keys"])
-             if facts.is_over(facts.keys[id], op.start) and op.rows[number][0] == "REVOKED"]
+def forge(rng, found, column, value):
+    """One of the rows that were found says something else; False: there is none."""
     if not found:
         return False
     op, number = rng.choice(found)
     op.rows = [list(row) for row in op.rows]
-    op.rows[number][0] = "VALID"
+    op.rows[number][column] = value
     return True
+
+
+def yes_after_the_end(history, facts, rng):
+    """A verify of a key that had ended says that it is valid."""
+    found = [(op, number) for op in of_kind(history, "verify") for number, id in enumerate(op.data["keys"])
+             if facts.is_over(facts.keys[id], op.start) and op.rows[number][0] == "REVOKED"]
+    return forge(rng, found, 0, "VALID")
 
 
 def old_version(history, facts, rng):
     """A verify shows a version that has been replaced."""
     found = [(op, number) for op in of_kind(history, "verify") for number, row in enumerate(op.rows)
              if row[0] == "VALID" and row[1] != "0" and "0" not in facts.versions(facts.keys[op.data["keys"][number]], op.start, op.end)]
-    if not found:
-        return False
-    op, number = rng.choice(found)
-    op.rows = [list(row) for row in op.rows]
-    op.rows[number][1] = "0"
-    return True
+    return forge(rng, found, 1, "0")
 
 
 def one_too_many(history, facts, rng):
@@ -46,12 +46,7 @@ def one_too_many(history, facts, rng):
              if row[0] == "RATE_LIMITED" and set(facts.keys[op.data["keys"][number]].limits) == {"requests_per_day"}
              and facts.keys[op.data["keys"][number]].parent is None
              and not any(crash[0] < op.end for crash in history.crashes)]
-    if not found:
-        return False
-    op, number = rng.choice(found)
-    op.rows = [list(row) for row in op.rows]
-    op.rows[number][0] = "VALID"
-    return True
+    return forge(rng, found, 0, "VALID")
 
 
 def usage_twice(history, facts, rng):
