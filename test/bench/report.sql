@@ -116,7 +116,7 @@ ORDER BY v.bound, v.who, s.n;
 
 INSERT INTO target (measure, who, against, sense, bound)
 SELECT r.measure, r.who, r.who || ', INSERT', CASE r.measure WHEN 'usage, WAL' THEN NULL ELSE 'at least' END,
-       CASE r.measure WHEN 'usage, WAL' THEN NULL ELSE 0.5 END
+       CASE r.measure WHEN 'usage, WAL' THEN NULL ELSE 0.7 END
 FROM result r
 WHERE r.measure LIKE 'usage, %' AND r.round = 1 AND r.who NOT LIKE '%, INSERT'
 ORDER BY r.n;
