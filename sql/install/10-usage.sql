@@ -2,9 +2,10 @@
 
 -- What keys have used.  No foreign keys: their checks would lock the row of a
 -- hot key.  Each row belongs to the node that wrote it, so that servers which
--- replicate these tables to each other never write the same one.  Costs have at most 18 decimals: a sum has as many as the part that
--- has most.  Totals may be negative for a moment: a void may be rolled up
--- before the record that it takes back.
+-- replicate these tables to each other never write the same one.  Costs have at
+-- most 18 decimals: a sum has as many as the part that has most.  Totals may be
+-- negative for a moment: a void may be rolled up before the record that it takes
+-- back.
 
 CREATE TABLE apikeys_data.usage (
     key_id uuid,
@@ -18,6 +19,9 @@ CREATE TABLE apikeys_data.usage (
 );
 COMMENT ON COLUMN apikeys_data.usage.node IS 'Where it was used.';
 COMMENT ON TABLE apikeys_data.usage IS 'One row per key that has been used, and node: its last use, and rolled-up totals.';
+
+-- Empty on a server that is alone.
+CREATE INDEX usage_node_idx ON apikeys_data.usage (node) WHERE node > 0;
 
 CREATE FUNCTION apikeys.try_lock_use(key_id uuid) RETURNS boolean
 LANGUAGE C VOLATILE STRICT
@@ -90,22 +94,33 @@ CREATE INDEX usage_entry_key_id_idx ON apikeys_data.usage_entry (key_id, id);
 CREATE INDEX usage_entry_budget_id_idx ON apikeys_data.usage_entry (budget_id, id) WHERE budget_id IS NOT NULL;
 
 CREATE TABLE apikeys_data.ledger (
-    name text,
     rolled_up_to bigint NOT NULL DEFAULT 0,
     searched_at timestamptz NOT NULL,
-    node integer DEFAULT apikeys.this_node(),
-    PRIMARY KEY (name, node)
+    node integer DEFAULT apikeys.this_node() PRIMARY KEY
 );
-COMMENT ON COLUMN apikeys_data.ledger.name IS 'Its table.';
 COMMENT ON COLUMN apikeys_data.ledger.rolled_up_to IS 'All entries of the node up to this id are rolled up, and no transaction can add one any more.';
 COMMENT ON COLUMN apikeys_data.ledger.searched_at IS 'When entries were last looked for from its start.';
 COMMENT ON COLUMN apikeys_data.ledger.node IS 'Whose entries these are.';
-COMMENT ON TABLE apikeys_data.ledger IS 'One row per ledger that has been rolled up, and node: where the next flush begins.';
+COMMENT ON TABLE apikeys_data.ledger IS 'One row per node that has rolled up here: where its next flush begins.';
 
 CREATE TRIGGER keep_local BEFORE INSERT OR UPDATE OR DELETE ON apikeys_data.ledger
 FOR EACH ROW EXECUTE FUNCTION apikeys.keep_local();
 COMMENT ON TRIGGER keep_local ON apikeys_data.ledger IS 'Logical replication brings no rows of other servers.';
 ALTER TABLE apikeys_data.ledger ENABLE REPLICA TRIGGER keep_local;
+
+-- Of this node what is not rolled up, of others all: they roll up their own.  In
+-- each of the two ranges an index finds the entries of a key or a budget; a server
+-- that is alone has but one.
+CREATE VIEW apikeys_data.open_entry AS
+SELECT e.*
+FROM (SELECT 0::bigint AS after, apikeys.first_id() AS up_to
+      WHERE apikeys.first_id() > 0
+      UNION ALL
+      SELECT greatest((SELECT l.rolled_up_to FROM apikeys_data.ledger l WHERE l.node = apikeys.this_node()),
+                      apikeys.first_id()),
+             9223372036854775807) r
+JOIN apikeys_data.usage_entry e ON e.id > r.after AND e.id <= r.up_to;
+COMMENT ON VIEW apikeys_data.open_entry IS 'Entries that no total has yet.';
 
 -- Figures are kept for a void: the entries may have been rolled up by then.
 CREATE TABLE apikeys_data.usage_request (

@@ -34,8 +34,13 @@ LANGUAGE C
 AS 'MODULE_PATHNAME', 'apikeys_plan_notices';
 COMMENT ON FUNCTION apikeys.plan_notices() IS 'Trigger: has a flush worker look when a key is going to expire.';
 
+CREATE FUNCTION apikeys.plans_notices() RETURNS boolean
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME', 'apikeys_plans_notices';
+COMMENT ON FUNCTION apikeys.plans_notices() IS 'False for the rows of a function in bulk, which plans for all of them at once.';
+
 CREATE TRIGGER plan_notices AFTER INSERT OR UPDATE OR DELETE ON apikeys_data.key
-FOR EACH ROW EXECUTE FUNCTION apikeys.plan_notices();
+FOR EACH ROW WHEN (apikeys.plans_notices()) EXECUTE FUNCTION apikeys.plan_notices();
 COMMENT ON TRIGGER plan_notices ON apikeys_data.key IS 'A flush worker looks when a new or changed key is going to expire.';
 
 -- ALWAYS: also for rows that logical replication applies.

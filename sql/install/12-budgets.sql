@@ -127,15 +127,9 @@ CROSS JOIN LATERAL (
           WHERE r.budget_id = b.id
             AND r.started_at >= f.begin_at AND r.started_at < p.ends_at
           UNION ALL
-          -- Of this node what is not rolled up, of others all.
           SELECT e.cost
-          FROM (VALUES (0, apikeys.first_id()),
-                       (greatest((SELECT l.rolled_up_to
-                                  FROM apikeys_data.ledger l
-                                  WHERE l.name = 'usage_entry' AND l.node = apikeys.this_node()),
-                                 apikeys.first_id()), 9223372036854775807)) n(after, before)
-          JOIN apikeys_data.usage_entry e
-            ON e.budget_id = b.id AND e.id > n.after AND e.id < n.before
+          FROM apikeys_data.open_entry e
+          WHERE e.budget_id = b.id
             AND e.budget_period >= f.begin_at AND e.budget_period < p.ends_at) c
 ) s
 CROSS JOIN LATERAL (

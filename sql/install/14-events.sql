@@ -10,13 +10,14 @@ COMMENT ON FUNCTION apikeys.mask_raw_keys(text)
 IS 'Returns the text with the raw keys in it masked.';
 
 CREATE SEQUENCE apikeys_data.event_id_seq MAXVALUE 281474976710655;
+-- Roles as text: a name has 64 bytes, whatever it is.
 CREATE TABLE apikeys_data.event (
     id bigint DEFAULT apikeys.next_id('apikeys_data.event_id_seq'),
     at timestamptz NOT NULL,
     action text NOT NULL,
     key_id uuid,
-    session_role name NOT NULL DEFAULT SESSION_USER,
-    acting_role name NOT NULL DEFAULT CURRENT_USER,
+    session_role text COLLATE "C" NOT NULL DEFAULT SESSION_USER,
+    acting_role text COLLATE "C" NOT NULL DEFAULT CURRENT_USER,
     client_addr inet DEFAULT inet_client_addr(),
     application_name text DEFAULT apikeys.mask_raw_keys(current_setting('application_name')),
     details jsonb NOT NULL DEFAULT '{}',
@@ -47,8 +48,13 @@ LANGUAGE C
 AS 'MODULE_PATHNAME', 'apikeys_notify_event';
 COMMENT ON FUNCTION apikeys.notify_event() IS 'Trigger: sends a new event to apikeys.notify_channel, if that is set.';
 
+CREATE FUNCTION apikeys.notifies() RETURNS boolean
+LANGUAGE C STABLE
+AS 'MODULE_PATHNAME', 'apikeys_notifies';
+COMMENT ON FUNCTION apikeys.notifies() IS 'True where apikeys.notify_channel is set.';
+
 CREATE TRIGGER notify AFTER INSERT ON apikeys_data.event
-FOR EACH ROW EXECUTE FUNCTION apikeys.notify_event();
+FOR EACH ROW WHEN (apikeys.notifies()) EXECUTE FUNCTION apikeys.notify_event();
 COMMENT ON TRIGGER notify ON apikeys_data.event IS 'Listeners are notified of an event when it is committed.';
 
 -- ALWAYS: also what a flush writes.

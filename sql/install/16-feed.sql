@@ -25,22 +25,7 @@ LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME', 'apikeys_read_servers';
 COMMENT ON FUNCTION apikeys.read_servers() IS 'The rows of the view apikeys.servers.';
 
-CREATE VIEW apikeys.servers AS
-SELECT s.node,
-       s.name,
-       s.direct,
-       s.heard_at,
-       s.since,
-       s.valid,
-       s.not_found,
-       s.revoked,
-       s.expired,
-       s.disabled,
-       s.forbidden,
-       s.insufficient_permissions,
-       s.rate_limited,
-       s.budget_exceeded
-FROM apikeys.read_servers() s;
+CREATE VIEW apikeys.servers AS SELECT s.* FROM apikeys.read_servers() s;
 COMMENT ON VIEW apikeys.servers IS 'One row for each other server that has told this one of its use, at most 64: its verifies by outcome since its start.';
 
 COMMENT ON COLUMN apikeys.servers.node IS 'A number that the server has drawn at its start.';

@@ -20,45 +20,7 @@ AS 'MODULE_PATHNAME', 'apikeys_read_stats';
 COMMENT ON FUNCTION apikeys.read_stats() IS 'One row, that of the view apikeys.stats; null where there is no shared memory.';
 
 CREATE VIEW apikeys.stats AS
-SELECT s.since,
-       s.shared_memory,
-       s.valid,
-       s.not_found,
-       s.revoked,
-       s.expired,
-       s.disabled,
-       s.forbidden,
-       s.insufficient_permissions,
-       s.rate_limited,
-       s.budget_exceeded,
-       s.cache_hits,
-       s.cache_misses,
-       s.cache_invalidations,
-       s.entries_used,
-       s.entries_free,
-       s.entries_limited,
-       s.entries_other_databases,
-       s.pending,
-       s.evictions,
-       s.dropped,
-       s.refused,
-       s.reclaimed,
-       s.flushes,
-       s.rows_flushed,
-       s.flush_errors,
-       s.last_flush_at,
-       s.workers_started,
-       s.workers_not_started,
-       s.last_flush_error,
-       s.last_flush_error_at,
-       s.cache_entries,
-       s.cache_bytes,
-       s.cache_evictions,
-       f.feed_state,
-       f.feed_succeeded_at,
-       f.feed_lag,
-       f.feed_error,
-       f.feed_error_at
+SELECT s.*, f.*
 FROM apikeys.read_stats() s, apikeys.read_feed() f;
 COMMENT ON VIEW apikeys.stats IS 'One row of statistics for the whole server since its start: verifies by outcome, use of caches and of the table of tracked keys, flushes.';
 
@@ -88,9 +50,9 @@ COMMENT ON COLUMN apikeys.stats.reclaimed IS 'Entries that were freed because no
 COMMENT ON COLUMN apikeys.stats.flushes IS 'Committed transactions that have written what was pending.';
 COMMENT ON COLUMN apikeys.stats.rows_flushed IS 'Rows that flushes have written.';
 COMMENT ON COLUMN apikeys.stats.flush_errors IS 'Errors of flush workers.';
-COMMENT ON COLUMN apikeys.stats.last_flush_at IS 'When the latest flush was committed.';
 COMMENT ON COLUMN apikeys.stats.workers_started IS 'Flush workers that were started.';
 COMMENT ON COLUMN apikeys.stats.workers_not_started IS 'Times that the launcher or a flush worker could not be started because max_worker_processes was used up.';
+COMMENT ON COLUMN apikeys.stats.last_flush_at IS 'When the latest flush was committed.';
 COMMENT ON COLUMN apikeys.stats.last_flush_error IS 'Latest error of a flush worker, with raw keys masked; null if there was none.';
 COMMENT ON COLUMN apikeys.stats.last_flush_error_at IS 'When last_flush_error happened.';
 COMMENT ON COLUMN apikeys.stats.cache_entries IS 'Keys in the memory that all backends share (apikeys.cache_memory), with those that have changed and were not asked for since; null if there is none.';

@@ -46,11 +46,18 @@ SELECT k.id,
        coalesce(k.updated_at, k.created_at) AS updated_at,
        k.revoked_at,
        k.revoke_reason,
-       greatest(u.last_used_at, apikeys.last_use(k.id)) AS last_used_at,
-       apikeys.last_used_ip(k.id, u.last_used_at, u.last_used_ip) AS last_used_ip,
-       coalesce(u.total_requests, 0) + e.requests AS total_requests,
-       greatest(least(coalesce(u.total_tokens, 0) + e.tokens, 9223372036854775807), 0)::bigint AS total_tokens,
-       coalesce(u.total_cost, 0) + e.cost AS total_cost,
+       greatest(u.last_used_at, o.last_used_at, apikeys.last_use(k.id)) AS last_used_at,
+       apikeys.last_used_ip(k.id, greatest(u.last_used_at, o.last_used_at),
+                            CASE WHEN o.has_ip
+                                 THEN (SELECT n.last_used_ip
+                                       FROM apikeys_data.usage n
+                                       WHERE n.key_id = k.id AND n.last_used_ip IS NOT NULL
+                                       ORDER BY n.last_used_at DESC
+                                       LIMIT 1)
+                                 ELSE u.last_used_ip END) AS last_used_ip,
+       coalesce(u.total_requests, 0) + coalesce(o.total_requests, 0) + e.requests AS total_requests,
+       greatest(least(coalesce(u.total_tokens, 0) + coalesce(o.total_tokens, 0) + e.tokens, 9223372036854775807), 0)::bigint AS total_tokens,
+       coalesce(u.total_cost, 0) + coalesce(o.total_cost, 0) + e.cost AS total_cost,
        d.requests + e.requests_today AS requests_today,
        greatest(least(d.tokens + e.tokens_today, 9223372036854775807), 0)::bigint AS tokens_today,
        d.cost + e.cost_today AS cost_today,
@@ -66,21 +73,19 @@ CROSS JOIN LATERAL (
                                               (SELECT max(v.last_used_at) FROM apikeys_data.usage v
                                                WHERE v.key_id = k.id))) END AS idle_at
 ) i
--- What all nodes have rolled up, and up to where this one has.
+LEFT JOIN apikeys_data.usage u ON u.key_id = k.id AND u.node = apikeys.this_node()
+-- A server that is alone looks for other nodes once, not for each key.
 LEFT JOIN LATERAL (
-    SELECT max(n.last_used_at) AS last_used_at,
-           CASE WHEN count(n.last_used_ip) < 2 THEN max(n.last_used_ip)
-                ELSE (SELECT o.last_used_ip
-                      FROM apikeys_data.usage o
-                      WHERE o.key_id = k.id AND o.last_used_ip IS NOT NULL
-                      ORDER BY o.last_used_at DESC
-                      LIMIT 1) END AS last_used_ip,
-           sum(n.total_requests)::bigint AS total_requests,
-           sum(n.total_tokens) AS total_tokens,
-           sum(n.total_cost) AS total_cost
-    FROM apikeys_data.usage n
-    WHERE n.key_id = k.id
-) u ON true
+    SELECT s.*
+    FROM (SELECT max(n.last_used_at) AS last_used_at,
+                 count(n.last_used_ip) > 0 AS has_ip,
+                 sum(n.total_requests)::bigint AS total_requests,
+                 sum(n.total_tokens) AS total_tokens,
+                 sum(n.total_cost) AS total_cost
+          FROM apikeys_data.usage n
+          WHERE n.key_id = k.id AND n.node <> apikeys.this_node()) s
+    WHERE apikeys.this_node() > 0 OR (SELECT max(a.node) FROM apikeys_data.usage a WHERE a.node > 0) > 0
+) o ON true
 LEFT JOIN LATERAL (
     SELECT coalesce(sum(m.requests), 0)::bigint AS requests,
            coalesce(sum(m.tokens), 0) AS tokens,
@@ -97,13 +102,8 @@ LEFT JOIN LATERAL (
            coalesce(sum(p.cost) FILTER (WHERE p.today), 0) AS cost_today
     FROM (SELECT l.requests, l.tokens, l.cost,
                  (l.recorded_at AT TIME ZONE 'UTC')::date = apikeys.utc_today() AS today
-          -- Of this node what is not rolled up, of others all.
-          FROM (VALUES (0, apikeys.first_id()),
-                       (greatest((SELECT g.rolled_up_to
-                                  FROM apikeys_data.ledger g
-                                  WHERE g.name = 'usage_entry' AND g.node = apikeys.this_node()),
-                                 apikeys.first_id()), 9223372036854775807)) r(after, before)
-          JOIN apikeys_data.usage_entry l ON l.key_id = k.id AND l.id > r.after AND l.id < r.before) p
+          FROM apikeys_data.open_entry l
+          WHERE l.key_id = k.id) p
 ) e ON true;
 COMMENT ON VIEW apikeys_data.key_state IS 'What apikeys.info shows, and the rest that keys are found by.';
 

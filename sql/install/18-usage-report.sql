@@ -43,13 +43,8 @@ CROSS JOIN LATERAL (
                       UNION ALL
                       SELECT (e.recorded_at AT TIME ZONE 'UTC')::date, coalesce(e.model, ''), e.id,
                              e.requests, e.tokens, e.cost
-                      FROM (VALUES (0, apikeys.first_id()),
-                                   (greatest((SELECT l.rolled_up_to
-                                              FROM apikeys_data.ledger l
-                                              WHERE l.name = 'usage_entry' AND l.node = apikeys.this_node()),
-                                             apikeys.first_id()), 9223372036854775807)) o(after, before)
-                      JOIN apikeys_data.usage_entry e
-                        ON e.key_id = k.id AND e.id > o.after AND e.id < o.before) u
+                      FROM apikeys_data.open_entry e
+                      WHERE e.key_id = k.id) u
                 GROUP BY u.day, u.model) m) n
     GROUP BY n.day, n.model
 ) r;

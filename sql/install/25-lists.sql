@@ -158,7 +158,7 @@ BEGIN
     END IF;
 
     RETURN QUERY
-    SELECT e.id, e.at, e.action, e.key_id, e.session_role, e.acting_role,
+    SELECT e.id, e.at, e.action, e.key_id, e.session_role::name, e.acting_role::name,
            e.client_addr, e.application_name, e.details
     FROM apikeys_data.event e
     WHERE (restricted_events.id IS NULL OR e.key_id = restricted_events.id)

@@ -37,15 +37,8 @@ BEGIN ATOMIC
           UNION ALL
           SELECT pg_catalog.timezone('UTC', e.recorded_at)::pg_catalog.date,
                  e.requests, e.tokens, e.cost
-          FROM (VALUES (0, apikeys.first_id()),
-                       (GREATEST((SELECT l.rolled_up_to
-                                  FROM apikeys_data.ledger l
-                                  WHERE l.name OPERATOR(pg_catalog.=) 'usage_entry'
-                                    AND l.node OPERATOR(pg_catalog.=) apikeys.this_node()),
-                                 apikeys.first_id()), 9223372036854775807)) n(after, before)
-          JOIN apikeys_data.usage_entry e
-            ON e.key_id OPERATOR(pg_catalog.=) $2
-            AND e.id OPERATOR(pg_catalog.>) n.after AND e.id OPERATOR(pg_catalog.<) n.before) h
+          FROM apikeys_data.open_entry e
+          WHERE e.key_id OPERATOR(pg_catalog.=) $2) h
     WHERE ($3 IS NULL OR h.day OPERATOR(pg_catalog.>=) $3)
       AND ($4 IS NULL OR h.day OPERATOR(pg_catalog.<=) $4)
       AND ($1 IS NULL OR EXISTS (SELECT FROM apikeys_data.key k

@@ -86,6 +86,7 @@ BEGIN
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         JOIN (VALUES ('key', 'apikeys.info'), ('key_state', 'apikeys.info'), ('key_info', 'apikeys.info'),
                      ('key_history', 'apikeys.info'), ('usage', 'apikeys.info'), ('usage_day', 'apikeys_data.daily_usage'),
+                     ('open_entry', 'apikeys_data.usage_entry'),
                      ('budget', 'apikeys.budget_info'), ('budget_info', 'apikeys.budget_info'),
                      ('plan', 'apikeys.plan_info'),
                      ('%\_problem', 'apikeys_data.problem')) source(pattern, relation) ON c.relname LIKE source.pattern

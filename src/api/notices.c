@@ -29,6 +29,7 @@
 #include "store/catalog.h"
 #include "store/notices.h"
 
+PG_FUNCTION_INFO_V1(apikeys_plans_notices);
 PG_FUNCTION_INFO_V1(apikeys_plan_notices);
 
 /* The columns on which the end of a key depends. */
@@ -111,6 +112,16 @@ notices_plan(ArrayType *ids, const KeyConfig *config)
 }
 
 /*
+ * apikeys.plans_notices(): boolean, does the trigger plan for each row?  Its
+ * condition: not for those for which a function does so at once.
+ */
+Datum
+apikeys_plans_notices(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(!store_is_writing_many(true));
+}
+
+/*
  * Row trigger AFTER INSERT OR UPDATE OR DELETE on apikeys_data.key, and on the table
  * in which Citus has the rows of that.
  */
@@ -131,9 +142,6 @@ apikeys_plan_notices(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("apikeys.plan_notices() is the trigger of apikeys_data.key")));
-
-	if (store_is_writing_many())
-		return PointerGetDatum(NULL);
 
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 	(void) get_column(trigger, row, "parent_id", &isnull);

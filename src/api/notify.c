@@ -45,6 +45,7 @@ static FullTransactionId sender;
 static int	nsent;
 static SubTransactionId said_more_in;
 
+PG_FUNCTION_INFO_V1(apikeys_notifies);
 PG_FUNCTION_INFO_V1(apikeys_notify_event);
 
 static char *
@@ -125,6 +126,16 @@ send_one_of_many(HeapTuple event, Relation table)
 	}
 }
 
+/*
+ * apikeys.notifies(): boolean, is there a channel?  The condition of the trigger:
+ * without one no row is kept for it until the statement ends.
+ */
+Datum
+apikeys_notifies(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(guc_notify_channel[0] != '\0');
+}
+
 /* Row trigger AFTER INSERT on apikeys_data.event. */
 Datum
 apikeys_notify_event(PG_FUNCTION_ARGS)
@@ -141,7 +152,7 @@ apikeys_notify_event(PG_FUNCTION_ARGS)
 	if (guc_notify_channel[0] == '\0' || !InLocalUserIdChange())
 		return PointerGetDatum(NULL);
 
-	if (store_is_writing_many())
+	if (store_is_writing_many(false))
 		send_one_of_many(trigger->tg_trigtuple, trigger->tg_relation);
 	else
 		send(trigger->tg_trigtuple, trigger->tg_relation);

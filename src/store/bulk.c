@@ -37,7 +37,7 @@ store_open_cursor(Statement *statement, Datum *values, const bool *nulls)
 
 /*
  * As store_write_durably().  The caller does for all keys at once what the
- * trigger plan_notices does for each.
+ * trigger plan_notices would do for each.
  */
 uint64
 store_write_many(Statement *statement, Datum *values, const bool *nulls)
@@ -61,10 +61,11 @@ store_write_many(Statement *statement, Datum *values, const bool *nulls)
 
 /*
  * Is the trigger that calls this fired by the statement of store_write_many(), and
- * not by what a trigger of somebody else does meanwhile?
+ * not by what a trigger of somebody else does meanwhile?  The condition of a trigger
+ * is asked by the statement itself.
  */
 bool
-store_is_writing_many(void)
+store_is_writing_many(bool is_condition)
 {
-	return writing_at_depth >= 0 && trigger_depth() == writing_at_depth + 1;
+	return writing_at_depth >= 0 && trigger_depth() == writing_at_depth + (is_condition ? 0 : 1);
 }

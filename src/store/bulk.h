@@ -17,6 +17,6 @@
 
 extern Portal store_open_cursor(Statement *statement, Datum *values, const bool *nulls);
 extern uint64 store_write_many(Statement *statement, Datum *values, const bool *nulls);
-extern bool store_is_writing_many(void);
+extern bool store_is_writing_many(bool is_condition);
 
 #endif							/* APIKEYS_STORE_BULK_H */

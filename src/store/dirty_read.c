@@ -13,22 +13,19 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/heapam.h"
-#include "access/stratnum.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_am_d.h"
 #include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/relcache.h"
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
 #include "store/catalog.h"
 #include "store/dirty_read.h"
+#include "store/primary_key.h"
 
 /*
  * Is there a row with this id in a table of schema apikeys_data that is committed
@@ -40,14 +37,10 @@ store_exists_for_anyone(const char *table, const pg_uuid_t *id)
 	Relation	rel = store_open_table(table);
 	SnapshotData dirty;
 	SysScanDesc scan;
-	ScanKeyData key;
 	bool		found;
 
-	ScanKeyInit(&key, get_attnum(RelationGetRelid(rel), "id"), BTEqualStrategyNumber, F_UUID_EQ,
-				UUIDPGetDatum(id));
-	(void) RelationGetIndexList(rel); /* which finds the primary key */
 	InitDirtySnapshot(dirty);
-	scan = systable_beginscan(rel, rel->rd_pkindex, OidIsValid(rel->rd_pkindex), &dirty, 1, &key);
+	scan = store_scan_primary_key(rel, &dirty, &(KeyColumn){"id", F_UUID_EQ, UUIDPGetDatum(id)}, 1);
 	found = HeapTupleIsValid(systable_getnext(scan));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);

@@ -124,8 +124,12 @@ store_find_expired(const pg_uuid_t *user_id, TimestampTz until)
 KeySearch *
 store_find_derived(const KeyBatch *batch, TimestampTz until)
 {
-	return begin_search(&lock_derived, (Datum[]) {PointerGetDatum(batch->ids), TimestampTzGetDatum(until)},
-						NULL);
+	int			nest_level = store_plan_for_batches();
+	KeySearch  *search = begin_search(&lock_derived,
+									  (Datum[]) {PointerGetDatum(batch->ids), TimestampTzGetDatum(until)}, NULL);
+
+	AtEOXact_GUC(true, nest_level);
+	return search;
 }
 
 /* The values of $1, the id of a key or NULL, and of a group. */
@@ -155,6 +159,12 @@ column_as_array(int column, Oid type, int16 typlen, char typalign)
 	return construct_array(elements, (int) SPI_processed, type, typlen, false, typalign);
 }
 
+static int
+compare_ids(const void *a, const void *b)
+{
+	return memcmp(a, b, UUID_LEN);
+}
+
 /* Copies a batch out of the result. */
 static void
 copy_batch(KeyBatch *batch)
@@ -164,6 +174,7 @@ copy_batch(KeyBatch *batch)
 	batch->n = (int) SPI_processed;
 	batch->tids = column_as_array(1, TIDOID, sizeof(ItemPointerData), TYPALIGN_SHORT);
 	batch->ids = column_as_array(2, UUIDOID, UUID_LEN, TYPALIGN_CHAR);
+	qsort(ARR_DATA_PTR(batch->ids), batch->n, UUID_LEN, compare_ids);
 	batch->hashes = NULL;
 	if (SPI_tuptable->tupdesc->natts < 3)
 		return;

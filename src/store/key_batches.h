@@ -28,7 +28,7 @@ typedef struct KeyGroup
 typedef struct KeyBatch
 {
 	int			n;
-	ArrayType  *ids;			/* uuid[] */
+	ArrayType  *ids;			/* uuid[], sorted: the server sorts it for each index that it asks */
 	ArrayType  *tids;			/* tid[], of their rows */
 	Datum	   *hashes;			/* bytea; NULL for expired keys */
 } KeyBatch;

@@ -56,8 +56,7 @@ static Statement key_hash = {
 	on_conflict \
 	" RETURNING id)" \
 	" " ADD_EVENT \
-	" SELECT $20, $21, $22, new.id, pg_catalog.jsonb_build_object(" \
-	"'name', $1, 'key_prefix', $18) FROM new", \
+	" SELECT $20, $21, $22, new.id, " NAME_AND_PREFIX("$1", "$18") " FROM new", \
 	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID, \
 				   JSONBOID, JSONBOID, TIMESTAMPTZOID, JSONBOID, TEXTOID, \
 				   INETARRAYOID, TEXTOID, INTERVALOID, BOOLOID, UUIDOID, BYTEAOID, TEXTOID, TEXTOID, \

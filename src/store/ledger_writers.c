@@ -42,11 +42,11 @@ have_in_common(const VirtualTransactionId *these, const VirtualTransactionId *th
 }
 
 /*
- * Waits until all other transactions have ended that are writing to a ledger now,
+ * Waits until all other transactions have ended that are writing to the ledger now,
  * but no longer than wait_ms; returns whether they have.  VACUUM counts as one.
  */
 bool
-ledger_writers_end(const char *table, int wait_ms)
+ledger_writers_end(int wait_ms)
 {
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
 	LOCKTAG		tag;
@@ -54,7 +54,7 @@ ledger_writers_end(const char *table, int wait_ms)
 
 	Assert(wait_ms >= 0);
 
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, store_relation_oid(table));
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, store_relation_oid("usage_entry"));
 	writers = GetLockConflicts(&tag, ShareLock, NULL);
 	while (have_in_common(writers, GetLockConflicts(&tag, ShareLock, NULL)))
 	{

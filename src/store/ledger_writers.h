@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * ledger_writers.h
- *	  Which transactions are writing to a ledger.
+ *	  Which transactions are writing to the ledger.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -10,6 +10,6 @@
 #ifndef APIKEYS_STORE_LEDGER_WRITERS_H
 #define APIKEYS_STORE_LEDGER_WRITERS_H
 
-extern bool ledger_writers_end(const char *table, int wait_ms);
+extern bool ledger_writers_end(int wait_ms);
 
 #endif							/* APIKEYS_STORE_LEDGER_WRITERS_H */

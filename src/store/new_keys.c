@@ -34,8 +34,7 @@
 	on_conflict \
 	" RETURNING id, name, key_prefix)" \
 	" " ADD_EVENT \
-	" SELECT $21, $22, '" action "', new.id, pg_catalog.jsonb_build_object(" \
-	"'name', new.name, 'key_prefix', new.key_prefix) FROM new" \
+	" SELECT $21, $22, '" action "', new.id, " NAME_AND_PREFIX("new.name", "new.key_prefix") " FROM new" \
 	" RETURNING key_id", \
 	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID, \
 				   JSONBOID, JSONBOID, TIMESTAMPTZOID, JSONBOID, TEXTOID, \

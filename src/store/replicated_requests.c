@@ -5,41 +5,21 @@
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * Not by a statement: with a plan from when the table was empty it would read all
- * of it.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/stratnum.h"
 #include "access/table.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/relcache.h"
 #include "utils/snapmgr.h"
 
 #include "settings/guc.h"
 #include "store/catalog.h"
+#include "store/primary_key.h"
 #include "store/replicated_requests.h"
-
-/* Begins to read the rows of a request, by the first columns of the primary key. */
-static SysScanDesc
-begin_scan(Relation rel, const pg_uuid_t *key_id, const text *request_id, Snapshot snapshot)
-{
-	Oid			relid = RelationGetRelid(rel);
-	ScanKeyData keys[2];
-
-	ScanKeyInit(&keys[0], get_attnum(relid, "key_id"), BTEqualStrategyNumber, F_UUID_EQ,
-				UUIDPGetDatum(key_id));
-	ScanKeyInit(&keys[1], get_attnum(relid, "request_id"), BTEqualStrategyNumber, F_TEXTEQ,
-				PointerGetDatum(request_id));
-	(void) RelationGetIndexList(rel); /* which finds the primary key */
-	return systable_beginscan(rel, rel->rd_pkindex, OidIsValid(rel->rd_pkindex), snapshot, 2, keys);
-}
 
 /*
  * Has another node recorded a request of a key under this id, as far as it is
@@ -48,6 +28,9 @@ begin_scan(Relation rel, const pg_uuid_t *key_id, const text *request_id, Snapsh
 bool
 store_request_is_of_another_node(const pg_uuid_t *key_id, const text *request_id)
 {
+	const KeyColumn request[] = {
+		{"key_id", F_UUID_EQ, UUIDPGetDatum(key_id)},
+		{"request_id", F_TEXTEQ, PointerGetDatum(request_id)}};
 	Relation	rel;
 	AttrNumber	node;
 	Snapshot	snapshot;
@@ -61,7 +44,7 @@ store_request_is_of_another_node(const pg_uuid_t *key_id, const text *request_id
 	rel = store_open_table("usage_request");
 	node = get_attnum(RelationGetRelid(rel), "node");
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	scan = begin_scan(rel, key_id, request_id, snapshot);
+	scan = store_scan_primary_key(rel, snapshot, request, lengthof(request));
 	while (!found && HeapTupleIsValid(row = systable_getnext(scan)))
 	{
 		bool		isnull;

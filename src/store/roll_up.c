@@ -37,23 +37,21 @@
 /* Once in this time a flush looks for entries that were inserted with an old id. */
 #define SEARCH_INTERVAL		USECS_PER_HOUR
 
-#define LEDGER	"usage_entry"
+#define OF_THIS_NODE(alias) alias ".node OPERATOR(pg_catalog.=) apikeys.this_node()"
 
-#define OF_THIS_NODE(alias) " AND " alias ".node OPERATOR(pg_catalog.=) apikeys.this_node()"
-
-/* Where the last flush has ended, and has it been searched from the start since $2? */
+/* Where the last flush has ended, and has it been searched from the start since $1? */
 static Statement find_end = {
-	.sql = "SELECT l.rolled_up_to, l.searched_at OPERATOR(pg_catalog.>) $2 FROM apikeys_data.ledger l"
-	" WHERE l.name OPERATOR(pg_catalog.=) $1" OF_THIS_NODE("l"),
-	STATEMENT_ARGS(TEXTOID, TIMESTAMPTZOID)
+	.sql = "SELECT l.rolled_up_to, l.searched_at OPERATOR(pg_catalog.>) $1 FROM apikeys_data.ledger l"
+	" WHERE " OF_THIS_NODE("l"),
+	STATEMENT_ARGS(TIMESTAMPTZOID)
 };
 
-/* If ids have been restarted, which are at $3 now, all entries are to be read again. */
+/* If ids have been restarted, which are at $2 now, all entries are to be read again. */
 static Statement begin_search = {
-	.sql = "INSERT INTO apikeys_data.ledger AS l (name, searched_at) VALUES ($1, $2)"
-	" ON CONFLICT (name, node) DO UPDATE SET searched_at = $2,"
-	" rolled_up_to = CASE WHEN l.rolled_up_to OPERATOR(pg_catalog.<=) $3 THEN l.rolled_up_to ELSE 0 END",
-	STATEMENT_ARGS(TEXTOID, TIMESTAMPTZOID, INT8OID)
+	.sql = "INSERT INTO apikeys_data.ledger AS l (searched_at) VALUES ($1)"
+	" ON CONFLICT (node) DO UPDATE SET searched_at = $1,"
+	" rolled_up_to = CASE WHEN l.rolled_up_to OPERATOR(pg_catalog.<=) $2 THEN l.rolled_up_to ELSE 0 END",
+	STATEMENT_ARGS(TIMESTAMPTZOID, INT8OID)
 };
 
 /* A sum of tokens, a numeric, as a bigint. */
@@ -101,9 +99,11 @@ static Statement roll_up = {
 	" used AS MATERIALIZED (SELECT b.key_id, pg_catalog.count(*) AS entries,"
 	" pg_catalog.max(b.id) AS last_id FROM batch b GROUP BY b.key_id),"
 	" unlocked_total AS MATERIALIZED (SELECT u.key_id FROM apikeys_data.usage u"
-																									 " WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))" OF_THIS_NODE("u") " ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
+																									 " WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))"
+	" AND " OF_THIS_NODE("u") " ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
 	" total_of AS MATERIALIZED (SELECT u.key_id FROM apikeys_data.usage u"
-	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))" OF_THIS_NODE("u") "),"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))"
+	" AND " OF_THIS_NODE("u") "),"
 	" left_behind AS MATERIALIZED (SELECT used.key_id FROM used WHERE used.key_id IS NOT NULL"
 	" AND NOT used.key_id OPERATOR(pg_catalog.=) ANY (SELECT t.key_id FROM unlocked_total t)"
 	" AND (used.key_id OPERATOR(pg_catalog.=) ANY (SELECT t.key_id FROM total_of t)"
@@ -129,14 +129,15 @@ static Statement roll_up = {
 	" CROSS JOIN (SELECT COALESCE(pg_catalog.sum(m.entries), 0)::pg_catalog.int8 AS taken"
 	" FROM by_model m) d),"
 	" ledger AS (UPDATE apikeys_data.ledger l SET rolled_up_to = r.complete_to FROM result r"
-																																																																											   " WHERE l.name OPERATOR(pg_catalog.=) '" LEDGER "'" OF_THIS_NODE("l") " AND l.rolled_up_to OPERATOR(pg_catalog.<) r.complete_to),"
+	" WHERE " OF_THIS_NODE("l") " AND l.rolled_up_to OPERATOR(pg_catalog.<) r.complete_to),"
 	" existing AS MATERIALIZED (SELECT k.id FROM apikeys_data.key k"
 	" WHERE k.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))),"
 	" live AS MATERIALIZED (SELECT m.*,"
 	" m.model OPERATOR(pg_catalog.<>) ALL (ARRAY['', '(other)'])"
 	" AND (SELECT true FROM apikeys_data.usage_day d"
 	" WHERE d.key_id OPERATOR(pg_catalog.=) m.key_id AND d.day OPERATOR(pg_catalog.=) m.day"
-	" AND d.model OPERATOR(pg_catalog.=) m.model" OF_THIS_NODE("d") ") IS NULL AS is_new"
+	" AND d.model OPERATOR(pg_catalog.=) m.model"
+	" AND " OF_THIS_NODE("d") ") IS NULL AS is_new"
 	" FROM by_model m JOIN existing k ON k.id OPERATOR(pg_catalog.=) m.key_id),"
 	" total AS (INSERT INTO apikeys_data.usage AS u"
 	" (key_id, total_requests, total_tokens, total_cost)"
@@ -151,7 +152,8 @@ static Statement roll_up = {
 	" OVER (PARTITION BY m.key_id, m.day, m.is_new ORDER BY m.first_id) OPERATOR(pg_catalog.+)"
 	" (SELECT pg_catalog.count(*) FROM apikeys_data.usage_day d"
 	" WHERE d.key_id OPERATOR(pg_catalog.=) m.key_id AND d.day OPERATOR(pg_catalog.=) m.day"
-	" AND d.model OPERATOR(pg_catalog.<>) ALL (ARRAY['', '(other)'])" OF_THIS_NODE("d") ")"
+	" AND d.model OPERATOR(pg_catalog.<>) ALL (ARRAY['', '(other)'])"
+	" AND " OF_THIS_NODE("d") ")"
 	" OPERATOR(pg_catalog.>) 1000 THEN '(other)' ELSE m.model END AS model,"
 	" m.requests, m.tokens, m.cost FROM live m),"
 	" daily AS (INSERT INTO apikeys_data.usage_day AS d"
@@ -199,16 +201,15 @@ last_id(void)
 static int64
 find_entries(int64 end, TimestampTz now)
 {
-	Datum		name = CStringGetTextDatum(LEDGER);
 	Datum		row[2] = {Int64GetDatum(0), BoolGetDatum(false)};
 	bool		nulls[2];
 
-	if (store_read(&find_end, (Datum[]) {name, TimestampTzGetDatum(now - SEARCH_INTERVAL)}, NULL) > 0)
+	if (store_read(&find_end, (Datum[]) {TimestampTzGetDatum(now - SEARCH_INTERVAL)}, NULL) > 0)
 		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row, nulls);
 	if (DatumGetBool(row[1]) && DatumGetInt64(row[0]) <= end)
 		return DatumGetInt64(row[0]);
 
-	store_write_silently(&begin_search, (Datum[]) {name, TimestampTzGetDatum(now), Int64GetDatum(end)}, NULL);
+	store_write_silently(&begin_search, (Datum[]) {TimestampTzGetDatum(now), Int64GetDatum(end)}, NULL);
 	return 0;
 }
 
@@ -225,7 +226,7 @@ store_begin_roll_up(RollUp *batch, TimestampTz now, int wait_ms)
 
 	store_open(&scope);
 	end = last_id();
-	batch->complete_to = ledger_writers_end(LEDGER, wait_ms) && !IsolationUsesXactSnapshot() ? end : 0;
+	batch->complete_to = ledger_writers_end(wait_ms) && !IsolationUsesXactSnapshot() ? end : 0;
 	batch->after = find_entries(end, now);
 	store_close(&scope);
 }

@@ -5,7 +5,6 @@
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * To start and end the executor takes several times as long as to find the row.
  * What is read is what store_read_latest() would: what is committed now, and what
  * this transaction has written itself.  Likewise locks come first, then the
  * snapshot, and they end with the read.
@@ -14,10 +13,8 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/heaptoast.h"
 #include "access/htup_details.h"
-#include "access/stratnum.h"
 #include "access/table.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
@@ -27,6 +24,7 @@
 #include "utils/snapmgr.h"
 
 #include "store/catalog.h"
+#include "store/primary_key.h"
 #include "store/row_by_id.h"
 
 /*
@@ -37,14 +35,9 @@ static HeapTuple
 copy_row(Relation rel, const pg_uuid_t *id, bool flatten)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	SysScanDesc scan;
-	ScanKeyData key;
-	HeapTuple	row;
+	SysScanDesc scan = store_scan_primary_key(rel, snapshot, &(KeyColumn){"id", F_UUID_EQ, UUIDPGetDatum(id)}, 1);
+	HeapTuple	row = systable_getnext(scan);
 
-	ScanKeyInit(&key, get_attnum(RelationGetRelid(rel), "id"), BTEqualStrategyNumber, F_UUID_EQ,
-				UUIDPGetDatum(id));
-	scan = systable_beginscan(rel, rel->rd_pkindex, OidIsValid(rel->rd_pkindex), snapshot, 1, &key);
-	row = systable_getnext(scan);
 	if (HeapTupleIsValid(row))
 		row = flatten ? toast_flatten_tuple(row, RelationGetDescr(rel)) : heap_copytuple(row);
 	systable_endscan(scan);
@@ -104,11 +97,9 @@ store_read_row(const char *table, const pg_uuid_t *id, const char *const *column
 			   Datum *values, bool *nulls)
 {
 	Relation	rel = store_open_table(table);
+	Oid			index = store_primary_key(rel);
 	HeapTuple	row;
-	Oid			index;
 
-	list_free(RelationGetIndexList(rel)); /* which finds the primary key */
-	index = rel->rd_pkindex;
 	if (OidIsValid(index))
 		LockRelationOid(index, AccessShareLock);
 	row = read_locked(rel, id);

@@ -72,19 +72,23 @@ extern Datum store_acting_role(const StoreScope *scope);
  */
 #define ADD_EVENT "INSERT INTO apikeys_data.event (at, acting_role, action, key_id, details)"
 
+/* What is said of a key in the event of its birth or death.  For a text nothing is looked up. */
+#define NAME_AND_PREFIX(name, key_prefix) \
+	"pg_catalog.jsonb_object('{name, key_prefix}', ARRAY[" name ", " key_prefix "])"
+
 /* Revoke, and delete, the keys for which a condition on $1 holds; $2 is now, $3 the role. */
 #define REVOKE_KEYS(condition) \
 	"WITH revoked AS (UPDATE ONLY apikeys_data.key SET revoked_at = $2, updated_at = $2," \
 	" revoke_reason = $4 WHERE " condition " RETURNING id)" \
 	" " ADD_EVENT \
-	" SELECT $2, $3, 'revoke', revoked.id, pg_catalog.jsonb_strip_nulls(" \
-	"pg_catalog.jsonb_build_object('reason', $4)) FROM revoked"
+	" SELECT $2, $3, 'revoke', revoked.id, (SELECT pg_catalog.jsonb_strip_nulls(" \
+	"pg_catalog.jsonb_build_object('reason', $4))) FROM revoked"
 #define DELETE_KEYS(condition, action) \
 	"WITH deleted AS (DELETE FROM ONLY apikeys_data.key" \
 	" WHERE " condition " RETURNING id, name, key_prefix)" \
 	" " ADD_EVENT \
-	" SELECT $2, $3, '" action "', deleted.id, pg_catalog.jsonb_build_object(" \
-	"'name', deleted.name, 'key_prefix', deleted.key_prefix) FROM deleted ORDER BY deleted.id"
+	" SELECT $2, $3, '" action "', deleted.id, " NAME_AND_PREFIX("deleted.name", "deleted.key_prefix") \
+	" FROM deleted ORDER BY deleted.id"
 
 /*
  * The condition that restricts a statement to the keys of user $2, unless that is

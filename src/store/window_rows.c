@@ -13,26 +13,23 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/stratnum.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
-#include "utils/relcache.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "store/batch_write.h"
 #include "store/catalog.h"
+#include "store/primary_key.h"
 #include "store/spi.h"
 #include "store/window_rows.h"
 
-/* The columns of apikeys_data.window_state that are read here, by their numbers. */
-#define ATTR_OWNER_ID	1
+/* The number of a column of apikeys_data.window_state. */
 #define ATTR_WINDOWS	2
 
 /* For store_write_batch().  Each row has a slice of one array. */
@@ -81,16 +78,12 @@ store_read_windows(const pg_uuid_t *owner, WindowRow *row)
 	Relation	rel = store_open_table("window_state");
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	SysScanDesc scan;
-	ScanKeyData key;
 	HeapTuple	tuple;
 	bool		found;
 
 	row->owner = *owner;
 	row->n = 0;
-	ScanKeyInit(&key, ATTR_OWNER_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(owner));
-	if (!rel->rd_indexvalid)
-		list_free(RelationGetIndexList(rel)); /* which finds the primary key */
-	scan = systable_beginscan(rel, rel->rd_pkindex, OidIsValid(rel->rd_pkindex), snapshot, 1, &key);
+	scan = store_scan_primary_key(rel, snapshot, &(KeyColumn){"owner_id", F_UUID_EQ, UUIDPGetDatum(owner)}, 1);
 	tuple = systable_getnext(scan);
 	found = HeapTupleIsValid(tuple);
 	if (found)
