@@ -181,7 +181,7 @@ subtest 'the keys of examples/run' => sub {
 	is_sound($node, 'shown', 'and what the picture adds');
 
 	my $browser = Browser->start or plan skip_all => 'there is no chromedriver';
-	$browser->size(1000, 560);
+	$browser->size(1000, 620);
 	$browser->open("$page->{url}/");
 	$browser->type('#login input', $key);
 	$browser->click('#login button');

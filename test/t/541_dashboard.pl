@@ -39,7 +39,8 @@ $node->safe_psql('postgres', q{
 	SELECT g.raw_key, g.id, row_number() OVER () AS n
 	FROM apikey_generate_many(1500, 'client', plan => 'premium') g;
 	CREATE INDEX ON client (n);
-	SELECT count(apikey_update(id, '{"rate_limits": {"requests_per_minute": 30}}')) FROM client WHERE n <= 20;
+	SELECT count(apikey_update(id, '{"plan": null}')) FROM client WHERE n < 5;
+	SELECT count(apikey_update(id, '{"rate_limits": {"requests_per_minute": 30}}')) FROM client WHERE n BETWEEN 5 AND 20;
 	SELECT count(apikey_revoke(id)) FROM client WHERE n BETWEEN 21 AND 30;
 	SELECT count(*) FROM apikey_generate_many(40, 'short', expires_at => now() + interval '3 days');
 	SELECT count(apikey_import(sha256(n::text::bytea), 'old', 'o...', created_at => now() - interval '1 year')) FROM generate_series(1, 12) n});
@@ -68,7 +69,8 @@ sub run_beside
 run_beside($program{prometheus}, "--config.file=$directory/prometheus.yml", "--storage.tsdb.path=$directory/data",
 	"--web.listen-address=127.0.0.1:$port");
 
-# Many good requests, some beyond a limit, some with ended or unknown keys, and changes.
+# Many good requests, some beyond a limit, some with ended or unknown keys, and changes;
+# for a while, somebody tries keys.
 append_to_file("$directory/load.sql", q{
 \set n random_zipfian(1, 1500, 1.05)
 \set wrong random(1, 40)
@@ -78,9 +80,11 @@ SELECT apikey_check(CASE WHEN :wrong = 1 THEN 'nobody' ELSE raw_key END, tokens 
 SELECT status FROM apikey_update((SELECT id FROM client WHERE n = 31 + :n % 1000), '{"metadata": {"seen": true}}');
 \endif
 });
-my $load = $seconds + 60;
-run_beside('pgbench', '-n', '-c', '2', '-R', '120', '-T', $load, '-f', "$directory/load.sql",
-	'-h', $node->host, '-p', $node->port, 'postgres');
+append_to_file("$directory/guess.sql", "SELECT apikey_check('gw-' || md5(random()::text));\n");
+my @pgbench = ('pgbench', '-n', '-h', $node->host, '-p', $node->port);
+run_beside(@pgbench, '-c', '2', '-R', '120', '-T', $seconds + 60, '-f', "$directory/load.sql", 'postgres');
+run_beside('sh', '-c', "sleep ${\int($seconds / 2)}; exec \"\$@\"", 'sh',
+	@pgbench, '-R', '60', '-T', int($seconds / 6), '-f', "$directory/guess.sql", 'postgres');
 
 # --------------------------------------------------------------- what is shown
 
@@ -137,7 +141,7 @@ SKIP:
 
 	append_to_file("$directory/data.js", 'const dashboard = ' . JSON::PP->new->ascii->canonical->encode($dashboard) . ";\n");
 	append_to_file($page, slurp_file('test/pictures/dashboard.html'));
-	$browser->size(1200, 1130);
+	$browser->size(1200, 1280);
 	$browser->open("file://$page");
 	is($browser->value(q{document.querySelectorAll('section').length}), scalar @{ $dashboard->{panels} }, 'each panel is drawn');
 	is($browser->value(q{[...document.querySelectorAll('section')].filter((panel) => !panel.querySelector('path, b')).length}), 0, '... with something in it');
