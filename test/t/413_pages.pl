@@ -134,6 +134,20 @@ sub shows
 shows('gateway', 8);
 shows('migrate', 8);
 
+# More keys than a batch has, one of which cannot be taken over.
+my ($moved, $notices) = ('', '');
+$node->psql('migrate', q{
+	TRUNCATE moving;
+	INSERT INTO moving (key_hash, name, key_prefix) SELECT sha256(n::text::bytea), 'key ' || n, 'many...' FROM generate_series(1, 2500) n;
+	UPDATE moving SET key_prefix = 'm' || chr(252) WHERE name = 'key 1700';
+	CALL move_keys(dry_run => true, batch => 1000);
+	SELECT count(*), count(problem), (SELECT count(*) FROM apikeys.info WHERE key_prefix = 'many...') FROM moving WHERE id IS NULL;
+	CALL move_keys(dry_run => false, batch => 1000);
+	SELECT count(*), count(problem), (SELECT count(*) FROM apikeys.info WHERE key_prefix = 'many...') FROM moving WHERE id IS NULL;
+	SELECT code FROM apikey_verify('2500')}, stdout => \$moved, stderr => \$notices, on_error_die => 1);
+is($moved, "2500|1|0\n1|1|2499\nVALID", 'migrate: a dry run leaves all where it was, and the other what cannot be taken over');
+is(join(' ', $notices =~ /NOTICE:  (\d+) of 2500 keys/g), '1000 2000 2500 1000 2000 2500', 'migrate: ... and it says how far it is');
+
 # The bodies that PostgREST makes of errors, as the page has them.
 my $page = 'doc/row-level-security.md';
 my $bodies = q{
