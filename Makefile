@@ -8,10 +8,12 @@
 #                           next time; make check-stop removes them
 #   make lint, make format  check the sources, put them in shape
 #   make reference          write the tables of doc/reference.md from the catalogs
+#   make pictures           makes the pictures of the pages anew
 #   make bench              what a verify costs, beside what one could do instead
 #   make proof              tries what is promised, in all its parts; make proof-history one
 #   make compile_commands.json      how each file is compiled, for clangd
 #   make dist               the zip for PGXN, of what is committed
+#   make freeze             keeps the install script of the version that is released
 #   make packages           builds it and the packages, and tries them
 #
 # The version stands in apikeys.control alone.
@@ -21,7 +23,7 @@ MODULE_big = apikeys
 OBJS = $(patsubst $(srcdir)/%.c,%.o,$(wildcard $(srcdir)/src/*.c $(srcdir)/src/*/*.c))
 DATA_built = apikeys--$(version).sql
 # Of versions that are released: how they were installed, and how to update them.
-DATA = $(wildcard $(srcdir)/sql/released/*.sql)
+DATA = $(filter-out %/$(DATA_built),$(wildcard $(srcdir)/sql/released/*.sql))
 PG_CPPFLAGS = -I$(srcdir)/src -I$(libpq_srcdir) -MMD -MP
 PG_CFLAGS = -fvisibility=hidden $(same_paths)
 SHLIB_LINK = -lcrypto $(libpq)
@@ -113,8 +115,14 @@ lint:
 bench:
 	@test/bench/run
 
+pictures:
+	@test/pictures/run
+
 dist:
 	git archive --format=zip --prefix=apikeys-$(version)/ --output=apikeys-$(version).zip HEAD
+
+freeze:
+	@test/lint/released freeze
 
 packages:
 	@test/packages
@@ -132,4 +140,4 @@ format:
 	@test/lint/run format
 
 .PHONY: all install uninstall installcheck clean demo test check run-check check-stop
-.PHONY: lint bench reference proof dist packages format compile_commands.json
+.PHONY: lint bench pictures reference proof dist freeze packages format compile_commands.json

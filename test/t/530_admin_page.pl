@@ -154,5 +154,45 @@ subtest 'in a browser' => sub {
 	stop_client($page);
 };
 
+# ------------------------------------------------- as examples/run shows it
+
+subtest 'the keys of examples/run' => sub {
+	$node->safe_psql('postgres', 'CREATE DATABASE shown');
+	add_extension($node, 'shown');
+	my $key = $node->safe_psql('shown', '\i examples/admin/schema.sql');
+
+	# As if it had been there for a month.
+	$node->safe_psql('shown', q{
+		INSERT INTO apikeys_data.usage_day (key_id, day, model, requests, tokens, cost)
+		SELECT d.key_id, d.day, d.model, sum(d.n), sum(d.n * 900), sum(d.n * 0.021)
+		FROM (SELECT u.key_id, current_date - g AS day, u.model,
+				(40 + 300 * abs(sin(g * 12.9898 + ascii(right(u.model, 1))))
+					* CASE WHEN extract(isodow FROM current_date - g) > 5 THEN 0.2 ELSE 1 END)::integer AS n
+			FROM (SELECT DISTINCT key_id, model FROM apikeys.usage_report) u, generate_series(1, 29) g) d
+		GROUP BY 1, 2, 3;
+		INSERT INTO apikeys_data.usage AS u (key_id, total_requests, total_tokens, total_cost)
+		SELECT key_id, sum(requests), sum(tokens), sum(cost) FROM apikeys_data.usage_day WHERE day < current_date GROUP BY key_id
+		ON CONFLICT (key_id, node) DO UPDATE SET total_requests = u.total_requests + excluded.total_requests,
+			total_tokens = u.total_tokens + excluded.total_tokens, total_cost = u.total_cost + excluded.total_cost});
+
+	my $page = start_client($node, 'admin', PGDATABASE => 'shown') or return;
+	is(scalar @{ ask($page, '/keys', $key)->{json} }, 7, 'the key that it prints logs in');
+	is_deeply([ map { $_->{name} } @{ ask($page, '/budgets', $key)->{json} } ], [ 'prepaid credit', 'research', 'support' ], 'there are budgets');
+	is_sound($node, 'shown', 'and what the picture adds');
+
+	my $browser = Browser->start or plan skip_all => 'there is no chromedriver';
+	$browser->size(1000, 620);
+	$browser->open("$page->{url}/");
+	$browser->type('#login input', $key);
+	$browser->click('#login button');
+	wait_until('keys are listed', sub { $browser->value(q{document.querySelectorAll('#keys tbody tr').length}) == 7 });
+	$browser->picture("$PostgreSQL::Test::Utils::log_path/keys.png");
+	$browser->click('#tabs button[value=usage]');
+	wait_until('usage is drawn', sub { $browser->value(q{document.querySelectorAll('#usage svg rect').length}) >= 90 });
+	$browser->picture("$PostgreSQL::Test::Utils::log_path/usage.png");
+	$browser->stop;
+	stop_client($page);
+};
+
 $node->stop;
 done_testing();

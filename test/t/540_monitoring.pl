@@ -10,6 +10,7 @@ use FindBin;
 use lib "$FindBin::RealBin/lib";
 
 use ApikeysTest;
+use FeedTest;
 use HTTP::Tiny;
 use IPC::Run;
 use JSON::PP;
@@ -17,7 +18,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = start_node('main', "unix_socket_permissions = 0777");
+my $node = start_node('main', 'unix_socket_permissions = 0777', 'wal_level = replica', 'max_wal_senders = 8', 'hot_standby = on');
 my $monitoring = 'examples/monitoring';
 
 # The role as doc/operations.md makes it.
@@ -150,6 +151,15 @@ SKIP:
 	like($shown, qr/^sql_apikeys_verifies\{(?=.*code="RATE_LIMITED")(?=.*col="total").*\} 1$/m, 'sql_exporter shows verifies by code');
 	like($shown, qr/^sql_apikeys\{(?=.*col="dropped").*\} 0$/m, '... and other figures');
 }
+
+# On a standby that cannot tell anybody of its use, and never could, the lag grows.
+my ($query) = slurp_file("$monitoring/queries.yaml") =~ /^apikeys:\n  query: \|\n(.*?)^  metrics:/ms or die 'no query';
+my $standby = new_standby('standby', $node, q{apikeys.primary_conninfo = 'host=/nowhere'});
+wait_for($standby, 'postgres', q{SELECT feed_state = 'down' FROM apikeys.stats}, 'a standby cannot reach its primary');
+is($standby->safe_psql('postgres', "SELECT feed_lag IS NULL FROM apikeys.stats"), 't', 'control: it never could');
+is($standby->safe_psql('postgres', "SELECT feed_lag_seconds > 0 FROM ($query) q"), 't', '... and has a lag');
+is($node->safe_psql('postgres', "SELECT feed_lag_seconds FROM ($query) q"), '0', 'a primary has none');
+$standby->stop;
 
 # For people in psql.
 $node->safe_psql('postgres', q{CREATE ROLE reader; SELECT apikey_grant('reader', 'read')});

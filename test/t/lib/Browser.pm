@@ -81,6 +81,14 @@ sub open
 	$self->_in_session('POST', '/url', { url => $url });
 }
 
+# Sets the size of what is shown.
+sub size
+{
+	my ($self, $width, $height) = @_;
+
+	$self->_in_session('POST', '/window/rect', { width => $width, height => $height });
+}
+
 # The element that a CSS selector finds, once it is there.
 sub find
 {
