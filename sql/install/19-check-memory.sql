@@ -27,13 +27,15 @@ SELECT p.level, p.object, p.problem
 FROM apikeys_data.shared_memory_problems() p
 UNION ALL
 -- A flush removes the use of a key that was made in a transaction that was rolled
--- back, or deleted while it was used.  OFFSET 0 has the last question asked last.
+-- back, or deleted while it was used.  What is newer than this transaction may have been
+-- made and deleted meanwhile.  OFFSET 0 has the last question asked last.
 SELECT 'warning', 'shared memory of ' || t.id, 'is there, but neither a key nor a budget, nor an event of its deletion'
 FROM (SELECT o.id
       FROM apikeys_data.tracked_owners() o
       CROSS JOIN apikeys_data.known_since s
       WHERE NOT o.may_be_new
         AND o.active_at >= s.events
+        AND o.active_at < transaction_timestamp()
         AND (o.last_used_at <= o.stored_use
              OR o.last_used_at < clock_timestamp() - interval '5 minutes'
                                  - 2 * interval_in(textout(current_setting('apikeys.flush_interval', true)), 0, -1))

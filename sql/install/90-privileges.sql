@@ -30,11 +30,12 @@ BEGIN
             FROM member m
             JOIN pg_namespace n ON m.classid = 'pg_namespace'::regclass AND n.oid = m.objid
             UNION ALL
-            -- A column of such a type would stop an update from adding one to it.
+            -- A column of such a type would stop an update from adding one to it.  From
+            -- 18 on, rows of relations are members too; of rights on these, pg_dump warns.
             SELECT format('TYPE %s', t.oid::regtype), t.typowner, coalesce(t.typacl, acldefault('T', t.typowner))
             FROM member m
             JOIN pg_type t ON m.classid = 'pg_type'::regclass AND t.oid = m.objid
-            WHERE t.typtype = 'c'
+            JOIN pg_class c ON c.oid = t.typrelid AND c.relkind = 'c'
         )
         SELECT DISTINCT format('REVOKE ALL ON %s FROM %s', o.name,
                                CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
