@@ -44,7 +44,7 @@ def gcov(gcno_directory, gcda):
     if os.path.lexists(there):
         os.remove(there)
     os.symlink(gcda, there)
-    said = subprocess.run(["gcov", "--json-format", "--stdout", "--branch-counts", name], cwd=gcno_directory,
+    said = subprocess.run(["gcov", "--json-format", "--stdout", "--branch-probabilities", "--branch-counts", name], cwd=gcno_directory,
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
     return json.loads(said)
 
