@@ -9,4 +9,34 @@
  *
  *-------------------------------------------------------------------------
  */
+#ifndef COVERAGE_MACROS_H
+#define COVERAGE_MACROS_H
+
 #include "postgres.h"
+
+static inline Size
+coverage_size(const void *datum)
+{
+	return VARSIZE_ANY(datum);
+}
+
+static inline Size
+coverage_length(const void *datum)
+{
+	return VARSIZE_ANY_EXHDR(datum);
+}
+
+static inline char *
+coverage_data(const void *datum)
+{
+	return (char *) VARDATA_ANY(datum);
+}
+
+#undef VARSIZE_ANY
+#undef VARSIZE_ANY_EXHDR
+#undef VARDATA_ANY
+#define VARSIZE_ANY(datum) coverage_size(datum)
+#define VARSIZE_ANY_EXHDR(datum) coverage_length(datum)
+#define VARDATA_ANY(datum) coverage_data(datum)
+
+#endif
