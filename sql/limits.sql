@@ -248,6 +248,13 @@ SELECT * FROM test.errors(
   $$SELECT * FROM apikey_limits('00000000-0000-0000-0000-000000000000')$$,
   $$SET apikeys.reservation_timeout = 5$$);
 
+-- A limit may have a name so long that its length takes four bytes of the row.
+SELECT test.limited('long', jsonb_build_object('windows', jsonb_build_array(
+  jsonb_build_object('requests', 3, 'per', '1 day', 'name', repeat('long', 50))))) IS NOT NULL AS made;
+SELECT code, name, limit_name = repeat('long', 50) AS named, limit_max, limit_remaining, limit_resets_in > 80000 AS resets,
+       reservation IS NOT NULL AS reserved, budget_remaining
+FROM generate_series(1, 4) i, apikey_verify('limits-long', reserve => i > 0);
+
 DROP FUNCTION test.limited, test.verify, test.standing;
 
 -- What is derived from a key counts in its limits, whoever uses them up.

@@ -78,6 +78,23 @@ SELECT count(*) FILTER (WHERE (u.code, u.reason) IS DISTINCT FROM (v.code, v.rea
 FROM test.request r JOIN test.uncached u USING (number),
      apikey_verify('permit-' || r.key, r.model, r.endpoint, r.required, r.tokens, r.client_ip) v;
 
+-- any_permissions: one of them, beside all that are required.
+SELECT r.key, r.required, r.any_of, v.code, v.reason
+FROM (VALUES
+  ('lists', NULL::text[], '{files:read}'::text[]),
+  ('lists', NULL, '{other,admin-write,files:write}'),
+  ('lists', NULL, '{{other,admin-write},{another,admin-read}}'),
+  ('lists', NULL, '{other,admin-write}'),
+  ('lists', NULL, '{files:read,NULL}'),
+  ('lists', NULL, '{}'),
+  ('lists', '{admin-read}', '{files:read,other}'),
+  ('lists', '{other}', '{files:read}'),
+  ('lists', '{admin-read}', '{other}'),
+  ('free', NULL, '{files:read}'),
+  ('admin', NULL, '{whatever}')) AS r (key, required, any_of),
+  apikey_verify('permit-' || r.key, model => CASE r.key WHEN 'admin' THEN 'o1' END,
+                required_permissions => r.required, any_permissions => r.any_of) v;
+
 -- The key's columns come with the refusal, which is not a use.
 SELECT apikey_import(digest('permit-refused', 'sha256'), 'permit refused', 'refused', allowed_ips => '{10.0.0.1}') AS id \gset
 SELECT code, valid, name, id = :'id' AS id, retry_after, reservation FROM apikey_verify('permit-refused', client_ip => '1.1.1.1');
