@@ -19,15 +19,26 @@
 #include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/table.h"
+#include "executor/spi.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 #include "utils/snapmgr.h"
 
 #include "store/catalog.h"
 #include "store/row_by_id.h"
+
+/* Returns the number of a column.  The catalog's cache would take several times as long. */
+static AttrNumber
+column_of(Relation rel, const char *name)
+{
+	int			column = SPI_fnumber(RelationGetDescr(rel), name);
+
+	if (column <= 0)
+		elog(ERROR, "table \"%s\" has no column \"%s\"", RelationGetRelationName(rel), name);
+	return column;
+}
 
 /*
  * Returns a copy of the row, in the current memory context, or NULL; with flatten
@@ -41,7 +52,7 @@ copy_row(Relation rel, const pg_uuid_t *id, bool flatten)
 	ScanKeyData key;
 	HeapTuple	row;
 
-	ScanKeyInit(&key, get_attnum(RelationGetRelid(rel), "id"), BTEqualStrategyNumber, F_UUID_EQ,
+	ScanKeyInit(&key, column_of(rel, "id"), BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(id));
 	scan = systable_beginscan(rel, rel->rd_pkindex, OidIsValid(rel->rd_pkindex), snapshot, 1, &key);
 	row = systable_getnext(scan);
@@ -86,13 +97,7 @@ get_values(Relation rel, HeapTuple row, const char *const *columns, int ncolumns
 		   bool *nulls)
 {
 	for (int i = 0; i < ncolumns; i++)
-	{
-		AttrNumber	column = get_attnum(RelationGetRelid(rel), columns[i]);
-
-		if (column == InvalidAttrNumber)
-			elog(ERROR, "table \"%s\" has no column \"%s\"", RelationGetRelationName(rel), columns[i]);
-		values[i] = heap_getattr(row, column, RelationGetDescr(rel), &nulls[i]);
-	}
+		values[i] = heap_getattr(row, column_of(rel, columns[i]), RelationGetDescr(rel), &nulls[i]);
 }
 
 /*
