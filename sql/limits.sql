@@ -321,3 +321,19 @@ SELECT a, b, apikeys_data.common_rate_limits(a, b), apikeys_data.common_rate_lim
 FROM (VALUES ('{}'::jsonb, '{}'::jsonb), ('{"requests_per_day": 1, "tokens_per_day": 0}', '{"requests_per_day": 2, "tokens_per_day": 5}'),
              ('{"requests_per_day": 0}', '{"requests_per_day": null}'), ('{"windows": null}', '{"windows": [{"per": "1 s", "cost": 1}]}')) v(a, b);
 DROP FUNCTION test.uses;
+
+-- Many keys have the same few documents, and what they were parsed to is remembered for
+-- a while: each key keeps its own limits.
+SELECT count(apikey_import(digest('documents-' || n, 'sha256'), 'documents ' || n, 'x',
+  rate_limits => jsonb_build_object('requests_per_minute', 1e3 + d % 11, 'max_concurrent_requests', 5.0, 'windows', jsonb_build_array(
+    jsonb_build_object('per', '1 hour', 'requests', 10 + d % 11, 'name', 'w' || d % 5, 'models', ARRAY['m' || d % 3])))) ) AS keys
+FROM generate_series(1, 60) n, LATERAL (VALUES (n / 3)) document (d);
+SELECT count(*) AS asked, count(*) FILTER (WHERE v.valid) AS valid,
+  count(*) FILTER (WHERE (v.limit_name, v.limit_max) IS DISTINCT FROM CASE WHEN m = d % 3
+    THEN ('w' || d % 5, 10.0 + d % 11) ELSE ('requests_per_minute'::text, 1000.0 + d % 11) END) AS wrong
+FROM generate_series(0, 2) m, generate_series(1, 60) n, LATERAL (VALUES (n / 3)) document (d), LATERAL apikey_verify('documents-' || n, 'm' || m) v;
+-- Only whole numbers that each reader of JSON has exactly.
+SELECT number, (SELECT bool_or(line ~ 'NO ERROR') FROM test.errors(format('SELECT apikey_update(test.id(''documents 1''), %L)',
+  '{"rate_limits": {"requests_per_day": ' || number || '}}')) line) AS accepted
+FROM unnest('{1,10000,12345678,1e3,7.00,100000000,9007199254740991,9007199254740992,99999999999999999999,1e400,-1,-0.1,0.1,0.00001,10000.0001,1e-400}'::text[]) number;
+DELETE FROM apikeys_data.key WHERE name LIKE 'documents %';

@@ -133,3 +133,15 @@ SELECT code FROM apikey_login('permit-free', tokens => 100::bigint);
 SELECT * FROM test.errors(
   $$SELECT code FROM apikey_verify('permit-free', tokens => 1.5)$$, $$SELECT code FROM apikey_verify('permit-free', tokens => 9223372036854775808)$$,
   $$SELECT code FROM apikey_verify('permit-free', client_ip => '::1'::inet)$$, $$SELECT apikey_record_usage(gen_random_uuid(), cost => 0.018::float8)$$);
+
+-- Many keys have the same few documents, and what they were parsed to is remembered for
+-- a while: each key keeps its own lists and networks.
+SELECT count(apikey_import(digest('documents-' || n, 'sha256'), 'documents ' || n, 'x',
+  permissions => jsonb_build_object('allowed_models', ARRAY['m' || n / 4 % 7], 'custom_permissions', ARRAY['p' || n / 4 % 3, 'q']),
+  allowed_ips => CASE WHEN n % 2 + n / 20 > 0 THEN ARRAY[('10.0.' || n % 2 + n / 20 || '.0/24')::cidr::inet, '::1'] END)) AS keys
+FROM generate_series(1, 40) n;
+SELECT count(*) AS asked, count(*) FILTER (WHERE v.valid) AS valid,
+  count(*) FILTER (WHERE v.valid IS DISTINCT FROM (m = n / 4 % 7 AND p = n / 4 % 3 AND (n % 2 + n / 20 = 0 OR ip = n % 2 + n / 20))) AS wrong
+FROM generate_series(0, 6) m, generate_series(0, 2) p, generate_series(0, 3) ip, generate_series(1, 40) n,
+  LATERAL apikey_verify('documents-' || n, 'm' || m, required_permissions => ARRAY['p' || p], client_ip => '10.0.' || ip || '.9') v;
+DELETE FROM apikeys_data.key WHERE name LIKE 'documents %';

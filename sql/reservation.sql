@@ -242,6 +242,23 @@ SELECT code, budget_remaining FROM test.reserve('fine', 'fine 4');
 SELECT code, budget_remaining FROM test.reserve('large', 'large 1', cost => 12345.678901234);
 SELECT code, budget_remaining FROM test.reserve('large', 'large 2', cost => 9223372036.8547758069);
 SELECT name, reserved FROM test.budgets() WHERE name ~ 'fine|large';
+-- So it is with costs of all sizes and of any form, as many digits as they have.
+CREATE FUNCTION test.reserved(cost numeric) RETURNS numeric LANGUAGE plpgsql AS $$
+DECLARE
+  budget uuid = (SELECT b.id FROM apikeys.budget_info b WHERE b.name = 'reservation large');
+  before numeric = apikeys.reserved_cost(budget);
+  reserved uuid = (SELECT v.reservation FROM apikey_verify('res-large', reserve => true, cost => cost) v);
+  total numeric = apikeys.reserved_cost(budget);
+BEGIN
+  RETURN CASE WHEN apikey_release(reserved) THEN total - before END;
+END $$;
+WITH costs AS (
+  SELECT round(digits * 10::numeric ^ power, decimals) AS cost
+  FROM unnest('{0,1,5,9,10,12,99999999,123456789,98765432109876543,10000000100000001}'::numeric[]) digits,
+    generate_series(-20, 9) power, unnest('{0,4,9,10,18,19,100}'::integer[]) decimals)
+SELECT count(*) AS costs, count(*) FILTER (WHERE test.reserved(cost) IS DISTINCT FROM ceil(round(cost, 18) * 1e9) / 1e9) AS wrong
+FROM costs WHERE cost < 9e9;
+DROP FUNCTION test.reserved;
 
 DROP FUNCTION test.make, test.reserve, test.settle, test.release, test.standing, test.budgets, test.window;
 DROP TABLE held;

@@ -13,13 +13,17 @@
 #include "utils/builtins.h"
 
 #include "base/arguments.h"
-#include "base/numeric_constant.h"
+#include "base/numeric_digits.h"
 
 #define AMOUNT_LIMIT	INT64CONST(1000000000000000000) /* 10^18; also in the CHECKs */
 #define AMOUNT_MAX_DECIMALS	18	/* also in the CHECKs */
 
-static NumericConstant zero = {.value = 0};
-static NumericConstant amount_limit = {.value = AMOUNT_LIMIT};
+/* In groups of digits: 100 * 10000^4. */
+#define LIMIT_POWER		4
+#define LIMIT_GROUP		100
+
+StaticAssertDecl(AMOUNT_LIMIT / NUMERIC_GROUP / NUMERIC_GROUP / NUMERIC_GROUP / NUMERIC_GROUP == LIMIT_GROUP,
+				 "the limit is that of its groups");
 
 /* Raises 22023 for a null argument. */
 void
@@ -88,12 +92,12 @@ raise_no_such_budget(const pg_uuid_t *id)
 					   DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id))))));
 }
 
-/* Has an amount no more decimals than are stored? */
+/* Is an amount less than AMOUNT_LIMIT away from 0? */
 static bool
-has_few_decimals(Numeric amount)
+is_below_limit(const NumericDigits *digits)
 {
-	return numeric_is_nan(amount) || numeric_is_inf(amount) ||
-		   DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(amount))) <= AMOUNT_MAX_DECIMALS;
+	return digits->ngroups == 0 || digits->first < LIMIT_POWER ||
+		   (digits->first == LIMIT_POWER && digits->groups[0] < LIMIT_GROUP);
 }
 
 /*
@@ -103,12 +107,10 @@ has_few_decimals(Numeric amount)
 bool
 is_stored_amount(Numeric amount)
 {
-	Datum		absolute = DirectFunctionCall1(numeric_abs, NumericGetDatum(amount));
+	NumericDigits digits;
 
-	/* NaN and infinity are the greatest. */
-	return DatumGetBool(DirectFunctionCall2(numeric_lt, absolute,
-											numeric_constant(&amount_limit))) &&
-		   has_few_decimals(amount);
+	return numeric_digits(amount, &digits) && is_below_limit(&digits) &&
+		   digits.scale <= AMOUNT_MAX_DECIMALS;
 }
 
 /*
@@ -118,19 +120,26 @@ is_stored_amount(Numeric amount)
 Numeric
 round_amount(Numeric amount)
 {
-	if (has_few_decimals(amount))
+	NumericDigits digits;
+
+	if (!numeric_digits(amount, &digits) || digits.scale <= AMOUNT_MAX_DECIMALS)
 		return amount;
 
 	return DatumGetNumeric(DirectFunctionCall2(numeric_round, NumericGetDatum(amount),
 											   Int32GetDatum(AMOUNT_MAX_DECIMALS)));
 }
 
-/* Returns whether an amount is negative, 0 or positive: as -1, 0 or 1. */
+/* Returns whether a finite amount is negative, 0 or positive: as -1, 0 or 1. */
 int
 amount_sign(Numeric amount)
 {
-	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(amount),
-											 numeric_constant(&zero)));
+	NumericDigits digits = {0};
+
+	(void) numeric_digits(amount, &digits);
+	Assert(!numeric_is_nan(amount) && !numeric_is_inf(amount));
+	if (digits.ngroups == 0)
+		return 0;
+	return digits.negative ? -1 : 1;
 }
 
 /*
@@ -141,20 +150,21 @@ amount_sign(Numeric amount)
 void
 check_nonnegative_amount(const char *what, Numeric amount)
 {
-	if (numeric_is_nan(amount) || numeric_is_inf(amount))
+	NumericDigits digits;
+
+	if (!numeric_digits(amount, &digits))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be a finite number", what)));
-	if (amount_sign(amount) < 0)
+	if (digits.negative)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must not be negative", what)));
-	if (DatumGetBool(DirectFunctionCall2(numeric_ge, NumericGetDatum(amount),
-										 numeric_constant(&amount_limit))))
+	if (!is_below_limit(&digits))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be less than " INT64_FORMAT, what, AMOUNT_LIMIT)));
-	if (!has_few_decimals(amount))
+	if (digits.scale > AMOUNT_MAX_DECIMALS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must have at most %d decimals", what, AMOUNT_MAX_DECIMALS)));

@@ -279,13 +279,17 @@ limit_usage_read(const pg_uuid_t *owner, const RateLimits *limits, const char *b
 	copy_use(owner, limits, now, &copy);
 	for (; n < limits->nwindows; n++)
 	{
-		limit_status_set_window(&readings[n].status, &limits->windows[n], budget, &copy.windows[n].window, *now);
-		readings[n].reserved = copy.windows[n].reserved;
+		const WindowLimit *limit = &limits->windows[n];
+		TrackedWindow *window = &copy.windows[n];
+
+		limit_status_set_window(&readings[n].status, limit, &window->window, *now);
+		limit_status_describe_window(&readings[n].status, limit, budget, &window->window, *now);
+		readings[n].reserved = window->reserved;
 	}
 	if (limits->max_concurrent > 0)
 	{
-		limit_status_set_concurrent(&readings[n].status, limits->max_concurrent, budget, copy.holds.count,
-									copy.holds_reset_at);
+		limit_status_set_number(&readings[n].status, limits->max_concurrent, copy.holds.count);
+		limit_status_describe_concurrent(&readings[n].status, budget, copy.holds_reset_at);
 		readings[n++].reserved = copy.holds.count;
 	}
 

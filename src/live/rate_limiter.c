@@ -38,6 +38,7 @@
 #include "common/int.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
 #include "utils/builtins.h"
 
 #include "base/shmem.h"
@@ -292,57 +293,95 @@ name_of(const LimitOwner *owner)
 	return owner->is_parent ? limit_status_of_parent : owner->budget;
 }
 
-/* Sets the status of a window, and of what of it rejects the request. */
-static void
-set_window_status(const LimitCheck *check, CheckedOwner *checked, int i, LimitStatus *status)
+/* A limit that applies to a request: a window, or CONCURRENT. */
+typedef struct AppliedLimit
 {
-	const WindowLimit *limit = &checked->owner->limits->windows[i];
-	Window	   *window = &checked->used[i];
+	CheckedOwner *checked;		/* whose limit it is; NULL: there is none */
+	int			index;
+	LimitStatus status;			/* without a name: not described yet */
+} AppliedLimit;
 
-	limit_status_set_window(status, limit, name_of(checked->owner), window, check->now);
+StaticAssertDecl(CONCURRENT < sizeof(WindowSet) * BITS_PER_BYTE, "a set of windows has room for CONCURRENT");
+
+/* Returns the limits of an owner that apply: that of concurrent requests only if one is reserved. */
+static WindowSet
+applied_limits(const LimitCheck *check, const CheckedOwner *checked)
+{
+	const RateLimits *limits = checked->owner->limits;
+	bool		is_concurrent = check->request->reserve && limits != NULL && limits->max_concurrent > 0;
+
+	return checked->matching | (is_concurrent ? 1 << CONCURRENT : 0);
+}
+
+/* Sets what is used of a limit, and until when it rejects the request. */
+static void
+set_use(const LimitCheck *check, AppliedLimit *applied)
+{
+	CheckedOwner *checked = applied->checked;
+	const RateLimits *limits = checked->owner->limits;
+	const WindowLimit *limit = &limits->windows[applied->index];
+	Window	   *window = &checked->used[applied->index];
+
+	if (applied->index == CONCURRENT)
+	{
+		limit_status_set_number(&applied->status, limits->max_concurrent, checked->nholds);
+		applied->status.retry_at = checked->holds_retry_at;
+		return;
+	}
+	limit_status_set_window(&applied->status, limit, window, check->now);
 	if (check->exceeded != NULL)
-		status->retry_at = window_wait(window, limit->length, limit->max,
-									   check->amounts[limit->unit], check->now);
+		applied->status.retry_at = window_wait(window, limit->length, limit->max,
+											   check->amounts[limit->unit], check->now);
 }
 
-/* Sets the status of the limit of concurrent requests. */
+/* Sets the rest of the status, which takes longer, and is needed of few. */
 static void
-set_concurrency_status(const CheckedOwner *checked, LimitStatus *status)
+describe(const LimitCheck *check, AppliedLimit *applied)
 {
-	limit_status_set_concurrent(status, checked->owner->limits->max_concurrent, name_of(checked->owner),
-								checked->nholds, checked->holds_reset_at);
-	status->retry_at = checked->holds_retry_at;
+	CheckedOwner *checked = applied->checked;
+	const char *name = name_of(checked->owner);
+
+	if (applied->index == CONCURRENT)
+		limit_status_describe_concurrent(&applied->status, name, checked->holds_reset_at);
+	else
+		limit_status_describe_window(&applied->status, &checked->owner->limits->windows[applied->index], name,
+									 &checked->used[applied->index], check->now);
 }
 
-/*
- * Finds the limit that is nearest to its end, of those that the request is
- * checked against: that of concurrent requests only if it reserves.
- */
-static void
-find_nearest(LimitCheck *check, LimitStatus *nearest)
+/* Is a limit nearer to its end than the nearest so far, which may be none? */
+static bool
+is_nearer(const LimitCheck *check, AppliedLimit *applied, AppliedLimit *nearest)
 {
-	LimitStatus status;
+	int			order = nearest->checked == NULL ? -1 : limit_status_compare(&applied->status, &nearest->status);
+
+	if (order != 0)
+		return order < 0;
+	describe(check, applied);
+	if (nearest->status.name == NULL)
+		describe(check, nearest);
+	return limit_status_is_nearer(&applied->status, &nearest->status);
+}
+
+/* Finds the limit that is nearest to its end, of those that apply. */
+static void
+find_nearest(LimitCheck *check, LimitStatus *status)
+{
+	AppliedLimit nearest = {0};
 
 	for (int o = 0; o < check->nowners; o++)
 	{
-		CheckedOwner *checked = &check->owners[o];
+		for (WindowSet left = applied_limits(check, &check->owners[o]); left != 0; left &= left - 1)
+		{
+			AppliedLimit applied = {.checked = &check->owners[o], .index = pg_rightmost_one_pos32(left)};
 
-		for (int i = 0; checked->matching >> i != 0; i++)
-		{
-			if (!(checked->matching & 1 << i))
-				continue;
-			set_window_status(check, checked, i, &status);
-			if (limit_status_is_nearer(&status, nearest))
-				*nearest = status;
-		}
-		if (check->request->reserve && checked->owner->limits != NULL &&
-			checked->owner->limits->max_concurrent > 0)
-		{
-			set_concurrency_status(checked, &status);
-			if (limit_status_is_nearer(&status, nearest))
-				*nearest = status;
+			set_use(check, &applied);
+			if (is_nearer(check, &applied, &nearest))
+				nearest = applied;
 		}
 	}
+	if (nearest.checked != NULL && nearest.status.name == NULL)
+		describe(check, &nearest);
+	*status = nearest.status;
 }
 
 /* Returns why a rate limit rejects the request. */

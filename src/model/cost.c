@@ -14,25 +14,29 @@
 #include "postgres.h"
 
 #include "common/int.h"
-#include "fmgr.h"
-#include "utils/builtins.h"
 
-#include "base/arguments.h"
 #include "base/numeric_digits.h"
 #include "model/cost.h"
+
+/* A billionth is a tenth of the second group after the point. */
+#define LAST_WHOLE_GROUP	(-2)
+#define BILLIONTHS_PER_GROUP	10
+#define BELOW_BILLIONTHS	1000	/* of the group after it */
 
 /* Has a cost no decimals below billionths? */
 bool
 cost_is_in_billionths(Numeric cost)
 {
-	return DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(cost))) <= COST_SCALE;
+	NumericDigits digits;
+
+	return numeric_digits(cost, &digits) && digits.scale <= COST_SCALE;
 }
 
-/* Adds a digit to a number, or makes it the largest. */
+/* Appends digits to a number, or makes it the largest. */
 static int64
-add_digit(int64 number, int digit)
+append_digits(int64 number, int base, int digits)
 {
-	if (pg_mul_s64_overflow(number, 10, &number) || pg_add_s64_overflow(number, digit, &number))
+	if (pg_mul_s64_overflow(number, base, &number) || pg_add_s64_overflow(number, digits, &number))
 		return PG_INT64_MAX;
 	return number;
 }
@@ -44,19 +48,18 @@ add_digit(int64 number, int digit)
 int64
 cost_to_billionths(Numeric cost, bool round_up)
 {
-	NumericDigits digits;
+	NumericDigits digits = {0};
 	int64		billionths = 0;
-	int			nused;
+	int			last;
 
-	Assert(!numeric_is_nan(cost) && !numeric_is_inf(cost) && amount_sign(cost) >= 0);
-	numeric_digits(cost, &digits);
-	nused = Min(digits.ndecimals, COST_SCALE);
-	for (int i = 0; i < digits.nwhole; i++)
-		billionths = add_digit(billionths, digits.whole[i] - '0');
-	for (int i = 0; i < COST_SCALE; i++)
-		billionths = add_digit(billionths, i < nused ? digits.decimals[i] - '0' : 0);
-	if (round_up && digits.decimals[nused + strspn(digits.decimals + nused, "0")] != '\0' &&
-		billionths < PG_INT64_MAX)
+	(void) numeric_digits(cost, &digits);
+	Assert(!numeric_is_nan(cost) && !numeric_is_inf(cost) && !digits.negative);
+	for (int power = digits.first; power >= LAST_WHOLE_GROUP; power--)
+		billionths = append_digits(billionths, NUMERIC_GROUP, numeric_digits_group(&digits, power));
+	last = numeric_digits_group(&digits, LAST_WHOLE_GROUP - 1);
+	billionths = append_digits(billionths, BILLIONTHS_PER_GROUP, last / BELOW_BILLIONTHS);
+	if (round_up && billionths < PG_INT64_MAX &&
+		(last % BELOW_BILLIONTHS > 0 || numeric_digits_below(&digits, LAST_WHOLE_GROUP - 1)))
 		billionths++;
 	return billionths;
 }

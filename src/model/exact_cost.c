@@ -20,17 +20,10 @@
 #include "model/exact_cost.h"
 
 #define ATTOS_PER_WHOLE		INT64CONST(1000000000000000000)
-#define MAX_DIGITS			18	/* before the point; more may overflow */
-
-static int64
-to_number(const char *digits, int n)
-{
-	int64		number = 0;
-
-	for (int i = 0; i < n; i++)
-		number = number * 10 + (digits[i] - '0');
-	return number;
-}
+/* Four and a half groups before the point, more may overflow, and as many after it. */
+#define WHOLE_GROUPS	4
+#define ATTO_GROUPS		4
+#define HALF_GROUP		100
 
 /* Sets a cost; false if it has more digits than are exact, or is none. */
 bool
@@ -38,15 +31,15 @@ exact_cost_set(ExactCost *cost, Numeric value)
 {
 	NumericDigits digits;
 
-	if (!numeric_digits(value, &digits) || digits.nwhole > MAX_DIGITS ||
-		digits.ndecimals > EXACT_COST_DECIMALS)
+	if (!numeric_digits(value, &digits) || digits.scale > EXACT_COST_DECIMALS ||
+		(digits.ngroups > 0 && digits.first > WHOLE_GROUPS) ||
+		numeric_digits_group(&digits, WHOLE_GROUPS) >= HALF_GROUP)
 		return false;
 
-	cost->whole = to_number(digits.whole, digits.nwhole);
-	cost->attos = to_number(digits.decimals, digits.ndecimals);
-	cost->scale = digits.ndecimals;
-	for (int i = cost->scale; i < EXACT_COST_DECIMALS; i++)
-		cost->attos *= 10;
+	cost->whole = numeric_digits_number(&digits, WHOLE_GROUPS, 0);
+	cost->attos = numeric_digits_number(&digits, -1, -ATTO_GROUPS) * HALF_GROUP +
+				  numeric_digits_group(&digits, -ATTO_GROUPS - 1) / HALF_GROUP;
+	cost->scale = digits.scale;
 	if (digits.negative)
 	{
 		cost->whole = -cost->whole - (cost->attos > 0);

@@ -19,11 +19,13 @@
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 
+#include "base/numeric_digits.h"
 #include "model/json_document.h"
 #include "model/raw_key_filter.h"
 
 /* 2^53 - 1: the largest integer that every reader of JSON represents exactly */
 #define INTEGER_MAX			INT64CONST(9007199254740991)
+#define INTEGER_MAX_POWER	3	/* of its first group of digits */
 
 /* Raises 22023 for a document that is too large.  It is not detoasted for that. */
 void
@@ -114,16 +116,18 @@ json_document_raise_bad_value(const JsonDocument *document, const JsonDocumentMe
 			 errdetail("The value must be %s.", expected)));
 }
 
-/* Is a number whole, and from 0 to INTEGER_MAX? */
+/* Sets a number that is whole, and from 0 to INTEGER_MAX; false for another one. */
 static bool
-is_integer(Numeric number)
+to_integer(Numeric number, int64 *integer)
 {
-	Datum		value = NumericGetDatum(number);
-	Datum		whole = DirectFunctionCall2(numeric_trunc, value, Int32GetDatum(0));
+	NumericDigits digits;
 
-	return DatumGetBool(DirectFunctionCall2(numeric_eq, value, whole)) &&
-		   DatumGetBool(DirectFunctionCall2(numeric_ge, value, NumericGetDatum(int64_to_numeric(0)))) &&
-		   DatumGetBool(DirectFunctionCall2(numeric_le, value, NumericGetDatum(int64_to_numeric(INTEGER_MAX))));
+	if (!numeric_digits(number, &digits) || digits.negative || numeric_digits_below(&digits, 0) ||
+		digits.first > INTEGER_MAX_POWER)
+		return false;
+
+	*integer = numeric_digits_number(&digits, INTEGER_MAX_POWER, 0);
+	return *integer <= INTEGER_MAX;
 }
 
 /* Returns an integer that is not negative.  Raises 22023 for another value. */
@@ -131,10 +135,11 @@ int64
 json_document_parse_integer(const JsonDocument *document, const JsonDocumentMember *member,
 							const JsonbValue *json)
 {
-	if (json->type != jbvNumeric || !is_integer(json->val.numeric))
-		json_document_raise_bad_value(document, member, "a whole number from 0 to 9007199254740991");
+	int64		integer = 0;
 
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(json->val.numeric)));
+	if (json->type != jbvNumeric || !to_integer(json->val.numeric, &integer))
+		json_document_raise_bad_value(document, member, "a whole number from 0 to 9007199254740991");
+	return integer;
 }
 
 /*

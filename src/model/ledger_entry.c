@@ -27,14 +27,6 @@
 PG_FUNCTION_INFO_V1(apikeys_check_usage_entry);
 PG_FUNCTION_INFO_V1(apikeys_check_usage_request);
 
-/* The sign of a cost: -1, 0 or 1; not of NaN. */
-static int
-sign_of(Numeric cost)
-{
-	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(cost),
-											 NumericGetDatum(int64_to_numeric(0))));
-}
-
 /* Are figures those of a request, or with requests -1 those of a void? */
 static bool
 are_figures(int32 requests, int64 tokens, Numeric cost)
@@ -42,8 +34,8 @@ are_figures(int32 requests, int64 tokens, Numeric cost)
 	if (!is_stored_amount(cost))
 		return false;
 	if (requests == 1)
-		return tokens >= 0 && sign_of(cost) >= 0;
-	return requests == -1 && tokens <= 0 && sign_of(cost) <= 0;
+		return tokens >= 0 && amount_sign(cost) >= 0;
+	return requests == -1 && tokens <= 0 && amount_sign(cost) <= 0;
 }
 
 /* Are figures those of a cost that counts against a budget alone? */

@@ -60,35 +60,40 @@ limit_status_name(const char *budget, const char *limit)
 	return budget != NULL ? psprintf("budget:%s %s", budget, limit) : limit;
 }
 
-static void
-set_number(LimitStatus *status, const char *name, int64 max, int64 used)
+/* Sets a limit that is a number, and what is used of it; not its name, nor its times. */
+void
+limit_status_set_number(LimitStatus *status, int64 max, int64 used)
 {
 	Assert(max > 0 && used >= 0);
 	memset(status, 0, sizeof(LimitStatus));
-	status->name = name;
 	status->max = max;
 	status->used = used;
 	status->remaining_part = (double) Max(max - used, 0) / max;
 }
 
-/* Sets the status of a window, except for retry_at. */
+/* The same for that of a window. */
 void
-limit_status_set_window(LimitStatus *status, const WindowLimit *limit, const char *budget,
-						Window *window, TimestampTz now)
+limit_status_set_window(LimitStatus *status, const WindowLimit *limit, Window *window, TimestampTz now)
 {
-	set_number(status, limit_status_name(budget, limit->name), limit->max,
-			   window_used(window, limit->length, now));
+	limit_status_set_number(status, limit->max, window_used(window, limit->length, now));
 	status->in_billionths = limit->unit == WINDOW_COST;
+}
+
+/* Sets the name of a window's limit, and when it resets. */
+void
+limit_status_describe_window(LimitStatus *status, const WindowLimit *limit, const char *budget,
+							 Window *window, TimestampTz now)
+{
+	status->name = limit_status_name(budget, limit->name);
 	/* A cost of 1 passes a limit of 1 when nothing is used any more. */
 	status->resets_at = window_wait(window, limit->length, 1, 1, now);
 }
 
-/* Sets the status of the limit of concurrent requests, except for retry_at. */
+/* The same for the limit of concurrent requests. */
 void
-limit_status_set_concurrent(LimitStatus *status, int64 max, const char *budget,
-							int64 used, TimestampTz resets_at)
+limit_status_describe_concurrent(LimitStatus *status, const char *budget, TimestampTz resets_at)
 {
-	set_number(status, limit_status_name(budget, RATE_CONCURRENT_NAME), max, used);
+	status->name = limit_status_name(budget, RATE_CONCURRENT_NAME);
 	status->resets_at = resets_at;
 }
 
@@ -123,18 +128,28 @@ limit_status_set_cost(LimitStatus *status, Numeric max, Numeric spent)
 }
 
 /*
- * Is a limit nearer to its end than another?  Of those that reject the request,
- * it is the one that does so longest; else the one of which the least part
- * remains, or of the same parts, the one that resets last.
+ * Compares how near two limits are to their ends: -1 if the first is nearer.  Of
+ * those that reject the request, it is the one that does so longest; else the one
+ * of which the least part remains.
  */
+int
+limit_status_compare(const LimitStatus *status, const LimitStatus *other)
+{
+	if (status->retry_at != other->retry_at)
+		return status->retry_at > other->retry_at ? -1 : 1;
+	if (status->remaining_part != other->remaining_part)
+		return status->remaining_part < other->remaining_part ? -1 : 1;
+	return 0;
+}
+
+/* Is a limit nearer to its end than another, or as near, and resets later? */
 bool
 limit_status_is_nearer(const LimitStatus *status, const LimitStatus *other)
 {
+	int			order;
+
 	if (status->name == NULL || other->name == NULL)
 		return other->name == NULL && status->name != NULL;
-	if (status->retry_at != other->retry_at)
-		return status->retry_at > other->retry_at;
-	if (status->remaining_part != other->remaining_part)
-		return status->remaining_part < other->remaining_part;
-	return status->resets_at > other->resets_at;
+	order = limit_status_compare(status, other);
+	return order != 0 ? order < 0 : status->resets_at > other->resets_at;
 }

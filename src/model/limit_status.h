@@ -39,11 +39,14 @@ extern const char limit_status_of_parent[];
 extern Numeric limit_status_numbers(const LimitStatus *status, Numeric *remaining);
 extern Numeric limit_status_amount(const LimitStatus *status, int64 amount);
 extern const char *limit_status_name(const char *budget, const char *limit);
-extern void limit_status_set_window(LimitStatus *status, const WindowLimit *limit, const char *budget,
-									Window *window, TimestampTz now);
-extern void limit_status_set_concurrent(LimitStatus *status, int64 max, const char *budget,
-										int64 used, TimestampTz resets_at);
+extern void limit_status_set_number(LimitStatus *status, int64 max, int64 used);
+extern void limit_status_set_window(LimitStatus *status, const WindowLimit *limit, Window *window,
+									TimestampTz now);
+extern void limit_status_describe_window(LimitStatus *status, const WindowLimit *limit, const char *budget,
+										 Window *window, TimestampTz now);
+extern void limit_status_describe_concurrent(LimitStatus *status, const char *budget, TimestampTz resets_at);
 extern void limit_status_set_cost(LimitStatus *status, Numeric max, Numeric spent);
+extern int	limit_status_compare(const LimitStatus *status, const LimitStatus *other);
 extern bool limit_status_is_nearer(const LimitStatus *status, const LimitStatus *other);
 
 #endif							/* APIKEYS_MODEL_LIMIT_STATUS_H */

@@ -21,6 +21,7 @@
 #include "base/compat.h"
 #include "model/permission_check.h"
 #include "model/raw_key_filter.h"
+#include "model/recent_documents.h"
 
 /*
  * Returns the next element of an array of inet or text without nulls.  Each
@@ -44,6 +45,63 @@ fill_networks(ArrayType *allowed_ips, int n, inet_struct *networks)
 		ip_network_from_inet((const inet *) element, &networks[i]);
 }
 
+/* The lists that a check points to. */
+#define LISTS(permissions) \
+	{ \
+		&(permissions).allowed_models, &(permissions).allowed_endpoints, &(permissions).custom_permissions \
+	}
+
+/* Creates a check, and remembers it. */
+static PermissionCheck *
+create(Jsonb *document, ArrayType *allowed_ips, MemoryContext memory, RecentDocuments *recent)
+{
+	PermissionCheck check = {0};
+	Patterns  **lists[] = LISTS(check.permissions);
+	Size		size = MAXALIGN(sizeof(PermissionCheck));
+	char	   *chunk;
+	char	   *free;
+
+	permissions_parse(document, &check.permissions);
+	for (size_t i = 0; i < lengthof(lists); i++)
+		size += *lists[i] != NULL ? MAXALIGN(VARSIZE(*lists[i])) : 0;
+	if (allowed_ips != NULL)
+		check.nnetworks = ArrayGetNItems(ARR_NDIM(allowed_ips), ARR_DIMS(allowed_ips));
+	size += check.nnetworks * sizeof(inet_struct);
+
+	chunk = MemoryContextAlloc(memory, size);
+	free = chunk + MAXALIGN(sizeof(PermissionCheck));
+	for (size_t i = 0; i < lengthof(lists); i++)
+	{
+		if (*lists[i] == NULL)
+			continue;
+		Assert(VARATT_IS_4B_U(*lists[i]));
+		*lists[i] = memcpy(free, *lists[i], VARSIZE(*lists[i]));
+		free += MAXALIGN(VARSIZE(*lists[i]));
+	}
+	if (allowed_ips != NULL)
+	{
+		check.networks = (inet_struct *) free;
+		fill_networks(allowed_ips, check.nnetworks, check.networks);
+	}
+	memcpy(chunk, &check, sizeof(PermissionCheck));
+	recent_documents_add(recent, document, allowed_ips, chunk, size);
+
+	return (PermissionCheck *) chunk;
+}
+
+/* Copies a check that was created before. */
+static PermissionCheck *
+copy_recent(const RecentDocument *recent, MemoryContext memory)
+{
+	PermissionCheck *copy = recent_document_copy(recent, memory);
+	Patterns  **lists[] = LISTS(copy->permissions);
+
+	for (size_t i = 0; i < lengthof(lists); i++)
+		recent_document_move(recent, copy, lists[i]);
+	recent_document_move(recent, copy, &copy->networks);
+	return copy;
+}
+
 /*
  * Creates the check of a key from its permissions and its list of addresses,
  * which may be NULL.  It is one chunk in the given context, since each request
@@ -52,38 +110,10 @@ fill_networks(ArrayType *allowed_ips, int n, inet_struct *networks)
 PermissionCheck *
 permission_check_create(Jsonb *document, ArrayType *allowed_ips, MemoryContext memory)
 {
-	PermissionCheck check = {0};
-	struct varlena **parts[] = {
-		&check.permissions.allowed_models,
-		&check.permissions.allowed_endpoints,
-		&check.permissions.custom_permissions,
-	};
-	Size		size = MAXALIGN(sizeof(PermissionCheck));
-	char	   *chunk;
+	static RecentDocuments recent;
+	const RecentDocument *known = recent_documents_find(&recent, document, allowed_ips);
 
-	permissions_parse(document, &check.permissions);
-	for (size_t i = 0; i < lengthof(parts); i++)
-		size += *parts[i] != NULL ? MAXALIGN(VARSIZE(*parts[i])) : 0;
-	if (allowed_ips != NULL)
-		check.nnetworks = ArrayGetNItems(ARR_NDIM(allowed_ips), ARR_DIMS(allowed_ips));
-
-	chunk = MemoryContextAlloc(memory, size + check.nnetworks * sizeof(inet_struct));
-	size = MAXALIGN(sizeof(PermissionCheck));
-	for (size_t i = 0; i < lengthof(parts); i++)
-	{
-		if (*parts[i] == NULL)
-			continue;
-		Assert(VARATT_IS_4B_U(*parts[i]));
-		*parts[i] = memcpy(chunk + size, *parts[i], VARSIZE(*parts[i]));
-		size += MAXALIGN(VARSIZE(*parts[i]));
-	}
-	if (allowed_ips != NULL)
-	{
-		check.networks = (inet_struct *) (chunk + size);
-		fill_networks(allowed_ips, check.nnetworks, check.networks);
-	}
-
-	return memcpy(chunk, &check, sizeof(PermissionCheck));
+	return known != NULL ? copy_recent(known, memory) : create(document, allowed_ips, memory, &recent);
 }
 
 /* Raises 22023 for more permissions than are looked up. */

@@ -24,6 +24,7 @@
 #include "model/json_document.h"
 #include "model/preset.h"
 #include "model/rate_limits.h"
+#include "model/recent_documents.h"
 #include "model/window.h"
 
 #define MAX_ARRAY_WINDOWS	8
@@ -163,13 +164,11 @@ patterns_size(const Patterns *patterns)
 	return patterns != NULL ? VARSIZE(patterns) : 0;
 }
 
-/* Copies limits into one chunk, which a pfree() frees. */
-static RateLimits *
-copy_limits(const RateLimits *limits, MemoryContext memory)
+/* How many bytes limits have, with all their parts. */
+static Size
+limits_size(const RateLimits *limits)
 {
 	Size		size = MAXALIGN(sizeof(RateLimits));
-	RateLimits *copy;
-	char	   *free;
 
 	for (int i = 0; i < limits->nwindows; i++)
 	{
@@ -179,8 +178,17 @@ copy_limits(const RateLimits *limits, MemoryContext memory)
 				part_size(limit->models, patterns_size(limit->models)) +
 				part_size(limit->endpoints, patterns_size(limit->endpoints));
 	}
+	return size;
+}
 
-	copy = MemoryContextAlloc(memory, size);
+/* Copies limits into one chunk, which a pfree() frees. */
+static RateLimits *
+copy_limits(const RateLimits *limits, MemoryContext memory)
+{
+	Size		size = limits_size(limits);
+	RateLimits *copy = MemoryContextAlloc(memory, size);
+	char	   *free;
+
 	*copy = *limits;
 	free = (char *) copy + MAXALIGN(sizeof(RateLimits));
 	for (int i = 0; i < copy->nwindows; i++)
@@ -193,6 +201,21 @@ copy_limits(const RateLimits *limits, MemoryContext memory)
 	}
 	Assert(free == (char *) copy + size);
 
+	return copy;
+}
+
+/* Copies limits that were parsed before, likewise. */
+static RateLimits *
+copy_recent(const RecentDocument *recent, MemoryContext memory)
+{
+	RateLimits *copy = recent_document_copy(recent, memory);
+
+	for (int i = 0; i < copy->nwindows; i++)
+	{
+		recent_document_move(recent, copy, &copy->windows[i].name);
+		recent_document_move(recent, copy, &copy->windows[i].models);
+		recent_document_move(recent, copy, &copy->windows[i].endpoints);
+	}
 	return copy;
 }
 
@@ -214,6 +237,25 @@ add_windows(const ParsedDocument *parsed, RateLimits *limits)
 		limits->windows[limits->nwindows++] = parsed->array.windows[i];
 }
 
+/* Parses a document into one chunk, and remembers it; NULL if nothing is limited. */
+static RateLimits *
+parse(Jsonb *document, MemoryContext memory, RecentDocuments *recent)
+{
+	ParsedDocument parsed = {0};
+	RateLimits	limits = {0};
+	RateLimits *result;
+
+	json_document_visit(&rate_limits_document, document, parse_member, &parsed);
+	limits.max_concurrent = parsed.numbers[MEMBER_CONCURRENT];
+	add_windows(&parsed, &limits);
+	if (limits.nwindows == 0 && limits.max_concurrent == 0)
+		return NULL;
+
+	result = copy_limits(&limits, memory);
+	recent_documents_add(recent, document, NULL, result, limits_size(&limits));
+	return result;
+}
+
 /*
  * Parses a rate-limit document; NULL if nothing is limited.  The result is one
  * chunk in the given context; garbage is left in the current one.  Raises 22023.
@@ -221,17 +263,13 @@ add_windows(const ParsedDocument *parsed, RateLimits *limits)
 RateLimits *
 rate_limits_parse(Jsonb *document, MemoryContext memory)
 {
-	ParsedDocument parsed = {0};
-	RateLimits	limits = {0};
+	static RecentDocuments recent;
+	const RecentDocument *known;
 
 	if (JB_ROOT_IS_OBJECT(document) && JB_ROOT_COUNT(document) == 0)
 		return NULL;
-
-	json_document_visit(&rate_limits_document, document, parse_member, &parsed);
-	limits.max_concurrent = parsed.numbers[MEMBER_CONCURRENT];
-	add_windows(&parsed, &limits);
-
-	return limits.nwindows > 0 || limits.max_concurrent > 0 ? copy_limits(&limits, memory) : NULL;
+	known = recent_documents_find(&recent, document, NULL);
+	return known != NULL ? copy_recent(known, memory) : parse(document, memory, &recent);
 }
 
 static bool

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * primary_key.c
- *	  Finds rows by the primary key of their table, without a statement.
+ *	  Finds rows by the primary key of their table, and columns, without a statement.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -13,12 +13,23 @@
 #include "postgres.h"
 
 #include "access/stratnum.h"
-#include "utils/lsyscache.h"
+#include "executor/spi.h"
 #include "utils/relcache.h"
 
 #include "store/primary_key.h"
 
 #define MAX_COLUMNS	2
+
+/* Returns the number of a column.  The catalog's cache would take several times as long. */
+AttrNumber
+store_column(Relation rel, const char *name)
+{
+	int			column = SPI_fnumber(RelationGetDescr(rel), name);
+
+	if (column <= 0)
+		elog(ERROR, "table \"%s\" has no column \"%s\"", RelationGetRelationName(rel), name);
+	return column;
+}
 
 /* Returns the index of a table's primary key; InvalidOid if somebody has dropped it. */
 Oid
@@ -41,7 +52,7 @@ store_scan_primary_key(Relation rel, Snapshot snapshot, const KeyColumn *columns
 
 	Assert(ncolumns <= MAX_COLUMNS);
 	for (int i = 0; i < ncolumns; i++)
-		ScanKeyInit(&keys[i], get_attnum(RelationGetRelid(rel), columns[i].name), BTEqualStrategyNumber,
+		ScanKeyInit(&keys[i], store_column(rel, columns[i].name), BTEqualStrategyNumber,
 					columns[i].equal, columns[i].value);
 	return systable_beginscan(rel, index, OidIsValid(index), snapshot, ncolumns, keys);
 }

@@ -22,6 +22,7 @@ typedef struct KeyColumn
 	Datum		value;
 } KeyColumn;
 
+extern AttrNumber store_column(Relation rel, const char *name);
 extern Oid	store_primary_key(Relation rel);
 extern SysScanDesc store_scan_primary_key(Relation rel, Snapshot snapshot, const KeyColumn *columns,
 										  int ncolumns);

@@ -12,7 +12,6 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -42,7 +41,7 @@ store_request_is_of_another_node(const pg_uuid_t *key_id, const text *request_id
 		return false;
 
 	rel = store_open_table("usage_request");
-	node = get_attnum(RelationGetRelid(rel), "node");
+	node = store_column(rel, "node");
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scan = store_scan_primary_key(rel, snapshot, request, lengthof(request));
 	while (!found && HeapTupleIsValid(row = systable_getnext(scan)))

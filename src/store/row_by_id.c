@@ -18,7 +18,6 @@
 #include "access/table.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 #include "utils/snapmgr.h"
@@ -79,13 +78,7 @@ get_values(Relation rel, HeapTuple row, const char *const *columns, int ncolumns
 		   bool *nulls)
 {
 	for (int i = 0; i < ncolumns; i++)
-	{
-		AttrNumber	column = get_attnum(RelationGetRelid(rel), columns[i]);
-
-		if (column == InvalidAttrNumber)
-			elog(ERROR, "table \"%s\" has no column \"%s\"", RelationGetRelationName(rel), columns[i]);
-		values[i] = heap_getattr(row, column, RelationGetDescr(rel), &nulls[i]);
-	}
+		values[i] = heap_getattr(row, store_column(rel, columns[i]), RelationGetDescr(rel), &nulls[i]);
 }
 
 /*

@@ -43,17 +43,29 @@ static Statement add_usage = {
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, TEXTOID, UUIDOID, TIMESTAMPTZOID)
 };
 
-/* The same, unless a request of this key has this id ($8) on this node already. */
+/* The same, with an entry for each of more budgets: it takes long to start a statement. */
+static Statement add_usage_of_budgets = {
+	.sql = "INSERT INTO apikeys_data.usage_entry"
+	" (key_id, recorded_at, requests, tokens, cost, model, budget_id, budget_period)"
+	" SELECT $1, $2, 1, $3, $4, $5, $6, $7"
+	" UNION ALL SELECT NULL, $2, 0, 0, $4, NULL, pg_catalog.unnest($8), pg_catalog.unnest($9)",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, TEXTOID, UUIDOID, TIMESTAMPTZOID,
+				   UUIDARRAYOID, TIMESTAMPTZARRAYOID)
+};
+
+/* The same, unless a request of this key has this id ($10) on this node already. */
 static Statement add_request = {
 	.sql = "WITH request AS (INSERT INTO apikeys_data.usage_request"
 	" (key_id, recorded_at, tokens, cost, model, request_id, budget_ids, budget_periods, reserved_at)"
-	" VALUES ($1, $2, $3, $4, $5, $8, $9, $10, $11)"
+	" VALUES ($1, $2, $3, $4, $5, $10, $11, $12, $13)"
 	" ON CONFLICT (key_id, request_id, node) DO NOTHING RETURNING key_id)"
 	" INSERT INTO apikeys_data.usage_entry"
-	" (key_id, recorded_at, tokens, cost, model, budget_id, budget_period)"
-	" SELECT request.key_id, $2, $3, $4, $5, $6, $7 FROM request",
+	" (key_id, recorded_at, requests, tokens, cost, model, budget_id, budget_period)"
+	" SELECT request.key_id, $2, 1, $3, $4, $5, $6, $7 FROM request"
+	" UNION ALL SELECT NULL, $2, 0, 0, $4, NULL, pg_catalog.unnest($8), pg_catalog.unnest($9) FROM request",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, TEXTOID, UUIDOID, TIMESTAMPTZOID,
-				   TEXTOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID)
+				   UUIDARRAYOID, TIMESTAMPTZARRAYOID, TEXTOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID,
+				   TIMESTAMPTZOID)
 };
 
 /* A cost that counts against budgets alone. */
@@ -222,13 +234,16 @@ read_charge(const UsageRecord *record, MemoryContext memory, Charge *charge)
 	return RECORD_ADDED;
 }
 
-/* Makes arrays of the ids and periods of budgets, from one on. */
-static void
+/* Makes arrays of the ids and periods of budgets, from one on; false if there are none. */
+static bool
 make_arrays(const ChargedBudgets *charged, int first, Datum *ids, Datum *periods)
 {
 	Datum		id[CHARGE_MAX_BUDGETS];
 	Datum		period[CHARGE_MAX_BUDGETS];
 	int			n = charged->n - first;
+
+	if (n <= 0)
+		return false;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -238,18 +253,7 @@ make_arrays(const ChargedBudgets *charged, int first, Datum *ids, Datum *periods
 	*ids = PointerGetDatum(construct_array(id, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 	*periods = PointerGetDatum(construct_array(period, n, TIMESTAMPTZOID, sizeof(TimestampTz),
 											   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-}
-
-/* Appends entries for all budgets but the first, whose entry is that of the request. */
-static void
-add_more_spending(const ChargedBudgets *charged, TimestampTz recorded_at, Numeric cost)
-{
-	Datum		values[] = {TimestampTzGetDatum(recorded_at), NumericGetDatum(cost), (Datum) 0, (Datum) 0};
-
-	if (charged->n <= 1 || amount_sign(cost) == 0)
-		return;
-	make_arrays(charged, 1, &values[2], &values[3]);
-	store_write_silently(&add_spending, values, NULL);
+	return true;
 }
 
 /* Appends entries for what a record is charged to; false if it is repeated. */
@@ -258,7 +262,7 @@ add_entries(const UsageRecord *record, const Charge *charge)
 {
 	const ChargedBudgets *charged = &charge->charged;
 	bool		is_spent = charged->n > 0 && amount_sign(record->cost) > 0;
-	Datum		entry[] = {
+	Datum		values[] = {
 		UUIDPGetDatum(&charge->key.id),
 		TimestampTzGetDatum(record->now),
 		Int64GetDatum(record->tokens),
@@ -266,32 +270,30 @@ add_entries(const UsageRecord *record, const Charge *charge)
 		PointerGetDatum(record->model),
 		UUIDPGetDatum(&charged->budgets[0].id),
 		TimestampTzGetDatum(charged->budgets[0].period),
+		(Datum) 0,
+		(Datum) 0,
 		PointerGetDatum(record->request_id),
 		(Datum) 0,
 		(Datum) 0,
 		TimestampTzGetDatum(record->reserved_at)
 	};
-	bool		nulls[lengthof(entry)] = {
+	bool		nulls[lengthof(values)] = {
 		[4] = record->model == NULL,
 		[5] = !is_spent,
 		[6] = !is_spent,
-		[8] = charged->n == 0,
-		[9] = charged->n == 0,
-		[10] = record->reserved_budgets == NULL
+		[12] = record->reserved_budgets == NULL
 	};
 
+	nulls[7] = nulls[8] = !is_spent || !make_arrays(charged, 1, &values[7], &values[8]);
 	if (record->request_id == NULL)
-		store_write_silently(&add_usage, entry, nulls);
-	else
 	{
-		if (charged->n > 0)
-			make_arrays(charged, 0, &entry[8], &entry[9]);
-		if (store_request_is_of_another_node(&charge->key.id, record->request_id) ||
-			store_write_latest(&add_request, entry, nulls) == 0)
-			return false;
+		store_write_silently(nulls[7] ? &add_usage : &add_usage_of_budgets, values, nulls);
+		return true;
 	}
-	add_more_spending(charged, record->now, record->cost);
-	return true;
+
+	nulls[10] = nulls[11] = !make_arrays(charged, 0, &values[10], &values[11]);
+	return !store_request_is_of_another_node(&charge->key.id, record->request_id) &&
+		   store_write_latest(&add_request, values, nulls) > 0;
 }
 
 /*
@@ -373,6 +375,16 @@ read_budget_limits(Datum ids, MemoryContext memory, ChargedBudgets *charged)
 	}
 }
 
+/* Takes a cost back from all budgets but the first, whose entry is that of the request. */
+static void
+void_more_spending(const VoidedUsage *voided, Datum recorded_at)
+{
+	Datum		values[] = {recorded_at, NumericGetDatum(voided->cost), (Datum) 0, (Datum) 0};
+
+	if (amount_sign(voided->cost) != 0 && make_arrays(&voided->charged, 1, &values[2], &values[3]))
+		store_write_silently(&add_spending, values, NULL);
+}
+
 /* Copies what a void has taken back, and takes it back from all its budgets. */
 static void
 void_spending(MemoryContext memory, VoidedUsage *voided)
@@ -390,7 +402,7 @@ void_spending(MemoryContext memory, VoidedUsage *voided)
 		return;
 
 	read_arrays(row[3], row[4], &voided->charged);
-	add_more_spending(&voided->charged, DatumGetTimestampTz(row[6]), voided->cost);
+	void_more_spending(voided, row[6]);
 	read_budget_limits(row[3], memory, &voided->charged);
 }
 
