@@ -21,6 +21,7 @@
 #include "access/table.h"
 #include "executor/spi.h"
 #include "storage/lmgr.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
@@ -29,15 +30,18 @@
 #include "store/catalog.h"
 #include "store/row_by_id.h"
 
-/* Returns the number of a column.  The catalog's cache would take several times as long. */
+/* Returns the number of a column, mostly that of the last time: to search for it takes longer. */
 static AttrNumber
-column_of(Relation rel, const char *name)
+column_of(Relation rel, RowColumn *column)
 {
-	int			column = SPI_fnumber(RelationGetDescr(rel), name);
+	TupleDesc	tupdesc = RelationGetDescr(rel);
 
-	if (column <= 0)
-		elog(ERROR, "table \"%s\" has no column \"%s\"", RelationGetRelationName(rel), name);
-	return column;
+	if (column->number < 1 || column->number > tupdesc->natts ||
+		namestrcmp(&TupleDescAttr(tupdesc, column->number - 1)->attname, column->name) != 0)
+		column->number = SPI_fnumber(tupdesc, column->name);
+	if (column->number < 1)
+		elog(ERROR, "table \"%s\" has no column \"%s\"", RelationGetRelationName(rel), column->name);
+	return column->number;
 }
 
 /*
@@ -45,16 +49,16 @@ column_of(Relation rel, const char *name)
  * all of it, for which its TOAST table is locked.
  */
 static HeapTuple
-copy_row(Relation rel, const pg_uuid_t *id, bool flatten)
+copy_row(const RowTable *table, const pg_uuid_t *id, AttrNumber id_column, bool flatten)
 {
+	Relation	rel = table->rel;
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	SysScanDesc scan;
 	ScanKeyData key;
 	HeapTuple	row;
 
-	ScanKeyInit(&key, column_of(rel, "id"), BTEqualStrategyNumber, F_UUID_EQ,
-				UUIDPGetDatum(id));
-	scan = systable_beginscan(rel, rel->rd_pkindex, OidIsValid(rel->rd_pkindex), snapshot, 1, &key);
+	ScanKeyInit(&key, id_column, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
+	scan = systable_beginscan(rel, table->index, OidIsValid(table->index), snapshot, 1, &key);
 	row = systable_getnext(scan);
 	if (HeapTupleIsValid(row))
 		row = flatten ? toast_flatten_tuple(row, RelationGetDescr(rel)) : heap_copytuple(row);
@@ -66,16 +70,16 @@ copy_row(Relation rel, const pg_uuid_t *id, bool flatten)
 
 /* Returns a copy of a row that has values in the TOAST table, or NULL. */
 static HeapTuple
-copy_toasted_row(Relation rel, const pg_uuid_t *id)
+copy_toasted_row(const RowTable *table, const pg_uuid_t *id, AttrNumber id_column)
 {
-	Relation	toast = table_open(rel->rd_rel->reltoastrelid, AccessShareLock);
+	Relation	toast = table_open(table->rel->rd_rel->reltoastrelid, AccessShareLock);
 	List	   *indexes = RelationGetIndexList(toast);
 	HeapTuple	row;
 	ListCell   *cell;
 
 	foreach(cell, indexes)
 		LockRelationOid(lfirst_oid(cell), AccessShareLock);
-	row = copy_row(rel, id, true);
+	row = copy_row(table, id, id_column, true);
 	foreach(cell, indexes)
 		UnlockRelationOid(lfirst_oid(cell), AccessShareLock);
 	table_close(toast, AccessShareLock);
@@ -85,43 +89,45 @@ copy_toasted_row(Relation rel, const pg_uuid_t *id)
 
 /* Returns a copy of a row, or NULL. */
 static HeapTuple
-read_locked(Relation rel, const pg_uuid_t *id)
+read_locked(const RowTable *table, const pg_uuid_t *id, AttrNumber id_column)
 {
-	HeapTuple	row = copy_row(rel, id, false);
+	HeapTuple	row = copy_row(table, id, id_column, false);
 
-	return HeapTupleIsValid(row) && HeapTupleHasExternal(row) ? copy_toasted_row(rel, id) : row;
+	return HeapTupleIsValid(row) && HeapTupleHasExternal(row) ? copy_toasted_row(table, id, id_column) : row;
 }
 
-static void
-get_values(Relation rel, HeapTuple row, const char *const *columns, int ncolumns, Datum *values,
-		   bool *nulls)
+/* Locks a table in schema apikeys_data for reading, and its primary key.  Raises 42P01. */
+void
+store_open_rows(RowTable *table, const char *name)
 {
-	for (int i = 0; i < ncolumns; i++)
-		values[i] = heap_getattr(row, column_of(rel, columns[i]), RelationGetDescr(rel), &nulls[i]);
+	table->rel = store_open_table(name);
+	list_free(RelationGetIndexList(table->rel)); /* which finds the primary key */
+	table->index = table->rel->rd_pkindex;
+	if (OidIsValid(table->index))
+		LockRelationOid(table->index, AccessShareLock);
+}
+
+void
+store_close_rows(const RowTable *table)
+{
+	if (OidIsValid(table->index))
+		UnlockRelationOid(table->index, AccessShareLock);
+	table_close(table->rel, AccessShareLock);
 }
 
 /*
- * Reads columns of the row with this id in a table of schema apikeys_data, into the
- * current memory context; false if there is none.
+ * Reads columns of the row with this id, into the current memory context; false if
+ * there is none.
  */
 bool
-store_read_row(const char *table, const pg_uuid_t *id, const char *const *columns, int ncolumns,
+store_read_row(const RowTable *table, const pg_uuid_t *id, RowColumn *columns, int ncolumns,
 			   Datum *values, bool *nulls)
 {
-	Relation	rel = store_open_table(table);
-	HeapTuple	row;
-	Oid			index;
+	HeapTuple	row = read_locked(table, id, column_of(table->rel, &columns[0]));
 
-	list_free(RelationGetIndexList(rel)); /* which finds the primary key */
-	index = rel->rd_pkindex;
-	if (OidIsValid(index))
-		LockRelationOid(index, AccessShareLock);
-	row = read_locked(rel, id);
-	if (HeapTupleIsValid(row))
-		get_values(rel, row, columns, ncolumns, values, nulls);
-	if (OidIsValid(index))
-		UnlockRelationOid(index, AccessShareLock);
-	table_close(rel, AccessShareLock);
-
-	return HeapTupleIsValid(row);
+	if (!HeapTupleIsValid(row))
+		return false;
+	for (int i = 0; i < ncolumns; i++)
+		values[i] = heap_getattr(row, column_of(table->rel, &columns[i]), RelationGetDescr(table->rel), &nulls[i]);
+	return true;
 }

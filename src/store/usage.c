@@ -129,28 +129,28 @@ is_charged(const pg_uuid_t *id, const ChargedBudgets *charged)
  * would write to it, and with the latest snapshot.
  */
 static bool
-add_charged(const pg_uuid_t *id, TimestampTz now, MemoryContext memory, ChargedBudgets *charged,
-			pg_uuid_t *parent_id, bool *has_parent)
+add_charged(const RowTable *table, const pg_uuid_t *id, TimestampTz now, MemoryContext memory,
+			ChargedBudgets *charged, pg_uuid_t *parent_id, bool *has_parent)
 {
-	static const char *const columns[] = {"starts_at", "reset_every", "time_zone", "warn_at", "rate_limits", "parent_id"};
+	static RowColumn columns[] = {{"id"}, {"starts_at"}, {"reset_every"}, {"time_zone"}, {"warn_at"}, {"rate_limits"}, {"parent_id"}};
 	ChargedBudget *budget = &charged->budgets[charged->n];
 	Datum		row[lengthof(columns)];
 	bool		nulls[lengthof(columns)];
 
-	if (!store_read_row("budget", id, columns, lengthof(columns), row, nulls))
+	if (!store_read_row(table, id, columns, lengthof(columns), row, nulls))
 		return false;
 
 	Assert(charged->n < CHARGE_MAX_BUDGETS);
 	budget->id = *id;
-	budget->period = period_at(DatumGetTimestampTz(row[0]), nulls[1] ? NULL : DatumGetIntervalP(row[1]),
-							   TextDatumGetCString(row[2]), now)
+	budget->period = period_at(DatumGetTimestampTz(row[1]), nulls[2] ? NULL : DatumGetIntervalP(row[2]),
+							   TextDatumGetCString(row[3]), now)
 						 .started_at;
-	budget->warns = !nulls[3];
-	budget->limits = rate_limits_parse(DatumGetJsonbP(row[4]), memory);
+	budget->warns = !nulls[4];
+	budget->limits = rate_limits_parse(DatumGetJsonbP(row[5]), memory);
 	charged->n++;
-	*has_parent = !nulls[5];
+	*has_parent = !nulls[6];
 	if (*has_parent)
-		*parent_id = *DatumGetUUIDP(row[5]);
+		*parent_id = *DatumGetUUIDP(row[6]);
 	return true;
 }
 
@@ -160,7 +160,8 @@ add_charged(const pg_uuid_t *id, TimestampTz now, MemoryContext memory, ChargedB
  * and most budgets have nothing above them.
  */
 static bool
-charge_path(const pg_uuid_t *first, TimestampTz now, MemoryContext memory, ChargedBudgets *charged)
+charge_path(const RowTable *table, const pg_uuid_t *first, TimestampTz now, MemoryContext memory,
+			ChargedBudgets *charged)
 {
 	pg_uuid_t	id = *first;
 	bool		has_parent = true;
@@ -169,7 +170,7 @@ charge_path(const pg_uuid_t *first, TimestampTz now, MemoryContext memory, Charg
 	{
 		pg_uuid_t	parent_id;
 
-		if (!add_charged(&id, now, memory, charged, &parent_id, &has_parent))
+		if (!add_charged(table, &id, now, memory, charged, &parent_id, &has_parent))
 			return false;
 		id = parent_id;
 	}
@@ -178,7 +179,8 @@ charge_path(const pg_uuid_t *first, TimestampTz now, MemoryContext memory, Charg
 
 /* Adds the budgets for which something has been reserved, as far as they exist. */
 static void
-charge_reserved(ArrayType *ids, TimestampTz now, MemoryContext memory, ChargedBudgets *charged)
+charge_reserved(const RowTable *table, ArrayType *ids, TimestampTz now, MemoryContext memory,
+				ChargedBudgets *charged)
 {
 	Datum	   *id;
 	int			n;
@@ -187,7 +189,7 @@ charge_reserved(ArrayType *ids, TimestampTz now, MemoryContext memory, ChargedBu
 
 	deconstruct_array(ids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &id, NULL, &n);
 	for (int i = 0; i < n; i++)
-		(void) add_charged(DatumGetUUIDP(id[i]), now, memory, charged, &parent_id, &has_parent);
+		(void) add_charged(table, DatumGetUUIDP(id[i]), now, memory, charged, &parent_id, &has_parent);
 }
 
 /*
@@ -198,19 +200,24 @@ static bool
 read_budgets(const UsageRecord *record, MemoryContext memory, Charge *charge)
 {
 	ChargedBudgets *charged = &charge->charged;
+	RowTable	table;
 	bool		found = true;
 
 	charged->n = 0;
-	if (record->reserved_budgets != NULL)
-	{
-		charge_reserved(record->reserved_budgets, record->now, memory, charged);
+	if (record->reserved_budgets == NULL && !charge->key.has_budget && record->budget_id == NULL)
 		return true;
-	}
 
-	if (charge->key.has_budget)
-		found = charge_path(&charge->key.budget_id, record->now, memory, charged);
-	if (record->budget_id != NULL)
-		found &= charge_path(record->budget_id, record->now, memory, charged);
+	store_open_rows(&table, "budget");
+	if (record->reserved_budgets != NULL)
+		charge_reserved(&table, record->reserved_budgets, record->now, memory, charged);
+	else
+	{
+		if (charge->key.has_budget)
+			found = charge_path(&table, &charge->key.budget_id, record->now, memory, charged);
+		if (record->budget_id != NULL)
+			found &= charge_path(&table, record->budget_id, record->now, memory, charged);
+	}
+	store_close_rows(&table);
 	return found;
 }
 
@@ -311,13 +318,10 @@ store_add_usage(const UsageRecord *record, Charge *charge)
 	Assert(record->tokens >= 0);
 
 	store_open(&scope);
+	store_lock_keys_first();
 	outcome = read_charge(record, memory, charge);
-	if (outcome == RECORD_ADDED)
-	{
-		store_lock_keys_first();
-		if (!add_entries(record, charge))
-			outcome = RECORD_REPEATED;
-	}
+	if (outcome == RECORD_ADDED && !add_entries(record, charge))
+		outcome = RECORD_REPEATED;
 	store_close(&scope);
 
 	return outcome;
