@@ -56,12 +56,16 @@ static bool
 read_key(const pg_uuid_t *id, const pg_uuid_t *user_id, Datum *values, bool *nulls,
 		 Statement **wants)
 {
-	static const char *const columns[] = {"id", "root_id", "rate_limits", "budget_id", "parent_id", "plan", "user_id"};
+	static RowColumn columns[] = {{"id"}, {"root_id"}, {"rate_limits"}, {"budget_id"}, {"parent_id"}, {"plan"}, {"user_id"}};
+	RowTable	table;
 	Datum		row[lengthof(columns)];
 	bool		is_null[lengthof(columns)];
+	bool		found;
 
-	if (!store_read_row("key", id, columns, lengthof(columns), row, is_null) ||
-		(user_id != NULL && (is_null[6] || memcmp(user_id, DatumGetUUIDP(row[6]), UUID_LEN) != 0)))
+	store_open_rows(&table, "key");
+	found = store_read_row(&table, id, columns, lengthof(columns), row, is_null);
+	store_close_rows(&table);
+	if (!found || (user_id != NULL && (is_null[6] || memcmp(user_id, DatumGetUUIDP(row[6]), UUID_LEN) != 0)))
 		return false;
 
 	memcpy(values, row, sizeof(Datum) * (LIMITS_NCOLUMNS - 1));

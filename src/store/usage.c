@@ -43,29 +43,30 @@ static Statement add_usage = {
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, TEXTOID, UUIDOID, TIMESTAMPTZOID)
 };
 
-/* The same, with an entry for each of more budgets: it takes long to start a statement. */
+/* The same with several budgets, of which $8 is the first: to start statements takes long. */
 static Statement add_usage_of_budgets = {
 	.sql = "INSERT INTO apikeys_data.usage_entry"
 	" (key_id, recorded_at, requests, tokens, cost, model, budget_id, budget_period)"
-	" SELECT $1, $2, 1, $3, $4, $5, $6, $7"
-	" UNION ALL SELECT NULL, $2, 0, 0, $4, NULL, pg_catalog.unnest($8), pg_catalog.unnest($9)",
-	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, TEXTOID, UUIDOID, TIMESTAMPTZOID,
-				   UUIDARRAYOID, TIMESTAMPTZARRAYOID)
+	" SELECT CASE WHEN b.id OPERATOR(pg_catalog.=) $8 THEN $1 END, $2,"
+	" CASE WHEN b.id OPERATOR(pg_catalog.=) $8 THEN 1 ELSE 0 END,"
+	" CASE WHEN b.id OPERATOR(pg_catalog.=) $8 THEN $3 ELSE 0 END, $4,"
+	" CASE WHEN b.id OPERATOR(pg_catalog.=) $8 THEN $5 END, b.id, b.period"
+	" FROM (SELECT pg_catalog.unnest($6) AS id, pg_catalog.unnest($7) AS period) b",
+	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, TEXTOID, UUIDARRAYOID,
+				   TIMESTAMPTZARRAYOID, UUIDOID)
 };
 
-/* The same, unless a request of this key has this id ($10) on this node already. */
+/* As the first, unless a request of this key has this id ($8) on this node already. */
 static Statement add_request = {
 	.sql = "WITH request AS (INSERT INTO apikeys_data.usage_request"
 	" (key_id, recorded_at, tokens, cost, model, request_id, budget_ids, budget_periods, reserved_at)"
-	" VALUES ($1, $2, $3, $4, $5, $10, $11, $12, $13)"
+	" VALUES ($1, $2, $3, $4, $5, $8, $9, $10, $11)"
 	" ON CONFLICT (key_id, request_id, node) DO NOTHING RETURNING key_id)"
 	" INSERT INTO apikeys_data.usage_entry"
-	" (key_id, recorded_at, requests, tokens, cost, model, budget_id, budget_period)"
-	" SELECT request.key_id, $2, 1, $3, $4, $5, $6, $7 FROM request"
-	" UNION ALL SELECT NULL, $2, 0, 0, $4, NULL, pg_catalog.unnest($8), pg_catalog.unnest($9) FROM request",
+	" (key_id, recorded_at, tokens, cost, model, budget_id, budget_period)"
+	" SELECT request.key_id, $2, $3, $4, $5, $6, $7 FROM request",
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, INT8OID, NUMERICOID, TEXTOID, UUIDOID, TIMESTAMPTZOID,
-				   UUIDARRAYOID, TIMESTAMPTZARRAYOID, TEXTOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID,
-				   TIMESTAMPTZOID)
+				   TEXTOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID)
 };
 
 /* A cost that counts against budgets alone. */
@@ -129,28 +130,28 @@ is_charged(const pg_uuid_t *id, const ChargedBudgets *charged)
  * would write to it, and with the latest snapshot.
  */
 static bool
-add_charged(const pg_uuid_t *id, TimestampTz now, MemoryContext memory, ChargedBudgets *charged,
-			pg_uuid_t *parent_id, bool *has_parent)
+add_charged(const RowTable *table, const pg_uuid_t *id, TimestampTz now, MemoryContext memory,
+			ChargedBudgets *charged, pg_uuid_t *parent_id, bool *has_parent)
 {
-	static const char *const columns[] = {"starts_at", "reset_every", "time_zone", "warn_at", "rate_limits", "parent_id"};
+	static RowColumn columns[] = {{"id"}, {"starts_at"}, {"reset_every"}, {"time_zone"}, {"warn_at"}, {"rate_limits"}, {"parent_id"}};
 	ChargedBudget *budget = &charged->budgets[charged->n];
 	Datum		row[lengthof(columns)];
 	bool		nulls[lengthof(columns)];
 
-	if (!store_read_row("budget", id, columns, lengthof(columns), row, nulls))
+	if (!store_read_row(table, id, columns, lengthof(columns), row, nulls))
 		return false;
 
 	Assert(charged->n < CHARGE_MAX_BUDGETS);
 	budget->id = *id;
-	budget->period = period_at(DatumGetTimestampTz(row[0]), nulls[1] ? NULL : DatumGetIntervalP(row[1]),
-							   TextDatumGetCString(row[2]), now)
+	budget->period = period_at(DatumGetTimestampTz(row[1]), nulls[2] ? NULL : DatumGetIntervalP(row[2]),
+							   TextDatumGetCString(row[3]), now)
 						 .started_at;
-	budget->warns = !nulls[3];
-	budget->limits = rate_limits_parse(DatumGetJsonbP(row[4]), memory);
+	budget->warns = !nulls[4];
+	budget->limits = rate_limits_parse(DatumGetJsonbP(row[5]), memory);
 	charged->n++;
-	*has_parent = !nulls[5];
+	*has_parent = !nulls[6];
 	if (*has_parent)
-		*parent_id = *DatumGetUUIDP(row[5]);
+		*parent_id = *DatumGetUUIDP(row[6]);
 	return true;
 }
 
@@ -160,7 +161,8 @@ add_charged(const pg_uuid_t *id, TimestampTz now, MemoryContext memory, ChargedB
  * and most budgets have nothing above them.
  */
 static bool
-charge_path(const pg_uuid_t *first, TimestampTz now, MemoryContext memory, ChargedBudgets *charged)
+charge_path(const RowTable *table, const pg_uuid_t *first, TimestampTz now, MemoryContext memory,
+			ChargedBudgets *charged)
 {
 	pg_uuid_t	id = *first;
 	bool		has_parent = true;
@@ -169,7 +171,7 @@ charge_path(const pg_uuid_t *first, TimestampTz now, MemoryContext memory, Charg
 	{
 		pg_uuid_t	parent_id;
 
-		if (!add_charged(&id, now, memory, charged, &parent_id, &has_parent))
+		if (!add_charged(table, &id, now, memory, charged, &parent_id, &has_parent))
 			return false;
 		id = parent_id;
 	}
@@ -178,7 +180,8 @@ charge_path(const pg_uuid_t *first, TimestampTz now, MemoryContext memory, Charg
 
 /* Adds the budgets for which something has been reserved, as far as they exist. */
 static void
-charge_reserved(ArrayType *ids, TimestampTz now, MemoryContext memory, ChargedBudgets *charged)
+charge_reserved(const RowTable *table, ArrayType *ids, TimestampTz now, MemoryContext memory,
+				ChargedBudgets *charged)
 {
 	Datum	   *id;
 	int			n;
@@ -187,7 +190,7 @@ charge_reserved(ArrayType *ids, TimestampTz now, MemoryContext memory, ChargedBu
 
 	deconstruct_array(ids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &id, NULL, &n);
 	for (int i = 0; i < n; i++)
-		(void) add_charged(DatumGetUUIDP(id[i]), now, memory, charged, &parent_id, &has_parent);
+		(void) add_charged(table, DatumGetUUIDP(id[i]), now, memory, charged, &parent_id, &has_parent);
 }
 
 /*
@@ -198,19 +201,24 @@ static bool
 read_budgets(const UsageRecord *record, MemoryContext memory, Charge *charge)
 {
 	ChargedBudgets *charged = &charge->charged;
+	RowTable	table;
 	bool		found = true;
 
 	charged->n = 0;
-	if (record->reserved_budgets != NULL)
-	{
-		charge_reserved(record->reserved_budgets, record->now, memory, charged);
+	if (record->reserved_budgets == NULL && !charge->key.has_budget && record->budget_id == NULL)
 		return true;
-	}
 
-	if (charge->key.has_budget)
-		found = charge_path(&charge->key.budget_id, record->now, memory, charged);
-	if (record->budget_id != NULL)
-		found &= charge_path(record->budget_id, record->now, memory, charged);
+	store_open_rows(&table, "budget");
+	if (record->reserved_budgets != NULL)
+		charge_reserved(&table, record->reserved_budgets, record->now, memory, charged);
+	else
+	{
+		if (charge->key.has_budget)
+			found = charge_path(&table, &charge->key.budget_id, record->now, memory, charged);
+		if (record->budget_id != NULL)
+			found &= charge_path(&table, record->budget_id, record->now, memory, charged);
+	}
+	store_close_rows(&table);
 	return found;
 }
 
@@ -256,13 +264,35 @@ make_arrays(const ChargedBudgets *charged, int first, Datum *ids, Datum *periods
 	return true;
 }
 
+/* Appends entries for all budgets but the first, whose entry is that of the request. */
+static void
+add_more_spending(const ChargedBudgets *charged, Datum recorded_at, Numeric cost)
+{
+	Datum		values[] = {recorded_at, NumericGetDatum(cost), (Datum) 0, (Datum) 0};
+
+	if (amount_sign(cost) != 0 && make_arrays(charged, 1, &values[2], &values[3]))
+		store_write_silently(&add_spending, values, NULL);
+}
+
+/* Appends entries for a request with a cost and several budgets. */
+static void
+add_usage_of_several(const ChargedBudgets *charged, const Datum *usage, bool no_model)
+{
+	Datum		values[8] = {usage[0], usage[1], usage[2], usage[3], usage[4]};
+	bool		nulls[lengthof(values)] = {[4] = no_model};
+
+	values[7] = UUIDPGetDatum(&charged->budgets[0].id);
+	(void) make_arrays(charged, 0, &values[5], &values[6]);
+	store_write_silently(&add_usage_of_budgets, values, nulls);
+}
+
 /* Appends entries for what a record is charged to; false if it is repeated. */
 static bool
 add_entries(const UsageRecord *record, const Charge *charge)
 {
 	const ChargedBudgets *charged = &charge->charged;
 	bool		is_spent = charged->n > 0 && amount_sign(record->cost) > 0;
-	Datum		values[] = {
+	Datum		entry[] = {
 		UUIDPGetDatum(&charge->key.id),
 		TimestampTzGetDatum(record->now),
 		Int64GetDatum(record->tokens),
@@ -270,30 +300,33 @@ add_entries(const UsageRecord *record, const Charge *charge)
 		PointerGetDatum(record->model),
 		UUIDPGetDatum(&charged->budgets[0].id),
 		TimestampTzGetDatum(charged->budgets[0].period),
-		(Datum) 0,
-		(Datum) 0,
 		PointerGetDatum(record->request_id),
 		(Datum) 0,
 		(Datum) 0,
 		TimestampTzGetDatum(record->reserved_at)
 	};
-	bool		nulls[lengthof(values)] = {
+	bool		nulls[lengthof(entry)] = {
 		[4] = record->model == NULL,
 		[5] = !is_spent,
 		[6] = !is_spent,
-		[12] = record->reserved_budgets == NULL
+		[10] = record->reserved_budgets == NULL
 	};
 
-	nulls[7] = nulls[8] = !is_spent || !make_arrays(charged, 1, &values[7], &values[8]);
 	if (record->request_id == NULL)
 	{
-		store_write_silently(nulls[7] ? &add_usage : &add_usage_of_budgets, values, nulls);
+		if (is_spent && charged->n > 1)
+			add_usage_of_several(charged, entry, nulls[4]);
+		else
+			store_write_silently(&add_usage, entry, nulls);
 		return true;
 	}
 
-	nulls[10] = nulls[11] = !make_arrays(charged, 0, &values[10], &values[11]);
-	return !store_request_is_of_another_node(&charge->key.id, record->request_id) &&
-		   store_write_latest(&add_request, values, nulls) > 0;
+	nulls[8] = nulls[9] = !make_arrays(charged, 0, &entry[8], &entry[9]);
+	if (store_request_is_of_another_node(&charge->key.id, record->request_id) ||
+		store_write_latest(&add_request, entry, nulls) == 0)
+		return false;
+	add_more_spending(charged, TimestampTzGetDatum(record->now), record->cost);
+	return true;
 }
 
 /*
@@ -311,13 +344,10 @@ store_add_usage(const UsageRecord *record, Charge *charge)
 	Assert(record->tokens >= 0);
 
 	store_open(&scope);
+	store_lock_keys_first();
 	outcome = read_charge(record, memory, charge);
-	if (outcome == RECORD_ADDED)
-	{
-		store_lock_keys_first();
-		if (!add_entries(record, charge))
-			outcome = RECORD_REPEATED;
-	}
+	if (outcome == RECORD_ADDED && !add_entries(record, charge))
+		outcome = RECORD_REPEATED;
 	store_close(&scope);
 
 	return outcome;
@@ -375,16 +405,6 @@ read_budget_limits(Datum ids, MemoryContext memory, ChargedBudgets *charged)
 	}
 }
 
-/* Takes a cost back from all budgets but the first, whose entry is that of the request. */
-static void
-void_more_spending(const VoidedUsage *voided, Datum recorded_at)
-{
-	Datum		values[] = {recorded_at, NumericGetDatum(voided->cost), (Datum) 0, (Datum) 0};
-
-	if (amount_sign(voided->cost) != 0 && make_arrays(&voided->charged, 1, &values[2], &values[3]))
-		store_write_silently(&add_spending, values, NULL);
-}
-
 /* Copies what a void has taken back, and takes it back from all its budgets. */
 static void
 void_spending(MemoryContext memory, VoidedUsage *voided)
@@ -402,7 +422,7 @@ void_spending(MemoryContext memory, VoidedUsage *voided)
 		return;
 
 	read_arrays(row[3], row[4], &voided->charged);
-	void_more_spending(voided, row[6]);
+	add_more_spending(&voided->charged, row[6], voided->cost);
 	read_budget_limits(row[3], memory, &voided->charged);
 }
 
