@@ -39,6 +39,27 @@ WHERE id > :event_last AND action = 'cleanup' AND NOT EXISTS (SELECT FROM apikey
 SELECT count(*) FROM apikeys_data.event WHERE id > :event_last AND action = 'cleanup' AND key_id IN (SELECT id FROM apikeys_data.key);
 SELECT count(*) FROM apikeys_data.usage u WHERE NOT EXISTS (SELECT FROM apikeys_data.key k WHERE k.id = u.key_id);
 
+-- What deletions have left, because it was locked or written later, goes with a clean-up,
+-- which looks at 10,000 keys and not at all; a key with many rows is one of them.
+SELECT gen_random_uuid() AS orphan FROM generate_series(1, 1) \gset
+INSERT INTO apikeys_data.usage (key_id) SELECT gen_random_uuid() FROM generate_series(1, 12000);
+INSERT INTO apikeys_data.usage (key_id) SELECT id FROM apikeys_data.key LIMIT 1;
+INSERT INTO apikeys_data.usage_day (key_id, day) SELECT :'orphan', '2020-01-01'::date + n FROM generate_series(1, 11000) n;
+INSERT INTO apikeys_data.usage_day (key_id, day) SELECT id, '2020-01-01' FROM apikeys_data.key LIMIT 1;
+INSERT INTO apikeys_data.budget_period (budget_id, started_at, spent) VALUES (:'orphan', '2020-01-01', 1);
+INSERT INTO apikeys_data.budget_warning (budget_id, started_at, fraction) VALUES (:'orphan', '2020-01-01', 0.5);
+CREATE TEMPORARY VIEW kept AS
+SELECT (SELECT count(*) FROM apikeys_data.usage) AS usage, (SELECT count(*) FROM apikeys_data.usage_day) AS days,
+  (SELECT count(*) FROM apikeys_data.budget_period WHERE started_at = '2020-01-01') AS periods,
+  (SELECT count(*) FROM apikeys_data.budget_warning WHERE started_at = '2020-01-01') AS warnings;
+SELECT apikey_cleanup_expired();
+SELECT usage BETWEEN 2001 AND 2002 AS some, days, periods, warnings FROM kept;
+SELECT apikey_cleanup_expired();
+SELECT * FROM kept;
+DROP VIEW kept;
+DELETE FROM apikeys_data.usage;
+DELETE FROM apikeys_data.usage_day;
+
 -- The old key of a rotation goes when its grace has passed; the new one stays.
 SELECT id, raw_key FROM apikey_generate('rotated', expires_at => clock_timestamp() + interval '1 day') \gset old_
 SELECT id, raw_key FROM apikey_rotate(:'old_id', '1 hour', 'infinity') \gset new_
