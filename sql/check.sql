@@ -159,6 +159,8 @@ SELECT test.problems(
     INSERT INTO apikeys_data.budget (id, name, parent_id) SELECT gen_random_uuid(), 'lowest', id FROM apikeys_data.budget WHERE name = 'lower'$$,
   $$UPDATE apikeys_data.budget_period p SET spent = spent - 1 FROM apikeys_data.budget b WHERE b.id = budget_id AND name = 'company'$$,
   $$UPDATE apikeys_data.budget_period SET spent = 0$$,
+  $$INSERT INTO apikeys_data.usage_entry (recorded_at, requests, tokens, cost, budget_id, budget_period)
+      SELECT now(), 0, 0, -99, p.budget_id, p.started_at FROM apikeys_data.budget_period p JOIN apikeys_data.budget b ON b.id = p.budget_id WHERE b.name = 'team'$$,
   $$DELETE FROM apikeys_data.budget_period$$,
   $$UPDATE apikeys_data.budget_credit SET added = 6$$,
   $$DELETE FROM apikeys_data.budget_credit$$,
@@ -184,21 +186,27 @@ SELECT test.problems(
   'ALTER TABLE apikeys_data.key DISABLE TRIGGER invalidate_row',
   'ALTER TABLE apikeys_data.key DISABLE TRIGGER ALL; ALTER TABLE apikeys_data.key ENABLE TRIGGER ALL',
   'DROP TRIGGER notify ON apikeys_data.event',
+  'CREATE OR REPLACE TRIGGER notify AFTER INSERT ON apikeys_data.event FOR EACH ROW EXECUTE FUNCTION apikeys.keep_local()',
   'DROP TRIGGER invalidate_row ON apikeys_data.plan;
    CREATE TRIGGER invalidate_row AFTER UPDATE ON apikeys_data.plan FOR EACH ROW EXECUTE FUNCTION apikeys.invalidate_caches();
    ALTER TABLE apikeys_data.plan ENABLE ALWAYS TRIGGER invalidate_row',
   'ALTER EXTENSION apikeys DROP TABLE apikeys_data.cache_invalidation; DROP TABLE apikeys_data.cache_invalidation',
+  'ALTER EXTENSION apikeys DROP TABLE apikeys_data.cache_invalidation; DROP TABLE apikeys_data.cache_invalidation;
+   CREATE VIEW apikeys_data.cache_invalidation AS SELECT; ALTER EXTENSION apikeys ADD VIEW apikeys_data.cache_invalidation',
   'ALTER TABLE apikeys_data.usage SET UNLOGGED',
   'ALTER TABLE apikeys_data.event ENABLE ROW LEVEL SECURITY',
   'ALTER TABLE apikeys_data.key ALTER name DROP NOT NULL',
   'ALTER TABLE apikeys_data.key_notice ALTER given TYPE text',
   'ALTER TABLE apikeys_data.usage_day DROP CONSTRAINT usage_day_pkey',
+  'ALTER TABLE apikeys_data.usage_day DROP CONSTRAINT usage_day_pkey, ADD CONSTRAINT usage_day_pkey UNIQUE (day, model, key_id)',
   'DROP INDEX apikeys_data.key_root_id_idx',
+  $$DROP INDEX apikeys_data.key_root_id_idx; CREATE UNIQUE INDEX key_root_id_idx ON apikeys_data.key (id)$$,
   $$UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'apikeys_data.key_name_idx'::regclass$$,
   $$CREATE INDEX mine ON apikeys_data.key (team_id); UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'apikeys_data.mine'::regclass$$,
   'ALTER FUNCTION apikeys.try_lock_use(uuid) SECURITY DEFINER',
   'ALTER FUNCTION apikeys_data.restricted_list(uuid, apikeys.key_status, uuid, uuid, text, integer, integer, uuid, timestamptz, timestamptz, text, uuid, text, jsonb, timestamptz) RESET search_path',
   $$CREATE OR REPLACE FUNCTION apikeys.reads_all_keys() RETURNS boolean LANGUAGE plpgsql STABLE AS 'BEGIN RETURN true; END'$$,
+  $$UPDATE pg_proc SET probin = '$libdir/another' WHERE oid = 'apikeys.try_lock_use'::regproc$$,
   'ALTER FUNCTION apikey_verify OWNER TO regress_apikeys_stranger',
   'ALTER TABLE apikeys_data.plan OWNER TO regress_apikeys_stranger',
   'ALTER SCHEMA apikeys OWNER TO regress_apikeys_stranger',
@@ -223,7 +231,13 @@ SELECT test.problems(
   $$UPDATE apikeys_data.key SET parent_id = gen_random_uuid() WHERE name = 'derived'$$,
   $$UPDATE apikeys_data.key SET root_id = test.id('first') WHERE name = 'derived'$$,
   $$UPDATE apikeys_data.key SET parent_id = id WHERE name = 'derived'$$,
-  $$UPDATE apikeys_data.key SET parent_id = NULL WHERE name = 'derived'$$);
+  $$UPDATE apikeys_data.key SET parent_id = NULL WHERE name = 'derived'$$,
+  -- The parent was deleted by who did not see it, with an event of that that is still there, or not.
+  $$INSERT INTO apikeys_data.event (at, action, key_id) SELECT now(), 'delete', parent_id FROM apikeys_data.key WHERE name = 'derived';
+    DELETE FROM apikeys_data.key WHERE name = 'parent'$$,
+  $$UPDATE apikeys_data.event SET at = at - interval '2 days' WHERE key_id = test.id('parent'); DELETE FROM apikeys_data.key WHERE name = 'parent';
+    UPDATE apikeys_data.key SET created_at = created_at - interval '2 days' WHERE name = 'derived'; SELECT apikey_cleanup_events('1 day')$$,
+  $$DELETE FROM apikeys_data.key WHERE name = 'parent'$$);
 SELECT apikey_delete(test.id('parent'));
 
 -- After clean-ups it is known of less.

@@ -10,11 +10,13 @@ WHERE k.root_id <> k.id AND k.rotated_from IS NULL AND k.parent_id IS NULL
 UNION ALL
 SELECT 'error', 'key ' || k.id, format('is derived from key %s, which does not exist', k.parent_id)
 FROM apikeys_data.key k
+CROSS JOIN apikeys_data.known_since s
 WHERE k.parent_id IS NOT NULL
+  AND k.created_at >= s.events
   AND NOT EXISTS (SELECT FROM apikeys_data.key p WHERE p.id = k.parent_id)
-  -- Whoever deletes a key on another node does not see what was derived here.
-  AND NOT EXISTS (SELECT FROM apikeys_data.event e
-                  WHERE e.key_id = k.parent_id AND e.action IN ('delete', 'cleanup') AND e.id >> 48 <> apikeys.this_node())
+  -- Whoever deletes a key does not see what is derived from it on another node, or
+  -- since his snapshot: a clean-up deletes it when it has expired.
+  AND NOT EXISTS (SELECT FROM apikeys_data.deleted_owner d WHERE d.id = k.parent_id)
 UNION ALL
 SELECT 'error', 'key ' || k.id, format('has root %s, but key %s, from which it is derived, has root %s', coalesce(k.root_id, k.id), p.id, coalesce(p.root_id, p.id))
 FROM apikeys_data.key k

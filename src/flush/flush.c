@@ -79,26 +79,14 @@ clear_outcomes(void)
 }
 
 static void
-apply_outcomes(void)
+mark_persisted(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
 	for (int i = 0; i < n_at_commit; i++)
 	{
-		const KeyUse *use = &at_commit[i].use;
-
-		switch (at_commit[i].kind)
-		{
-			case OUTCOME_PERSISTED:
-				last_used_mark_persisted(MyDatabaseId, use, now);
-				break;
-			case OUTCOME_KEY_GONE:
-				last_used_remove_key(MyDatabaseId, &use->id, false, now);
-				break;
-			case OUTCOME_FAMILY_GONE:
-				last_used_remove_key(MyDatabaseId, &use->id, true, now);
-				break;
-		}
+		if (at_commit[i].kind == OUTCOME_PERSISTED)
+			last_used_mark_persisted(MyDatabaseId, &at_commit[i].use, now);
 	}
 	if (flush_at_commit)
 	{
@@ -108,7 +96,7 @@ apply_outcomes(void)
 	}
 }
 
-/* Applies the outcomes of a transaction that has committed. */
+/* Applies the outcomes of a transaction that has committed, but for deleted keys. */
 void
 flush_at_eoxact(bool is_commit)
 {
@@ -117,7 +105,26 @@ flush_at_eoxact(bool is_commit)
 		return;
 
 	if (is_commit)
-		apply_outcomes();
+		mark_persisted();
+	else
+		clear_outcomes();
+}
+
+/*
+ * Removes deleted keys from shared memory, once the messages about them have been
+ * sent: whoever still has one in a cache finds what its limits have counted, or that
+ * keys have changed.
+ */
+void
+flush_remove_deleted(void)
+{
+	TimestampTz now = n_at_commit > 0 ? GetCurrentTimestamp() : 0;
+
+	for (int i = 0; i < n_at_commit; i++)
+	{
+		if (at_commit[i].kind != OUTCOME_PERSISTED)
+			last_used_remove_key(MyDatabaseId, &at_commit[i].use.id, at_commit[i].kind == OUTCOME_FAMILY_GONE, now);
+	}
 	clear_outcomes();
 }
 

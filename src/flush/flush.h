@@ -32,6 +32,7 @@ extern void flush_remove_keys(ArrayType *ids);
 
 /* for hooks/transaction.c */
 extern void flush_at_eoxact(bool is_commit);
+extern void flush_remove_deleted(void);
 extern void flush_pre_prepare(void);
 extern void flush_at_subxact_abort(SubTransactionId subid);
 

@@ -130,7 +130,10 @@ static void
 release_callback(ResourceReleasePhase phase, bool isCommit, bool isTopLevel, void *arg)
 {
 	if (phase == RESOURCE_RELEASE_LOCKS && isCommit && isTopLevel)
+	{
 		invalidation_count_sent();
+		flush_remove_deleted();
+	}
 }
 
 /*

@@ -95,6 +95,10 @@ test_damage(PG_FUNCTION_ARGS)
 		ref.partition->first_free_window += by;
 	else if (strcmp(what, "free reservations") == 0)
 		table->free_holds.nfree += by * (1 << 30);
+	else if (strcmp(what, "first free reservation") == 0)
+		table->free_holds.first_free = -2 - table->free_holds.first_free;
+	else if (strcmp(what, "stored window") == 0)
+		window->window.current += by; /* without a new version */
 	else if (strcmp(what, "id") == 0)
 		entry->tag.id.data[0] += by;
 	else if (strcmp(what, "stored use") == 0)

@@ -31,7 +31,13 @@ void		_PG_init(void);
 static char stopped[MAXPGPATH];
 static char go_on[MAXPGPATH];
 
-static bool at_locks;
+/* Where it stops. */
+static enum
+{
+	AT_COMMIT,
+	AT_MESSAGES,
+	AT_LOCKS
+} place;
 
 /* Makes a file when it stops, and waits for the other one. */
 static void
@@ -48,20 +54,24 @@ pause_once(void)
 static void
 xact_callback(XactEvent event, void *arg)
 {
-	if (event == XACT_EVENT_COMMIT && stopped[0] != '\0' && !at_locks)
+	if (event == XACT_EVENT_COMMIT && stopped[0] != '\0' && place == AT_COMMIT)
 		pause_once();
 }
 
 static void
 release_callback(ResourceReleasePhase phase, bool isCommit, bool isTopLevel, void *arg)
 {
-	if (phase == RESOURCE_RELEASE_LOCKS && isTopLevel && stopped[0] != '\0' && at_locks)
+	if (!isTopLevel || stopped[0] == '\0')
+		return;
+	if ((phase == RESOURCE_RELEASE_LOCKS && place == AT_LOCKS) ||
+		(phase == RESOURCE_RELEASE_BEFORE_LOCKS && place == AT_MESSAGES))
 		pause_once();
 }
 
 /*
  * test_pause(stopped text, go_on text, at_locks boolean): void.  This transaction
- * stops as soon as it is visible, or where modules hear that locks are released.
+ * stops as soon as it is visible, or where modules hear that locks are released;
+ * NULL: between them, where no message about what it has changed was sent.
  */
 Datum
 test_pause(PG_FUNCTION_ARGS)
@@ -76,7 +86,8 @@ test_pause(PG_FUNCTION_ARGS)
 	registered = true;
 	text_to_cstring_buffer(PG_GETARG_TEXT_PP(0), stopped, sizeof(stopped));
 	text_to_cstring_buffer(PG_GETARG_TEXT_PP(1), go_on, sizeof(go_on));
-	at_locks = PG_GETARG_BOOL(2);
+	place = PG_ARGISNULL(2) ? AT_MESSAGES : PG_GETARG_BOOL(2) ? AT_LOCKS
+															  : AT_COMMIT;
 
 	PG_RETURN_VOID();
 }

@@ -94,6 +94,7 @@ is($standby->safe_psql('postgres', q{
 		SELECT v.code FROM apikey_generate('other') g, apikey_verify(g.raw_key) v}),
 	'VALID',
 	'promoted: a new key');
+is($standby->safe_psql('postgres', 'SELECT * FROM apikeys.check()'), '', 'promoted: all is sound');
 
 $standby->stop;
 $primary->stop;

@@ -56,26 +56,10 @@ my $size = $node->safe_psql('postgres', q{SELECT size FROM pg_shmem_allocations 
 my $in = qr/error\|shared memory, partition \d\|/;
 my $of = qr/error\|shared memory of/;
 
-foreach my $case (
-	[ 'used entries', $key, qr/^${in}its number of entries is (\d+), not \d+$/ ],
-	[ 'free entries', $key, qr/^${in}the number of its free entries is \d+, not \d+$/ ],
-	[ 'free windows', $key, qr/^${in}the number of its free windows is \d+, not \d+$/ ],
-	[ 'free reservations', $key, qr/^error\|shared memory\|the number of free reservations is \d+, not 3000$/ ],
-	[ 'id', $key, qr/$of \S+\|whether it is found by its id is 0, not 1/ ],
-	[ 'stored use', $key, qr/^$of key\|its stored last use is \d+, not \d+$/m ],
-	[ 'pinned', $key, qr/^$of key\|whether it is kept from eviction is 1, not 0$/ ],
-	[ 'window numbers', $key, qr/^$of key\|whether its windows are linked is 0, not 1$/m ],
-	[ 'window unit', $key, qr/^$of key\|whether its windows are linked is 0, not 1$/ ],
-	[ 'window reserved', $key, qr/^warning\|shared memory of key\|what a window has reserved is 8, not 7$/ ],
-	[ 'window counted', $key, qr/^$of key\|what a window has counted is -1, not 0$/ ],
-	[ 'reservations', $key, qr/^$of key\|the number of its reservations is 2, not 1$/ ],
-	[ 'reserved cost', $budget, qr/^$of budget\|what its reservations cost is 2000000001, not 2000000000$/ ],
-	[ 'owner', $budget, qr/^$of budget\|the number of its broken links to reservations is 1, not 0$/ ],
-	[ 'newest', $budget, qr/^$of budget\|the number of its broken links to reservations is 1, not 0$/ ],
-	[ 'circle', $budget, qr/^$of budget\|the number of its reservations is 1, not 3001$/m ],
-	[ 'unlinked', $budget, qr/^${in}whether a reservation is linked to its owner is 0, not 1$/ ])
+# Makes a contradiction, and undoes it.
+sub is_found
 {
-	my ($what, $id, $expected) = @$case;
+	my ($what, $id, $expected) = @_;
 	my ($found, $then) = split /^--$/m, $node->safe_psql('postgres', qq{
 		SELECT FROM test_damage($size, '$what', '$id', 1);
 		SELECT level, object, problem FROM apikeys.check();
@@ -89,11 +73,32 @@ foreach my $case (
 	is($then // '', '', "damage: $what: undone");
 }
 
+is_found(@$_) foreach (
+	[ 'used entries', $key, qr/^${in}its number of entries is (\d+), not \d+$/ ],
+	[ 'free entries', $key, qr/^${in}the number of its free entries is \d+, not \d+$/ ],
+	[ 'free windows', $key, qr/^${in}the number of its free windows is \d+, not \d+$/ ],
+	[ 'free reservations', $key, qr/^error\|shared memory\|the number of free reservations is \d+, not 3000$/ ],
+	[ 'first free reservation', $key, qr/^error\|shared memory\|whether there is a first free reservation is 0, not 1$/ ],
+	[ 'id', $key, qr/$of \S+\|whether it is found by its id is 0, not 1/ ],
+	[ 'stored use', $key, qr/^$of key\|its stored last use is \d+, not \d+$/m ],
+	[ 'pinned', $key, qr/^$of key\|whether it is kept from eviction is 1, not 0$/ ],
+	[ 'window numbers', $key, qr/^$of key\|whether its windows are linked is 0, not 1$/m ],
+	[ 'window unit', $key, qr/^$of key\|whether its windows are linked is 0, not 1$/ ],
+	[ 'window reserved', $key, qr/^warning\|shared memory of key\|what a window has reserved is 8, not 7$/ ],
+	[ 'window counted', $key, qr/^$of key\|what a window has counted is -1, not 0$/ ],
+	[ 'reservations', $key, qr/^$of key\|the number of its reservations is 2, not 1$/ ],
+	[ 'reserved cost', $budget, qr/^$of budget\|what its reservations cost is 2000000001, not 2000000000$/ ],
+	[ 'owner', $budget, qr/^$of budget\|the number of its broken links to reservations is 1, not 0$/ ],
+	[ 'newest', $budget, qr/^$of budget\|the number of its broken links to reservations is 1, not 0$/ ],
+	[ 'circle', $budget, qr/^$of budget\|the number of its reservations is 1, not 3001$/m ],
+	[ 'unlinked', $budget, qr/^${in}whether a reservation is linked to its owner is 0, not 1$/ ]);
+
 # ------------------------------------------------------ contradicted by rows
 
 # A use is stored, the row says so, and then it does not.
 $node->safe_psql('postgres', 'SELECT apikey_flush()');
 is_sound($node, 'postgres', 'flushed');
+is_found('stored window', $key, qr/^$of key\|what its row has counted is 0, not 1$/);
 my $stored = stored_use($node, 'postgres', 'key');
 $node->safe_psql('postgres', "UPDATE apikeys_data.usage SET last_used_at = last_used_at - interval '1 day'");
 like(problems(), qr/^error\|key key\|has a stored last use of \S+ \S+ in shared memory, but one of \S+ \S+ in its table$/, 'an older last use in the table');

@@ -117,6 +117,7 @@ is($standby->safe_psql('postgres', 'SELECT flush_errors FROM apikeys.stats'), 0,
 $standby->safe_psql('postgres', "SELECT apikey_record_usage(${\id_of('both')}, 1, 0.25)");
 is($standby->safe_psql('postgres', 'SELECT total_requests, total_tokens, total_cost FROM apikey_usage(' . id_of('both') . ')'),
 	'2|8|0.75', 'promoted: usage goes on');
+is_sound($standby, 'postgres', 'in the end');
 
 $standby->stop;
 $primary->stop;

@@ -224,5 +224,6 @@ foreach my $part (0 .. 9)
 is(stats($node, 'dropped'), 0, 'crowded: nothing is dropped');
 cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys_data.usage WHERE last_used_at IS NOT NULL'), '>', 2000,
 	'crowded: what is not pending is stored');
+is_sound($node, 'postgres', 'in the end');
 $node->stop;
 done_testing();

@@ -224,6 +224,7 @@ is(verify($standby, 'postgres', 'here'), 'VALID', 'standby: it knows of its own 
 is(verify($primary, 'postgres', 'here'), 'EXPIRED', 'standby: its primary does not');
 both_at(3601 + 3601);
 is(verify($standby, 'postgres', $_), 'EXPIRED', "standby, $_: idle") foreach qw(there here);
+is_sound($primary, 'postgres', 'in the end');
 $standby->stop;
 $primary->stop;
 

@@ -39,6 +39,7 @@ foreach my $dbname (@databases)
 	wait_for($node, $dbname, 'SELECT NOT EXISTS (SELECT FROM apikeys_data.usage_entry)', "$dbname: rolled up again");
 }
 is(stats($node, 'flush_errors'), 0, 'no error');
+is_sound($node, 'postgres', 'in the end');
 
 $node->stop;
 done_testing();

@@ -105,5 +105,6 @@ $node->safe_psql('postgres', "SELECT apikey_delete(${\id_of('plain')})");
 $node->safe_psql('postgres', "SELECT apikey_import(digest('plain-key', 'sha256'), 'plain', 'x')");
 use_key('plain', 'NULL');
 is(seen('plain'), '', 'another key in its place');
+is_sound($node, 'postgres', 'in the end');
 
 done_testing();

@@ -292,6 +292,7 @@ $node->stop('immediate');
 $node->start;
 is(used('three', 'requests_per_day'), 500, 'after a crash windows are as they were stored');
 is(codes('one', 2), 'RATE_LIMITED RATE_LIMITED', '... and limit');
+is_sound($node, 'postgres', 'in the end');
 
 $node->stop;
 done_testing();

@@ -181,6 +181,7 @@ $node->safe_psql('postgres', q{SELECT apikey_revoke(id) FROM apikeys_data.key WH
 $node->wait_for_catchup($standby);
 my ($ret, $stdout, $stderr) = $standby->psql('postgres', q{SELECT apikey_login('bob-key')});
 like($stderr, qr/DETAIL:  REVOKED/, 'standby: a key that was revoked on the primary');
+is_sound($standby, 'postgres', 'in the end');
 
 $standby->stop;
 $node->stop;

@@ -8,6 +8,8 @@ answer      is this right?
 becomes     is this what the state becomes, if there is no error?
 may_stay    after an error too, a part may have been done: what is committed at once"""
 
+import struct
+
 SETUP = [
     """CREATE FUNCTION apikeys_fail_at(n integer) RETURNS void LANGUAGE C AS '$libdir/apikeys';
        CREATE FUNCTION apikeys_fail_report() RETURNS text LANGUAGE C AS '$libdir/apikeys'""",
@@ -44,8 +46,8 @@ def one_event(before, after):
     return after[0][4] == before[0][4] + 1
 
 
-# Whose calls see each other's keys.
-ALONE = {"import", "import_many", "revoke_where", "update", "list", "count", "info", "cleanup_expired"}
+# Whose calls see each other's keys, or what these have left.
+ALONE = {"flush", "secrets", "check()", "import", "import_many", "revoke_where", "update", "list", "count", "info", "cleanup_expired"}
 
 
 def case(name, call, state=STATE, given=KEY, needs=NEEDS, **more):
@@ -55,6 +57,11 @@ def case(name, call, state=STATE, given=KEY, needs=NEEDS, **more):
 def is_valid(rows):
     return rows[0][0] == "VALID"
 
+
+# A request of the feed about the key {other}.
+OWNER = b"\xee" * 16
+USES = [struct.pack(">16sQiiqqq16x", OWNER, limit, seconds, unit, 0, 5, 0) for limit, seconds, unit in ((7, 86400, 1), (0, 0, 0))]
+FEED = (struct.pack(">iQQQiqQQiii", 1, 9, 0, 1, 1, 0, 0, 0, 0, 0, len(USES)) + b"".join(USES)).hex().replace(OWNER.hex(), "{other}")
 
 RESERVED = KEY.replace("gen_random_uuid()", "(SELECT reservation FROM apikey_verify(k.raw_key, tokens => 10, cost => 1, reserve => true))")
 
@@ -130,6 +137,16 @@ CASES = [
     case("stats", "SELECT valid >= 0 FROM apikeys.stats", NOTHING, answer=lambda rows: rows[0][0]),
     case("secrets", "SELECT count(*) >= 0 FROM apikeys.secret_usage", NOTHING, answer=lambda rows: rows[0][0]),
     case("info", "SELECT count(*) FROM apikeys.info", NOTHING, answer=lambda rows: rows[0][0] == 1),
+    case("logout", "SELECT apikey_logout()", NOTHING, given=KEY.replace("gen_random_uuid()", "(SELECT code FROM apikey_login(k.raw_key))")),
+    case("model_allowed", "SELECT apikey_model_allowed('{{\"allowed_models\": [\"a*\"]}}', 'abc') AND apikey_endpoint_allowed('{{}}', '/v1')", NOTHING,
+         answer=lambda rows: rows[0][0]),
+    case("presets", "SELECT apikey_permissions_preset('admin') IS NOT NULL AND apikey_rate_limits_preset('standard') IS NOT NULL", NOTHING,
+         answer=lambda rows: rows[0][0]),
+    # A standby tells of a window and of a last use.
+    case("feed_exchange", f"SELECT length(apikeys.feed_exchange('\\x{FEED}'))", NOTHING,
+         KEY.replace("gen_random_uuid()", "replace(k.id::text, '-', '')"), answer=lambda rows: rows[0][0] > 0),
+    case("servers", "SELECT count(*) FROM apikeys.servers", NOTHING, answer=lambda rows: rows[0][0] >= 0),
+    case("check()", "SELECT count(*) FROM apikeys.check()", NOTHING, answer=lambda rows: rows[0][0] == 0),
     case("pre_request", "SELECT apikey_pre_request()", NOTHING,
          given=KEY.replace("gen_random_uuid()", "set_config('request.headers', format('{{\"x-api-key\": \"%s\"}}', k.raw_key), false)".replace("{{", "{").replace("}}", "}"))),
 ]

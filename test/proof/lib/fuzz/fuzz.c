@@ -19,27 +19,27 @@
 #include <unistd.h>
 
 #include "access/xlog.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "port/pg_crc32c.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 
+#include "model/feed_message.h"
 #include "model/ip_address.h"
 #include "model/key_format.h"
 #include "model/key_scan.h"
 #include "model/notice_list.h"
 #include "model/permissions.h"
 #include "model/rate_limits.h"
+#include "model/window_row.h"
 #include "settings/hmac_secrets.h"
 
 #define MAX_INPUT	16384
-
-/* The sizes of what the restart file consists of. */
-#define STATE_HEADER	24
-#define STATE_RECORD	88
 
 typedef void (*Target)(char *data, size_t size);
 
@@ -49,7 +49,7 @@ PG_FUNCTION_INFO_V1(apikeys_fuzz);
 
 extern int	LLVMFuzzerRunDriver(int *argc, char ***argv, int (*callback)(const uint8_t *data, size_t size));
 
-void (*apikeys_fuzz_start)(void) = NULL;
+FuzzState	apikeys_fuzz_state = {0};
 
 static Target target;
 static MemoryContext memory;
@@ -156,22 +156,39 @@ secrets(char *data, size_t size)
 		hmac_secrets_adopt();
 }
 
-/* Sets what nobody guesses: the cluster, how many records there are, the checksum. */
-static void
-complete_state(char *data, size_t size)
+/* As after a clean shutdown, with a checkpoint that complete_state() knows. */
+ControlFileData *
+apikeys_fuzz_control(bool *crc_ok)
 {
+	ControlFileData *control = palloc0(sizeof(ControlFileData));
+
+	*crc_ok = true;
+	control->state = DB_SHUTDOWNED;
+	control->checkPoint = 1;
+	return control;
+}
+
+/* Sets what nobody guesses: the cluster, how many records there are, the checkpoint, the checksum. */
+static void
+complete_state(char *data, size_t size, bool is_current)
+{
+	const FuzzState *layout = &apikeys_fuzz_state;
 	uint64		system = GetSystemIdentifier();
-	uint64		nrecords = (size - STATE_HEADER - sizeof(pg_crc32c)) / STATE_RECORD;
+	uint64		nrecords = (size - layout->header_size - sizeof(pg_crc32c)) / layout->record_size;
+	XLogRecPtr	checkpoint = 1;
 	pg_crc32c	crc;
 
-	memcpy(data + 8, &system, sizeof(system));
-	memcpy(data + 16, &nrecords, sizeof(nrecords));
+	memcpy(data + layout->system_at, &system, sizeof(system));
+	memcpy(data + layout->nrecords_at, &nrecords, sizeof(nrecords));
+	if (is_current)
+		memcpy(data + layout->checkpoint_at, &checkpoint, sizeof(checkpoint));
 	INIT_CRC32C(crc);
 	COMP_CRC32C(crc, data, size - sizeof(crc));
 	FIN_CRC32C(crc);
 	memcpy(data + size - sizeof(crc), &crc, sizeof(crc));
 }
 
+/* The last byte says how much is right by itself. */
 static void
 state(char *data, size_t size)
 {
@@ -179,12 +196,59 @@ state(char *data, size_t size)
 
 	if (fd < 0)
 		fd = open("pg_stat/apikeys.stat", O_RDWR | O_CREAT | O_TRUNC, 0600);
-	if (fd < 0 || apikeys_fuzz_start == NULL)
+	if (fd < 0 || apikeys_fuzz_state.start == NULL)
 		elog(FATAL, "could not make the file");
-	if (size > STATE_HEADER + sizeof(pg_crc32c) && data[size - 1] != 0)
-		complete_state(data, size);
+	if (size > apikeys_fuzz_state.header_size + sizeof(pg_crc32c) && data[size - 1] != 0)
+		complete_state(data, size, data[size - 1] > 0);
 	write_whole(fd, data, size);
-	apikeys_fuzz_start();
+	apikeys_fuzz_state.start();
+}
+
+/* What is read is written as it was. */
+static void
+feed_request(char *data, size_t size)
+{
+	static FeedItem items[FEED_BATCH];
+	FeedRequest *request = palloc0(sizeof(FeedRequest));
+	StringInfoData buffer = {.data = data, .len = size, .maxlen = size};
+	StringInfoData written;
+
+	request->items = items;
+	if (!feed_request_read(&buffer, request))
+		return;
+	initStringInfo(&written);
+	feed_request_write(&written, request);
+	if (written.len != size)
+		elog(ERROR, "a request of %zu bytes is written in %d", size, written.len);
+}
+
+static void
+feed_answer(char *data, size_t size)
+{
+	static FeedItem items[FEED_BATCH];
+	FeedAnswer	answer = {.items = items};
+	StringInfoData buffer = {.data = data, .len = size, .maxlen = size};
+
+	(void) feed_answer_read(&buffer, &answer);
+}
+
+static void
+windows(char *data, size_t size)
+{
+	int			n = size / sizeof(int64);
+	int64	   *numbers = palloc(n * sizeof(int64) + 1);
+	Datum	   *elements = palloc(n * sizeof(Datum) + 1);
+	int64		again[WINDOW_ROW_MAX * WINDOW_ROW_NUMBERS];
+	WindowRow	row;
+
+	memcpy(numbers, data, n * sizeof(int64));
+	for (int i = 0; i < n; i++)
+		elements[i] = Int64GetDatum(numbers[i]);
+	if (!window_row_decode(construct_array(elements, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE), &row))
+		return;
+	(void) window_row_ends_at(&row, 0);
+	if (window_row_encode(&row, again) != n || memcmp(again, numbers, n * sizeof(int64)) != 0)
+		elog(ERROR, "windows are stored in another form than they were read");
 }
 
 static const struct
@@ -192,7 +256,7 @@ static const struct
 	const char *name;
 	Target		target;
 } targets[] = {
-	{"raw_key", raw_key}, {"scan", scan}, {"address", address}, {"permissions", permissions}, {"rate_limits", rate_limits}, {"notices", notices}, {"secrets", secrets}, {"state", state}};
+	{"raw_key", raw_key}, {"scan", scan}, {"address", address}, {"permissions", permissions}, {"rate_limits", rate_limits}, {"notices", notices}, {"secrets", secrets}, {"state", state}, {"feed_request", feed_request}, {"feed_answer", feed_answer}, {"windows", windows}};
 
 /* ------------------------------------------------------------- the driver */
 

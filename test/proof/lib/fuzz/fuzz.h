@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: PostgreSQL
  *
- * Compiled with -include fuzz.h, the restart file can be read again and again, and
- * is not written.
+ * Compiled with -include fuzz.h, the restart file can be read again and again, is
+ * not written, and was written by the last shutdown if the fuzzer says so.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,11 +14,32 @@
 #define APIKEYS_FUZZ_H
 
 #include "postgres.h"
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
 #include "storage/ipc.h"
 
-extern void (*apikeys_fuzz_start)(void);
+/* How the restart file is read, and what it consists of. */
+typedef struct FuzzState
+{
+	void (*start)(void);
+	size_t		header_size;
+	size_t		record_size;
+	size_t		system_at;
+	size_t		nrecords_at;
+	size_t		checkpoint_at;
+} FuzzState;
 
-/* Called by one function alone. */
-#define on_shmem_exit(callback, arg) (apikeys_fuzz_start = load_entries, (void) (callback), (void) (arg))
+extern FuzzState apikeys_fuzz_state;
+
+extern ControlFileData *apikeys_fuzz_control(bool *crc_ok);
+
+/* Called by one function alone, in the file that has these types. */
+#define on_shmem_exit(callback, arg) \
+	(apikeys_fuzz_state = (FuzzState){load_entries, sizeof(StateHeader), sizeof(StateRecord), \
+									  offsetof(StateHeader, system_identifier), offsetof(StateHeader, nrecords), \
+									  offsetof(StateHeader, checkpoint)}, \
+	 (void) (callback), (void) (arg))
+
+#define get_controlfile(directory, crc_ok) apikeys_fuzz_control(crc_ok)
 
 #endif

@@ -6,9 +6,9 @@ it has.  Where nobody was told, either is right."""
 
 from collections import Counter, defaultdict
 
-from facts import Facts
+from facts import Facts, event_name, events_of
 from limits import UNITS, Accounts
-from record import FAIL, OK, UNKNOWN
+from record import FAIL, NEVER, OK, UNKNOWN
 
 USABLE = {"VALID", "RATE_LIMITED", "BUDGET_EXCEEDED", "INSUFFICIENT_PERMISSIONS"}
 
@@ -22,9 +22,14 @@ ERRORS = {"update": {"55000", "P0002"}, "rotate": {"55000", "P0002"}, "revoke": 
           "read_usage": {"P0002"}, "budget_add": {"55000"}}
 
 
+class Broken(Exception):
+    """A promise is, and nobody asks how often."""
+
+
 class Checker:
-    def __init__(self, history):
+    def __init__(self, history, is_done_at_once=False):
         self.history = history
+        self.is_done_at_once = is_done_at_once
         self.facts = Facts(history)
         self.accounts = Accounts(self.facts)
         self.problems = defaultdict(list)       # promise: what breaks it
@@ -41,7 +46,16 @@ class Checker:
         self.check_sound()
         return self.problems
 
+    def finds_any(self):
+        try:
+            self.run()
+        except Broken:
+            return True
+        return False
+
     def complain(self, promise, op, text):
+        if self.is_done_at_once:
+            raise Broken
         what = f"{op.who} {op.kind} at {op.start}: " if op is not None else ""
         self.problems[promise].append(what + text)
 
@@ -104,7 +118,8 @@ class Checker:
         return parent is not None and not all(self.facts.versions(parent, op.start, op.end).values())
 
     def check_standby_verify(self, op):
-        """No later than the replay of its commit, an end is an end on the standby, too."""
+        """No later than the replay of its commit, an end is an end on the standby, too; and
+        what it has let pass itself counts."""
         if op.result != OK:
             return
         for id, (code, _, _) in zip(op.data["keys"], op.rows):
@@ -112,18 +127,28 @@ class Checker:
             self.checked["standby"] += 1
             if code not in USABLE:
                 continue
+            if code == "VALID":
+                self.check_limits_there(op, key)
             for one in self.facts.line(key):
                 for end in one.revokes + one.deletes:
                     if end.result == OK and end.data.get("position", 1 << 62) <= op.data["replayed"] and \
                             self.facts.surely_revokes(one, end):
                         self.complain("no stale yes", op, f"{code} on the standby for {key.name}")
 
+    def check_limits_there(self, op, key):
+        for owner, limits in self.facts.scopes(key):
+            had = self.accounts.standby[owner].before(op.start)
+            if had >= limits.get("requests_per_day", NEVER):
+                self.complain("no limit passed", op, f"{limits} of {key.name} on the standby: had {had}, one more passed")
+
     # ---------------------------------------------------------------- limits
 
     def check_limits(self, op, key, code, asked):
-        need = {"requests": 1, "tokens": asked["tokens"] if asked else 0, "slots": 1 if asked else None}
-        may_refuse = False
-        for owner, limits in self.facts.scopes(key):
+        need = {"requests": 1, "tokens": asked["tokens"] if asked else 0, "cost": asked["cost"] if asked else 0,
+                "slots": 1 if asked else None}
+        # A table that is full refuses what it has no space to count.
+        may_refuse = "small" in self.history.features
+        for owner, limits in self.facts.scopes(key, asked["budget"] if asked else None):
             for name, most in limits.items():
                 unit = UNITS[name]
                 if need[unit] is None:
@@ -230,12 +255,18 @@ class Checker:
         self.checked["totals"] += 1
         account = self.accounts.stored[name]
         certain = account.done.before(1 << 61) - account.undo_done.before(1 << 61)
-        sums = {certain}
-        for amount in self.accounts.unknown[name][:14]:
-            sums |= {one + amount for one in sums}
-        if found not in sums and (len(self.accounts.unknown[name]) <= 14 or found < certain):
-            self.complain("usage counts once", None, f"{what}: {found}, not {certain}"
-                          + (f" or with some of {self.accounts.unknown[name]}" if self.accounts.unknown[name] else ""))
+        unknown = self.accounts.unknown[name]
+        if not self.is_sum(found - certain, unknown):
+            self.complain("usage counts once", None, f"{what}: {found}, not {certain}" + (f" or with some of {unknown}" if unknown else ""))
+
+    def is_sum(self, amount, parts):
+        """Is an amount the sum of some parts?  Of many, only the bounds are known."""
+        if len(parts) > 14:
+            return sum(part for part in parts if part < 0) <= amount <= sum(part for part in parts if part > 0)
+        sums = {0}
+        for part in parts:
+            sums |= {one + part for one in sums}
+        return amount in sums
 
     def check_totals(self):
         for row in self.history.final["budgets"]:
@@ -283,7 +314,7 @@ class Checker:
         certain, possible = self.expected_events()
         found = Counter()
         for action, key, details in self.history.final["events"]:
-            found[self.event_name(action, key, details)] += 1
+            found[event_name(action, key, details)] += 1
         for name in certain.keys() | found.keys():
             if name is None or name[0] in ("rehash", "expiring", "budget_warning", "other"):
                 continue
@@ -306,56 +337,16 @@ class Checker:
             if (is_over and ends < 1) or ends > 1 + unsure:
                 self.complain("each change audited once", key.made, f"{key.name} has {ends} events of its end")
 
-    def event_name(self, action, key, details):
-        """What makes an event the one of an operation."""
-        if action in ("generate", "import", "derive"):
-            return ("made", details["name"])
-        if action == "update":
-            return ("update", key, details["metadata"]["to"]["v"] if "metadata" in details else None)
-        if action == "plan_set":
-            change = details.get("permissions", {}).get("to") or {}
-            return ("plan", details["plan"], str(change.get("max_tokens_per_request")))
-        if action == "budget_create":
-            return ("budget_create", details["name"])
-        if action == "budget_add":
-            return ("budget_add", details["note"])
-        if action in ("cleanup_events", "cleanup_usage"):
-            return (action,)
-        if action in ("revoke", "rotate", "delete", "cleanup"):
-            return (action, key)
-        return ("other", action)
-
     def expected_events(self):
         certain, possible = Counter(), Counter()
         for op in self.history.ops:
-            for name, count, is_certain in self.events_of(op):
+            for name, count, is_certain in events_of(op):
                 if op.result == OK and is_certain:
                     certain[name] += count
                 elif op.may_be():
                     possible[name] += count
         self.add_deletions(certain, possible)
         return certain, possible
-
-    def events_of(self, op):
-        data, kind = op.data, op.kind
-        if kind in ("generate", "derive"):
-            yield ("made", data["name"]), 1, True
-        elif kind == "many":
-            yield ("made", data["name"]), data["number"], True
-        elif kind == "update":
-            yield ("update", data["key"], data["version"]), 1, True
-        elif kind == "rotate":
-            yield ("rotate", data["key"]), 1, True
-        elif kind == "revoke":
-            yield ("revoke", data["key"]), 1, not data.get("raw")
-        elif kind == "plan":
-            yield ("plan", data["plan"], data["version"]), 1, True
-        elif kind == "budget_create":
-            yield ("budget_create", data["name"]), 1, True
-        elif kind == "budget_add":
-            yield ("budget_add", data["note"]), 1, True
-        elif kind in ("cleanup_events", "cleanup_usage"):
-            yield (kind,), 1, False
 
     def add_deletions(self, certain, possible):
         """A key that is gone was deleted once, or cleaned up once; one that ends with

@@ -26,6 +26,7 @@ RECORD = ("SELECT apikey_record_usage(%s::uuid, tokens => %s, cost => %s::numeri
           "request_id => %s, model => %s, budget_id => %s::uuid)")
 GENERATE = ("SELECT id::text, raw_key FROM apikey_generate(%s, user_id => %s::uuid, budget_id => %s::uuid, "
             "rate_limits => %s, metadata => %s, expires_at => to_timestamp(%s), plan => %s)")
+BUDGET = ("SELECT apikey_budget_create(%s, max_cost => %s::numeric, parent_id => %s::uuid, rate_limits => %s)::text")
 
 
 class Key:
@@ -60,6 +61,14 @@ def cost_text(cost):
     return None if cost is None else f"{cost // UNIT}.{cost % UNIT:06d}"
 
 
+def document(limits):
+    """The rate_limits that stand for limits; that of costs is a window."""
+    found = {name: most for name, most in limits.items() if name != "cost_per_day"}
+    if "cost_per_day" in limits:
+        found["windows"] = [{"per": "1 day", "cost": limits["cost_per_day"] // UNIT, "name": "cost"}]
+    return json.dumps(found)
+
+
 class Client(threading.Thread):
     # How often each is done.
     WEIGHTS = {"verify": 12, "reserve": 9, "settle": 8, "record": 6, "void": 1, "generate": 4, "update": 5,
@@ -84,8 +93,10 @@ class Client(threading.Thread):
     def settings(self):
         level = self.rng.choice(["read committed", "repeatable read", "serializable"])
         durable = "on" if self.world.has_standby else self.rng.choice(["on", "off"])
+        usage = "async" if self.world.is_async else "sync"
+        self.flushes_for_good = level == "read committed" and durable == "on"
         return [f"default_transaction_isolation = '{level}'", f"synchronous_commit = {durable}",
-                "lock_timeout = '5s'", "client_min_messages = error"]
+                f"apikeys.usage_durability = {usage}", "lock_timeout = '5s'", "client_min_messages = error"]
 
     def run(self):
         try:
@@ -140,7 +151,12 @@ class Client(threading.Thread):
             limits["max_concurrent_requests"] = self.rng.randint(1, 4)
         if kind > 0.75:
             limits["tokens_per_day"] = self.rng.randint(50, 4000)
+        if kind < 0.5 or kind > 0.9:
+            limits["cost_per_day"] = self.rng.randint(1, 20) * UNIT
         return limits
+
+    def some_team_limits(self):
+        return {name: most * 10 for name, most in self.some_limits().items()}
 
     def do(self, kind, sql, arguments, mode="auto", count=1, **data):
         return self.session.do(kind, sql, arguments, data, mode, count)
@@ -236,7 +252,7 @@ class Client(threading.Thread):
         return 1
 
     def do_flush(self):
-        self.do("flush", "SELECT apikey_flush()", (), self.simple_mode())
+        self.do("flush", "SELECT apikey_flush()", (), self.simple_mode(), durable=self.flushes_for_good)
         return 1
 
     def do_look(self):
@@ -258,7 +274,7 @@ class Client(threading.Thread):
         expires = None
         if self.rng.random() < 0.15 and not self.world.primary.has_clock:
             expires = time.time() + self.rng.uniform(0.5, 4)
-        op = self.do("generate", GENERATE, (name, user, budget, json.dumps(limits), '{"v": "0"}', expires, plan),
+        op = self.do("generate", GENERATE, (name, user, budget, document(limits), '{"v": "0"}', expires, plan),
                      self.mode(), name=name, limits=limits, user=user, budget=budget, plan=plan, expires=expires)
         self.add(op, 0, budget=budget, limits=limits, user=user, plan=plan)
         return 1
@@ -292,7 +308,7 @@ class Client(threading.Thread):
         name = self.new_name()
         limits = self.some_limits() if self.rng.random() < 0.3 else {}
         op = self.do("derive", "SELECT id::text, raw_key FROM apikey_derive(%s, '1 hour', %s, rate_limits => %s, "
-                     """metadata => '{"v": "0"}')""", (parent.raw, name, json.dumps(limits)), self.mode(),
+                     """metadata => '{"v": "0"}')""", (parent.raw, name, document(limits)), self.mode(),
                      name=name, parent=parent.id, limits=limits)
         self.add(op, 0, parent=parent.id, limits=limits, budget=parent.budget, user=parent.user)
         return 1
@@ -379,8 +395,9 @@ class Client(threading.Thread):
         name = self.new_name()
         parent = self.rng.choice([budget for budget, above in self.market.budgets if not above])
         most = self.rng.randint(1, 60) * UNIT
-        op = self.do("budget_create", "SELECT apikey_budget_create(%s, max_cost => %s::numeric, parent_id => %s::uuid)::text",
-                     (name, cost_text(most), parent), self.mode(), name=name, parent=parent, max=most)
+        limits = self.some_team_limits()
+        op = self.do("budget_create", BUDGET, (name, cost_text(most), parent, document(limits)), self.mode(),
+                     name=name, parent=parent, max=most, limits=limits)
         if op.result == OK:
             self.market.budgets.append((op.rows[0][0], parent))
         return 1
@@ -395,8 +412,8 @@ class Client(threading.Thread):
 
 
 class StandbyReader(threading.Thread):
-    """Asks a standby, after it has said how far it has replayed; for keys without limits,
-    of which a standby has windows of its own."""
+    """Asks a standby, after it has said how far it has replayed.  It tells its primary of
+    what has passed there, and is told of what else has."""
 
     def __init__(self, world, market, seed):
         super().__init__(name="standby")
@@ -409,7 +426,7 @@ class StandbyReader(threading.Thread):
         from record import FAIL, Op
         connection = None
         while self.world.standby and not self.world.is_over and not self.world.failure:
-            keys = [key for key in self.market.recent[-15:] + self.market.keys[-5:] if not (key.limits or key.budget or key.parent)]
+            keys = self.market.recent[-15:] + self.market.keys[-5:]
             if not keys:
                 time.sleep(0.01)
                 continue

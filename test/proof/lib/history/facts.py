@@ -24,6 +24,7 @@ class Facts:
         self.keys = {}
         self.plans = {}
         self.budgets = {}               # id: (parent, most, operation)
+        self.budget_limits = {}
         self.cleanups = []
         self.kinds = {}
         for op in sorted(history.ops, key=lambda op: op.start):
@@ -33,6 +34,7 @@ class Facts:
                 self.note_made(op)
             elif op.kind == "budget_create" and op.result == OK:
                 self.budgets[op.rows[0][0]] = (op.data["parent"], op.data["max"], op)
+                self.budget_limits[op.rows[0][0]] = op.data.get("limits") or {}
         for op in history.ops:
             getattr(self, f"note_{op.kind}", lambda op: None)(op)
         for plan in self.plans.values():
@@ -155,12 +157,13 @@ class Facts:
 
     # ---------------------------------------------------------------- limits
 
-    def scopes(self, key):
-        """Whose limits count a request of the key: [(owner, limits)]."""
+    def scopes(self, key, budget=None):
+        """Whose limits count a request of the key, and of one more budget: [(owner, limits)]."""
+        found = [(id, self.budget_limits[id]) for id in self.path(key.budget, budget) if self.budget_limits.get(id)]
         if key.parent is None:
-            return [(key.root, key.limits)]
+            return [(key.root, key.limits)] + found
         parent = self.keys.get(key.parent)
-        return ([(parent.root, parent.limits)] if parent else []) + [(key.id, key.limits)]
+        return ([(parent.root, parent.limits)] if parent else []) + [(key.id, key.limits)] + found
 
     def path(self, *budgets):
         """The budgets that a request counts against, each once."""
@@ -170,3 +173,46 @@ class Facts:
                 found.append(budget)
                 budget = self.budgets[budget][0] if budget in self.budgets else None
         return found
+
+
+def event_name(action, key, details):
+    """What makes an event the one of an operation."""
+    if action in ("generate", "import", "derive"):
+        return ("made", details["name"])
+    if action == "update":
+        return ("update", key, details["metadata"]["to"]["v"] if "metadata" in details else None)
+    if action == "plan_set":
+        change = details.get("permissions", {}).get("to") or {}
+        return ("plan", details["plan"], str(change.get("max_tokens_per_request")))
+    if action == "budget_create":
+        return ("budget_create", details["name"])
+    if action == "budget_add":
+        return ("budget_add", details["note"])
+    if action in ("cleanup_events", "cleanup_usage"):
+        return (action,)
+    if action in ("revoke", "rotate", "delete", "cleanup"):
+        return (action, key)
+    return ("other", action)
+
+
+def events_of(op):
+    """The events that an operation has if it was done: (name, how many, certainly)."""
+    data, kind = op.data, op.kind
+    if kind in ("generate", "derive"):
+        yield ("made", data["name"]), 1, True
+    elif kind == "many":
+        yield ("made", data["name"]), data["number"], True
+    elif kind == "update":
+        yield ("update", data["key"], data["version"]), 1, True
+    elif kind == "rotate":
+        yield ("rotate", data["key"]), 1, True
+    elif kind == "revoke":
+        yield ("revoke", data["key"]), 1, not data.get("raw")
+    elif kind == "plan":
+        yield ("plan", data["plan"], data["version"]), 1, True
+    elif kind == "budget_create":
+        yield ("budget_create", data["name"]), 1, True
+    elif kind == "budget_add":
+        yield ("budget_add", data["note"]), 1, True
+    elif kind in ("cleanup_events", "cleanup_usage"):
+        yield (kind,), 1, False

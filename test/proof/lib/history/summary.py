@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-"""The table of all rounds: summary.py FILE... of what round.py has printed."""
+"""The table of all rounds: summary.py FILE... of what round.py has printed; a line
+for one: summary.py --round FILE."""
 
 import json
 import sys
@@ -20,12 +21,29 @@ PROMISES = [
 ]
 
 
+FEATURES = {"standby": "a standby", "clock": "a clock that jumps", "disk": "a disk that is full", "small": "a table of keys that is full",
+            "async": "usage that is not durable"}
+
+
 def line(promise, how, figure, is_kept):
     print(f"{promise}\t{how}\t{figure}\t{'pass' if is_kept else 'fail'}")
     return is_kept
 
 
+def show_round(name):
+    with open(name) as source:
+        one = json.load(source)
+    lies = one.get("lies", {})
+    problems = ", ".join([f"{promise}: {count}" for promise, count in one["problems"].items()] +
+                         [f"the lie {lie} is not found" for lie, was_found in lies.items() if not was_found])
+    print(f"round {one['seed']}: {' '.join(one.get('features', [])) or 'plain'}, {one.get('operations', 0):,} operations, "
+          f"{one.get('kills', 0)} kills, {sum(lies.values())} of {len(lies)} lies, {one.get('seconds', 0)} s: {problems or 'sound'}")
+    return 0
+
+
 def main():
+    if sys.argv[1] == "--round":
+        return show_round(sys.argv[2])
     rounds = [json.load(open(name)) for name in sys.argv[1:]]
     problems, checked, nemesis, features, lies = Counter(), Counter(), Counter(), Counter(), {}
     for one in rounds:
@@ -48,8 +66,7 @@ def main():
             continue
         is_kept &= line("the round goes to its end", how, f"{promise}: {count}", False)
     done = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in sorted(nemesis.items()))
-    line("what went wrong meanwhile", f"rounds with a standby {features['standby']}, clock {features['clock']}, "
-         f"full disk {features['disk']}", done, True)
+    line("what went wrong meanwhile", "rounds with " + ", ".join(f"{name} {features[key]}" for key, name in FEATURES.items()), done, True)
     told = sum(map(len, lies.values()))
     found = sum(map(sum, lies.values()))
     is_kept &= line("the checker bites", f"{len(lies)} kinds of lies in histories that are right",
