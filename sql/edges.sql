@@ -121,6 +121,12 @@ SELECT * FROM test.errors(
   $$SELECT apikeys.check_key('n', NULL, NULL, '{}', '{}', '{}', array_fill('10.0.0.1'::inet, ARRAY[100000]), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)$$,
   $$SELECT apikeys.check_key('n', NULL, NULL, jsonb_build_object('allowed_models', array_fill('m'::text, ARRAY[2000])), '{}', '{}', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)$$);
 
+-- Of what the name of a secret may be made.
+SELECT string_agg(chr(i), '' ORDER BY i) AS accepted
+FROM generate_series(1, 127) i
+WHERE 'NO ERROR' = ANY (SELECT btrim(e) FROM test.errors(format(
+  'SELECT apikeys.check_key(''n'', NULL, NULL, ''{}'', ''{}'', ''{}'', NULL, NULL, NULL, NULL, %L, NULL, NULL, NULL, NULL)', 'a' || chr(i))) e);
+
 -- Windows of rate limits: their lengths, names and patterns.
 SELECT w, e.*
 FROM unnest(ARRAY[
