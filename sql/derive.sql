@@ -72,7 +72,10 @@ FROM (VALUES ('{}'::jsonb, '{}'::jsonb), ('{"allowed_models": ["a*", "b"]}', '{"
              ('{"allowed_models": ["a"]}', '{"allowed_endpoints": ["/a"]}'), ('{"allowed_models": ["a"]}', '{"allowed_models": ["b"]}'),
              ('{"allowed_models": null, "max_tokens_per_request": 0}', '{"allowed_models": [], "max_tokens_per_request": null}'),
              ('{"is_admin": true, "max_tokens_per_request": 2}', '{"custom_permissions": ["a"], "max_tokens_per_request": 3}'),
-             ('{"custom_permissions": ["a"]}', '{}'), ('{"custom_permissions": ["a*", "b"]}', '{"custom_permissions": ["aa", "c"]}')) v(a, b);
+             ('{"custom_permissions": ["a"]}', '{}'), ('{"custom_permissions": ["a*", "b"]}', '{"custom_permissions": ["aa", "c"]}'),
+             ('{"is_admin": true}', '{"is_admin": true}'), ('{"is_admin": true, "custom_permissions": ["a"]}', '{"is_admin": true, "custom_permissions": ["b"]}'),
+             ('{"is_admin": true}', '{"is_admin": false}'), ('{"allowed_endpoints": ["/a"]}', '{"allowed_endpoints": ["/b"]}'),
+             ('{"allowed_models": ["a"], "allowed_endpoints": ["/a"]}', '{"allowed_models": ["a"], "allowed_endpoints": ["/b"]}')) v(a, b);
 
 WITH pattern(p) AS (VALUES ('a'), ('b'), ('ab'), ('a*'), ('b*'), ('ab*'), ('*')),
      list(d) AS (SELECT jsonb_build_object('allowed_models', jsonb_build_array(x.p, y.p)) FROM pattern x, pattern y UNION SELECT '{}')

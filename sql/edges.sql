@@ -90,8 +90,14 @@ SELECT * FROM test.errors(
   $$SELECT apikeys.period_at('4714-11-24 BC UTC', '1 day', now(), 'UTC')$$,
   $$SELECT apikeys.period_at(now(), '1 day', '294276-12-31 UTC', 'UTC')$$,
   $$SELECT apikeys.period_at(now(), '0', now(), 'UTC')$$,
-  $$SELECT apikeys.period_at(now(), '1 day', now(), 'nowhere')$$,
-  $$SELECT apikeys.period_at(now(), '1 day', now(), repeat('x', 300))$$);
+  $$SELECT apikeys.period_at(now(), '1 month -1 day', now(), 'UTC')$$,
+  $$SELECT apikeys.period_at(now(), '-1 month 60 days', now(), 'UTC')$$,
+  $$SELECT apikeys.period_at(now(), '1 day -1 second', now(), 'UTC')$$,
+  $$SELECT apikeys.period_at(now(), '00:00:00.999999', now(), 'UTC')$$,
+  $$SELECT apikeys.period_at(now(), '1000 years 1 day', now(), 'UTC')$$,
+  $$SELECT apikeys.period_at(now(), '366000 days', now(), 'UTC')$$,
+  $$SELECT apikeys.period_at(now(), '8784000:00:00', now(), 'UTC')$$,
+  $$SELECT apikeys.period_at(now(), '12001 months', now(), 'UTC')$$);
 
 -- When a key ends that is not used any more.
 SELECT expires_at, idle_timeout, idle_since, apikeys.ends_at(expires_at, idle_timeout, idle_since)
@@ -114,6 +120,28 @@ SELECT * FROM test.errors(
   $$SELECT apikeys.check_key('n', NULL, NULL, '{}', '{}', ('{"a": ' || repeat('[', 200) || repeat(']', 200) || '}')::jsonb, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)$$,
   $$SELECT apikeys.check_key('n', NULL, NULL, '{}', '{}', '{}', array_fill('10.0.0.1'::inet, ARRAY[100000]), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)$$,
   $$SELECT apikeys.check_key('n', NULL, NULL, jsonb_build_object('allowed_models', array_fill('m'::text, ARRAY[2000])), '{}', '{}', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)$$);
+
+-- Of what the name of a secret may be made.
+SELECT string_agg(chr(i), '' ORDER BY i) AS accepted
+FROM generate_series(1, 127) i
+WHERE 'NO ERROR' = ANY (SELECT btrim(e) FROM test.errors(format(
+  'SELECT apikeys.check_key(''n'', NULL, NULL, ''{}'', ''{}'', ''{}'', NULL, NULL, NULL, NULL, %L, NULL, NULL, NULL, NULL)', 'a' || chr(i))) e);
+
+-- Windows of rate limits: their lengths, names and patterns.
+SELECT w, e.*
+FROM unnest(ARRAY[
+  '{"per": "1 second", "requests": 1}', '{"per": "31 days", "requests": 1}', '{"per": "1 month", "requests": 1}',
+  '{"per": "1 month 1 day", "requests": 1}', '{"per": "1 month 1 day 00:00:01", "requests": 1}', '{"per": "12 months -330 days", "requests": 1}',
+  '{"per": "13 months -360 days", "requests": 1}', '{"per": "-12 months 400 days -950:00", "requests": 1}', '{"per": "-12 months 401 days", "requests": 1}',
+  '{"per": "-370 days 9600:00", "requests": 1}', '{"per": "-370 days 9601:00", "requests": 1}', '{"per": "400 days -9600:00", "requests": 1}', '{"per": "12 months -400 days 9600:00", "requests": 1}',
+  '{"per": "401 days -9601:00", "requests": 1}', '{"per": "0", "requests": 1}', '{"per": "00:00:00.999999", "requests": 1}',
+  '{"per": null, "requests": 1}', '{"per": "1 hour", "requests": 1, "tokens": null, "name": null, "models": null, "endpoints": []}',
+  '{"per": "1 hour", "requests": 1, "name": 5}', '{"per": "1 hour", "requests": 1, "name": ["n"]}', '{"per": "1 hour", "cost": "1"}',
+  '{"per": "1 hour", "cost": 9000000000}', '{"per": "1 hour", "cost": 0.000000001}', '{"per": "1 hour", "cost": 9000000000.000000001}',
+  '[]', '[["per"]]', '"1 hour"', 'null']) w,
+  LATERAL (SELECT string_agg(line, ' ') AS answer FROM test.errors(format(
+    'SELECT apikeys.check_key(''n'', NULL, NULL, ''{}'', %L, ''{}'', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)',
+    '{"windows": [' || w || ']}')) WITH ORDINALITY l (line, n) WHERE n > 1) e;
 
 -- An address that is longer than any, or has a byte that is none of an address's.
 SELECT apikey_import(digest('edge-home', 'sha256'), 'edge home', 'edge', allowed_ips => '{10.0.0.0/8}') IS NOT NULL AS made;

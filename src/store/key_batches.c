@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
@@ -101,7 +102,7 @@ begin_search(Statement *statement, Datum *values, const bool *nulls)
 	StoreScope	scope;
 
 	store_open(&scope);
-	store_lock_keys_first();
+	LockRelationOid(store_relation_oid("key"), RowExclusiveLock); /* as the changes will */
 	search->portal = store_open_cursor(statement, values, nulls);
 	search->reports = progress_start(store_relation_oid("key"));
 	store_close(&scope);

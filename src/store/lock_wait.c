@@ -22,6 +22,7 @@
 #include "catalog/pg_am.h"
 #include "lib/stringinfo.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/memutils.h"
@@ -194,6 +195,19 @@ row_holders(void *arg)
 }
 
 /*
+ * Locks the table of a row that a later statement changes as that will, since
+ * from now on we have locks on its indexes, too: while one of the statements
+ * waited for a REINDEX, that would wait for us.
+ */
+static void
+lock_table_of_row(const RowLock *lock)
+{
+	store_lock_keys_first();
+	if (strcmp(lock->strength, "KEY SHARE") != 0)
+		LockRelationOid(store_relation_oid(lock->table), RowExclusiveLock);
+}
+
+/*
  * Locks a row until the transaction ends, in an open scope; false if there is
  * none that meets the condition of the lock's statements, whose parameters have
  * these values.  The row is the result.  The client is told if the lock is long
@@ -205,7 +219,7 @@ store_lock_row_if(RowLock *lock, Datum *values, const bool *nulls)
 	RowLockTarget target = {lock, values, nulls};
 	LockKind	kind = {lock->what, wait_for_row, row_holders};
 
-	store_lock_keys_first();
+	lock_table_of_row(lock);
 	if (store_write(&lock->try, values, nulls) > 0)
 		return true;
 	if (store_write(&lock->find, values, nulls) == 0)

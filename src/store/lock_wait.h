@@ -31,6 +31,7 @@ typedef struct RowLock
 {
 	const char *what;			/* the row is, for messages */
 	const char *table;
+	const char *strength;		/* KEY SHARE: the row stays as it is */
 	Statement	try;			/* skips a row that is locked */
 	Statement	wait;
 	Statement	find;			/* returns its ctid */
@@ -41,15 +42,16 @@ typedef struct RowLock
 	" WHERE " alias "." key " OPERATOR(pg_catalog.=) $1"
 
 /* With a further condition, and the types of all its parameters. */
-#define ROW_LOCK_IF(key, condition, what_, table_, alias, columns, strength, ...) { \
+#define ROW_LOCK_IF(key, condition, what_, table_, alias, columns, strength_, ...) { \
 	.what = what_, \
 	.table = table_, \
+	.strength = strength_, \
 	.try = { \
-		.sql = SELECT_BY(key, columns, table_, alias) condition " FOR " strength " SKIP LOCKED", \
+		.sql = SELECT_BY(key, columns, table_, alias) condition " FOR " strength_ " SKIP LOCKED", \
 		STATEMENT_ARGS(__VA_ARGS__) \
 	}, \
 	.wait = { \
-		.sql = SELECT_BY(key, columns, table_, alias) condition " FOR " strength, \
+		.sql = SELECT_BY(key, columns, table_, alias) condition " FOR " strength_, \
 		STATEMENT_ARGS(__VA_ARGS__) \
 	}, \
 	.find = { \

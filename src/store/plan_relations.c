@@ -77,12 +77,15 @@ add_indexes_of_plans(List *relations, const List *plans)
 
 /*
  * Returns the oids of the relations that a plan reads, tables first, each of
- * them once, in the current memory context.
+ * them once, in the current memory context.  Indexes are in the order of their
+ * oids, in which REINDEX and the planner lock them: in another one there would
+ * be deadlocks.
  */
 List *
 plan_relations(const CachedPlan *plan)
 {
 	List	   *relations = NIL;
+	List	   *indexes = NIL;
 	ListCell   *cell;
 
 	foreach(cell, plan->stmt_list)
@@ -91,10 +94,11 @@ plan_relations(const CachedPlan *plan)
 
 		Assert(statement->commandType == CMD_SELECT);
 		relations = list_concat_unique_oid(relations, statement->relationOids);
-		relations = add_indexes(relations, statement->planTree);
-		relations = add_indexes_of_plans(relations, statement->subplans);
+		indexes = add_indexes(indexes, statement->planTree);
+		indexes = add_indexes_of_plans(indexes, statement->subplans);
 	}
-	return relations;
+	list_sort(indexes, list_oid_cmp);
+	return list_concat_unique_oid(relations, indexes);
 }
 
 /*
@@ -108,6 +112,16 @@ lock_relations(const List *relations)
 
 	foreach(cell, relations)
 		LockRelationOid(lfirst_oid(cell), AccessShareLock);
+}
+
+/* Gives the locks back. */
+void
+unlock_relations(const List *relations)
+{
+	ListCell   *cell;
+
+	foreach(cell, relations)
+		UnlockRelationOid(lfirst_oid(cell), AccessShareLock);
 }
 
 /* Locks the TOAST tables of relations that are locked, and their indexes. */

@@ -15,6 +15,7 @@
 
 extern List *plan_relations(const CachedPlan *plan);
 extern void lock_relations(const List *relations);
+extern void unlock_relations(const List *relations);
 extern void lock_toast_of_relations(const List *relations);
 
 #endif							/* APIKEYS_STORE_PLAN_RELATIONS_H */

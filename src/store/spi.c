@@ -156,7 +156,8 @@ look_up_relations(Statement *statement)
 /*
  * Locks what a statement is going to read.  A plan that has become invalid
  * during the wait is made again, for which the planner locks the tables and all
- * their indexes.
+ * their indexes.  Meanwhile we have none: REINDEX may have one of the others, and
+ * want ours.
  */
 static void
 lock_statement(Statement *statement)
@@ -165,6 +166,7 @@ lock_statement(Statement *statement)
 	lock_relations(statement->relations);
 	if (!has_known_plan(statement))
 	{
+		unlock_relations(statement->relations);
 		look_up_relations(statement);
 		lock_relations(statement->relations);
 	}
