@@ -56,7 +56,7 @@ static bool
 read_key(const pg_uuid_t *id, const pg_uuid_t *user_id, Datum *values, bool *nulls,
 		 Statement **wants)
 {
-	static RowColumn columns[] = {{"id"}, {"root_id"}, {"rate_limits"}, {"budget_id"}, {"parent_id"}, {"plan"}, {"user_id"}};
+	static RowColumn columns[] = {{.name = "id"}, {.name = "root_id"}, {.name = "rate_limits"}, {.name = "budget_id"}, {.name = "parent_id"}, {.name = "plan"}, {.name = "user_id"}};
 	RowTable	table;
 	Datum		row[lengthof(columns)];
 	bool		is_null[lengthof(columns)];

@@ -133,7 +133,7 @@ static bool
 add_charged(const RowTable *table, const pg_uuid_t *id, TimestampTz now, MemoryContext memory,
 			ChargedBudgets *charged, pg_uuid_t *parent_id, bool *has_parent)
 {
-	static RowColumn columns[] = {{"id"}, {"starts_at"}, {"reset_every"}, {"time_zone"}, {"warn_at"}, {"rate_limits"}, {"parent_id"}};
+	static RowColumn columns[] = {{.name = "id"}, {.name = "starts_at"}, {.name = "reset_every"}, {.name = "time_zone"}, {.name = "warn_at"}, {.name = "rate_limits"}, {.name = "parent_id"}};
 	ChargedBudget *budget = &charged->budgets[charged->n];
 	Datum		row[lengthof(columns)];
 	bool		nulls[lengthof(columns)];
