@@ -65,7 +65,7 @@ JOIN pg_type e ON e.oid = a.type JOIN pg_type t ON t.oid IN (e.oid, e.typelem)
 WHERE t.typrelid <> 0 AND has_schema_privilege(role, t.typnamespace, 'USAGE');
 -- ... nor keep a column of such a type, so that no update could change it.
 SELECT level, t.oid::regtype AS can_be_used FROM member JOIN pg_type t ON classid = 'pg_type'::regclass AND objid = t.oid CROSS JOIN level
-WHERE t.typtype = 'c' AND has_type_privilege(role, t.oid, 'USAGE');
+WHERE t.typrelid IN (SELECT c.oid FROM pg_class c WHERE c.relkind = 'c') AND has_type_privilege(role, t.oid, 'USAGE');
 -- What functions of the interface return has a name.
 SELECT p.oid::regprocedure AS nameless FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND objid = p.oid
 WHERE p.prorettype = 'record'::regtype AND p.proname LIKE 'apikey\_%';

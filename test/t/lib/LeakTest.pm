@@ -19,7 +19,7 @@ use File::Find;
 use FindBin;
 use PostgreSQL::Test::Utils;
 
-our @EXPORT = qw(@digits @talkative add_secret build_module checksum key_count leaks search);
+our @EXPORT = qw(@digits @talkative add_secret build_module checksum key_count leaking_messages leaks search);
 
 our @digits = ('0' .. '9', 'A' .. 'Z', 'a' .. 'z');
 my @secrets;
@@ -159,6 +159,14 @@ sub search
 	@segments = sort { unpack('x8 Q', $a) <=> unpack('x8 Q', $b) } @segments;
 	$count{WAL} = key_count(join '', map without_page_headers($_), @segments);
 	return \%count;
+}
+
+# The messages of the log that have one, to find out why.
+sub leaking_messages
+{
+	my ($node) = @_;
+
+	return grep key_count($_), split /^(?=\S)/m, slurp_file($node->data_dir . '/log/server.log');
 }
 
 # The places with a leak, as "place: count".
