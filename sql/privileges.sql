@@ -70,6 +70,7 @@ INSERT INTO test.call (function, call) VALUES
   ('apikey_usage', $$SELECT total_requests FROM apikey_usage(test.id('privileges imported'))$$),
   ('apikey_usage_history', $$SELECT count(*) FROM apikey_usage_history(test.id('privileges imported'))$$),
   ('apikey_flush', $$SELECT apikey_flush() >= 0$$),
+  ('apikey_flush_node', $$SELECT apikey_flush_node(9)$$),
   ('apikey_login', $$SELECT code FROM apikey_login('privileges-key')$$),
   ('apikey_pre_request', $$SELECT apikey_pre_request()$$),
   ('apikey_logout', $$SELECT apikey_logout()$$),

@@ -37,7 +37,8 @@ GROUP BY p.oid ORDER BY count(*) FILTER (WHERE has_function_privilege(role, p.oi
 -- A function of the interface has a level, or is for the owner alone: none is forgotten.
 SELECT p.oid::regprocedure AS forgotten
 FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND objid = p.oid
-WHERE p.proname LIKE 'apikey\_%' AND p.proname NOT IN ('apikey_grant', 'apikey_revoke_grant', 'apikey_cleanup_events', 'apikey_cleanup_usage')
+WHERE p.proname LIKE 'apikey\_%' AND p.proname NOT IN ('apikey_grant', 'apikey_revoke_grant', 'apikey_cleanup_events', 'apikey_cleanup_usage',
+  'apikey_flush_node')
   AND NOT has_function_privilege('regress_apikeys_manage', p.oid, 'EXECUTE');
 
 -- Relations: some may read the views, and that is all that anybody may.

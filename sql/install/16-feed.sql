@@ -6,7 +6,7 @@ CREATE FUNCTION apikeys.feed_exchange(request bytea) RETURNS bytea
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME', 'apikeys_feed_exchange';
 COMMENT ON FUNCTION apikeys.feed_exchange(bytea)
-IS 'Called by a standby: takes what was used there, and returns what has changed here. Both are messages of one version of apikeys. Writes to shared memory alone. Raises 08P01 for another message, 55000 without shared memory, 53400 if too many servers tell this one of their use.';
+IS 'Called by a standby: takes what was used there, and returns what has changed here. Both are messages of one version of apikeys. Writes to shared memory alone. Raises 08P01 for another message, 55000 without shared memory or if servers follow each other in a ring, 53400 if too many servers tell this one of their use.';
 
 CREATE FUNCTION apikeys.read_feed(
     OUT feed_state text, OUT feed_succeeded_at timestamptz, OUT feed_lag interval,
@@ -16,7 +16,7 @@ AS 'MODULE_PATHNAME', 'apikeys_read_feed';
 COMMENT ON FUNCTION apikeys.read_feed() IS 'One row, of columns of the view apikeys.stats; null where this is no standby.';
 
 CREATE FUNCTION apikeys.read_servers(
-    OUT node text, OUT name text, OUT direct boolean, OUT heard_at timestamptz,
+    OUT node text, OUT name text, OUT direct boolean, OUT pid integer, OUT heard_at timestamptz,
     OUT since timestamptz, OUT valid bigint, OUT not_found bigint, OUT revoked bigint,
     OUT expired bigint, OUT disabled bigint, OUT forbidden bigint,
     OUT insufficient_permissions bigint, OUT rate_limited bigint,
@@ -31,6 +31,7 @@ COMMENT ON VIEW apikeys.servers IS 'One row for each other server that has told 
 COMMENT ON COLUMN apikeys.servers.node IS 'A number that the server has drawn at its start.';
 COMMENT ON COLUMN apikeys.servers.name IS 'Its cluster_name.';
 COMMENT ON COLUMN apikeys.servers.direct IS 'True if it follows this server, false if it follows one that does.';
+COMMENT ON COLUMN apikeys.servers.pid IS 'The session here in which it tells its use; null: it has none now.';
 COMMENT ON COLUMN apikeys.servers.heard_at IS 'When it was last heard of.';
 COMMENT ON COLUMN apikeys.servers.since IS 'When it began to count: at its start.';
 COMMENT ON COLUMN apikeys.servers.valid IS 'Verifies there that ended with VALID.';

@@ -62,3 +62,9 @@ LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION apikey_flush()
 IS 'Writes pending usage, last uses and new hashes of this database to the tables, in the caller''s transaction, and returns how many rows it wrote.';
+
+CREATE FUNCTION apikey_flush_node(node integer) RETURNS bigint
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION apikey_flush_node(integer)
+IS 'For a server that is lost, or has another number now: rolls up the usage that it has recorded under this number, and returns how many entries. Last uses and windows are not its affair. Raises 22023 for the number of this server.';

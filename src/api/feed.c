@@ -69,18 +69,31 @@ take(const FeedRequest *request)
 		flush_queue_wake();
 }
 
-/* Fills in the answer to a request. */
-static void
-answer_request(const FeedRequest *request, FeedAnswer *answer)
+/*
+ * Has a server tell this one of its use, of which this one has told it?  It may be
+ * that it did so before; then it forgets that when it knows whom it asks.
+ */
+static bool
+is_ring(const FeedRequest *request)
+{
+	if (!feed_servers_name_this(request))
+		return false;
+	if (request->epoch == feed_state_attach()->node)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("servers follow each other in a ring"),
+				 errdetail("This server is told of its own use."),
+				 errhint("Set apikeys.primary_conninfo, or primary_conninfo, to a server that does not follow the one that asks.")));
+	return true;
+}
+
+/* Takes what a request tells, and says what it was. */
+static FeedRecognition
+recognize_and_take(const FeedRequest *request)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	FeedRecognition recognition;
 
-	if (request->node == feed_state_attach()->node)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a server cannot tell itself of its use"),
-				 errhint("Set apikeys.primary_conninfo, or primary_conninfo, to the server that this one follows.")));
 	if (request->kind != FEED_HELLO)
 		feed_apply_prepare(request->items, request->nitems);
 	recognition = feed_servers_recognize(MyDatabaseId, request, now);
@@ -89,12 +102,19 @@ answer_request(const FeedRequest *request, FeedAnswer *answer)
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("%d servers tell this one of their use already", FEED_MAX_SERVERS)));
 	feed_servers_record(MyDatabaseId, request, now);
-	answer->epoch = feed_state_attach()->node;
-	answer->accepted = recognition != FEED_UNKNOWN_SERVER;
-	answer->cursor = request->cursor;
-	answer->nitems = 0;
 	if (recognition == FEED_NEW)
 		take(request);
+	return recognition;
+}
+
+/* Fills in the answer to a request. */
+static void
+answer_request(const FeedRequest *request, FeedAnswer *answer)
+{
+	answer->epoch = feed_state_attach()->node;
+	answer->cursor = request->cursor;
+	answer->nitems = 0;
+	answer->accepted = !is_ring(request) && recognize_and_take(request) != FEED_UNKNOWN_SERVER;
 	if (answer->accepted && request->kind == FEED_DELTAS && answer->cursor.next != FEED_PASS_ENDED)
 		answer->nitems = feed_changes_read(MyDatabaseId, &answer->cursor, answer->items, FEED_BATCH);
 }
@@ -143,6 +163,7 @@ enum
 	SERVER_NODE,
 	SERVER_NAME,
 	SERVER_DIRECT,
+	SERVER_PID,
 	SERVER_HEARD_AT,
 	SERVER_SINCE,
 	SERVER_COUNTS,
@@ -154,6 +175,7 @@ static const char *const link_states[] = {
 	[FEED_LINK_CATCHING_UP] = "catching up",
 	[FEED_LINK_UP] = "up",
 	[FEED_LINK_NO_EXTENSION] = "no extension",
+	[FEED_LINK_LEFT_OUT] = "left out",
 };
 
 /* How long ago a time was, as an interval. */
@@ -196,8 +218,7 @@ apikeys_read_feed(PG_FUNCTION_ARGS)
 	memset(nulls, true, sizeof(nulls));
 	if (RecoveryInProgress() && feed_state_attach() != NULL)
 	{
-		if (!feed_links_read(MyDatabaseId, &status))
-			memset(&status, 0, sizeof(status));
+		feed_links_read(MyDatabaseId, &status);
 		set_link_columns(&status, values, nulls);
 	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
@@ -208,11 +229,12 @@ static void
 add_server_row(ReturnSetInfo *rsinfo, const FeedServer *server)
 {
 	Datum		values[SERVER_NCOLUMNS];
-	bool		nulls[SERVER_NCOLUMNS] = {0};
+	bool		nulls[SERVER_NCOLUMNS] = {[SERVER_PID] = server->pid == 0};
 
 	values[SERVER_NODE] = CStringGetTextDatum(psprintf(UINT64_FORMAT, server->state.node));
 	values[SERVER_NAME] = CStringGetTextDatum(server->state.name);
 	values[SERVER_DIRECT] = BoolGetDatum(server->direct);
+	values[SERVER_PID] = Int32GetDatum(server->pid);
 	values[SERVER_HEARD_AT] = TimestampTzGetDatum(server->heard_at);
 	values[SERVER_SINCE] = TimestampTzGetDatum(server->state.since);
 	for (int i = 0; i < FEED_NCOUNTS; i++)

@@ -7,7 +7,7 @@
  *
  * A failure is logged once an hour, and shown in apikeys.stats until a round has
  * ended well.  In a database of that server which has no apikeys, the connection is
- * not kept, and tried again once a minute.
+ * not kept, and tried again after a pause that is the caller's.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,7 +20,6 @@
 #include "feed/feed_round.h"
 
 #define PAUSE					USECS_PER_SEC	/* after a failure; see hooks/database_use.c */
-#define NOT_INSTALLED_PAUSE		(60 * USECS_PER_SEC)
 #define LOG_INTERVAL			(3600 * USECS_PER_SEC)
 
 void
@@ -33,7 +32,7 @@ feed_round_disconnect(FeedDatabase *database)
 
 /* Records that the other server could not be told. */
 static void
-record_failure(FeedDatabase *database, FeedLink *link, FeedOutcome outcome, const char *error)
+record_failure(FeedDatabase *database, FeedLink *link, FeedOutcome outcome, const char *error, int64 pause)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -42,7 +41,7 @@ record_failure(FeedDatabase *database, FeedLink *link, FeedOutcome outcome, cons
 		return;
 	feed_links_set_error(link, error[0] != '\0' ? error : "no answer", now);
 	feed_links_set_state(link, outcome == FEED_NOT_INSTALLED ? FEED_LINK_NO_EXTENSION : FEED_LINK_DOWN, now);
-	database->next_try = now + (outcome == FEED_NOT_INSTALLED ? NOT_INSTALLED_PAUSE : PAUSE);
+	database->next_try = now + (outcome == FEED_NOT_INSTALLED ? pause : PAUSE);
 	if (outcome == FEED_FAILED && now >= database->logged_at + LOG_INTERVAL)
 	{
 		database->logged_at = now;
@@ -105,15 +104,21 @@ run(FeedDatabase *database, FeedLink *link, const char *conninfo, StringInfo err
 	return outcome;
 }
 
-/* Runs a round for a database, unless it is to be left alone for now. */
+/*
+ * Runs a round for a database, unless it is to be left alone for now, or there is no
+ * space for it.  One without apikeys is left alone for a pause.
+ */
 void
-feed_round_run(FeedDatabase *database, const char *conninfo)
+feed_round_run(FeedDatabase *database, const char *conninfo, int64 pause)
 {
-	FeedLink   *link = feed_links_get(database->oid);
+	FeedLink   *link;
 	StringInfoData error;
 	FeedOutcome outcome;
 
-	if (link == NULL || GetCurrentTimestamp() < database->next_try)
+	if (GetCurrentTimestamp() < database->next_try)
+		return;
+	link = feed_links_get(database->oid);
+	if (link == NULL)
 		return;
 
 	initStringInfo(&error);
@@ -121,6 +126,6 @@ feed_round_run(FeedDatabase *database, const char *conninfo)
 	if (outcome == FEED_OK)
 		feed_links_set_state(link, FEED_LINK_UP, GetCurrentTimestamp());
 	else
-		record_failure(database, link, outcome, error.data);
+		record_failure(database, link, outcome, error.data, pause);
 	pfree(error.data);
 }

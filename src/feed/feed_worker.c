@@ -18,35 +18,24 @@
 
 #include <sys/stat.h>
 
-#include "access/heapam.h"
-#include "access/table.h"
-#include "access/tableam.h"
-#include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
-#include "catalog/pg_database.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
-#include "utils/snapmgr.h"
 
-#include "base/compat.h"
-#include "base/shmem.h"
+#include "base/worker.h"
 #include "feed/feed_round.h"
 #include "feed/feed_worker.h"
 #include "settings/feed_settings.h"
 
-#define RESTART_S			5		/* after pg_terminate_backend(), or an error */
 #define LIST_INTERVAL		(10 * USECS_PER_SEC)
 #define MAX_SLEEP_MS		1000	/* a promotion is noticed as soon */
 
-/* The databases of this server, as they were listed last. */
-static FeedDatabase databases[FEED_MAX_LINKS];
+/* The databases of this server, as they were listed last, the oldest first. */
+static FeedDatabase *databases = NULL;
 static int	ndatabases = 0;
 static TimestampTz listed_at = 0;
 
@@ -59,62 +48,6 @@ get_conninfo(void)
 
 /* --------------------------------------------------------------- databases */
 
-static bool
-is_listed(const Form_pg_database form)
-{
-	return form->datallowconn && !form->datistemplate;
-}
-
-/* Adds a database to a list of at most FEED_MAX_LINKS, as it was before if it was. */
-static void
-add_database(FeedDatabase *list, int *n, const Form_pg_database form)
-{
-	FeedDatabase *added = &list[*n];
-
-	if (*n == FEED_MAX_LINKS)
-		return;
-	memset(added, 0, sizeof(FeedDatabase));
-	for (int i = 0; i < ndatabases; i++)
-	{
-		if (databases[i].oid != form->oid || strcmp(databases[i].name, NameStr(form->datname)) != 0)
-			continue;
-		*added = databases[i];
-		databases[i].connection = NULL;
-	}
-	added->oid = form->oid;
-	strlcpy(added->name, NameStr(form->datname), NAMEDATALEN);
-	(*n)++;
-}
-
-/*
- * Reads which databases there are: without an index, since no process has loaded
- * those of the shared catalogs before the first has connected to a database.
- */
-static int
-read_databases(FeedDatabase *list)
-{
-	Relation	rel;
-	TableScanDesc scan;
-	HeapTuple	tuple;
-	int			n = 0;
-
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	(void) GetTransactionSnapshot();
-	rel = table_open(DatabaseRelationId, AccessShareLock);
-	scan = table_beginscan_catalog(rel, 0, NULL);
-	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
-	{
-		if (is_listed((Form_pg_database) GETSTRUCT(tuple)))
-			add_database(list, &n, (Form_pg_database) GETSTRUCT(tuple));
-	}
-	table_endscan(scan);
-	table_close(rel, AccessShareLock);
-	CommitTransactionCommand();
-
-	return n;
-}
-
 static void
 disconnect_all(void)
 {
@@ -125,35 +58,52 @@ disconnect_all(void)
 	}
 }
 
+/* Sets the databases of a list, each as it was before if it was; both are sorted. */
+static void
+fill_list(FeedDatabase *list, const WorkerDatabase *listed, int n)
+{
+	int			old = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		while (old < ndatabases && databases[old].oid < listed[i].oid)
+			old++;
+		if (old < ndatabases && databases[old].oid == listed[i].oid &&
+			strcmp(databases[old].name, listed[i].name) == 0)
+		{
+			list[i] = databases[old];
+			databases[old].connection = NULL;
+			continue;
+		}
+		list[i].oid = listed[i].oid;
+		strlcpy(list[i].name, listed[i].name, NAMEDATALEN);
+	}
+}
+
 /* Lists the databases anew.  Connections to those that are gone are closed. */
 static void
 list_databases(TimestampTz now)
 {
-	FeedDatabase list[FEED_MAX_LINKS];
-	Oid			oids[FEED_MAX_LINKS];
-	int			n = read_databases(list);
+	WorkerDatabase *listed;
+	int			n = worker_list_databases(&listed);
+	FeedDatabase *list = MemoryContextAllocZero(TopMemoryContext, (n + 1) * sizeof(FeedDatabase));
+	Oid		   *oids = palloc((n + 1) * sizeof(Oid));
 
+	fill_list(list, listed, n);
 	disconnect_all();
-	memcpy(databases, list, sizeof(list));
+	if (databases != NULL)
+		pfree(databases);
+	databases = list;
 	ndatabases = n;
 	listed_at = now;
 	for (int i = 0; i < n; i++)
 		oids[i] = list[i].oid;
 	feed_links_keep(oids, n);
+	pfree(oids);
+	pfree(listed);
 }
 
 /* -------------------------------------------------------------- the worker */
-
-static void
-set_up(void)
-{
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
-	BackgroundWorkerUnblockSignals();
-
-	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
-	pgstat_report_appname(MyBgworkerEntry->bgw_name);
-}
 
 /* Rereads the settings; how to connect may have changed. */
 static void
@@ -173,6 +123,7 @@ static void
 tell_all(TimestampTz now)
 {
 	const char *conninfo = get_conninfo();
+	int64		pause;
 
 	if (guc_feed_interval == 0 || conninfo == NULL || conninfo[0] == '\0')
 	{
@@ -181,20 +132,10 @@ tell_all(TimestampTz now)
 	}
 	if (now - listed_at >= LIST_INTERVAL || now < listed_at)
 		list_databases(now);
+	/* So many are looked at in vain in a minute, however many there are. */
+	pause = Max(1, ndatabases / FEED_MAX_LINKS) * USECS_PER_MINUTE;
 	for (int i = 0; i < ndatabases && !ShutdownRequestPending && RecoveryInProgress(); i++)
-		feed_round_run(&databases[i], conninfo);
-}
-
-/* Sleeps until a time or until the latch is set, at most MAX_SLEEP_MS. */
-static void
-sleep_until(TimestampTz until)
-{
-	long		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
-
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 Min(timeout, MAX_SLEEP_MS), wait_event("ApikeysFeed"));
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
+		feed_round_run(&databases[i], conninfo, pause);
 }
 
 /* Main function of the feed worker. */
@@ -203,8 +144,7 @@ apikeys_feed_worker_main(Datum arg)
 {
 	TimestampTz next = 0;		/* when the next round begins */
 
-	Assert(MyBackendType == B_BG_WORKER);
-	set_up();
+	worker_start_unconnected();
 	while (!ShutdownRequestPending && RecoveryInProgress())
 	{
 		TimestampTz now = GetCurrentTimestamp();
@@ -219,7 +159,7 @@ apikeys_feed_worker_main(Datum arg)
 			next = now + (guc_feed_interval > 0 ? guc_feed_interval : MAX_SLEEP_MS) * INT64CONST(1000);
 			tell_all(now);
 		}
-		sleep_until(next);
+		worker_sleep(Min(MAX_SLEEP_MS, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next)), "ApikeysFeed");
 	}
 	disconnect_all();
 
@@ -231,19 +171,8 @@ apikeys_feed_worker_main(Datum arg)
 void
 feed_worker_init(void)
 {
-	BackgroundWorker worker = {0};
 	struct stat st;
 
-	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade ||
-		stat(STANDBY_SIGNAL_FILE, &st) != 0)
-		return;
-
-	strlcpy(worker.bgw_name, "apikeys feed worker", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "apikeys feed worker", BGW_MAXLEN);
-	strlcpy(worker.bgw_library_name, "apikeys", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "apikeys_feed_worker_main", BGW_MAXLEN);
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_ConsistentState;
-	worker.bgw_restart_time = RESTART_S;
-	RegisterBackgroundWorker(&worker);
+	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade && stat(STANDBY_SIGNAL_FILE, &st) == 0)
+		worker_register("apikeys feed worker", "apikeys_feed_worker_main", BgWorkerStart_ConsistentState);
 }

@@ -10,7 +10,7 @@
 #ifndef APIKEYS_FEED_FEED_WORKER_H
 #define APIKEYS_FEED_FEED_WORKER_H
 
-#include "fmgr.h"
+#include "base/compat.h"
 
 extern PGDLLEXPORT void apikeys_feed_worker_main(Datum arg);
 extern void feed_worker_init(void);

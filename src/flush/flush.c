@@ -24,6 +24,7 @@
 #include "utils/array.h"
 #include "utils/memutils.h"
 
+#include "base/arguments.h"
 #include "base/compat.h"
 #include "flush/flush.h"
 #include "flush/flush_windows.h"
@@ -68,6 +69,7 @@ static bool flush_at_commit = false;
 static SubTransactionId locked_in = InvalidSubTransactionId;
 
 PG_FUNCTION_INFO_V1(apikey_flush);
+PG_FUNCTION_INFO_V1(apikey_flush_node);
 
 static void
 clear_outcomes(void)
@@ -433,6 +435,15 @@ roll_up_all(void)
 	return taken;
 }
 
+/* Nobody else flushes in this database until the caller's transaction has ended. */
+static void
+lock_flush(void)
+{
+	store_lock_flush(true);
+	if (locked_in == InvalidSubTransactionId)
+		locked_in = GetCurrentSubTransactionId();
+}
+
 /* apikey_flush(): bigint, how many rows were written. */
 Datum
 apikey_flush(PG_FUNCTION_ARGS)
@@ -442,12 +453,10 @@ apikey_flush(PG_FUNCTION_ARGS)
 	int			nwindows;
 	int64		written = 0;
 
-	store_lock_flush(true);
-	if (locked_in == InvalidSubTransactionId)
-		locked_in = GetCurrentSubTransactionId();
+	lock_flush();
 	reclaim_all_partitions();
 
-	nuses = last_used_collect(MyDatabaseId, DT_NOEND, &uses);
+	nuses = last_used_collect(MyDatabaseId, ALL_PARTITIONS, DT_NOEND, &uses);
 	for (int i = 0; i < nuses; i += FLUSH_BATCH)
 		written += flush_uses(&uses[i], Min(FLUSH_BATCH, nuses - i));
 
@@ -464,4 +473,34 @@ apikey_flush(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 
 	PG_RETURN_INT64(written);
+}
+
+/*
+ * apikey_flush_node(node integer): bigint, how many entries of that node were rolled
+ * up, as it would have done.  What is used here is not touched.  Raises 22023.
+ */
+Datum
+apikey_flush_node(PG_FUNCTION_ARGS)
+{
+	int			this_node = guc_node;
+	volatile int64 taken = 0;
+
+	require_not_null(fcinfo, 0, "node");
+	if (PG_GETARG_INT32(0) < 0 || PG_GETARG_INT32(0) > GUC_MAX_NODE || PG_GETARG_INT32(0) == this_node)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("node must be another one than this, from 0 to %d", GUC_MAX_NODE)));
+	lock_flush();
+	PG_TRY();
+	{
+		guc_node = PG_GETARG_INT32(0);
+		taken = roll_up_all();
+	}
+	PG_FINALLY();
+	{
+		guc_node = this_node;
+	}
+	PG_END_TRY();
+
+	PG_RETURN_INT64(taken);
 }

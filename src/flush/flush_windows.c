@@ -176,12 +176,15 @@ write_windows(const ChangedWindows *changed, int n, int *nnew)
 
 /* ------------------------------------------------------------- a run */
 
-/* Begins to store windows that are due by a time; DT_NOEND: all that have changed. */
+/*
+ * Begins to store windows that are due by a time; DT_NOEND: all that have changed.
+ * They are those in a partition, or in all (ALL_PARTITIONS).
+ */
 void
-flush_windows_begin(TimestampTz due_by)
+flush_windows_begin(int partition, TimestampTz due_by)
 {
 	due = due_by;
-	memset(&cursor, 0, sizeof(cursor));
+	stored_windows_begin(&cursor, partition);
 	if (!pg_strong_random(&swept_to, sizeof(pg_uuid_t)))
 		memset(&swept_to, 0, sizeof(pg_uuid_t));
 }
@@ -215,7 +218,7 @@ flush_windows_all(void)
 	int			nwritten;
 	bool		more = !IsolationUsesXactSnapshot();
 
-	flush_windows_begin(DT_NOEND);
+	flush_windows_begin(ALL_PARTITIONS, DT_NOEND);
 	while (more)
 	{
 		CHECK_FOR_INTERRUPTS();

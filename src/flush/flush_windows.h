@@ -12,7 +12,7 @@
 
 #include "datatype/timestamp.h"
 
-extern void flush_windows_begin(TimestampTz due_by);
+extern void flush_windows_begin(int partition, TimestampTz due_by);
 extern bool flush_windows_next(int *nwritten);
 extern int	flush_windows_all(void);
 

@@ -35,6 +35,7 @@
 
 #include "base/compat.h"
 #include "base/shmem.h"
+#include "base/worker.h"
 #include "flush/flush.h"
 #include "flush/flush_queue.h"
 #include "flush/flush_windows.h"
@@ -44,6 +45,7 @@
 #include "live/flush_problems.h"
 #include "live/last_used.h"
 #include "live/rehash_queue.h"
+#include "live/tracked_keys.h"
 #include "settings/guc.h"
 #include "store/advisory_locks.h"
 #include "store/catalog.h"
@@ -118,14 +120,14 @@ lock_for_flush(void)
 	return false;
 }
 
-/* Persists due uses, one transaction per batch. */
+/* Persists due uses of a partition or of all, one transaction per batch. */
 static void
-flush_due_uses(TimestampTz due_by, TimestampTz exit_at)
+flush_due_uses(int partition, TimestampTz due_by, TimestampTz exit_at)
 {
 	KeyUse	   *uses;
 	int			nuses;
 
-	nuses = last_used_collect(MyDatabaseId, due_by, &uses);
+	nuses = last_used_collect(MyDatabaseId, partition, due_by, &uses);
 	for (int i = 0; i < nuses && GetCurrentTimestamp() < exit_at; i += FLUSH_BATCH)
 	{
 		worker_begin_work();
@@ -133,6 +135,8 @@ flush_due_uses(TimestampTz due_by, TimestampTz exit_at)
 			flush_uses(&uses[i], Min(FLUSH_BATCH, nuses - i));
 		worker_end_work();
 	}
+	if (uses != NULL)
+		pfree(uses);
 }
 
 /* Begins with the ledger, or rolls up its next batch, in a transaction; false: locked. */
@@ -328,32 +332,46 @@ give_notices(void)
 	return false;
 }
 
+/* Writes last uses and windows that are due by a time, of a partition or of all. */
+static void
+write_due(int partition, TimestampTz due_by, TimestampTz exit_at)
+{
+	MemoryContext context = CurrentMemoryContext;
+	TimestampTz now = GetCurrentTimestamp();
+
+	flush_windows_begin(partition, due_by);
+	PG_TRY();
+	{
+		flush_due_uses(partition, due_by, now + (exit_at - now) / 2);
+	}
+	PG_CATCH();
+	{
+		abort_work(context);
+	}
+	PG_END_TRY();
+	(void) repeat(store_windows, exit_at);
+}
+
 /*
  * Writes last uses and windows that are due, or all if others need the space; again
- * if they still do.  An entry makes space when both are written, so both get time.
+ * if they still do.  An entry makes space when both are written, so that is done for
+ * one partition after the other: each has space at once.
  */
 static void
 make_space(TimestampTz exit_at)
 {
-	MemoryContext context = CurrentMemoryContext;
+	TrackedKeys *table = tracked_keys_attach();
 
 	do
 	{
-		TimestampTz now = GetCurrentTimestamp();
-		TimestampTz due_by = last_used_is_crowded() ? DT_NOEND : now;
-
-		flush_windows_begin(due_by);
-		PG_TRY();
+		if (!tracked_keys_clear_crowded(table))
 		{
-			flush_due_uses(due_by, now + (exit_at - now) / 2);
+			write_due(ALL_PARTITIONS, GetCurrentTimestamp(), exit_at);
+			continue;
 		}
-		PG_CATCH();
-		{
-			abort_work(context);
-		}
-		PG_END_TRY();
-		(void) repeat(store_windows, exit_at);
-	} while (last_used_is_crowded() && succeeded && GetCurrentTimestamp() < exit_at);
+		for (int i = 0; i < table->npartitions && succeeded && GetCurrentTimestamp() < exit_at; i++)
+			write_due(tracked_keys_next_written(table), DT_NOEND, exit_at);
+	} while (tracked_keys_is_crowded(table) && succeeded && GetCurrentTimestamp() < exit_at);
 }
 
 /* Writes everything that is due, or as much as WORK_TIME_MS allows. */
@@ -396,12 +414,7 @@ sleep_unconnected(int64 delay_ms)
 	Assert(delay_ms >= 0);
 
 	while ((rest = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until)) > 0)
-	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 rest, wait_event("ApikeysFlushWorker"));
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
+		worker_sleep(rest, "ApikeysFlushWorker");
 }
 
 /* Main function of a flush worker. */

@@ -14,26 +14,19 @@
  */
 #include "postgres.h"
 
-#include "access/heapam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_database.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
-#include "utils/fmgroids.h"
 #include "utils/guc.h"
-#include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "base/compat.h"
 #include "base/shmem.h"
+#include "base/worker.h"
 #include "flush/flush_queue.h"
 #include "flush/launcher.h"
 #include "flush/wake_up.h"
@@ -41,7 +34,6 @@
 #include "live/state_file.h"
 #include "settings/guc.h"
 
-#define RESTART_S		5		/* after pg_terminate_backend() */
 #define MAX_SLEEP_MS	300000
 #define FIRST_DATABASE	((Oid) 1)
 
@@ -104,42 +96,23 @@ start_due_workers(TimestampTz now)
  * Marks databases as having usage entries, those with an oid from first on:
  * some may be left from before the server started.  Returns the lowest for
  * which the queue has no slot, where to go on once it has, or InvalidOid.
- *
- * Without an index: no process has loaded those of the shared catalogs before
- * the first has connected to a database.
  */
 static Oid
 record_databases(Oid first)
 {
-	ScanKeyData key;
-	Relation	rel;
-	TableScanDesc scan;
-	HeapTuple	tuple;
+	WorkerDatabase *databases;
+	int			n = worker_list_databases(&databases);
 	Oid			next = InvalidOid;
 	bool		was_set;
 
-	Assert(!IsTransactionState());
 	Assert(OidIsValid(first));
-
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	(void) GetTransactionSnapshot();
-	ScanKeyInit(&key, Anum_pg_database_oid, BTGreaterEqualStrategyNumber, F_OIDGE,
-				ObjectIdGetDatum(first));
-	rel = table_open(DatabaseRelationId, AccessShareLock);
-	scan = table_beginscan_catalog(rel, 1, &key);
-	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	for (int i = 0; i < n; i++)
 	{
-		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
-
-		if (database->datallowconn && !database->datistemplate &&
-			!flush_queue_set_usage(database->oid, true, &was_set) &&
-			(!OidIsValid(next) || database->oid < next))
-			next = database->oid;
+		if (databases[i].oid >= first && !flush_queue_set_usage(databases[i].oid, true, &was_set) &&
+			!OidIsValid(next))
+			next = databases[i].oid;
 	}
-	table_endscan(scan);
-	table_close(rel, AccessShareLock);
-	CommitTransactionCommand();
+	pfree(databases);
 
 	return next;
 }
@@ -173,13 +146,7 @@ launcher_exit(int code, Datum arg)
 static void
 set_up(void)
 {
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
-	BackgroundWorkerUnblockSignals();
-
-	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
-	pgstat_report_appname(MyBgworkerEntry->bgw_name);
-
+	worker_start_unconnected();
 	before_shmem_exit(launcher_exit, (Datum) 0);
 	wake_up_set_latch(MyLatch);
 }
@@ -200,19 +167,11 @@ reload(void)
 static void
 sleep_until(TimestampTz until)
 {
-	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 	long		timeout = -1;
 
 	if (until != DT_NOEND)
-	{
-		events |= WL_TIMEOUT;
-		timeout = Min(MAX_SLEEP_MS,
-					  TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until));
-	}
-
-	(void) WaitLatch(MyLatch, events, timeout, wait_event("ApikeysLauncher"));
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
+		timeout = Min(MAX_SLEEP_MS, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until));
+	worker_sleep(timeout, "ApikeysLauncher");
 }
 
 /* Main function of the launcher. */
@@ -222,9 +181,7 @@ apikeys_launcher_main(Datum arg)
 	TimestampTz checked_at = 0;
 	TimestampTz next = 0;		/* when to check again */
 
-	Assert(MyBackendType == B_BG_WORKER);
 	Assert(shmem_preloaded() && !IsBinaryUpgrade);
-
 	set_up();
 	Assert(!OidIsValid(MyDatabaseId) && !RecoveryInProgress());
 	state_file_discard();
@@ -272,22 +229,12 @@ note_refusal(ErrorData *edata)
 void
 launcher_init(void)
 {
-	BackgroundWorker worker = {0};
-
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
-
-	strlcpy(worker.bgw_name, "apikeys launcher", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "apikeys launcher", BGW_MAXLEN);
-	strlcpy(worker.bgw_library_name, "apikeys", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "apikeys_launcher_main", BGW_MAXLEN);
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = RESTART_S;
 
 	/* The server logs that there is no slot, and returns nothing. */
 	prev_emit_log_hook = emit_log_hook;
 	emit_log_hook = note_refusal;
-	RegisterBackgroundWorker(&worker);
+	worker_register("apikeys launcher", "apikeys_launcher_main", BgWorkerStart_RecoveryFinished);
 	emit_log_hook = prev_emit_log_hook;
 }

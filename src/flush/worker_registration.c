@@ -9,8 +9,7 @@
  */
 #include "postgres.h"
 
-#include "postmaster/bgworker.h"
-
+#include "base/worker.h"
 #include "flush/worker_registration.h"
 
 /*
@@ -20,16 +19,12 @@
 bool
 worker_registration_register(Oid database, int64 delay_ms)
 {
-	BackgroundWorker worker = {0};
+	BackgroundWorker worker;
 
 	StaticAssertDecl(sizeof(delay_ms) <= sizeof(worker.bgw_extra), "the delay is passed there");
 	Assert(OidIsValid(database) && delay_ms >= 0);
 
-	strlcpy(worker.bgw_name, "apikeys flush worker", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "apikeys flush worker", BGW_MAXLEN);
-	strlcpy(worker.bgw_library_name, "apikeys", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "apikeys_flush_worker_main", BGW_MAXLEN);
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker_fill(&worker, "apikeys flush worker", "apikeys_flush_worker_main");
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	worker.bgw_main_arg = ObjectIdGetDatum(database);

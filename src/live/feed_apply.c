@@ -143,7 +143,7 @@ apply_window(FeedApplier *applier, const TrackedKeyRef *ref, TrackedKey *entry, 
 	/* What has not changed is not to be told to others. */
 	if (memcmp(&before, &window->window, sizeof(Window)) != 0)
 	{
-		applier->newly_pending |= tracked_limits_are_stored(&entry->limits);
+		applier->newly_pending = true;
 		tracked_limits_change(&ref->pools, &entry->limits);
 	}
 }
@@ -170,7 +170,8 @@ apply_item(FeedApplier *applier, Oid database, const FeedItem *item)
 }
 
 /*
- * Has the windows in memory that feed_apply() will change by what a follower tells, while a table can still be read, and an error changes nothing.
+ * Has the windows in memory that feed_apply() will change by what a follower tells,
+ * while a table can still be read, and an error changes nothing.
  */
 void
 feed_apply_prepare(const FeedItem *items, int nitems)

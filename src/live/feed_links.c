@@ -41,6 +41,20 @@ find_link(FeedState *feed, Oid database)
 	return NULL;
 }
 
+/* Returns a link that no database needs: that of one without apikeys if all are taken. */
+static FeedLink *
+find_spare(FeedState *feed)
+{
+	FeedLink   *spare = find_link(feed, InvalidOid);
+
+	for (int i = 0; i < FEED_MAX_LINKS && spare == NULL; i++)
+	{
+		if (feed->links[i].state == FEED_LINK_NO_EXTENSION)
+			spare = &feed->links[i];
+	}
+	return spare;
+}
+
 /* Returns the link of a database, a new one if it has none; NULL: there is no space. */
 FeedLink *
 feed_links_get(Oid database)
@@ -53,7 +67,7 @@ feed_links_get(Oid database)
 	link = find_link(feed, database);
 	if (link == NULL)
 	{
-		link = find_link(feed, InvalidOid);
+		link = find_spare(feed);
 		if (link != NULL)
 		{
 			memset(link, 0, sizeof(FeedLink));
@@ -84,13 +98,14 @@ feed_links_keep(const Oid *databases, int n)
 	LWLockRelease(&feed->lock);
 }
 
-/* Reads how the link of a database is; false if it has none. */
-bool
+/* Reads how the link of a database is. */
+void
 feed_links_read(Oid database, FeedLinkStatus *status)
 {
 	FeedState  *feed = feed_state_attach();
 	FeedLink   *link;
 
+	memset(status, 0, sizeof(FeedLinkStatus));
 	LWLockAcquire(&feed->lock, LW_SHARED);
 	link = find_link(feed, database);
 	if (link != NULL)
@@ -100,9 +115,9 @@ feed_links_read(Oid database, FeedLinkStatus *status)
 		status->error_at = link->error_at;
 		memcpy(status->error, link->error, FEED_ERROR_BYTES);
 	}
+	else
+		status->state = find_spare(feed) != NULL ? FEED_LINK_DOWN : FEED_LINK_LEFT_OUT;
 	LWLockRelease(&feed->lock);
-
-	return link != NULL;
 }
 
 /* Sets how a link is; if it is up, all was told and is known now. */
@@ -177,6 +192,8 @@ feed_links_prepare(FeedLink *link, FeedRequest *request, TimestampTz now)
 static void
 begin_anew(FeedLink *link, uint64 epoch)
 {
+	if (link->epoch != epoch)
+		feed_servers_forget(link->database, epoch);
 	link->epoch = epoch;
 	link->in_flight = false;
 	link->nitems = 0;

@@ -23,7 +23,7 @@ typedef struct FeedLinkStatus
 
 extern FeedLink *feed_links_get(Oid database);
 extern void feed_links_keep(const Oid *databases, int n);
-extern bool feed_links_read(Oid database, FeedLinkStatus *status);
+extern void feed_links_read(Oid database, FeedLinkStatus *status);
 extern void feed_links_set_state(FeedLink *link, FeedLinkState state, TimestampTz now);
 extern void feed_links_set_error(FeedLink *link, const char *error, TimestampTz now);
 extern void feed_links_prepare(FeedLink *link, FeedRequest *request, TimestampTz now);

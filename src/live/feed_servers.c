@@ -11,6 +11,10 @@
  * of for longest loses its own, if that is a minute; when it comes back, it is asked
  * to begin anew.
  *
+ * A server that is told of its own use is in a ring: what it adds would come back and
+ * be added again, without end.  Whoever asks says of which servers it has been told,
+ * so this one sees itself there.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -18,6 +22,7 @@
 #include <signal.h>
 
 #include "miscadmin.h"
+#include "storage/ipc.h"
 #include "storage/procarray.h"
 #include "storage/proc.h"
 #include "utils/guc.h"
@@ -25,8 +30,8 @@
 #include "live/counters.h"
 #include "live/feed_servers.h"
 
+/* Then a silent server is not told of any more, and may lose its slot. */
 #define KEEP_SLOT		(60 * USECS_PER_SEC)
-#define RELAY_FOR		(300 * USECS_PER_SEC)	/* then a silent server is not told of any more */
 
 StaticAssertDecl(FEED_NCOUNTS == COUNT_BUDGET_EXCEEDED + 1, "a server tells each outcome");
 
@@ -65,6 +70,46 @@ add_server(FeedState *feed, Oid database, uint64 node, TimestampTz now)
 	return reusable;
 }
 
+/* Is what a request tells, or part of it, what this server has told? */
+bool
+feed_servers_name_this(const FeedRequest *request)
+{
+	uint64		this_node = feed_state_attach()->node;
+
+	for (int i = 0; i < request->nservers; i++)
+	{
+		if (request->servers[i].node == this_node)
+			return true;
+	}
+	return request->node == this_node;
+}
+
+/* before_shmem_exit callback: another process may get the number of this one. */
+static void
+forget_session(int code, Datum arg)
+{
+	FeedState  *feed = feed_state_attach();
+
+	LWLockAcquire(&feed->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < FEED_MAX_SERVERS; i++)
+	{
+		if (feed->servers[i].pid == MyProcPid)
+			feed->servers[i].pid = 0;
+	}
+	LWLockRelease(&feed->lock);
+}
+
+/* Has this session forgotten when it ends. */
+static void
+forget_session_at_exit(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		before_shmem_exit(forget_session, (Datum) 0);
+	registered = true;
+}
+
 /*
  * Is a request one of a server that is known, and does it begin where this one has
  * stopped?  If it brings deltas, these have to be taken now: their number is noted.
@@ -76,6 +121,7 @@ feed_servers_recognize(Oid database, const FeedRequest *request, TimestampTz now
 	FeedRecognition recognition = FEED_NEW;
 	FeedServer *server;
 
+	forget_session_at_exit();
 	LWLockAcquire(&feed->lock, LW_EXCLUSIVE);
 	server = find_server(feed, database, request->node);
 	if (server == NULL || !server->direct || request->epoch != feed->node || request->kind == FEED_HELLO)
@@ -134,6 +180,23 @@ feed_servers_record(Oid database, const FeedRequest *request, TimestampTz now)
 	LWLockRelease(&feed->lock);
 }
 
+/*
+ * Forgets a server that this one follows from now on: it may have followed this one
+ * before.  If it still does, it will be heard of again.
+ */
+void
+feed_servers_forget(Oid database, uint64 node)
+{
+	FeedState  *feed = feed_state_attach();
+	FeedServer *server;
+
+	LWLockAcquire(&feed->lock, LW_EXCLUSIVE);
+	server = find_server(feed, database, node);
+	if (server != NULL)
+		memset(server, 0, sizeof(FeedServer));
+	LWLockRelease(&feed->lock);
+}
+
 /* Sets what this server has counted. */
 static void
 set_own_state(FeedState *feed, FeedServerState *state)
@@ -159,7 +222,7 @@ feed_servers_collect(Oid database, FeedServerState *states, TimestampTz now)
 	LWLockAcquire(&feed->lock, LW_SHARED);
 	for (int i = 0; i < FEED_MAX_SERVERS && n < FEED_SERVERS; i++)
 	{
-		if (feed->servers[i].database == database && now - feed->servers[i].heard_at < RELAY_FOR)
+		if (feed->servers[i].database == database && now - feed->servers[i].heard_at < KEEP_SLOT)
 			states[n++] = feed->servers[i].state;
 	}
 	LWLockRelease(&feed->lock);

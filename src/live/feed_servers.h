@@ -21,8 +21,10 @@ typedef enum FeedRecognition
 	FEED_NO_SPACE				/* for one more server */
 } FeedRecognition;
 
+extern bool feed_servers_name_this(const FeedRequest *request);
 extern FeedRecognition feed_servers_recognize(Oid database, const FeedRequest *request, TimestampTz now);
 extern void feed_servers_record(Oid database, const FeedRequest *request, TimestampTz now);
+extern void feed_servers_forget(Oid database, uint64 node);
 extern int	feed_servers_collect(Oid database, FeedServerState *states, TimestampTz now);
 extern int	feed_servers_read(Oid database, FeedServer *servers);
 extern void feed_servers_end_sessions(Oid database);

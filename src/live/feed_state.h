@@ -45,7 +45,8 @@ typedef enum FeedLinkState
 	FEED_LINK_DOWN,				/* not connected, or the last attempt has failed */
 	FEED_LINK_CATCHING_UP,		/* connected, and not everything has been told yet */
 	FEED_LINK_UP,
-	FEED_LINK_NO_EXTENSION		/* the database has none */
+	FEED_LINK_NO_EXTENSION,		/* the database has none */
+	FEED_LINK_LEFT_OUT			/* there is no link for it */
 } FeedLinkState;
 
 /*

@@ -339,10 +339,10 @@ compare_uses(const void *a, const void *b)
 
 /*
  * Returns the uses of a database that are due by a time (DT_NOEND: all that
- * are pending), in key order, palloc'd.
+ * are pending), in a partition or in all (ALL_PARTITIONS), in key order, palloc'd.
  */
 int
-last_used_collect(Oid database, TimestampTz due_by, KeyUse **uses)
+last_used_collect(Oid database, int partition, TimestampTz due_by, KeyUse **uses)
 {
 	TrackedKeys *table = tracked_keys_attach();
 	int			nuses = 0;
@@ -350,13 +350,15 @@ last_used_collect(Oid database, TimestampTz due_by, KeyUse **uses)
 
 	Assert(OidIsValid(database));
 	*uses = NULL;
-	if (table != NULL)
-		pg_atomic_write_u32(&table->crowded, 0);
+	if (table != NULL && partition == ALL_PARTITIONS)
+		(void) tracked_keys_clear_crowded(table);
 	for (int p = 0; table != NULL && p < table->npartitions; p++)
 	{
 		TrackedKeyRef ref = tracked_keys_partition(table, p);
 		TrackedKey *entries = ref.entries;
 
+		if (partition != ALL_PARTITIONS && p != partition)
+			continue;
 		/* Allocate before the lock is taken, for a whole partition. */
 		if (capacity < nuses + table->nentries)
 		{

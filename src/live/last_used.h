@@ -35,7 +35,7 @@ extern bool last_used_record_in_entry(TrackedKey *entry, TimestampTz now, const 
 extern bool last_used_is_shared(void);
 extern TimestampTz last_used_get(const pg_uuid_t *id, PackedAddress *ip);
 extern int	last_used_due_databases(DueDatabase *databases, int max);
-extern int	last_used_collect(Oid database, TimestampTz due_by, KeyUse **uses);
+extern int	last_used_collect(Oid database, int partition, TimestampTz due_by, KeyUse **uses);
 extern void last_used_mark_persisted(Oid database, const KeyUse *use, TimestampTz now);
 extern void last_used_record_flush(TimestampTz now);
 extern void last_used_remove_key(Oid database, const pg_uuid_t *id, bool family_gone,

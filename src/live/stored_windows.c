@@ -249,6 +249,15 @@ stored_windows_copy_entry(const TrackedKeyRef *ref, const TrackedKey *entry, Tim
 	}
 }
 
+/* Sets a cursor to the beginning of a partition, or of all (ALL_PARTITIONS). */
+void
+stored_windows_begin(WindowCursor *cursor, int partition)
+{
+	bool		all = partition == ALL_PARTITIONS;
+
+	*cursor = (WindowCursor){all ? 0 : partition, all ? TRACKED_KEYS_MAX_PARTITIONS : partition + 1, 0};
+}
+
 /*
  * Collects up to max owners of a database whose windows have changed and are due,
  * from where the cursor is, which it advances; 0: there are no others.
@@ -260,7 +269,7 @@ stored_windows_collect(Oid database, TimestampTz due_by, WindowCursor *cursor, C
 	TimestampTz now = GetCurrentTimestamp();
 	int			n = 0;
 
-	while (table != NULL && n < max && cursor->partition < table->npartitions)
+	while (table != NULL && n < max && cursor->partition < Min(cursor->end, table->npartitions))
 	{
 		TrackedKeyRef ref = tracked_keys_partition(table, cursor->partition);
 
@@ -275,7 +284,7 @@ stored_windows_collect(Oid database, TimestampTz due_by, WindowCursor *cursor, C
 		}
 		tracked_keys_unlock(ref.partition);
 		if (cursor->entry == table->nentries)
-			*cursor = (WindowCursor){.partition = cursor->partition + 1};
+			*cursor = (WindowCursor){cursor->partition + 1, cursor->end, 0};
 	}
 
 	return n;

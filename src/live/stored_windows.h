@@ -23,10 +23,11 @@ typedef struct ChangedWindows
 	bool		has_row;		/* there may be an older row */
 } ChangedWindows;
 
-/* Where the next owners are looked for; all zeroes: at the beginning. */
+/* Where the next owners are looked for. */
 typedef struct WindowCursor
 {
 	int			partition;
+	int			end;			/* the partition after the last one */
 	int			entry;
 } WindowCursor;
 
@@ -37,6 +38,7 @@ extern bool stored_windows_peek(const pg_uuid_t *owner, WindowRow *row);
 
 /* for those who store them */
 extern TimestampTz stored_windows_due_at(const TrackedKey *entry);
+extern void stored_windows_begin(WindowCursor *cursor, int partition);
 extern int	stored_windows_collect(Oid database, TimestampTz due_by, WindowCursor *cursor,
 								   ChangedWindows *changed, int max);
 extern void stored_windows_copy_entry(const TrackedKeyRef *ref, const TrackedKey *entry, TimestampTz now,

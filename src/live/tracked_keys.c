@@ -197,6 +197,7 @@ table_init_shared(void *address)
 	pg_atomic_init_u64(&table->last_flush, 0);
 	pg_atomic_init_u64(&table->searched_at, 0);
 	pg_atomic_init_u32(&table->crowded, 0);
+	pg_atomic_init_u32(&table->next_written, 0);
 	holds_init_pool(&table->free_holds, tracked_keys_holds(table), tracked_keys_nholds(table));
 
 	for (int p = 0; p < table->npartitions; p++)
@@ -312,6 +313,20 @@ bool
 tracked_keys_is_crowded(TrackedKeys *table)
 {
 	return pg_atomic_read_u32(&table->crowded) != 0;
+}
+
+/* Who is going to write what is pending clears it, and learns whether it was set. */
+bool
+tracked_keys_clear_crowded(TrackedKeys *table)
+{
+	return pg_atomic_exchange_u32(&table->crowded, 0) != 0;
+}
+
+/* Returns the partition in which space is to be made, each in turn. */
+int
+tracked_keys_next_written(TrackedKeys *table)
+{
+	return pg_atomic_fetch_add_u32(&table->next_written, 1) % table->npartitions;
 }
 
 /*

@@ -80,6 +80,7 @@ typedef struct TrackedKeys
 	pg_atomic_uint64 last_flush; /* a TimestampTz; grows */
 	pg_atomic_uint64 searched_at; /* when flush/reclaim.c found no space; a TimestampTz */
 	pg_atomic_uint32 crowded;	/* there is soon no space for pending uses; see below */
+	pg_atomic_uint32 next_written; /* partition in which space is made next */
 	HoldPool	free_holds;		/* of all partitions; has a lock of its own */
 } TrackedKeys;
 
@@ -87,6 +88,7 @@ typedef struct TrackedKeys
 typedef uint64 TrackedPartitionSet;
 
 #define TRACKED_KEYS_MAX_PARTITIONS	64
+#define ALL_PARTITIONS			(-1)
 #define NO_ENTRY				(-1)
 
 /* How many windows a partition has. */
@@ -143,6 +145,8 @@ extern void tracked_keys_advance(pg_atomic_uint64 *time, TimestampTz to);
 extern bool tracked_keys_is_pending(TrackedKey *entry);
 extern void tracked_keys_set_crowded(TrackedKeys *table);
 extern bool tracked_keys_is_crowded(TrackedKeys *table);
+extern bool tracked_keys_clear_crowded(TrackedKeys *table);
+extern int	tracked_keys_next_written(TrackedKeys *table);
 extern bool tracked_keys_is_limiting(const TrackedKeyRef *ref, TrackedKey *entry, TimestampTz now);
 
 #endif							/* APIKEYS_LIVE_TRACKED_KEYS_H */

@@ -21,6 +21,9 @@
 #include "live/tracked_limits.h"
 #include "settings/guc.h"
 
+/* Until what another server knows is in a row that was replayed here. */
+#define STORED_AFTER_INTERVALS	2
+
 void
 tracked_limits_init(TrackedLimits *limits)
 {
@@ -190,10 +193,16 @@ are_over(const LimitPools *pools, const TrackedLimits *limits, TimestampTz now)
 	return true;
 }
 
-/* Does the server that this standby follows know of all that was used here? */
+/*
+ * Does the server that this standby follows know of all that was used here, and has
+ * it had the time to store that?  Else who reads the row begins with less, each time,
+ * and is corrected only after two intervals of the feed.
+ */
 static bool
-are_told(const LimitPools *pools, const TrackedLimits *limits)
+are_told(const LimitPools *pools, const TrackedLimits *limits, TimestampTz now)
 {
+	if (now - limits->used_at < STORED_AFTER_INTERVALS * guc_flush_interval * INT64CONST(1000))
+		return false;
 	for (int w = limits->windows.first; w != NO_TRACKED_WINDOW; w = pools->windows.windows[w].next)
 	{
 		const UseDelta *untold = tracked_windows_delta(&pools->windows.windows[w]);
@@ -218,7 +227,7 @@ tracked_limits_can_forget(const LimitPools *pools, TrackedLimits *limits, Timest
 	if (tracked_limits_are_stored(limits))
 		return true;
 	if (RecoveryInProgress() && limits->windows.first != NO_TRACKED_WINDOW)
-		return are_told(pools, limits) || are_over(pools, limits, now);
+		return are_told(pools, limits, now) || are_over(pools, limits, now);
 	return limits->has_row ? are_over(pools, limits, now) : !tracked_windows_any_live(&pools->windows, &limits->windows, now);
 }
 

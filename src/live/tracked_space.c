@@ -8,7 +8,7 @@
  * When a partition is three quarters full for the first time, and when it is full
  * and half of those looked at for a victim have a pending use or windows that are
  * not stored, the table is crowded: they must be written now, or others find no
- * space.
+ * space.  A flush worker does so for one partition after the other.
  *
  * If a partition is full, a new entry replaces the least recently used one
  * among those with no pending use, no hold, and no live window but those that are

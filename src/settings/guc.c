@@ -98,8 +98,8 @@ NoticeList	guc_expiry_notices;
 
 /*
  * apikeys.node: give each server a number of its own, from 1 on, if tables of usage
- * are replicated between them.  One that rolls up another's entries would count them
- * twice, so that only a superuser may set it.
+ * are replicated between them.  It is the server's, and no session's: what is used
+ * here would be written as used elsewhere, and entries that others roll up count twice.
  */
 int			guc_node;
 
@@ -441,7 +441,7 @@ guc_init(void)
 							"0 is for a server that is alone.",
 							&guc_node,
 							0, 0, GUC_MAX_NODE,
-							PGC_SUSET, 0,
+							PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 
 	DefineCustomBoolVariable("apikeys.redact_log",

@@ -92,12 +92,14 @@ static Statement live_budget_keys = {
 	STATEMENT_ARGS(UUIDOID, TIMESTAMPTZOID, NAMEOID, TEXTOID, NUMERICOID, INTERVALOID, \
 				   UUIDOID, JSONBOID, NUMERICARRAYOID, TIMESTAMPTZOID, TEXTOID, JSONBOID)
 
+/* Here as well Citus wants nothing but columns in RETURNING, see keys.c. */
 static Statement insert_budget = {
-	.sql = "WITH new AS ("
+	.sql = "WITH added AS ("
 	"INSERT INTO apikeys_data.budget (id, created_at, updated_at,"
 	" name, max_cost, reset_every, parent_id, rate_limits, warn_at, starts_at, time_zone, metadata)"
 	" VALUES ($1, $2, $2, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
-	" RETURNING " BUDGET_DOCUMENT ")"
+	" RETURNING *),"
+	" new AS (SELECT " BUDGET_DOCUMENT " FROM added)"
 	" " ADD_EVENT
 	" SELECT $2, $3, 'budget_create', NULL,"
 	" pg_catalog.jsonb_build_object('budget_id', $1)"
@@ -108,11 +110,12 @@ static Statement insert_budget = {
 static Statement update_budget = {
 	.sql = "WITH was AS (SELECT " BUDGET_DOCUMENT " FROM apikeys_data.budget"
 	" WHERE id OPERATOR(pg_catalog.=) $1),"
-	" became AS (UPDATE apikeys_data.budget SET updated_at = $2, name = $4,"
+	" changed AS (UPDATE apikeys_data.budget SET updated_at = $2, name = $4,"
 	" max_cost = $5, reset_every = $6, parent_id = $7, rate_limits = $8, warn_at = $9,"
 	" starts_at = $10, time_zone = $11, metadata = $12"
 	" WHERE id OPERATOR(pg_catalog.=) $1"
-	" RETURNING " BUDGET_DOCUMENT ")"
+	" RETURNING *),"
+	" became AS (SELECT " BUDGET_DOCUMENT " FROM changed)"
 	" " ADD_EVENT
 	" SELECT $2, $3, 'budget_update', NULL,"
 	" pg_catalog.jsonb_build_object('budget_id', $1)"

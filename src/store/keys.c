@@ -102,17 +102,18 @@ static Statement rotate_key = {
 	" 'enabled', enabled, 'idle_timeout', idle_timeout," \
 	" 'idle_since', idle_since) AS document"
 
-/* $1 to $14 are KeyConfig's members. */
+/* $1 to $14 are KeyConfig's members.  Citus lets RETURNING call no function that is not immutable. */
 static Statement update_key = {
 	.sql = "WITH was AS (SELECT " KEY_DOCUMENT " FROM ONLY apikeys_data.key"
 	" WHERE id OPERATOR(pg_catalog.=) $16),"
-	" became AS (UPDATE ONLY apikeys_data.key SET name = $1, description = $2,"
+	" changed AS (UPDATE ONLY apikeys_data.key SET name = $1, description = $2,"
 	" user_id = $3, team_id = $4, budget_id = $5, permissions = $6,"
 	" rate_limits = $7, expires_at = $8, metadata = $9, external_id = $10,"
 	" allowed_ips = $11, plan = $12, idle_timeout = $13, enabled = $14, updated_at = $15,"
 	" idle_since = CASE WHEN $18 THEN $15 ELSE idle_since END"
 	" WHERE id OPERATOR(pg_catalog.=) $16"
-	" RETURNING " KEY_DOCUMENT ")"
+	" RETURNING *),"
+	" became AS (SELECT " KEY_DOCUMENT " FROM changed)"
 	" " ADD_EVENT
 	" SELECT $15, $17, 'update', $16, " CHANGED_MEMBERS " FROM was, became",
 	STATEMENT_ARGS(TEXTOID, TEXTOID, UUIDOID, UUIDOID, UUIDOID,

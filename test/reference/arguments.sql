@@ -105,6 +105,7 @@ INSERT INTO argument_text (argument, description, functions) VALUES
 -- Administration.
 ('role', 'the role, as SQL writes its name', NULL),
 ('access', 'the level: `verify`, `own`, `stats`, `feed`, `read` or `manage`', NULL),
+('node', 'the `apikeys.node` of that server', '{apikey_flush_node}'),
 ('older_than', 'how old they must be', '{apikey_cleanup_events,apikey_cleanup_usage}'),
 -- Keys that were found.
 ('raw_key', 'the key that was found', '{apikey_identify,apikey_revoke_raw}'),
@@ -115,7 +116,7 @@ INSERT INTO function_chapter (chapter, functions) VALUES
 ('Making and ending keys', '{apikey_generate,apikey_generate_many,apikey_rotate,apikey_update,apikey_revoke,apikey_revoke_where,apikey_delete,apikey_cleanup_expired,apikey_import,apikey_import_many,apikey_derive}'),
 ('Verification', '{apikey_verify,apikey_check,apikey_release}'),
 ('Finding keys', '{apikey_get,apikey_list,apikey_count,apikey_identify,apikey_revoke_raw,apikey_scan}'),
-('Usage', '{apikey_record_usage,apikey_void_usage,apikey_usage,apikey_usage_history,apikey_limits,apikey_flush}'),
+('Usage', '{apikey_record_usage,apikey_void_usage,apikey_usage,apikey_usage_history,apikey_limits,apikey_flush,apikey_flush_node}'),
 ('Budgets', '{apikey_budget_create,apikey_budget_update,apikey_budget_add,apikey_budget_delete}'),
 ('Plans and documents', '{apikey_plan_set,apikey_plan_delete,apikey_permissions_preset,apikey_rate_limits_preset,apikey_model_allowed,apikey_endpoint_allowed}'),
 ('Identity of a transaction', '{apikey_login,apikey_logout,apikey_current_id,apikey_current_root_id,apikey_current_user_id,apikey_current_team_id,apikey_current_external_id,apikey_current_has_permission,apikey_pre_request}'),

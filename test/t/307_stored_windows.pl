@@ -275,6 +275,24 @@ $old->query_safe('COMMIT');
 $old->quit;
 is_sound($node, 'postgres', 'step by step');
 
+# ------------------------------------------------- a database that is copied
+
+# The copy goes on from what was stored, by itself.
+add_limited($node, "(VALUES ('copied'))");
+is(code_of('copied'), 'VALID', 'a key is used');
+$node->safe_psql('postgres', 'SELECT apikey_flush()');
+is(code_of('copied'), 'VALID', '... and once more, which is not stored');
+$node->safe_psql('template1', 'CREATE DATABASE copy TEMPLATE postgres');
+my $copied = sub {
+	return $node->safe_psql($_[0], sprintf q{SELECT used FROM apikey_limits(%s) WHERE max = 3}, id_of('copied'));
+};
+is($copied->('copy'), 1, 'a copy of the database has what was stored');
+is($node->safe_psql('copy', q{SELECT string_agg(apikey_check('copied-key'), ' ') FROM generate_series(1, 3)}),
+	'VALID VALID RATE_LIMITED', '... and goes on from there');
+is($copied->('postgres'), 2, '... by itself');
+is_sound($node, 'copy', 'a copy');
+$node->safe_psql('template1', 'DROP DATABASE copy');
+
 # -------------------------------------------------------------- a standby
 
 $node->backup('b');

@@ -84,6 +84,18 @@ $primary->safe_psql('postgres', "SELECT apikey_record_usage(${\id_of('tokens')},
 wait_for_rounds(2, @standbys);
 is(used_of_limit($_, 'tokens', 'tokens_per_day'), 250, $_->name . ': usage is recorded on the primary') foreach @all;
 
+# What is reserved at one time, of concurrent requests and of a budget, each server counts for itself.
+$primary->safe_psql('postgres', q{
+	SELECT apikey_import(digest('slots-key', 'sha256'), 'slots', 'x', rate_limits => '{"max_concurrent_requests": 2}');
+	SELECT apikey_import(digest('spender-key', 'sha256'), 'spender', 'x', budget_id => apikey_budget_create('ten', 10))});
+$primary->wait_for_catchup($_) foreach $first, $second;
+$second->wait_for_catchup($third, 'replay', $primary->lsn('flush'));
+my @reserved = map { $_->safe_psql('postgres', q{
+	SELECT count(*) FILTER (WHERE (apikey_verify('slots-key', reserve => true)).valid),
+		count(*) FILTER (WHERE (apikey_verify('spender-key', reserve => true, cost => 5)).valid)
+	FROM generate_series(1, 5)}) } @all;
+is("@reserved", '2|2 2|2 2|2 2|2', 'four servers: 8 of 2 concurrent requests, and 40 of a budget of 10');
+
 # ------------------------------------------------------------------ idleness
 
 # It is used on one server alone, for longer than its timeout.

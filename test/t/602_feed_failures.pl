@@ -70,11 +70,26 @@ is(used_of_limit($primary, 'limited', 'requests_per_day'), 50, 'so does the prim
 set_conninfo($first, "$address user=feeder");
 used_is(60, 'a role with the level feed', $primary, $first, $second, $third);
 
+# A password comes from a file, and from nowhere else.
+my $passfile = $first->basedir . '/feeder.pgpass';
+my $hba = $primary->data_dir . '/pg_hba.conf';
+my $rules = slurp_file($hba);
+append_to_file($passfile, "*:*:*:keeper:right\n");
+chmod 0600, $passfile or die $!;
+$primary->safe_psql('postgres', q{CREATE ROLE keeper LOGIN PASSWORD 'right'; SELECT apikey_grant('keeper', 'feed')});
+unlink $hba;
+append_to_file($hba, "local all keeper scram-sha-256\n$rules");
+$primary->reload;
+set_conninfo($first, "$address user=keeper");
+wait_for($first, 'postgres', q{SELECT feed_state = 'down' AND feed_error ~ 'password' FROM apikeys.stats}, 'without its password a role is refused');
+set_conninfo($first, "$address user=keeper passfile=$passfile");
+used_is(60, 'a password file', $primary, $first, $second, $third);
+
 my $log = -s $first->logfile;
 set_conninfo($first, "$address user=feeder password=secret");
 $log = $first->wait_for_log(qr/invalid value for parameter "apikeys.primary_conninfo"/, $log);
 unlike(slurp_file($first->logfile), qr/secret/, '... and not shown in the log');
-is($first->safe_psql('postgres', 'SHOW apikeys.primary_conninfo'), "$address user=feeder", 'a password in the setting is refused');
+is($first->safe_psql('postgres', 'SHOW apikeys.primary_conninfo'), "$address user=keeper passfile=$passfile", 'a password in the setting is refused');
 set_conninfo($first, '');
 
 # --------------------------------------------------------- a link that hangs

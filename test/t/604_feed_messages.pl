@@ -11,6 +11,7 @@ use FindBin;
 use lib "$FindBin::RealBin/lib";
 
 use ApikeysTest;
+use FeedTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -22,56 +23,19 @@ $node->safe_psql('postgres', q{
 	SELECT apikey_import(digest('limited-key', 'sha256'), 'limited', 'x', rate_limits => '{"requests_per_day": 100}')});
 my $key = $node->safe_psql('postgres', 'SELECT id FROM apikeys_data.key') =~ tr/-//dr;
 # The id of a limit is known to whoever is told of its use.
-my ($hello, $whole, $deltas) = (0 .. 2);
 my $now = $node->safe_psql('postgres', q{SELECT (extract(epoch FROM now() - '2000-01-01 00:00+00') * 1000000)::bigint});
 my $day = 86_400_000_000;
 
-sub item
-{
-	my %item = (owner => $key, limit => 0, seconds => 0, unit => 0, start => $now, current => 0, previous => 0, ip => '00' x 16, @_);
-
-	return pack('H32 q> l> l> q> q> q> H32', @item{qw(owner limit seconds unit start current previous ip)});
-}
-
-sub server
-{
-	my %server = (node => 1, since => $now, name => 'x', counts => [ 1 .. 9 ], @_);
-
-	return pack('q> q> a64 q>9', @server{qw(node since name)}, @{ $server{counts} });
-}
-
-sub request
-{
-	my %request = (version => 1, node => 1, epoch => 0, batch => 1, kind => $deltas, at => $now,
-		since => 0, upto => 0, next => 0, servers => [], items => [], @_);
-
-	return pack('l> q> q> q> l> q> q> q> l> l> l>', @request{qw(version node epoch batch kind at since upto next)},
-		scalar @{ $request{servers} }, scalar @{ $request{items} }) . join('', @{ $request{servers} }, @{ $request{items} });
-}
-
-sub answer_of
-{
-	my ($bytes) = @_;
-	my %answer;
-
-	@answer{qw(version epoch accepted since upto next nitems)} = unpack('l> q> l> q> q> l> l>', $bytes);
-	my $rest = substr($bytes, 40);
-	foreach my $i (0 .. $answer{nitems} - 1)
-	{
-		my %item;
-		@item{qw(owner limit seconds unit start current previous ip)} = unpack('H32 q> l> l> q> q> q> H32', substr($rest, $i * 72, 72));
-		push @{ $answer{items} }, \%item;
-	}
-	return \%answer;
-}
+# An item is of this key, now, if it does not say otherwise.
+sub item { return feed_item(owner => $key, start => $now, @_) }
+sub server { return feed_server(since => $now, @_) }
+sub request { return feed_request(at => $now, @_) }
 
 my $feeder = $node->background_psql('postgres', extra_params => [ '-U', 'feeder' ], on_error_stop => 0);
 
 sub ask
 {
-	my $hex = unpack('H*', request(@_));
-
-	return answer_of(pack('H*', $feeder->query_safe(qq{SELECT encode(apikeys.feed_exchange('\\x$hex'), 'hex')})));
+	return feed_exchange($feeder, at => $now, @_);
 }
 
 sub refused
@@ -92,7 +56,7 @@ sub used
 # ------------------------------------------------------------- the protocol
 
 $node->safe_psql('postgres', q{SELECT apikey_verify('limited-key')});
-my $answer = ask(kind => $hello);
+my $answer = ask(kind => FEED_HELLO);
 ok(!$answer->{accepted}, 'a stranger is told who answers');
 my $epoch = $answer->{epoch};
 isnt($epoch, 0, '... a server with a number');
@@ -112,15 +76,18 @@ is($answer->{items}[0]{start} ne '' && $answer->{nitems}, 2, '... and is told ba
 ask(epoch => $epoch, batch => 2, items => [ item(%of_limit, current => 10) ]);
 is(used(), 11, 'the same batch counts once');
 is(refused(request(node => $epoch, epoch => $epoch)), '55000', 'a server that follows itself');
+is(refused(request(epoch => $epoch, batch => 3, servers => [ server(), server(node => $epoch) ])), '55000', '... by another');
+ok(!ask(node => 99, servers => [ server(node => $epoch) ])->{accepted}, 'who was told by this one before is told whom it asks');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys.servers'), 1, '... and not known yet');
 is(ask(epoch => $epoch, batch => 3, since => $answer->{upto}, next => -1)->{nitems}, 0, 'who has read all is told nothing');
 is(ask(epoch => $epoch, batch => 4, since => 1 << 60)->{nitems}, 0, 'a position that was never given');
 ask(epoch => $epoch, batch => 5, items => [ item(%of_limit, current => -4) ]);
 is(used(), 7, 'what was taken back counts no more');
 ask(epoch => $epoch, batch => 6, items => [ item(%of_limit, current => -1000, previous => -1000) ]);
 is(used(), 0, 'never less than nothing');
-ask(epoch => $epoch, kind => $whole, items => [ item(%of_limit, current => 50) ]);
+ask(epoch => $epoch, kind => FEED_WHOLE, items => [ item(%of_limit, current => 50) ]);
 is(used(), 50, 'a whole window that is more is taken');
-ask(epoch => $epoch, kind => $whole, items => [ item(%of_limit, current => 20) ]);
+ask(epoch => $epoch, kind => FEED_WHOLE, items => [ item(%of_limit, current => 20) ]);
 is(used(), 50, 'one that is less is not');
 # A reservation of a moment before was counted in this bucket, as the server was told later.
 ask(epoch => $epoch, batch => 50, at => $now - 10_000_000, items => [ item(%of_limit, start => $now - 10_000_000, current => -5) ]);
@@ -171,10 +138,13 @@ foreach my $n (0 .. 3)
 }
 is($node->safe_psql('postgres', 'SELECT entries_used <= 200 AND dropped > 1000 FROM apikeys.stats'), 't', 'more keys than there is space for');
 
-my @states = map { refused(request(node => $_, kind => $hello)) } 2 .. 65;
+my @states = map { refused(request(node => $_, kind => FEED_HELLO)) } 2 .. 65;
 is(join(' ', @states[ 0 .. 62 ]), join(' ', ('not refused') x 63), '64 servers');
 is($states[63], '53400', 'one more is refused');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys.servers'), 64, '... and not shown');
+wait_for($node, 'postgres', q{SELECT string_agg(node, ' ') = '1' FROM apikeys.servers JOIN pg_stat_activity USING (pid) WHERE usename = 'feeder'},
+	'a session is known while it lasts');
+is($node->safe_psql('postgres', 'SELECT count(pid) FROM apikeys.servers'), 1, '... and of those that have ended none');
 
 # --------------------------------------------------------------------- rights
 
@@ -192,6 +162,7 @@ foreach my $sql (
 	like($err, qr/ERROR:  42501/, "the level feed: $sql");
 }
 $feeder->quit;
+wait_for($node, 'postgres', 'SELECT count(pid) = 0 FROM apikeys.servers', 'it is forgotten');
 $node->safe_psql('postgres', q{SELECT apikey_revoke_grant('feeder', 'feed')});
 is(refused(request()), '42501', 'the level is revoked');
 

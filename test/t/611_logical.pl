@@ -13,6 +13,7 @@ use ApikeysTest;
 use LogicalTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes ();
 
 my @settings = ("apikeys.last_used_throttle = 0", "apikeys.flush_interval = '200ms'");
 my @nodes = map { new_server($_, @settings) } 1, 2;
@@ -93,46 +94,95 @@ settle();
 is($_->safe_psql('postgres', q{SELECT id >> 48, count(*) FROM apikeys_data.event WHERE action = 'budget_warning' GROUP BY 1}),
 	'2|1', $_->name . ': one warning, of the server that spent') foreach @nodes;
 
-# An hour, shortened: both record, verify and take back all the time, keys change
-# on the first, and both are killed again and again.
+# Both record, verify and take back all the time, keys change on the first, and one of
+# them is killed again and again.  HOURS=1 does all that an hour brings, at 20 requests a
+# second on each server and 10 changes of keys, plans and budgets, as fast as it goes, and
+# kills one in each two minutes of that; without it, four minutes of it are done.
+$_->safe_psql('postgres', q{
+	CREATE TABLE known AS SELECT substr(name, 2)::integer AS n, id FROM apikeys_data.key WHERE name ~ '^k\d+$';
+	ALTER TABLE known ADD PRIMARY KEY (n);
+	ANALYZE}) foreach @nodes;
 my $load = q{
-	\set key random(1, 20)
+	\set n random(1, 20)
 	\set what random(1, 10)
 	\set request random(1, 1000000000)
-	SELECT code FROM apikey_verify('k' || :key || '-key');
+	SELECT code FROM apikey_verify('k' || :n || '-key');
 	\if :what <= 6
-	SELECT apikey_record_usage(id, :what, 0.01 * :what, model => 'm' || :what) FROM apikeys.info WHERE name = 'k' || :key;
+	SELECT apikey_record_usage(id, :what, 0.01 * :what, model => 'm' || :what) FROM known WHERE n = :n;
 	\elif :what <= 8
-	SELECT apikey_record_usage(id, 3, 0.03, request_id => :request::text) FROM apikeys.info WHERE name = 'k' || :key;
+	SELECT apikey_record_usage(id, 3, 0.03, request_id => :request::text) FROM known WHERE n = :n;
 	\else
 	BEGIN;
-	SELECT apikey_record_usage(id, 3, 0.03, request_id => :request::text) FROM apikeys.info WHERE name = 'k' || :key;
-	SELECT apikey_void_usage(id, :request::text) FROM apikeys.info WHERE name = 'k' || :key;
+	SELECT apikey_record_usage(id, 3, 0.03, request_id => :request::text) FROM known WHERE n = :n;
+	SELECT apikey_void_usage(id, :request::text) FROM known WHERE n = :n;
 	COMMIT;
 	\endif
 };
+# Ten changes: three keys are made, one each is deleted, revoked and rotated.
 my $changes = q{
-	\set key random(5, 20)
-	\set n random(1, 1000000000)
-	SELECT (apikey_update(id, jsonb_build_object('description', :n::text))).id FROM apikeys.info WHERE name = 'k' || :key;
+	\set n random(5, 20)
+	\set value random(1, 1000000000)
+	SELECT (apikey_update(id, jsonb_build_object('description', :value::text))).id FROM known WHERE n = :n;
+	SELECT (apikey_update(id, jsonb_build_object('metadata', jsonb_build_object('n', :value)))).id FROM known WHERE n = :n;
 	SELECT apikey_delete(id) FROM apikey_generate('short-lived', expires_at => 'infinity') k(id, raw_key);
 	SELECT apikey_revoke(id, 'test') FROM apikey_generate('revoked', expires_at => now() + interval '1 day') k(id, raw_key);
 	SELECT apikey_rotate(id) FROM apikey_generate('rotated') k(id, raw_key);
 	SELECT (apikey_budget_add(id, 1)).id FROM apikeys.budget_info;
+	SELECT apikey_plan_set('team', rate_limits => '{"requests_per_minute": 1000000}', description => :value::text);
 };
+my $seconds = $ENV{HOURS} ? 3600 * $ENV{HOURS} : 240;
+my $piece = $ENV{HOURS} ? 120 : 80;
+my %done;
 
-foreach my $round (1 .. 3)
+# How often a load was done in all, as pgbench was told, also of one that broke off.
+sub transactions_of
 {
-	my @loads;
+	my ($run) = @_;
 
-	push @loads, start_load($_, 'postgres', $load, '--time', 4, '--rate', 200, '--client', 4) foreach @nodes;
-	push @loads, start_load($first, 'postgres', $changes, '--time', 4, '--rate', 10);
-	sleep 2;
-	kill_cluster($round == 2 ? $second : $first);
-	end_load($_) foreach @loads;
-	($round == 2 ? $second : $first)->start;
-	wait_for_server($_) foreach @nodes;
+	eval { end_load($run) };
+	return $run->{out} =~ /actually processed: (\d+)/ ? $1 : 0;
 }
+
+# Does what is missing of a number of transactions of each load, each on its server.
+sub do_until
+{
+	my ($seconds) = @_;
+	my %run;
+
+	foreach my $what (['first', $first, $load, 20], ['second', $second, $load, 20], ['changes', $first, $changes, 1])
+	{
+		my ($name, $node, $script, $rate) = @$what;
+		my $missing = $rate * $seconds - ($done{$name} // 0);
+		my $clients = $name eq 'changes' ? 1 : 4;
+
+		$run{$name} = start_load($node, 'postgres', $script, '--client', $clients, '--transactions', int($missing / $clients) + 1)
+		  if $missing > 0;
+	}
+	return %run;
+}
+
+my $began = Time::HiRes::time();
+my ($kills, $hits) = (0, 0);
+for (my $upto = $piece; $upto <= $seconds; $upto += $piece)
+{
+	my $victim = $nodes[ $kills++ % 2 ];
+	my %run = do_until($upto);
+
+	# Somewhere in the middle.
+	Time::HiRes::sleep(0.3 + rand(1));
+	kill_cluster($victim);
+	$done{$_} += transactions_of($run{$_}) foreach keys %run;
+	$hits++ if $done{ $victim == $first ? 'first' : 'second' } < 20 * $upto;
+	$victim->start;
+	wait_for_server($_) foreach @nodes;
+	%run = do_until($upto);
+	$done{$_} += transactions_of($run{$_}) foreach keys %run;
+}
+note sprintf '%d s of changes in %d s: %d requests on the first, %d on the second, %d changes, %d kills',
+  $seconds, Time::HiRes::time() - $began, @done{qw(first second)}, 10 * $done{changes}, $kills;
+cmp_ok($hits, '>', $kills / 2, 'most kills were under load');
+cmp_ok($done{$_}, '>=', 20 * $seconds, "all is done on the $_") foreach qw(first second);
+cmp_ok($done{changes}, '>=', $seconds, 'and all changes');
 settle();
 $_->safe_psql('postgres', 'SELECT apikey_flush()') foreach @nodes;
 settle();
@@ -157,7 +207,7 @@ foreach my $name (sort keys %same)
 {
 	my @rows = map { $_->safe_psql('postgres', $same{$name}) } @nodes;
 
-	ok($rows[0] eq $rows[1], "after three crashes both have the same $name")
+	ok($rows[0] eq $rows[1], "after $kills crashes both have the same $name")
 	  or diag "first:\n" . substr($rows[0], 0, 2000) . "\nsecond:\n" . substr($rows[1], 0, 2000);
 }
 is_sound($_, 'postgres', $_->name) foreach @nodes;

@@ -148,6 +148,8 @@ sub kill_cluster
 	my $postmaster = $node->{_pid};
 	my @pids = $postmaster;
 
+	# Or it starts others after they have been counted.
+	kill 'STOP', $postmaster;
 	foreach my $line (split /\n/, `ps -A -o pid=,ppid=`)
 	{
 		my ($pid, $parent) = split ' ', $line;

@@ -1,0 +1,144 @@
+
+# Standbys at their bounds: one with less memory than its primary goes on with other
+# keys, one with more databases than it tells of says which, and two that follow each
+# other count nothing twice.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use ApikeysTest;
+use FeedTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $primary = new_primary('primary', 'apikeys.max_tracked_keys = 2000', "apikeys.flush_interval = '200ms'");
+my $small = new_standby('small', $primary, 'apikeys.max_tracked_keys = 200', "apikeys.flush_interval = '1h'");
+my $other = new_standby('other', $primary);
+my @all = ($primary, $small, $other);
+
+# --------------------------------------------------------------- small memory
+
+$primary->safe_psql('postgres', q{
+	SELECT count(apikey_import(digest(n || '-key', 'sha256'), n::text, 'x', rate_limits => '{"requests_per_day": 20}'))
+	FROM generate_series(1, 600) n});
+$primary->wait_for_catchup($_) foreach $small, $other;
+
+# How many keys of a range pass on a server.
+sub passed
+{
+	my ($node, $from, $to) = @_;
+
+	return $node->safe_psql('postgres',
+		"SELECT count(*) FILTER (WHERE apikey_check(n || '-key') = 'VALID') FROM generate_series($from, $to) n");
+}
+
+is(passed($primary, 1, 400), 400, 'the primary has used more keys than the standby has space for');
+wait_for_rounds(2, $small);
+is(stats($small, 'entries_used'), 200, 'what the standby is told fills its memory');
+
+# What others have used makes room; what was used here stays as long as the primary
+# may not have stored it, for who reads its row would let more pass.
+is(passed($small, 401, 600), 200, 'the standby goes on with others');
+wait_for_rounds(2, $small);
+is(passed($small, 1, 50), 0, 'nothing leaves it that was used there and may not be stored yet');
+is(stats($small, 'refused'), 50, '... which is said of those that find no space');
+$small->append_conf('postgresql.conf', "apikeys.flush_interval = '200ms'");
+$small->reload;
+sleep 1;
+is(passed($small, 1, 50), 50, 'then it makes room');
+wait_for_rounds(2, $small);
+wait_for($primary, 'postgres', q{
+	SELECT sum(windows[array_position(windows, 86400) + 3]) = 650 FROM apikeys_data.window_state}, 'the primary has stored all');
+$primary->wait_for_catchup($small);
+foreach my $node ($small, $primary)
+{
+	is($node->safe_psql('postgres', q{
+		SELECT sum(l.used), count(*) FILTER (WHERE l.used <> CASE WHEN k.name::integer <= 50 THEN 2 ELSE 1 END)
+		FROM apikeys_data.key k, LATERAL apikey_limits(k.id) l}), '650|0', $node->name . ': what has left its memory it reads back');
+}
+
+# ---------------------------------------------------------------------- a ring
+
+# Two standbys that tell each other: one of them is refused, and says so.
+sub set_leader
+{
+	my ($node, $leader) = @_;
+	my $conninfo = defined $leader ? "host=${\$leader->host} port=${\$leader->port}" : '';
+
+	$node->append_conf('postgresql.conf', "apikeys.primary_conninfo = '$conninfo'");
+	$node->reload;
+}
+
+# With space for all: whoever is refused keeps what it cannot tell.
+$small->append_conf('postgresql.conf', 'apikeys.max_tracked_keys = 2000');
+$small->restart;
+wait_for_rounds(1, $small);
+set_leader($small, $other);
+set_leader($other, $small);
+my $ring = q{SELECT feed_state = 'down' AND feed_error = 'servers follow each other in a ring' FROM apikeys.stats};
+wait_until('one is refused', sub { grep { $_->safe_psql('postgres', $ring) eq 't' } $small, $other });
+sleep 2;
+is(passed($small, 1, 1), 1, 'a key is used on one of them');
+is(passed($other, 1, 1), 1, 'and on the other');
+sleep 3;
+foreach my $node ($small, $other)
+{
+	cmp_ok(used_of_limit($node, '1', 'requests_per_day'), '<=', 4, $node->name . ': in a ring each use counts once');
+}
+set_leader($_, undef) foreach $small, $other;
+wait_for_rounds(2, $small, $other);
+# One may have told the other what both tell the primary now: rather too much than too little.
+my $used = used_of_limit($primary, '1', 'requests_per_day');
+cmp_ok($used, '>=', 4, 'they follow the primary again, and no use is lost');
+
+# One that follows another from now on, by which it was followed, is no ring.
+set_leader($small, $other);
+wait_for_rounds(2, $small);
+is(passed($small, 1, 1), 1, 'one follows the other');
+wait_for_rounds(2, $small, $other);
+set_leader($small, undef);
+set_leader($other, $small);
+wait_for_rounds(2, $small, $other);
+is(passed($other, 1, 1), 1, '... and the other the one');
+wait_for_rounds(2, $other, $small);
+is(used_of_limit($_, '1', 'requests_per_day'), $used + 2, $_->name . ': it is followed by whom it has followed') foreach @all;
+set_leader($other, undef);
+
+# -------------------------------------------------------- many databases
+
+# Those that have no apikeys come first, and take the place of none that has.
+$primary->safe_psql('postgres', "CREATE DATABASE plain$_") foreach 1 .. 17;
+$primary->safe_psql('postgres', 'CREATE DATABASE shop1');
+add_extension($primary, 'shop1');
+# A standby that is connecting at this moment is not known yet, and in the way.
+foreach my $n (2 .. 17)
+{
+	wait_until("shop$n is made", sub { $primary->psql('postgres', "CREATE DATABASE shop$n TEMPLATE shop1") == 0 });
+}
+$primary->wait_for_catchup($other);
+
+sub states
+{
+	my ($state) = @_;
+
+	return scalar grep {
+		my ($ret, $out) = $other->psql($_, 'SELECT feed_state FROM apikeys.stats');
+		($out // '') eq $state
+	} 'postgres', map { "shop$_" } 1 .. 17;
+}
+
+wait_until('sixteen databases are told of', sub { states('up') == 16 });
+is(states('left out'), 2, 'those that are left out say so');
+my ($told) = grep { $other->safe_psql("shop$_", 'SELECT feed_state FROM apikeys.stats') eq 'up' } 1 .. 17;
+$primary->safe_psql('postgres', "DROP DATABASE shop$told");
+$primary->wait_for_catchup($other);
+wait_until('another one takes the place of one that is dropped', sub { states('up') == 16 });
+is(states('left out'), 1, '... and one is left out');
+
+is_sound($_, 'postgres', $_->name) foreach @all;
+$_->stop foreach $small, $other, $primary;
+done_testing();
