@@ -18,7 +18,7 @@
 
 #include "base/arguments.h"
 #include "base/compat.h"
-#include "flush/flush.h"
+#include "flush/flush_outcomes.h"
 #include "model/period.h"
 #include "settings/guc.h"
 #include "store/key_batches.h"
@@ -49,7 +49,7 @@ apikey_delete(PG_FUNCTION_ARGS)
 		ids = store_delete_key(id, GetCurrentTimestamp());
 	if (ids == NULL)
 		raise_key_not_found(id);
-	flush_remove_keys(ids);
+	flush_outcomes_remove_keys(ids);
 
 	PG_RETURN_VOID();
 }
@@ -90,7 +90,7 @@ delete_found(KeySearch *search, bool expired, TimestampTz until, TimestampTz now
 		if (expired)
 			ndeleted += delete_found(store_find_derived(&batch, until), false, until, now);
 		store_delete_batch(&batch, now);
-		flush_remove_keys(batch.ids);
+		flush_outcomes_remove_keys(batch.ids);
 		ndeleted += batch.n;
 		MemoryContextReset(per_batch);
 	}

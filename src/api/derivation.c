@@ -26,7 +26,7 @@
 #include "api/new_key.h"
 #include "base/arguments.h"
 #include "base/compat.h"
-#include "flush/flush.h"
+#include "flush/flush_outcomes.h"
 #include "live/counters.h"
 #include "live/idle_keys.h"
 #include "model/key_config.h"
@@ -199,7 +199,7 @@ make_room(const pg_uuid_t *parent_id, TimestampTz now)
 	if (ended != NULL)
 	{
 		excess -= ArrayGetNItems(ARR_NDIM(ended), ARR_DIMS(ended));
-		flush_remove_keys(ended);
+		flush_outcomes_remove_keys(ended);
 	}
 	if (excess > 0)
 		ereport(ERROR,

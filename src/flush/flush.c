@@ -9,8 +9,7 @@
  * be rehashed.  Notices that keys are going to expire are given here, too.
  *
  * All of it happens in the caller's transaction: a flush worker's, or that of
- * apikey_flush().  A use counts as persisted only once that transaction has
- * committed, so its outcome waits for the commit.
+ * apikey_flush().  What comes of it waits for the commit, see flush_outcomes.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,6 +26,7 @@
 #include "base/arguments.h"
 #include "base/compat.h"
 #include "flush/flush.h"
+#include "flush/flush_outcomes.h"
 #include "flush/flush_windows.h"
 #include "flush/reclaim.h"
 #include "live/counters.h"
@@ -43,102 +43,22 @@
 #include "store/roll_up.h"
 #include "store/usage.h"
 
-#define DELETED_AFTER_MS	60000	/* not visible this long after its use */
-
-/* What to do with a use when this transaction commits. */
-typedef enum OutcomeKind
-{
-	OUTCOME_PERSISTED,
-	OUTCOME_KEY_GONE,			/* its family may still have keys */
-	OUTCOME_FAMILY_GONE
-} OutcomeKind;
-
-typedef struct Outcome
-{
-	KeyUse		use;
-	OutcomeKind kind;
-} Outcome;
-
-/* They live in TopTransactionContext. */
-static Outcome *at_commit = NULL;
-static int	n_at_commit = 0;
-static int64 rows_at_commit = 0;
-static bool flush_at_commit = false;
-
 /* The subtransaction that holds the lock of apikey_flush(), the outermost. */
 static SubTransactionId locked_in = InvalidSubTransactionId;
 
 PG_FUNCTION_INFO_V1(apikey_flush);
 PG_FUNCTION_INFO_V1(apikey_flush_node);
 
-static void
-clear_outcomes(void)
-{
-	at_commit = NULL;			/* freed with the transaction */
-	n_at_commit = 0;
-	rows_at_commit = 0;
-	flush_at_commit = false;
-}
-
-static void
-mark_persisted(void)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	for (int i = 0; i < n_at_commit; i++)
-	{
-		if (at_commit[i].kind == OUTCOME_PERSISTED)
-			last_used_mark_persisted(MyDatabaseId, &at_commit[i].use, now);
-	}
-	if (flush_at_commit)
-	{
-		counters_add(COUNT_FLUSHES, 1);
-		counters_add(COUNT_ROWS_FLUSHED, rows_at_commit);
-		last_used_record_flush(now);
-	}
-}
-
-/* Applies the outcomes of a transaction that has committed, but for deleted keys. */
+/* The lock ends with the transaction, or with a savepoint that it was taken in or within: those have higher ids. */
 void
-flush_at_eoxact(bool is_commit)
+flush_at_eoxact(void)
 {
 	locked_in = InvalidSubTransactionId;
-	if (at_commit == NULL && !flush_at_commit)
-		return;
-
-	if (is_commit)
-		mark_persisted();
-	else
-		clear_outcomes();
 }
 
-/*
- * Removes deleted keys from shared memory, once the messages about them have been
- * sent: whoever still has one in a cache finds what its limits have counted, or that
- * keys have changed.
- */
-void
-flush_remove_deleted(void)
-{
-	TimestampTz now = n_at_commit > 0 ? GetCurrentTimestamp() : 0;
-
-	for (int i = 0; i < n_at_commit; i++)
-	{
-		if (at_commit[i].kind != OUTCOME_PERSISTED)
-			last_used_remove_key(MyDatabaseId, &at_commit[i].use.id, at_commit[i].kind == OUTCOME_FAMILY_GONE, now);
-	}
-	clear_outcomes();
-}
-
-/*
- * Which uses a rolled-back savepoint takes along is not recorded, so all of
- * them stay pending.  The lock is released if it was taken in the savepoint or
- * in one within it: those have higher ids.
- */
 void
 flush_at_subxact_abort(SubTransactionId subid)
 {
-	clear_outcomes();
 	if (locked_in >= subid)
 		locked_in = InvalidSubTransactionId;
 }
@@ -158,126 +78,6 @@ flush_pre_prepare(void)
 				 errdetail("Nothing could be persisted in this database until it ends.")));
 }
 
-/* Attaches what apply_outcomes() needs: nothing may fail after the commit. */
-static void
-expect_outcomes(void)
-{
-	(void) counters_attach();
-	(void) last_used_is_shared();
-}
-
-/* Counts this transaction as a flush, with so many rows, when it commits. */
-static void
-count_rows(int64 rows)
-{
-	expect_outcomes();
-	flush_at_commit = true;
-	rows_at_commit += rows;
-}
-
-/*
- * Has a key been deleted that this transaction cannot see?  It may also have
- * been inserted by a transaction that has not committed, or after our
- * snapshot.
- */
-static bool
-is_surely_deleted(const KeyUse *use)
-{
-	return !IsolationUsesXactSnapshot() &&
-		   use->used_at < TimestampTzPlusMilliseconds(GetCurrentTimestamp(), -DELETED_AFTER_MS);
-}
-
-/* May a key have an entry in shared memory? */
-static bool
-is_tracked(const pg_uuid_t *id)
-{
-	TrackedKeys *table = tracked_keys_attach();
-	TrackedKeyRef ref;
-	bool		found;
-
-	if (table == NULL)
-		return false;
-
-	ref = tracked_keys_locate(table, MyDatabaseId, id);
-	tracked_keys_lock(ref.partition, LW_SHARED);
-	found = tracked_keys_find(&ref) != NULL;
-	tracked_keys_unlock(ref.partition);
-	return found;
-}
-
-/* Enlarges the array by n outcomes. */
-static void
-enlarge_outcomes(int n)
-{
-	Size		size = (n_at_commit + n) * sizeof(Outcome);
-
-	Assert(n > 0);
-	Assert(IsTransactionState());
-
-	at_commit = at_commit ? repalloc_huge(at_commit, size)
-						  : MemoryContextAllocHuge(TopTransactionContext, size);
-}
-
-static void
-add_outcome(const KeyUse *use, OutcomeKind kind)
-{
-	at_commit[n_at_commit].use = *use;
-	at_commit[n_at_commit++].kind = kind;
-}
-
-/* Adds the outcomes of a batch.  A use whose row was locked stays pending. */
-static void
-add_outcomes(const KeyUse *uses, const UseOutcome *outcomes, int nuses)
-{
-	enlarge_outcomes(nuses);
-	for (int i = 0; i < nuses; i++)
-	{
-		if (outcomes[i] == USE_PERSISTED)
-			add_outcome(&uses[i], OUTCOME_PERSISTED);
-		else if (outcomes[i] == USE_KEY_GONE && is_surely_deleted(&uses[i]))
-			add_outcome(&uses[i], OUTCOME_KEY_GONE);
-	}
-}
-
-/*
- * Removes keys from shared memory, a uuid[], which this transaction has
- * deleted, when it commits: with what limits have counted, unless they have
- * successors, which share that.  What is used only now, before the commit, is
- * removed when its use is flushed.
- */
-void
-flush_remove_keys(ArrayType *ids)
-{
-	Datum	   *elements;
-	bool	   *have_successors;
-	int			n;
-	int			ntracked = 0;
-
-	Assert(ARR_ELEMTYPE(ids) == UUIDOID && !ARR_HASNULL(ids));
-
-	expect_outcomes();
-	deconstruct_array(ids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &elements, NULL, &n);
-	for (int i = 0; i < n; i++)
-	{
-		if (is_tracked(DatumGetUUIDP(elements[i])))
-			elements[ntracked++] = elements[i];
-	}
-	if (ntracked == 0)
-		return;
-
-	n = ntracked;
-	ids = construct_array(elements, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
-	have_successors = palloc0(n * sizeof(bool));
-	store_find_successors(ids, have_successors);
-	enlarge_outcomes(n);
-	for (int i = 0; i < n; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		add_outcome(&(KeyUse){.id = *DatumGetUUIDP(elements[i])},
-					have_successors[i] ? OUTCOME_KEY_GONE : OUTCOME_FAMILY_GONE);
-	}
-}
-
 /* Persists up to FLUSH_BATCH uses; returns how many rows were written. */
 int64
 flush_uses(const KeyUse *uses, int nuses)
@@ -287,10 +87,9 @@ flush_uses(const KeyUse *uses, int nuses)
 
 	Assert(nuses > 0 && nuses <= FLUSH_BATCH);
 
-	count_rows(0);
 	written = store_persist_uses(uses, nuses, outcomes);
-	add_outcomes(uses, outcomes, nuses);
-	rows_at_commit += written;
+	flush_outcomes_add(uses, outcomes, nuses);
+	flush_outcomes_count_rows(written);
 
 	return written;
 }
@@ -303,7 +102,7 @@ flush_windows(void)
 	bool		more = flush_windows_next(&nrows);
 
 	if (nrows > 0)
-		count_rows(nrows);
+		flush_outcomes_count_rows(nrows);
 	return more;
 }
 
@@ -339,7 +138,7 @@ flush_ledger(RollUp *batch)
 	store_roll_up(batch);
 	warn_budgets(batch->warning_budgets);
 	Assert(batch->taken <= batch->seen && batch->seen <= batch->limit);
-	count_rows(batch->taken);
+	flush_outcomes_count_rows(batch->taken);
 }
 
 /* Deletes up to FLUSH_BATCH request ids that have expired; returns how many. */
@@ -386,7 +185,7 @@ flush_rehash(const RehashRequest *requests, int nrequests)
 			valid[nvalid++] = requests[i];
 	}
 	written = nvalid > 0 ? store_rehash_keys(valid, nvalid) : 0;
-	count_rows(written);
+	flush_outcomes_count_rows(written);
 	pfree(valid);
 
 	return written;
@@ -461,7 +260,7 @@ apikey_flush(PG_FUNCTION_ARGS)
 		written += flush_uses(&uses[i], Min(FLUSH_BATCH, nuses - i));
 
 	nwindows = flush_windows_all();
-	count_rows(nwindows);
+	flush_outcomes_count_rows(nwindows);
 
 	written += nwindows + rehash_all();
 	written += roll_up_all();

@@ -10,8 +10,6 @@
 #ifndef APIKEYS_FLUSH_FLUSH_H
 #define APIKEYS_FLUSH_FLUSH_H
 
-#include "utils/array.h"
-
 #include "store/last_used.h"
 #include "store/rehash.h"
 #include "store/roll_up.h"
@@ -28,11 +26,9 @@ extern void flush_ledger(RollUp *batch);
 extern int64 flush_request_ids(void);
 extern int	flush_notices(void);
 extern int64 flush_rehash(const RehashRequest *requests, int nrequests);
-extern void flush_remove_keys(ArrayType *ids);
 
 /* for hooks/transaction.c */
-extern void flush_at_eoxact(bool is_commit);
-extern void flush_remove_deleted(void);
+extern void flush_at_eoxact(void);
 extern void flush_pre_prepare(void);
 extern void flush_at_subxact_abort(SubTransactionId subid);
 

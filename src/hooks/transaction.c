@@ -39,6 +39,7 @@
 
 #include "cache/invalidation.h"
 #include "flush/flush.h"
+#include "flush/flush_outcomes.h"
 #include "flush/flush_windows.h"
 #include "flush/pending_usage.h"
 #include "hooks/object_drop.h"
@@ -76,7 +77,8 @@ at_eoxact(bool is_commit)
 	budget_spend_at_eoxact(is_commit);
 	reservation_at_eoxact(is_commit);
 	limit_refund_at_eoxact(is_commit);
-	flush_at_eoxact(is_commit);
+	flush_outcomes_at_eoxact(is_commit);
+	flush_at_eoxact();
 	flush_windows_at_eoxact(is_commit);
 	pending_usage_at_eoxact(is_commit);
 	object_drop_at_eoxact(is_commit);
@@ -132,7 +134,7 @@ release_callback(ResourceReleasePhase phase, bool isCommit, bool isTopLevel, voi
 	if (phase == RESOURCE_RELEASE_LOCKS && isCommit && isTopLevel)
 	{
 		invalidation_count_sent();
-		flush_remove_deleted();
+		flush_outcomes_remove_deleted();
 	}
 }
 
@@ -154,6 +156,7 @@ subxact_callback(SubXactEvent event, SubTransactionId subid, SubTransactionId pa
 			budget_spend_at_subxact_abort();
 			reservation_at_subxact_abort(subid);
 			limit_refund_at_subxact_abort(subid);
+			flush_outcomes_at_subxact_abort();
 			flush_at_subxact_abort(subid);
 			flush_windows_at_subxact_abort();
 			object_drop_at_subxact_abort(subid);
