@@ -20,14 +20,6 @@ CREATE VIEW test.used AS
 SELECT name, last_used_at AT TIME ZONE 'UTC' AS last_used_at, last_used_ip, total_requests, total_tokens, total_cost
 FROM apikeys.info WHERE name LIKE 'nodes %';
 SELECT * FROM test.used ORDER BY name;
--- Each number sees the same, but of its own entries only what is not rolled up, as none of these is.
-SET apikeys.node = 1;
-SELECT * FROM test.used ORDER BY name;
-SET apikeys.node = 2;
-SELECT * FROM test.used ORDER BY name;
-SET apikeys.node = 7;
-SELECT * FROM test.used ORDER BY name;
-RESET apikeys.node;
 SELECT name, apikey_count(name_like => name, unused_since => '2021-01-03 UTC') AS unused FROM test.used ORDER BY name;
 SELECT string_agg(name, ', ' ORDER BY name) FROM apikey_list(name_like => 'nodes %', unused_since => '2021-01-05 UTC');
 SELECT total_requests FROM apikey_usage(test.id('nodes 2'));
