@@ -128,17 +128,42 @@ flush_begin_ledger(RollUp *batch, int wait_ms)
 	store_begin_roll_up(batch, GetCurrentTimestamp(), wait_ms);
 }
 
-/* Rolls up a batch of entries. */
-void
-flush_ledger(RollUp *batch)
+/* Rolls up a batch of entries of a node: its statement asks which one this is. */
+static void
+roll_up_of(int node, RollUp *batch)
+{
+	int			this_node = guc_node;
+
+	PG_TRY();
+	{
+		guc_node = node;
+		store_roll_up(batch);
+	}
+	PG_FINALLY();
+	{
+		guc_node = this_node;
+	}
+	PG_END_TRY();
+}
+
+/* Rolls up a batch of entries; what budgets then warn of is of this node in any case. */
+static void
+roll_up_batch(int node, RollUp *batch)
 {
 	Assert(batch->limit > 0 && batch->limit <= LEDGER_BATCH);
 
 	batch->alone = last_used_is_shared();
-	store_roll_up(batch);
+	roll_up_of(node, batch);
 	warn_budgets(batch->warning_budgets);
 	Assert(batch->taken <= batch->seen && batch->seen <= batch->limit);
 	flush_outcomes_count_rows(batch->taken);
+}
+
+/* Rolls up a batch of entries of this node. */
+void
+flush_ledger(RollUp *batch)
+{
+	roll_up_batch(guc_node, batch);
 }
 
 /* Deletes up to FLUSH_BATCH request ids that have expired; returns how many. */
@@ -216,20 +241,18 @@ rehash_all(void)
 	return written;
 }
 
-/* Rolls up all entries that are not locked; returns how many. */
+/* Rolls up all entries of a node that are not locked; returns how many. */
 static int64
-roll_up_all(void)
+roll_up_all(int node, RollUp *batch)
 {
-	RollUp		batch;
 	int64		taken = 0;
 
-	flush_begin_ledger(&batch, 0);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
-		flush_ledger(&batch);
-		taken += batch.taken;
-	} while (batch.seen == batch.limit);
+		roll_up_batch(node, batch);
+		taken += batch->taken;
+	} while (batch->seen == batch->limit);
 
 	return taken;
 }
@@ -251,6 +274,7 @@ apikey_flush(PG_FUNCTION_ARGS)
 	int			nuses;
 	int			nwindows;
 	int64		written = 0;
+	RollUp		batch;
 
 	lock_flush();
 	reclaim_all_partitions();
@@ -263,7 +287,8 @@ apikey_flush(PG_FUNCTION_ARGS)
 	flush_outcomes_count_rows(nwindows);
 
 	written += nwindows + rehash_all();
-	written += roll_up_all();
+	flush_begin_ledger(&batch, 0);
+	written += roll_up_all(guc_node, &batch);
 
 	/* A void that is not in the snapshot would fail us, see rehash_all(). */
 	while (!IsolationUsesXactSnapshot() && flush_request_ids() == FLUSH_BATCH)
@@ -276,30 +301,22 @@ apikey_flush(PG_FUNCTION_ARGS)
 
 /*
  * apikey_flush_node(node integer): bigint, how many entries of that node were rolled
- * up, as it would have done.  What is used here is not touched.  Raises 22023.
+ * up.  Its ledger is read from the start each time, and stays where it is: more of it
+ * may still come.  What is used here is not touched.  Raises 22023.
  */
 Datum
 apikey_flush_node(PG_FUNCTION_ARGS)
 {
-	int			this_node = guc_node;
-	volatile int64 taken = 0;
+	RollUp		batch = {.limit = LEDGER_BATCH};
+	int			node;
 
 	require_not_null(fcinfo, 0, "node");
-	if (PG_GETARG_INT32(0) < 0 || PG_GETARG_INT32(0) > GUC_MAX_NODE || PG_GETARG_INT32(0) == this_node)
+	node = PG_GETARG_INT32(0);
+	if (node < 0 || node > GUC_MAX_NODE || node == guc_node)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("node must be another one than this, from 0 to %d", GUC_MAX_NODE)));
-	lock_flush();
-	PG_TRY();
-	{
-		guc_node = PG_GETARG_INT32(0);
-		taken = roll_up_all();
-	}
-	PG_FINALLY();
-	{
-		guc_node = this_node;
-	}
-	PG_END_TRY();
 
-	PG_RETURN_INT64(taken);
+	lock_flush();
+	PG_RETURN_INT64(roll_up_all(node, &batch));
 }

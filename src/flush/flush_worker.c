@@ -361,6 +361,7 @@ static void
 make_space(TimestampTz exit_at)
 {
 	TrackedKeys *table = tracked_keys_attach();
+	int			first;
 
 	do
 	{
@@ -369,8 +370,10 @@ make_space(TimestampTz exit_at)
 			write_due(ALL_PARTITIONS, GetCurrentTimestamp(), exit_at);
 			continue;
 		}
+		/* Another worker goes through them, too, for its database. */
+		first = tracked_keys_next_written(table);
 		for (int i = 0; i < table->npartitions && succeeded && GetCurrentTimestamp() < exit_at; i++)
-			write_due(tracked_keys_next_written(table), DT_NOEND, exit_at);
+			write_due((first + i) % table->npartitions, DT_NOEND, exit_at);
 	} while (tracked_keys_is_crowded(table) && succeeded && GetCurrentTimestamp() < exit_at);
 }
 

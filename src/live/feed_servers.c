@@ -29,11 +29,19 @@
 
 #include "live/counters.h"
 #include "live/feed_servers.h"
+#include "settings/feed_settings.h"
 
-/* Then a silent server is not told of any more, and may lose its slot. */
-#define KEEP_SLOT		(60 * USECS_PER_SEC)
+#define KEEP_SLOT			(60 * USECS_PER_SEC)
+#define KEEP_SLOT_ROUNDS	3
 
 StaticAssertDecl(FEED_NCOUNTS == COUNT_BUDGET_EXCEEDED + 1, "a server tells each outcome");
+
+/* For how long a silent server is told of, and keeps its slot, in microseconds. */
+static TimestampTz
+keep_slot(void)
+{
+	return Max(KEEP_SLOT, KEEP_SLOT_ROUNDS * guc_feed_interval * INT64CONST(1000));
+}
 
 static FeedServer *
 find_server(FeedState *feed, Oid database, uint64 node)
@@ -60,7 +68,7 @@ add_server(FeedState *feed, Oid database, uint64 node, TimestampTz now)
 			(OidIsValid(reusable->database) && server->heard_at < reusable->heard_at))
 			reusable = server;
 	}
-	if (OidIsValid(reusable->database) && now - reusable->heard_at < KEEP_SLOT && now >= reusable->heard_at)
+	if (OidIsValid(reusable->database) && now - reusable->heard_at < keep_slot() && now >= reusable->heard_at)
 		return NULL;
 
 	memset(reusable, 0, sizeof(FeedServer));
@@ -152,7 +160,7 @@ feed_servers_recognize(Oid database, const FeedRequest *request, TimestampTz now
 static bool
 tells_itself(const FeedServer *server, TimestampTz now)
 {
-	return server != NULL && server->direct && now - server->heard_at < KEEP_SLOT;
+	return server != NULL && server->direct && now - server->heard_at < keep_slot();
 }
 
 /* Records what a request says of servers; those for which there is no space are left out. */
@@ -222,7 +230,7 @@ feed_servers_collect(Oid database, FeedServerState *states, TimestampTz now)
 	LWLockAcquire(&feed->lock, LW_SHARED);
 	for (int i = 0; i < FEED_MAX_SERVERS && n < FEED_SERVERS; i++)
 	{
-		if (feed->servers[i].database == database && now - feed->servers[i].heard_at < KEEP_SLOT)
+		if (feed->servers[i].database == database && now - feed->servers[i].heard_at < keep_slot())
 			states[n++] = feed->servers[i].state;
 	}
 	LWLockRelease(&feed->lock);

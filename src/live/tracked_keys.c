@@ -322,7 +322,7 @@ tracked_keys_clear_crowded(TrackedKeys *table)
 	return pg_atomic_exchange_u32(&table->crowded, 0) != 0;
 }
 
-/* Returns the partition in which space is to be made, each in turn. */
+/* Returns the partition where somebody begins to make space: another one each time. */
 int
 tracked_keys_next_written(TrackedKeys *table)
 {

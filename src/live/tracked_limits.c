@@ -23,6 +23,7 @@
 
 /* Until what another server knows is in a row that was replayed here. */
 #define STORED_AFTER_INTERVALS	2
+#define STORED_AFTER_MAX	USECS_PER_MINUTE	/* the other server may have a shorter interval */
 
 void
 tracked_limits_init(TrackedLimits *limits)
@@ -201,7 +202,10 @@ are_over(const LimitPools *pools, const TrackedLimits *limits, TimestampTz now)
 static bool
 are_told(const LimitPools *pools, const TrackedLimits *limits, TimestampTz now)
 {
-	if (now - limits->used_at < STORED_AFTER_INTERVALS * guc_flush_interval * INT64CONST(1000))
+	TimestampTz stored_after = Min(STORED_AFTER_INTERVALS * guc_flush_interval * INT64CONST(1000), STORED_AFTER_MAX);
+
+	/* Else the clock was set back. */
+	if (now >= limits->used_at && now - limits->used_at < stored_after)
 		return false;
 	for (int w = limits->windows.first; w != NO_TRACKED_WINDOW; w = pools->windows.windows[w].next)
 	{

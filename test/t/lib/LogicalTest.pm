@@ -71,12 +71,13 @@ sub subscribe
 		$to->name . ': the first copy from ' . $from->name . ' is done');
 }
 
-# Returns once all that one server has committed by now is applied by another.
+# Returns once all that one server has committed by now is applied by another; flush
+# workers do not wait until what they write is on the disk.
 sub wait_for_apply
 {
 	my ($to, $from) = @_;
 
-	$from->wait_for_catchup(subscription($to, $from));
+	$from->wait_for_catchup(subscription($to, $from), 'replay', $from->lsn('insert'));
 }
 
 1;
