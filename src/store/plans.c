@@ -53,12 +53,14 @@ static Statement find_key_of_plan = {
 /* PlanConfig's members, now, role */
 #define PLAN_ARGS STATEMENT_ARGS(TEXTOID, JSONBOID, JSONBOID, TEXTOID, TIMESTAMPTZOID, NAMEOID)
 
+/* Here as well Citus wants nothing but columns in RETURNING, see keys.c. */
 static Statement insert_plan = {
 	.sql = "WITH was AS " NO_DOCUMENT ","
-	" became AS (INSERT INTO apikeys_data.plan"
+	" added AS (INSERT INTO apikeys_data.plan"
 	" (name, permissions, rate_limits, description, created_at, updated_at)"
 	" VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT (name) DO NOTHING"
-	" RETURNING " PLAN_DOCUMENT ")"
+	" RETURNING *),"
+	" became AS (SELECT " PLAN_DOCUMENT " FROM added)"
 	" " PLAN_EVENT("plan_set"),
 	PLAN_ARGS
 };
@@ -67,18 +69,20 @@ static Statement insert_plan = {
 static Statement update_plan = {
 	.sql = "WITH was AS (SELECT " PLAN_DOCUMENT " FROM ONLY apikeys_data.plan"
 	" WHERE name OPERATOR(pg_catalog.=) $1),"
-	" became AS (UPDATE ONLY apikeys_data.plan SET permissions = $2, rate_limits = $3,"
+	" changed AS (UPDATE ONLY apikeys_data.plan SET permissions = $2, rate_limits = $3,"
 	" description = $4, updated_at = $5, installed = false"
 	" WHERE name OPERATOR(pg_catalog.=) $1"
-	" RETURNING " PLAN_DOCUMENT ")"
+	" RETURNING *),"
+	" became AS (SELECT " PLAN_DOCUMENT " FROM changed)"
 	" " PLAN_EVENT("plan_set"),
 	PLAN_ARGS
 };
 
 static Statement delete_plan = {
-	.sql = "WITH was AS (DELETE FROM ONLY apikeys_data.plan"
+	.sql = "WITH deleted AS (DELETE FROM ONLY apikeys_data.plan"
 	" WHERE name OPERATOR(pg_catalog.=) $1"
-	" RETURNING " PLAN_DOCUMENT "),"
+	" RETURNING *),"
+	" was AS (SELECT " PLAN_DOCUMENT " FROM deleted),"
 	" became AS " NO_DOCUMENT
 	" " PLAN_EVENT("plan_delete"),
 	PLAN_ARGS

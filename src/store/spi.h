@@ -133,13 +133,14 @@ extern Datum store_acting_role(const StoreScope *scope);
 
 /*
  * What an update changed: {"member": {"from": value, "to": value}, ...}.
- * was.document and became.document have all members.
+ * was.document and became.document have all members.  Of two functions in one
+ * FROM, with arguments of the query around it, Citus 13.2 crashes.
  */
 #define CHANGED_MEMBERS \
 	"(SELECT COALESCE(pg_catalog.jsonb_object_agg(o.key," \
-	" pg_catalog.jsonb_build_object('from', o.value, 'to', n.value)), '{}')" \
+	" pg_catalog.jsonb_build_object('from', o.value, 'to'," \
+	" became.document OPERATOR(pg_catalog.->) o.key)), '{}')" \
 	" FROM pg_catalog.jsonb_each(was.document) o" \
-	" JOIN pg_catalog.jsonb_each(became.document) n ON n.key OPERATOR(pg_catalog.=) o.key" \
-	" WHERE o.value OPERATOR(pg_catalog.<>) n.value)"
+	" WHERE o.value OPERATOR(pg_catalog.<>) (became.document OPERATOR(pg_catalog.->) o.key))"
 
 #endif							/* APIKEYS_STORE_SPI_H */
