@@ -8,7 +8,7 @@
  * A server has a slot for each of its databases.  The slot knows the number of the
  * last batch of deltas that was taken: if the answer is lost, the batch comes again
  * and must not count twice.  When all slots are used, the server that was not heard
- * of for longest loses its own, if that is a minute; when it comes back, it is asked
+ * of for longest loses its own, unless that is lately; when it comes back, it is asked
  * to begin anew.
  *
  * A server that is told of its own use is in a ring: what it adds would come back and

@@ -8,7 +8,6 @@
 use strict;
 use warnings;
 
-use Cwd qw(abs_path);
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 
@@ -17,11 +16,7 @@ use ClockTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $build = PostgreSQL::Test::Utils::tempdir();
-my $root = abs_path("$FindBin::RealBin/../..");
-system_or_bail("cp $root/test/damage/* $build");
-system_or_bail('make', '--silent', '-C', $build, "SRC=$root/src",
-	'PG_CONFIG=' . ($ENV{PG_CONFIG} // 'pg_config'), 'with_llvm=no');
+my $build = build_module('damage');
 
 my $node = new_node('main', "apikeys.flush_interval = '1h'", "apikeys.reservation_timeout = '1h'",
 	'apikeys.max_tracked_keys = 3000', 'max_prepared_transactions = 4', 'wal_level = replica', 'max_wal_senders = 4');

@@ -5,7 +5,6 @@
 use strict;
 use warnings;
 
-use Cwd qw(abs_path);
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 
@@ -13,10 +12,7 @@ use ApikeysTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $build = PostgreSQL::Test::Utils::tempdir();
-my $root = abs_path("$FindBin::RealBin/../..");
-system_or_bail("cp $root/test/pause/* $build");
-system_or_bail('make', '--silent', '-C', $build, 'PG_CONFIG=' . ($ENV{PG_CONFIG} // 'pg_config'), 'with_llvm=no');
+my $build = build_module('pause');
 
 my $node = start_node('main', "apikeys.flush_interval = '1h'");
 $node->safe_psql('postgres', "CREATE FUNCTION test_pause(text, text, boolean) RETURNS void LANGUAGE C AS '$build/pause'");

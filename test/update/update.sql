@@ -84,7 +84,7 @@ BEGIN
             SELECT format('TYPE %s', t.oid::regtype), t.typowner, coalesce(t.typacl, acldefault('T', t.typowner))
             FROM member m
             JOIN pg_type t ON m.classid = 'pg_type'::regclass AND t.oid = m.objid
-            WHERE t.typtype = 'c'
+            JOIN pg_class c ON c.oid = t.typrelid AND c.relkind = 'c'
         )
         SELECT DISTINCT format('REVOKE ALL ON %s FROM %s', o.name,
                                CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)

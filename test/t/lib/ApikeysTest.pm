@@ -9,7 +9,9 @@ package ApikeysTest;
 use strict;
 use warnings;
 
+use Cwd qw(abs_path);
 use Exporter 'import';
+use FindBin;
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -20,9 +22,23 @@ our @EXPORT = qw(
   new_node start_node add_extension add_keys id_of verify last_use stored_use
   stats wait_for wait_until wait_for_flush_worker wait_for_server kill_cluster
   count_in_log start_load end_load within_5_seconds is_sound
+  build_module
 );
 
 my $nkeys = 0;
+
+# Builds a library of test/NAME, in a directory of its own, which is returned.
+sub build_module
+{
+	my ($name) = @_;
+	my $build = PostgreSQL::Test::Utils::tempdir();
+	my $root = abs_path("$FindBin::RealBin/../..");
+
+	system_or_bail("cp $root/test/$name/* $build");
+	system_or_bail('make', '--silent', '-C', $build, "SRC=$root/src",
+		'PG_CONFIG=' . ($ENV{PG_CONFIG} // 'pg_config'), 'with_llvm=no');
+	return $build;
+}
 
 # The server is preloaded and quiet: what it writes is what a test makes it
 # write.  Settings are given as lines.
