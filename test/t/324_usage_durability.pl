@@ -19,7 +19,8 @@ my $delay = 1;					# second
 my $sessions = 4;
 my $node = start_node('main', "apikeys.flush_interval = '1h'", "wal_writer_delay = '${delay}s'");
 
-add_keys($node, 'postgres', 'key', map { "session $_" } 0 .. $sessions - 1);
+# What was recorded before a crash counts after it, so each round has keys of its own.
+add_keys($node, 'postgres', 'key', map { ("sync $_", "async $_") } 0 .. $sessions - 1);
 $node->safe_psql('postgres', q{
 	CREATE TABLE other (a int);
 	SELECT apikey_import(digest('rich-key', 'sha256'), 'rich', '...', budget_id => apikey_budget_create('rich', 1000, warn_at => '{0.5}'));
@@ -100,12 +101,11 @@ sub acknowledged
 
 foreach my $durability ('sync', 'async')
 {
-	$node->safe_psql('postgres', q{DELETE FROM apikeys_data.usage; DELETE FROM apikeys_data.usage_entry; CHECKPOINT});
 	my $start = time();
 	my $load = start_load($node, 'postgres', qq{
 \\set n :n + 1
 SET apikeys.usage_durability = '$durability';
-SELECT apikey_record_usage(id, :n) FROM apikeys_data.key WHERE name = 'session ' || :client_id;
+SELECT apikey_record_usage(id, :n) FROM apikeys_data.key WHERE name = '$durability ' || :client_id;
 }, '--define', 'n=0', '--client', $sessions, '--time', 60, '--log', '--log-prefix', $prefix);
 
 	wait_until('it runs for some time', sub { return time() > $start + 4 * $delay });
@@ -119,7 +119,7 @@ SELECT apikey_record_usage(id, :n) FROM apikeys_data.key WHERE name = 'session '
 	foreach my $session (sort keys %times)
 	{
 		my ($n, $tokens) = split /\|/, $node->safe_psql('postgres',
-			"SELECT total_requests, total_tokens FROM apikey_usage(${\id_of(qq{session $session})})");
+			"SELECT total_requests, total_tokens FROM apikey_usage(${\id_of(qq{$durability $session})})");
 		my @sure = grep { $durability eq 'sync' || $_ < $killed_at - 3 * $delay } @{ $times{$session} };
 		my $all = @{ $times{$session} };
 

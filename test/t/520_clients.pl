@@ -113,9 +113,11 @@ sub answers
 	is($hello->('plain')->{status}, 503, 'without an answer nobody gets in');
 	$node->safe_psql('postgres', 'ALTER FUNCTION apikey_verify_away RENAME TO apikey_verify');
 	is($hello->('plain')->{status}, 200, '... until there is one');
-	$node->safe_psql('postgres', "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'web'");
-	$hello->('plain') foreach 1 .. 8;    # a pool may learn of each by a failure
-	is($hello->('plain')->{status}, 200, 'a lost connection is replaced');
+
+	# Of each lost connection a pool may learn by a failure, once.  A CGI program has none.
+	my $lost = $node->safe_psql('postgres', "SELECT count(pg_terminate_backend(pid, 60000)) FROM pg_stat_activity WHERE usename = 'web'");
+	my $failed = grep { $hello->('plain')->{status} != 200 } 1 .. 10 + 10 * $lost;
+	cmp_ok($failed, '<=', $lost, 'a lost connection is replaced');
 }
 
 foreach my $name ($ENV{CLIENT} ? $ENV{CLIENT} : qw(express fastify fastapi jdbc libpq pgx pdo))
