@@ -75,8 +75,8 @@ CROSS JOIN LATERAL (
 ) i
 LEFT JOIN apikeys_data.usage u ON u.key_id = k.id AND u.node = apikeys.this_node()
 -- A server that is alone looks for other nodes once, not for each key.  It is asked
--- twice: PostgreSQL 16 looks at the outer condition only when it has the sums, and all
--- others spare themselves the aggregate by it.
+-- twice: PostgreSQL 15 spares itself the sums by the outer condition, and later ones,
+-- which ask it when they have the sums, spare themselves to look for rows by the inner.
 LEFT JOIN LATERAL (
     SELECT s.*
     FROM (SELECT max(n.last_used_at) AS last_used_at,
