@@ -13,7 +13,8 @@
 #   make proof              tries what is promised, in all its parts; make proof-history one
 #   make compile_commands.json      how each file is compiled, for clangd
 #   make dist               the zip for PGXN, of what is committed
-#   make freeze             keeps the install script of the version that is released
+#   make release            dates the version that is to be released, and keeps its scripts
+#                           (make freeze); CONTRIBUTING.md says what is to be done before
 #   make packages           builds it and the packages, and tries them
 #
 # The version stands in apikeys.control alone.
@@ -124,6 +125,9 @@ dist:
 freeze:
 	@test/lint/released freeze
 
+release:
+	@test/lint/released release
+
 packages:
 	@test/packages
 
@@ -140,4 +144,4 @@ format:
 	@test/lint/run format
 
 .PHONY: all install uninstall installcheck clean demo test check run-check check-stop
-.PHONY: lint bench pictures reference proof dist freeze packages format compile_commands.json
+.PHONY: lint bench pictures reference proof dist freeze release packages format compile_commands.json

@@ -102,7 +102,7 @@ SELECT * FROM test.errors(
   'SELECT apikey_generate(''mine'')',
   'SELECT apikey_plan_set(''rights'')',
   'SELECT apikey_plan_delete(''rights'')',
-  'SELECT FROM apikeys.info FOR UPDATE',
+  'SELECT FROM apikeys.plan_info FOR UPDATE',
   'SELECT FROM apikeys_data.key',
   'DELETE FROM apikeys_data.event');
 SET ROLE regress_apikeys_verify;

@@ -74,7 +74,9 @@ CROSS JOIN LATERAL (
                                                WHERE v.key_id = k.id))) END AS idle_at
 ) i
 LEFT JOIN apikeys_data.usage u ON u.key_id = k.id AND u.node = apikeys.this_node()
--- A server that is alone looks for other nodes once, not for each key.
+-- A server that is alone looks for other nodes once, not for each key.  It is asked
+-- twice: PostgreSQL 15 spares itself the sums by the outer condition, and later ones,
+-- which ask it when they have the sums, spare themselves to look for rows by the inner.
 LEFT JOIN LATERAL (
     SELECT s.*
     FROM (SELECT max(n.last_used_at) AS last_used_at,
@@ -83,7 +85,8 @@ LEFT JOIN LATERAL (
                  sum(n.total_tokens) AS total_tokens,
                  sum(n.total_cost) AS total_cost
           FROM apikeys_data.usage n
-          WHERE n.key_id = k.id AND n.node <> apikeys.this_node()) s
+          WHERE n.key_id = k.id AND n.node <> apikeys.this_node()
+            AND (apikeys.this_node() > 0 OR (SELECT max(a.node) FROM apikeys_data.usage a WHERE a.node > 0) > 0)) s
     WHERE apikeys.this_node() > 0 OR (SELECT max(a.node) FROM apikeys_data.usage a WHERE a.node > 0) > 0
 ) o ON true
 LEFT JOIN LATERAL (

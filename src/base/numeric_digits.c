@@ -20,6 +20,7 @@
  */
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "base/numeric_digits.h"
 
 #define KIND(header)		((header) >> 14)

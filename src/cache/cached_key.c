@@ -11,6 +11,7 @@
 
 #include "access/htup_details.h"
 
+#include "base/compat.h"
 #include "cache/cached_key.h"
 #include "cache/invalidation.h"
 #include "model/idleness.h"

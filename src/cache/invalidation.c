@@ -37,6 +37,7 @@
 #include "utils/syscache.h"
 #include "utils/uuid.h"
 
+#include "base/compat.h"
 #include "cache/changes.h"
 #include "cache/invalidation.h"
 #include "cache/messages.h"

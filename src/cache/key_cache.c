@@ -59,6 +59,7 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 
+#include "base/compat.h"
 #include "cache/invalidation.h"
 #include "cache/key_cache.h"
 #include "cache/messages.h"

@@ -16,6 +16,9 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_database.h"
@@ -23,6 +26,8 @@
 #include "commands/extension.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "base/compat.h"
 #include "flush/flush_queue.h"
@@ -86,6 +91,31 @@ remove_database(Oid database)
 }
 
 /*
+ * Has this transaction dropped an extension of ours?  The hook has not seen it if the
+ * library came with the CREATE EXTENSION after that.
+ */
+static bool
+has_dropped_extension(void)
+{
+	Relation	relation = table_open(ExtensionRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(relation, InvalidOid, false, SnapshotAny, 0, NULL);
+	bool		found = false;
+	HeapTuple	tuple;
+
+	while (!found && (tuple = systable_getnext(scan)) != NULL)
+	{
+		Form_pg_extension extension = (Form_pg_extension) GETSTRUCT(tuple);
+
+		found = strcmp(NameStr(extension->extname), "apikeys") == 0 &&
+				(tuple->t_data->t_infomask & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) == 0 &&
+				TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetRawXmax(tuple->t_data));
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return found;
+}
+
+/*
  * apikeys_data.forget_database(): void.  For CREATE EXTENSION: removes from shared
  * memory what belongs to no extension, since there is none.  At once, so that what
  * this transaction uses stays; but if it has dropped one, and may be rolled back,
@@ -94,7 +124,11 @@ remove_database(Oid database)
 Datum
 apikeys_forget_database(PG_FUNCTION_ARGS)
 {
-	if (attach() && !OidIsValid(remove_at_commit))
+	if (!attach() || OidIsValid(remove_at_commit))
+		PG_RETURN_VOID();
+	if (has_dropped_extension())
+		record_database(MyDatabaseId);
+	else
 		remove_database(MyDatabaseId);
 	PG_RETURN_VOID();
 }

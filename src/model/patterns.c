@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "base/compat.h"
 #include "model/patterns.h"
 
 #define PATTERN_MAX_LEN		255		/* fits a byte */

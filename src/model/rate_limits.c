@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "base/compat.h"
 #include "model/json_document.h"
 #include "model/preset.h"
 #include "model/rate_limits.h"

@@ -15,6 +15,7 @@
 
 #include "utils/memutils.h"
 
+#include "base/compat.h"
 #include "model/recent_documents.h"
 
 #define MAX_SIZE	4096		/* of what is remembered, in bytes, of each kind */

@@ -14,6 +14,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "base/compat.h"
 #include "model/key_hash.h"
 #include "store/key_lookup.h"
 #include "store/plans.h"

@@ -84,6 +84,12 @@ if ($node->pg_version >= 17)
 	$node->safe_psql('postgres', 'DROP EXTENSION apikeys');
 	add_extension($node, 'postgres');
 	is_sound($node, 'postgres', 'dropped without the library, and made anew');
+
+	# One that drops it so, and makes it anew, may be rolled back.
+	my ($id, $raw_key) = split /\|/, $node->safe_psql('postgres', q{SELECT * FROM apikey_generate('kept', rate_limits => '{"max_concurrent_requests": 2}')});
+	$node->safe_psql('postgres', "SELECT code FROM apikey_verify('$raw_key', reserve => true)");
+	$node->safe_psql('postgres', 'BEGIN; DROP EXTENSION apikeys; CREATE EXTENSION apikeys; ROLLBACK');
+	is($node->safe_psql('postgres', "SELECT reserved FROM apikey_limits('$id')"), 1, 'dropped, made anew, and rolled back: a reservation is held');
 	$node->stop;
 	done_testing();
 	exit;

@@ -95,6 +95,22 @@ foreach my $response (@responses)
 is(scalar @responses, 2, 'the page shows two responses');
 run($_, '', script("doc/$_.md")) foreach 'bulk', 'compatibility', 'feed', 'finding', 'operations', 'rights', 'scale', 'settings', 'verify';
 
+# What goes wrong does so in the words by which one looks for it in the page.
+sub goes_wrong
+{
+	my ($dbname, $sql) = @_;
+	my $stderr = '';
+
+	$node->psql($dbname, "\\set VERBOSITY verbose\n$sql", stderr => \$stderr);
+	my ($sqlstate, $message) = $stderr =~ /ERROR:  (\w{5}): (.*)/ or die "no error: $sql";
+	like(slurp_file('doc/verify.md'), qr/^\| `\Q$message\E` \($sqlstate\) \|/m, "verify: what to do about $message");
+}
+
+$node->safe_psql('postgres', 'CREATE ROLE stranger');
+goes_wrong('postgres', q{SELECT code FROM apikey_verify('a key')});
+goes_wrong('verify', q{SET ROLE stranger; SELECT code FROM apikey_verify('a key')});
+goes_wrong('verify', q{SET ROLE stranger; SELECT key_hash FROM apikeys_data.key});
+
 # A process that a page makes up is nobody's.
 run('transactions', '', script('doc/transactions.md') =~ s/\b4711\b/0/gr);
 
@@ -225,6 +241,17 @@ my $hash = '9f' x 32;
 run('secrets', '', script('doc/secrets.md') =~ s{/etc/postgresql}{$secrets}gr =~ s/9f86d081\.\.\./$hash/r
 	  =~ s/(pg_reload_conf\(\);\n)/$1$wait/r);
 is($node->safe_psql('secrets', q{SELECT hash_secret FROM apikeys_data.key WHERE name = 'page' ORDER BY created_at DESC LIMIT 1}), '2025-01', '... and keys are hashed with it');
+
+# Without the library, what takes shared memory.
+SKIP:
+{
+	skip 'PostgreSQL 17 has shared memory all the same', 1 if $node->pg_version >= 17;
+
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+	$node->restart;
+	goes_wrong('verify', q{SELECT raw_key FROM apikey_generate('limited', rate_limits => '{"requests_per_day": 1}') \gset
+		SELECT code FROM apikey_verify(:'raw_key')});
+}
 
 # All pages were here, and what is a parameter says its type, for drivers that do.
 # Output is compared above, or by the test that is named.

@@ -161,12 +161,16 @@ sub search
 	return \%count;
 }
 
-# The messages of the log that have one, to find out why.
+# The messages that have one, to find out why: of each format, which may differ.
 sub leaking_messages
 {
 	my ($node) = @_;
+	my %begin = (log => qr/^(?=\S)/m, csv => qr/^(?=\d{4}-\d\d-\d\d )/m, json => qr/^/m);
 
-	return grep key_count($_), split /^(?=\S)/m, slurp_file($node->data_dir . '/log/server.log');
+	return map {
+		my $format = $_;
+		map { "$format: $_" } grep key_count($_), split $begin{$format}, slurp_file($node->data_dir . "/log/server.$format")
+	} sort keys %begin;
 }
 
 # The places with a leak, as "place: count".
