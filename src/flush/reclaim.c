@@ -10,7 +10,8 @@
  * space that others need, and shared memory does not know it: keys expire by
  * themselves, and are changed by COMMIT PREPARED, by hand, or on the primary.
  * So the tables are asked: by a backend that finds no space, since nothing is stored
- * that could be evicted, and by apikey_flush().
+ * that could be evicted, and by apikey_flush().  On a standby, a backend that finds no
+ * space looks first for what has been stored meanwhile (replayed_windows.c).
  *
  * A batch of entries is copied under the lock of their partition.  Without a
  * lock, one query finds which of their families have no live key.  Then the
@@ -42,6 +43,7 @@
 #include "base/shmem.h"
 #include "flush/flush_queue.h"
 #include "flush/reclaim.h"
+#include "flush/replayed_windows.h"
 #include "live/counters.h"
 #include "live/rate_limiter.h"
 #include "live/tracked_keys.h"
@@ -334,7 +336,8 @@ reclaim_for(const pg_uuid_t *owner)
 
 	ref = tracked_keys_locate(table, MyDatabaseId, owner);
 	return !is_recent(pg_atomic_read_u64(&table->searched_at), RECLAIM_PAUSE_MS) &&
-		   (reclaim_holds(table) > 0 || reclaim_partition(table, &ref, true));
+		   (reclaim_holds(table) > 0 || (RecoveryInProgress() && replayed_windows_mark(table, &ref) > 0) ||
+			reclaim_partition(table, &ref, true));
 }
 
 /* Reclaims all partitions: for apikey_flush(). */

@@ -40,28 +40,14 @@ copy_stored(TrackedKeys *table, int p, int first, ChangedWindows *copies)
 	return n;
 }
 
-/* What a limit has used by now according to a row. */
-static int64
-used_of(const WindowRow *row, uint64 id, TimestampTz now)
-{
-	for (int i = 0; i < row->n; i++)
-	{
-		Window		window = row->windows[i].window;
-
-		if (row->windows[i].id == id)
-			return window_used(&window, stored_window_length(&row->windows[i]), now);
-	}
-	return 0;
-}
-
 /* Finds a limit of which one row has used another amount than the other; false if there is none. */
 static bool
 find_difference(const WindowRow *row, const WindowRow *other, TimestampTz now, int64 *used, int64 *other_used)
 {
 	for (int i = 0; i < row->n; i++)
 	{
-		*used = used_of(row, row->windows[i].id, now);
-		*other_used = used_of(other, row->windows[i].id, now);
+		*used = window_row_used(row, row->windows[i].id, now);
+		*other_used = window_row_used(other, row->windows[i].id, now);
 		if (*used != *other_used)
 			return true;
 	}

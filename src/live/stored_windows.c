@@ -17,7 +17,8 @@
  * - Windows count as stored when the transaction that has written them is
  *	 committed, and visible to every snapshot that is taken from then on; and only
  *	 if they have not changed since they were copied.  A rolled-back flush stores
- *	 nothing.
+ *	 nothing.  On a standby they count as stored when a row that has as much was
+ *	 found there, after they were copied (flush/replayed_windows.c).
  * - Who reads a row takes down before, under the lock, how often the chain of the
  *	 owner has lost an entry, and takes a new snapshot then.  If that has changed
  *	 when he has the lock again, the owner may have been there and gone meanwhile,
@@ -311,7 +312,7 @@ stored_windows_copy(const pg_uuid_t *owner, ChangedWindows *changed)
 
 /*
  * Marks the windows of an owner as stored in a version: to be called when the
- * transaction that has written them has committed.  They are if they have not
+ * transaction that has written them has committed, or has been replayed.  They are if they have not
  * changed meanwhile.  Raises no error once shared memory is attached.
  */
 void

@@ -21,10 +21,6 @@
 #include "live/tracked_limits.h"
 #include "settings/guc.h"
 
-/* Until what another server knows is in a row that was replayed here. */
-#define STORED_AFTER_INTERVALS	2
-#define STORED_AFTER_MAX	USECS_PER_MINUTE	/* the other server may have a shorter interval */
-
 void
 tracked_limits_init(TrackedLimits *limits)
 {
@@ -194,19 +190,10 @@ are_over(const LimitPools *pools, const TrackedLimits *limits, TimestampTz now)
 	return true;
 }
 
-/*
- * Does the server that this standby follows know of all that was used here, and has
- * it had the time to store that?  Else who reads the row begins with less, each time,
- * and is corrected only after two intervals of the feed.
- */
-static bool
-are_told(const LimitPools *pools, const TrackedLimits *limits, TimestampTz now)
+/* On a standby: does the server that it follows know of all that was used here? */
+bool
+tracked_limits_are_told(const LimitPools *pools, const TrackedLimits *limits)
 {
-	TimestampTz stored_after = Min(STORED_AFTER_INTERVALS * guc_flush_interval * INT64CONST(1000), STORED_AFTER_MAX);
-
-	/* Else the clock was set back. */
-	if (now >= limits->used_at && now - limits->used_at < stored_after)
-		return false;
 	for (int w = limits->windows.first; w != NO_TRACKED_WINDOW; w = pools->windows.windows[w].next)
 	{
 		const UseDelta *untold = tracked_windows_delta(&pools->windows.windows[w]);
@@ -219,8 +206,9 @@ are_told(const LimitPools *pools, const TrackedLimits *limits, TimestampTz now)
 
 /*
  * Can what an owner has used be forgotten, since its row has it, or nothing of it
- * counts?  Not if the row would then count what has been taken back since.  On a
- * standby also if the server that it follows knows it, which stores it.
+ * counts?  Not if the row would then count what has been taken back since.  A standby
+ * finds out what has been stored (flush/replayed_windows.c): who reads a row that has
+ * less lets as much pass once more.
  */
 bool
 tracked_limits_can_forget(const LimitPools *pools, TrackedLimits *limits, TimestampTz now)
@@ -231,7 +219,7 @@ tracked_limits_can_forget(const LimitPools *pools, TrackedLimits *limits, Timest
 	if (tracked_limits_are_stored(limits))
 		return true;
 	if (RecoveryInProgress() && limits->windows.first != NO_TRACKED_WINDOW)
-		return are_told(pools, limits, now) || are_over(pools, limits, now);
+		return are_over(pools, limits, now);
 	return limits->has_row ? are_over(pools, limits, now) : !tracked_windows_any_live(&pools->windows, &limits->windows, now);
 }
 

@@ -54,6 +54,7 @@ extern void tracked_limits_end_holds(const LimitPools *pools, TrackedLimits *lim
 extern int	tracked_limits_expire(const LimitPools *pools, TrackedLimits *limits, TimestampTz now);
 extern bool tracked_limits_any(const LimitPools *pools, TrackedLimits *limits, TimestampTz now);
 extern bool tracked_limits_can_forget(const LimitPools *pools, TrackedLimits *limits, TimestampTz now);
+extern bool tracked_limits_are_told(const LimitPools *pools, const TrackedLimits *limits);
 extern bool tracked_limits_are_known(const TrackedLimits *limits);
 extern void tracked_limits_clear(const LimitPools *pools, TrackedLimits *limits);
 

@@ -83,6 +83,20 @@ window_row_decode(ArrayType *array, WindowRow *row)
 	return true;
 }
 
+/* Returns what a limit has used by now according to a row. */
+int64
+window_row_used(const WindowRow *row, uint64 id, TimestampTz now)
+{
+	for (int i = 0; i < row->n; i++)
+	{
+		Window		window = row->windows[i].window;
+
+		if (row->windows[i].id == id)
+			return window_used(&window, stored_window_length(&row->windows[i]), now);
+	}
+	return 0;
+}
+
 /* When no window of a row counts anything any more; now if none does. */
 TimestampTz
 window_row_ends_at(const WindowRow *row, TimestampTz now)

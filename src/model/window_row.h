@@ -36,6 +36,7 @@ typedef struct WindowRow
 
 extern int	window_row_encode(const WindowRow *row, int64 *numbers);
 extern bool window_row_decode(ArrayType *array, WindowRow *row);
+extern int64 window_row_used(const WindowRow *row, uint64 id, TimestampTz now);
 extern TimestampTz window_row_ends_at(const WindowRow *row, TimestampTz now);
 
 /* The length of a stored window in microseconds. */

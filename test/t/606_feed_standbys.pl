@@ -16,7 +16,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $primary = new_primary('primary', 'apikeys.max_tracked_keys = 2000', "apikeys.flush_interval = '200ms'");
-my $small = new_standby('small', $primary, 'apikeys.max_tracked_keys = 200', "apikeys.flush_interval = '1h'");
+my $small = new_standby('small', $primary, 'apikeys.max_tracked_keys = 200', "apikeys.flush_interval = '50ms'");
 my $other = new_standby('other', $primary);
 my @all = ($primary, $small, $other);
 
@@ -40,19 +40,33 @@ is(passed($primary, 1, 400), 400, 'the primary has used more keys than the stand
 wait_for_rounds(2, $small);
 is(stats($small, 'entries_used'), 200, 'what the standby is told fills its memory');
 
-# What others have used makes room; what was used here stays as long as the primary
-# may not have stored it, for who reads its row would let more pass.
+# Passes once the primary has stored so many uses.
+sub wait_for_stored
+{
+	my ($n) = @_;
+
+	wait_for($primary, 'postgres', qq{
+		SELECT sum(windows[array_position(windows, 86400) + 3]) = $n FROM apikeys_data.window_state}, "the primary has stored $n uses");
+}
+
+# What is stored makes room.  What was used here stays until its row has been replayed,
+# however long that takes, for who reads an older row would let more pass.
+wait_for_stored(400);
+$primary->wait_for_catchup($small);
+$small->safe_psql('postgres', 'SELECT pg_wal_replay_pause()');
+wait_for($small, 'postgres', q{SELECT pg_get_wal_replay_pause_state() = 'paused'}, 'replay is paused');
 is(passed($small, 401, 600), 200, 'the standby goes on with others');
 wait_for_rounds(2, $small);
-is(passed($small, 1, 50), 0, 'nothing leaves it that was used there and may not be stored yet');
-is(stats($small, 'refused'), 50, '... which is said of those that find no space');
-$small->append_conf('postgresql.conf', "apikeys.flush_interval = '200ms'");
-$small->reload;
+wait_for_stored(600);
 sleep 1;
+is(passed($small, 1, 50), 0, 'nothing leaves it that was used there and is not replayed yet');
+is(stats($small, 'refused'), 50, '... which is said of those that find no space');
+$small->safe_psql('postgres', 'SELECT pg_wal_replay_resume()');
+$primary->wait_for_catchup($small);
+sleep 2;
 is(passed($small, 1, 50), 50, 'then it makes room');
 wait_for_rounds(2, $small);
-wait_for($primary, 'postgres', q{
-	SELECT sum(windows[array_position(windows, 86400) + 3]) = 650 FROM apikeys_data.window_state}, 'the primary has stored all');
+wait_for_stored(650);
 $primary->wait_for_catchup($small);
 foreach my $node ($small, $primary)
 {

@@ -28,13 +28,15 @@ def entries(log):
 
 def is_ours(entry, sources):
     """By where it was raised, or by what was under way, which is not the query itself."""
+    in_context = False
     for line in entry:
         place = re.search(r"LOCATION:  \w+, ([\w.]+):\d+", line)
         if place and place.group(1) in sources:
             return True
         if re.search(r"STATEMENT:  ", line):
             return False
-        if "CONTEXT:" in line and re.search(r"apikey", line):
+        in_context = "CONTEXT:  " in line or (in_context and line.startswith("\t"))
+        if in_context and re.search(r"apikey", line):
             return True
     return False
 
@@ -45,7 +47,7 @@ def main():
     with open(sys.argv[1], errors="replace") as log:
         for entry in entries(log):
             state = ERROR.search(entry[0])
-            errors += state is not None
+            errors += state is not None and not entry[0].startswith("WARNING", state.start())
             is_internal = state is not None and state.group(1).startswith("XX")
             internal += is_internal
             if ENDS.search(entry[0]) or (is_internal and (state.group(1) in DAMAGE or is_ours(entry, sources))):
