@@ -74,6 +74,7 @@ FROM (VALUES ('{}'::jsonb, '{}'::jsonb), ('{"allowed_models": ["a*", "b"]}', '{"
              ('{"is_admin": true, "max_tokens_per_request": 2}', '{"custom_permissions": ["a"], "max_tokens_per_request": 3}'),
              ('{"custom_permissions": ["a"]}', '{}'), ('{"custom_permissions": ["a*", "b"]}', '{"custom_permissions": ["aa", "c"]}'),
              ('{"is_admin": true}', '{"is_admin": true}'), ('{"is_admin": true, "custom_permissions": ["a"]}', '{"is_admin": true, "custom_permissions": ["b"]}'),
+             ('{"is_admin": true, "allowed_models": ["a*"]}', '{"is_admin": true, "allowed_models": ["ab", "b"]}'),
              ('{"is_admin": true}', '{"is_admin": false}'), ('{"allowed_endpoints": ["/a"]}', '{"allowed_endpoints": ["/b"]}'),
              ('{"allowed_models": ["a"], "allowed_endpoints": ["/a"]}', '{"allowed_models": ["a"], "allowed_endpoints": ["/b"]}')) v(a, b);
 

@@ -96,7 +96,9 @@ SELECT * FROM test.errors(
   $$SELECT apikeys.period_at(now(), '00:00:00.999999', now(), 'UTC')$$,
   $$SELECT apikeys.period_at(now(), '1000 years 1 day', now(), 'UTC')$$,
   $$SELECT apikeys.period_at(now(), '366000 days', now(), 'UTC')$$,
+  $$SELECT apikeys.period_at(now(), '366001 days', now(), 'UTC')$$,
   $$SELECT apikeys.period_at(now(), '8784000:00:00', now(), 'UTC')$$,
+  $$SELECT apikeys.period_at(now(), '8784000:00:00.000001', now(), 'UTC')$$,
   $$SELECT apikeys.period_at(now(), '12001 months', now(), 'UTC')$$);
 
 -- When a key ends that is not used any more.
@@ -134,7 +136,7 @@ FROM unnest(ARRAY[
   '{"per": "1 month 1 day", "requests": 1}', '{"per": "1 month 1 day 00:00:01", "requests": 1}', '{"per": "12 months -330 days", "requests": 1}',
   '{"per": "13 months -360 days", "requests": 1}', '{"per": "-12 months 400 days -950:00", "requests": 1}', '{"per": "-12 months 401 days", "requests": 1}',
   '{"per": "-370 days 9600:00", "requests": 1}', '{"per": "-370 days 9601:00", "requests": 1}', '{"per": "400 days -9600:00", "requests": 1}', '{"per": "12 months -400 days 9600:00", "requests": 1}',
-  '{"per": "401 days -9601:00", "requests": 1}', '{"per": "0", "requests": 1}', '{"per": "00:00:00.999999", "requests": 1}',
+  '{"per": "401 days -9601:00", "requests": 1}', '{"per": "12 months 350 days -9600:00", "requests": 1}', '{"per": "12 months 400 days -17520:00", "requests": 1}', '{"per": "0", "requests": 1}', '{"per": "00:00:00.999999", "requests": 1}',
   '{"per": null, "requests": 1}', '{"per": "1 hour", "requests": 1, "tokens": null, "name": null, "models": null, "endpoints": []}',
   '{"per": "1 hour", "requests": 1, "name": 5}', '{"per": "1 hour", "requests": 1, "name": ["n"]}', '{"per": "1 hour", "cost": "1"}',
   '{"per": "1 hour", "cost": 9000000000}', '{"per": "1 hour", "cost": 0.000000001}', '{"per": "1 hour", "cost": 9000000000.000000001}',

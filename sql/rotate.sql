@@ -156,6 +156,14 @@ SELECT apikey_delete(test.id('rotated already'));
 SELECT count(*) = :before_keys - 1 AS no_key FROM apikeys_data.key;
 SELECT count(*) = :before_events + 1 AS no_event FROM apikeys_data.event WHERE action <> 'rehash';
 
+-- An imported key may have any masked form.  The prefix of one that could be ours goes on.
+CREATE TABLE test.masked AS
+SELECT masked, (apikey_rotate(apikey_import(digest('rotate ' || masked, 'sha256'), 'rotate masked', masked))).id
+FROM unnest('{their-a...wxyz,xa...wxyz,their.a...wxyz,their-a..wwxyz,their-ab...wxyz,a...wxyz,short,a}'::text[]) masked;
+SELECT masked, k.key_prefix LIKE left(masked, -8) || '_...____' AS same, k.key_prefix LIKE 'gw-_...____' AS ours
+FROM test.masked m, LATERAL apikey_get(m.id) k;
+DROP TABLE test.masked;
+
 -- Its successor, once the old one is gone, keeps its root.
 SELECT id, raw_key FROM apikey_generate('gone') \gset old_
 SELECT id, raw_key FROM apikey_rotate(:'old_id') \gset new_
