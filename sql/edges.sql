@@ -150,3 +150,21 @@ SELECT apikey_import(digest('edge-home', 'sha256'), 'edge home', 'edge', allowed
 SELECT length(ip), v.code
 FROM unnest(ARRAY['10.0.0.1', repeat(' ', 50) || '10.0.0.1', repeat('1', 300), '10.0.0.1' || chr(1)]) ip,
      apikey_verify('edge-home', client_ip => ip) v;
+
+-- Where the end of a key is the beginning of another one, nothing of either is shown.
+WITH one AS (SELECT s || test.checksum(s) AS key FROM (VALUES ('gw-edges000overlap0test0key001')) v (s)),
+     two AS (SELECT s || test.checksum(s) AS key FROM one, LATERAL (SELECT right(one.key, 1) || 'edges000overlap0test0key002') v (s))
+SELECT replace(apikeys.mask_raw_keys('(' || one.key || ')'), left(one.key, 4), 'START') AS one,
+       apikeys.mask_raw_keys('(' || one.key || substr(two.key, 2) || ')') AS both
+FROM one, two;
+
+-- Lists of any length, in the cache or not, allow what is in them.
+SELECT n, apikey_import(digest('edge-list-' || n, 'sha256'), 'edge list', 'edge', allowed_ips => ARRAY(SELECT inet '10.0.0.0' + i FROM generate_series(1, n) i)) IS NOT NULL AS made
+FROM unnest('{100,300,1000}'::integer[]) n;
+SELECT n, i - n AS beyond, min(v.code), max(v.code), count(*)
+FROM unnest('{100,300,1000}'::integer[]) n, LATERAL unnest(ARRAY[0, 1, n, n + 1]) i, generate_series(1, 2),
+     apikey_verify('edge-list-' || n, client_ip => host(inet '10.0.0.0' + i)) v
+GROUP BY n, i ORDER BY n, i;
+-- A key that may be idle for very long.
+SELECT apikey_import(digest('edge-idle', 'sha256'), 'edge idle', 'edge', idle_timeout => '1000 years') IS NOT NULL AS made;
+SELECT code FROM apikey_verify('edge-idle');

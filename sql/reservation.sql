@@ -258,6 +258,9 @@ WITH costs AS (
     generate_series(-20, 9) power, unnest('{0,4,9,10,18,19,100}'::integer[]) decimals)
 SELECT count(*) AS costs, count(*) FILTER (WHERE test.reserved(cost) IS DISTINCT FROM ceil(round(cost, 18) * 1e9) / 1e9) AS wrong
 FROM costs WHERE cost < 9e9;
+-- What is too large for billionths in an integer is the largest of them.
+SELECT test.release('large 1');
+SELECT cost, test.reserved(cost) FROM unnest('{9223372036.854775807,9223372036.854775808,9223372036.86,1e15}'::numeric[]) cost;
 DROP FUNCTION test.reserved;
 
 -- What a row has of a window counts, however much it is: tokens of the day before by the part

@@ -116,7 +116,13 @@ my @bad = (
 	request(items => [ item(limit => 1, seconds => 60, unit => -1) ]), request(items => [ item(limit => 1, seconds => 32 * 86_400) ]),
 	request(items => [ item(%of_limit, current => -9_223_372_036_854_775_808) ]),
 	request(items => [ (item()) x 513 ]), request(items => [ (item()) x 1000 ]), request(servers => [ (server()) x 17 ]),
-	request(servers => [ server(name => "a\nb") ]), request(servers => [ server(since => 9_223_372_036_854_775_807) ]));
+	request(servers => [ server(name => "a\nb") ]), request(servers => [ server(since => 9_223_372_036_854_775_807) ]),
+	request(at => 9_223_372_036_854_775_807), request(servers => [ server(name => "a\x7f") ]),
+	request(servers => [ server(since => -9_223_372_036_854_775_808) ]),
+	request(items => [ item(start => -9_223_372_036_854_775_808) ]),
+	request(items => [ item(%of_limit, previous => -9_223_372_036_854_775_808) ]),
+	# numbers of servers and of items that are none
+	substr(request(), 0, -8) . pack('l> l>', -1, 0), substr(request(), 0, -4) . pack('l>', -1));
 my %states;
 foreach my $bytes (@bad)
 {
