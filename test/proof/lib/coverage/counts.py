@@ -9,12 +9,14 @@
 A branch is one way on from an if, a loop, a case, ?:, && or || that stands in our
 sources.  Not counted are those that gcov sees in the server's macros: of ereport() and
 elog(), which branch on the level of the message, PG_TRY() and its like, which branch on
-setjmp(), CHECK_FOR_INTERRUPTS(), and of statements that have no branch of their own.
+setjmp(), CHECK_FOR_INTERRUPTS(), and of statements that have no branch of their own; of
+foreach() whether the loop goes on, and not how it finds that out.
 Assertions are not compiled in; no program is right that depends on one.
 
 An answer is a line of test/proof/lib/coverage/answers: the file, the reason, which that
 file lists, and the text of the line (blanks count once).  With * for the file, the text is a
-regular expression for lines anywhere.
+regular expression for lines anywhere; with "function NAME" for the text, it is all that is not reached of
+that function of the file, which is for functions that have one reason as a whole.
 """
 
 import collections
@@ -33,6 +35,8 @@ PURE = "model"
 SERVERS = re.compile(r"\b(ereport|elog|PG_TRY|PG_CATCH|PG_FINALLY|PG_END_TRY|CHECK_FOR_INTERRUPTS|"
                      r"PG_ENSURE_ERROR_CLEANUP|PG_END_ENSURE_ERROR_CLEANUP|Assert)\b")
 OURS = re.compile(r"\b(if|while|for|foreach\w*|switch|case|default|Min|Max)\b|&&|\|\||\?")
+FOREACH = re.compile(r"\bforeach(_\w+)?\(")
+FUNCTION = re.compile(r"(\w+)\(")
 TOKEN = re.compile(r"/\*.*?\*/|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|\n|[;{}]|\b(?:ereport|elog)\b|\w+|[ \t]+|.", re.S)
 
 
@@ -103,6 +107,24 @@ def branching_lines(text):
     return {line for lines, code in statements(text) if OURS.search(code) and not SERVERS.search(code) for line in lines}
 
 
+def functions(lines):
+    """The name of the function of each line, or None: a name at the start of a line, up to a brace there."""
+    names, name = [None], None
+    for line in lines:
+        begins = FUNCTION.match(line)
+        if begins:
+            name = begins.group(1)
+        names.append(name)
+        if line.startswith("}"):
+            name = None
+    return names
+
+
+def ours_of(text, branches):
+    """The branches of a line without those of the server's macros."""
+    return branches[-2:] if FOREACH.search(text) and len(branches) > 2 else branches
+
+
 def blanks_once(text):
     return " ".join(text.split())
 
@@ -127,7 +149,7 @@ def all_sources():
 
 
 def examine(sums):
-    """The folders, and what is not reached: (file, number, text, count, branches)."""
+    """The folders, and what is not reached: (file, number, text, count, branches, function)."""
     if all_sources() != set(sums):
         raise SystemExit("not counted: %s" % sorted(all_sources() ^ set(sums)))
     folders, missed = collections.defaultdict(Folder), []
@@ -135,12 +157,13 @@ def examine(sums):
         with open(os.path.join(ROOT, file)) as handle:
             text = handle.read()
         ours, lines = branching_lines(text), text.split("\n")
+        names = functions(lines)
         folder = os.path.dirname(file)[len("src/"):] or "init"
         for number, (count, branches) in sorted(sums[file].items()):
-            branches = branches if number in ours else []
+            branches = ours_of(lines[number - 1], branches) if number in ours else []
             folders[folder].add(count, branches)
             if count == 0 or 0 in branches:
-                missed.append((file, number, blanks_once(lines[number - 1]), count, branches))
+                missed.append((file, number, blanks_once(lines[number - 1]), count, branches, names[number]))
     return folders, missed
 
 
@@ -164,17 +187,20 @@ def read_answers():
 
 
 def unanswered(missed):
-    left = []
+    left, used = [], set()
     answers, anywhere = read_answers()
     for place in missed:
         if any(expression.search(place[2]) for expression in anywhere):
             continue
-        if answers[place[0], place[2]] > 0:
+        function = (place[0], "function %s" % place[5])
+        if function in answers:
+            used.add(function)
+        elif answers[place[0], place[2]] > 0:
             answers[place[0], place[2]] -= 1
         else:
             left.append(place)
     for (file, text), count in answers.items():
-        if count > 0:
+        if count > 0 and (file, text) not in used:
             print("answers: reached by now, or gone: %s\t%s" % (file, text), file=sys.stderr)
     return left
 
@@ -197,7 +223,7 @@ def report(partly, how, files):
             name, folder.lines, shares[0], folder.branches, shares[1],
             "pass" if passed else "fail" if not partly else "skipped"))
     left = unanswered(missed)
-    for file, number, text, count, branches in left:
+    for file, number, text, count, branches, _ in left:
         print("%s:%d: %s\t%s" % (file, number, "not reached" if count == 0 else
                                  "branches %s" % " ".join(map(str, branches)), text), file=sys.stderr)
     failed |= bool(left) and not partly
