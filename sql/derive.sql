@@ -52,6 +52,7 @@ SELECT test.code(:'narrow_key', 'b'), test.code(:'child_key', 'c') AS child;
 SELECT apikey_plan_set('narrow', '{"allowed_models": ["ab"]}');
 SELECT FROM apikey_update(:'parent', '{"plan": "narrow"}');
 SELECT permissions FROM apikey_verify(:'narrow_key');
+SELECT test.try_derive(:'parent_key', permissions => '{"allowed_models": ["ab"]}'), test.try_derive(:'parent_key', permissions => '{"allowed_models": ["ac"]}') AS more;
 SELECT apikey_plan_set('narrow', '{"allowed_models": ["ac"]}');
 SELECT permissions FROM apikey_verify(:'narrow_key');
 SELECT test.code(:'narrow_key', 'ab'), test.code(:'narrow_key', 'ac');
@@ -141,6 +142,9 @@ SELECT apikey_record_usage(:'child');
 \set VERBOSITY default
 ROLLBACK;
 SELECT apikey_revoke(:'narrow');
+SELECT id, raw_key FROM apikey_generate('derive revoked') \gset revoked_
+SELECT apikey_revoke(:'revoked_id');
+SELECT test.try_derive(:'revoked_raw_key');
 SELECT test.code(:'narrow_key'), test.code(:'child_key') AS child;
 
 -- One level, and nothing of it is changed.
