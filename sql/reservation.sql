@@ -292,7 +292,7 @@ SELECT code FROM test.reserve('second', 'more', 30);
 SELECT code FROM test.reserve('second', 'less', 30);
 SELECT pg_sleep(4.1);
 SELECT v.code, test.settle('second', 'more', 100), test.settle('second', 'less', 10), (SELECT s.used FROM test.standing('second') s WHERE v.valid) AS used
-FROM apikey_verify('res-second', tokens => 50) v;
+FROM apikey_verify('res-second', tokens => 50, reserve => true) v;
 
 DROP FUNCTION test.make, test.reserve, test.settle, test.release, test.standing, test.budgets, test.window;
 DROP TABLE held;
