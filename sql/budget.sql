@@ -317,6 +317,9 @@ FROM apikey_budget_update(:'payday', jsonb_build_object('starts_at', clock_times
 SELECT starts_at <= clock_timestamp() AS now, time_zone, metadata, spent
 FROM apikey_budget_update(:'payday', '{"starts_at": null, "time_zone": null, "metadata": null}');
 SELECT code FROM test.verify('budget payday');
+-- Of names with digits those of the server's list are names; it is spelt as there.
+SELECT time_zone FROM apikey_budget_update(:'payday', '{"time_zone": "etc/gmt+5"}');
+SELECT time_zone FROM apikey_budget_update(:'payday', '{"time_zone": null}');
 -- What never ends has no beginning either.
 SELECT spent FROM apikey_budget_update(:'payday', '{"reset_every": null}');
 SELECT code FROM test.verify('budget payday');

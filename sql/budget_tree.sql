@@ -14,6 +14,14 @@ CREATE FUNCTION test.verify(name text, OUT code text, OUT reason text, OUT limit
   SELECT v.code, v.reason, v.limit_name, v.limit_remaining, v.budget_remaining FROM public.apikey_verify(name || '-key') v
 $$;
 
+-- Where costs are larger than integers of billionths, the least remains as well.
+SELECT apikey_budget_create('large less', 2e16, parent_id => apikey_budget_create('large 1', 1e17)) AS large_less,
+       apikey_budget_create('large more', 6e16, parent_id => apikey_budget_create('large 2', 5e16)) AS large_more \gset
+SELECT test.make_key('large less', :'large_less') IS NOT NULL, test.make_key('large more', :'large_more') IS NOT NULL;
+SELECT name, v.code, v.budget_remaining FROM unnest('{large less,large more}'::text[]) name, test.verify(name) v;
+DELETE FROM apikeys_data.key WHERE name LIKE 'large %';
+DELETE FROM apikeys_data.budget WHERE name LIKE 'large %';
+
 -- Made.
 SELECT apikey_budget_create('tree 1 company', 100) AS company \gset
 SELECT apikey_budget_create('tree 2 department', 50, '1 month', :'company') AS department \gset

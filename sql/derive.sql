@@ -52,6 +52,7 @@ SELECT test.code(:'narrow_key', 'b'), test.code(:'child_key', 'c') AS child;
 SELECT apikey_plan_set('narrow', '{"allowed_models": ["ab"]}');
 SELECT FROM apikey_update(:'parent', '{"plan": "narrow"}');
 SELECT permissions FROM apikey_verify(:'narrow_key');
+SELECT test.try_derive(:'parent_key', permissions => '{"allowed_models": ["ab"]}'), test.try_derive(:'parent_key', permissions => '{"allowed_models": ["ac"]}') AS more;
 SELECT apikey_plan_set('narrow', '{"allowed_models": ["ac"]}');
 SELECT permissions FROM apikey_verify(:'narrow_key');
 SELECT test.code(:'narrow_key', 'ab'), test.code(:'narrow_key', 'ac');
@@ -74,6 +75,7 @@ FROM (VALUES ('{}'::jsonb, '{}'::jsonb), ('{"allowed_models": ["a*", "b"]}', '{"
              ('{"is_admin": true, "max_tokens_per_request": 2}', '{"custom_permissions": ["a"], "max_tokens_per_request": 3}'),
              ('{"custom_permissions": ["a"]}', '{}'), ('{"custom_permissions": ["a*", "b"]}', '{"custom_permissions": ["aa", "c"]}'),
              ('{"is_admin": true}', '{"is_admin": true}'), ('{"is_admin": true, "custom_permissions": ["a"]}', '{"is_admin": true, "custom_permissions": ["b"]}'),
+             ('{"is_admin": true, "allowed_models": ["a*"]}', '{"is_admin": true, "allowed_models": ["ab", "b"]}'),
              ('{"is_admin": true}', '{"is_admin": false}'), ('{"allowed_endpoints": ["/a"]}', '{"allowed_endpoints": ["/b"]}'),
              ('{"allowed_models": ["a"], "allowed_endpoints": ["/a"]}', '{"allowed_models": ["a"], "allowed_endpoints": ["/b"]}')) v(a, b);
 
@@ -140,6 +142,9 @@ SELECT apikey_record_usage(:'child');
 \set VERBOSITY default
 ROLLBACK;
 SELECT apikey_revoke(:'narrow');
+SELECT id, raw_key FROM apikey_generate('derive revoked') \gset revoked_
+SELECT apikey_revoke(:'revoked_id');
+SELECT test.try_derive(:'revoked_raw_key');
 SELECT test.code(:'narrow_key'), test.code(:'child_key') AS child;
 
 -- One level, and nothing of it is changed.

@@ -96,7 +96,9 @@ SELECT * FROM test.errors(
   $$SELECT apikeys.period_at(now(), '00:00:00.999999', now(), 'UTC')$$,
   $$SELECT apikeys.period_at(now(), '1000 years 1 day', now(), 'UTC')$$,
   $$SELECT apikeys.period_at(now(), '366000 days', now(), 'UTC')$$,
+  $$SELECT apikeys.period_at(now(), '366001 days', now(), 'UTC')$$,
   $$SELECT apikeys.period_at(now(), '8784000:00:00', now(), 'UTC')$$,
+  $$SELECT apikeys.period_at(now(), '8784000:00:00.000001', now(), 'UTC')$$,
   $$SELECT apikeys.period_at(now(), '12001 months', now(), 'UTC')$$);
 
 -- When a key ends that is not used any more.
@@ -134,7 +136,7 @@ FROM unnest(ARRAY[
   '{"per": "1 month 1 day", "requests": 1}', '{"per": "1 month 1 day 00:00:01", "requests": 1}', '{"per": "12 months -330 days", "requests": 1}',
   '{"per": "13 months -360 days", "requests": 1}', '{"per": "-12 months 400 days -950:00", "requests": 1}', '{"per": "-12 months 401 days", "requests": 1}',
   '{"per": "-370 days 9600:00", "requests": 1}', '{"per": "-370 days 9601:00", "requests": 1}', '{"per": "400 days -9600:00", "requests": 1}', '{"per": "12 months -400 days 9600:00", "requests": 1}',
-  '{"per": "401 days -9601:00", "requests": 1}', '{"per": "0", "requests": 1}', '{"per": "00:00:00.999999", "requests": 1}',
+  '{"per": "401 days -9601:00", "requests": 1}', '{"per": "12 months 350 days -9600:00", "requests": 1}', '{"per": "12 months 400 days -17520:00", "requests": 1}', '{"per": "0", "requests": 1}', '{"per": "00:00:00.999999", "requests": 1}',
   '{"per": null, "requests": 1}', '{"per": "1 hour", "requests": 1, "tokens": null, "name": null, "models": null, "endpoints": []}',
   '{"per": "1 hour", "requests": 1, "name": 5}', '{"per": "1 hour", "requests": 1, "name": ["n"]}', '{"per": "1 hour", "cost": "1"}',
   '{"per": "1 hour", "cost": 9000000000}', '{"per": "1 hour", "cost": 0.000000001}', '{"per": "1 hour", "cost": 9000000000.000000001}',
@@ -148,3 +150,21 @@ SELECT apikey_import(digest('edge-home', 'sha256'), 'edge home', 'edge', allowed
 SELECT length(ip), v.code
 FROM unnest(ARRAY['10.0.0.1', repeat(' ', 50) || '10.0.0.1', repeat('1', 300), '10.0.0.1' || chr(1)]) ip,
      apikey_verify('edge-home', client_ip => ip) v;
+
+-- Where the end of a key is the beginning of another one, nothing of either is shown.
+WITH one AS (SELECT s || test.checksum(s) AS key FROM (VALUES ('gw-edges000overlap0test0key001')) v (s)),
+     two AS (SELECT s || test.checksum(s) AS key FROM one, LATERAL (SELECT right(one.key, 1) || 'edges000overlap0test0key002') v (s))
+SELECT replace(apikeys.mask_raw_keys('(' || one.key || ')'), left(one.key, 4), 'START') AS one,
+       apikeys.mask_raw_keys('(' || one.key || substr(two.key, 2) || ')') AS both
+FROM one, two;
+
+-- Lists of any length, in the cache or not, allow what is in them.
+SELECT n, apikey_import(digest('edge-list-' || n, 'sha256'), 'edge list', 'edge', allowed_ips => ARRAY(SELECT inet '10.0.0.0' + i FROM generate_series(1, n) i)) IS NOT NULL AS made
+FROM unnest('{100,300,1000}'::integer[]) n;
+SELECT n, i - n AS beyond, min(v.code), max(v.code), count(*)
+FROM unnest('{100,300,1000}'::integer[]) n, LATERAL unnest(ARRAY[0, 1, n, n + 1]) i, generate_series(1, 2),
+     apikey_verify('edge-list-' || n, client_ip => host(inet '10.0.0.0' + i)) v
+GROUP BY n, i ORDER BY n, i;
+-- A key that may be idle for very long.
+SELECT apikey_import(digest('edge-idle', 'sha256'), 'edge idle', 'edge', idle_timeout => '1000 years') IS NOT NULL AS made;
+SELECT code FROM apikey_verify('edge-idle');

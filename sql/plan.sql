@@ -31,6 +31,12 @@ SELECT xmin AS before FROM apikeys_data.plan WHERE name = 'chat' \gset
 SELECT apikey_plan_set('chat', '{"max_tokens_per_request": 200, "allowed_models": ["gpt-4*"]}', description => 'For chats.');
 SELECT xmin = :'before' AS untouched FROM apikeys_data.plan WHERE name = 'chat';
 SELECT * FROM test.last_event();
+-- Nor does what leaves it without a description, as it was.
+SELECT apikey_plan_set('bare', '{"max_tokens_per_request": 1}');
+SELECT xmin AS before FROM apikeys_data.plan WHERE name = 'bare' \gset
+SELECT apikey_plan_set('bare', '{"max_tokens_per_request": 1}');
+SELECT xmin = :'before' AS untouched FROM apikeys_data.plan WHERE name = 'bare';
+SELECT apikey_plan_delete('bare');
 
 -- A key takes from its plan what its own documents don't say, member by member.
 -- Null, 0 and an empty list say something: that there is no limit.

@@ -45,6 +45,7 @@ FROM unnest(ARRAY[
   -- another scheme, and a token that is PostgREST's own
   '{"authorization": "Basic azph"}', '{"authorization": "k-a"}', '{"authorization": "Bearerk-a"}',
   '{"authorization": "Bearer eyJhbGciOiJIUzI1NiJ9.e30.c2ln"}',
+  '{"authorization": "Bearer eyJhbGciOiJIUzI1NiJ9.e30.c2l+"}',
   '{"authorization": "Bearer eyJhbGciOiJIUzI1NiJ9.e30.c2ln", "x-api-key": "k-a"}',
   '{"x-api-key": "eyJhbGciOiJIUzI1NiJ9.e30.c2ln"}',
   '{"authorization": "Bearer MTIz.abc.def"}',

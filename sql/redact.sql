@@ -21,7 +21,7 @@ DO $$ BEGIN RAISE EXCEPTION 'gw-regress0redaction0test0key1Kljqlgw-regress0redac
 DO $$ BEGIN EXECUTE 'SELECT ''gw-regress0redaction0test0key1Kljql''::int'; END $$;
 
 -- Pieces of a key that is in the statement: without quotes, in lower case, cut.
-DO $$ BEGIN RAISE WARNING 'Regress0Redact0, on0test0key1, on0test' USING DETAIL = 'egress0redaction0test0key1Kljq, gw-regress0redaction0test0key1Kljql'; END $$;
+DO $$ BEGIN RAISE WARNING 'Regress0Redact0, on0test0key1, on0test' USING DETAIL = 'egress0redaction0test0key1Kljq, gw-regress0redaction0test0key1Kljql', HINT = 'the last is redaction0test0key1'; END $$;
 SELECT '["text text text text text text My_app-regress0redaction0test0key2WPvfH", 1, 2, 3, 4, 5, text]'::jsonb IS NULL AS none;
 SELECT gw-7Egress0redaction0test0key3FGm6B;
 SELECT skRegress0REDACTION0test0key4jwBVI;

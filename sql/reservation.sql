@@ -258,7 +258,41 @@ WITH costs AS (
     generate_series(-20, 9) power, unnest('{0,4,9,10,18,19,100}'::integer[]) decimals)
 SELECT count(*) AS costs, count(*) FILTER (WHERE test.reserved(cost) IS DISTINCT FROM ceil(round(cost, 18) * 1e9) / 1e9) AS wrong
 FROM costs WHERE cost < 9e9;
+-- What is too large for billionths in an integer is the largest of them.
+SELECT test.release('large 1');
+SELECT cost, test.reserved(cost) FROM unnest('{9223372036.854775807,9223372036.854775808,9223372036.86,1e15}'::numeric[]) cost;
 DROP FUNCTION test.reserved;
+
+-- What a row has of a window counts, however much it is: tokens of the day before by the part
+-- of them that is left, and all of it, from now on, if the clock was set back since.
+CREATE FUNCTION test.stored(key text, started interval, used bigint, used_before bigint) RETURNS boolean LANGUAGE sql AS $$
+  WITH k AS (SELECT test.make(key, '{"tokens_per_day": 9000000000000000}') AS id)
+  INSERT INTO apikeys_data.window_state
+  SELECT k.id, ARRAY[4, 86400, 1, 1e6 * extract(epoch FROM now() - started - timestamptz '2000-01-01 00:00+00'), used, used_before]::bigint[], now() + '2 days'
+  FROM k RETURNING true
+$$;
+SELECT key, test.stored(key, started, used, used_before)
+FROM (VALUES ('half', '36 hours'::interval, 8000000000000000, 0), ('half before', '12 hours', 0, 8000000000000000), ('few now', '12 hours', 3, 8000000000000000),
+             ('set back', '-1 hour', 5000000, 7000000), ('over', '3 days', 5, 7), ('small', '12 hours', 0, 1000)) AS v (key, started, used, used_before);
+SELECT key, round(used / unit) AS used, resets_in BETWEEN '11:50' AND '12:00' AS in_12_hours
+FROM (VALUES ('half', 1e14), ('half before', 1e14), ('set back', 1e5), ('over', 1)) AS v (key, unit), LATERAL apikey_limits(test.id('reservation ' || key)) l;
+-- When as much as remains may pass; when all may pass, and all but what is counted now.
+SELECT key, tokens, code, round(retry_after / 1000.0) AS thousand_seconds
+FROM (VALUES ('half', 6000000000000000), ('half before', 9000000000000000), ('few now', 8999999999999997), ('few now', 8999999999999998),
+             ('set back', 9000000000000000), ('over', 9000000000000000), ('small', 9000000000000000 - 490)) AS v (key, tokens),
+     LATERAL apikey_verify('res-' || key, tokens => tokens);
+-- What is settled counts where it was reserved, not in the day before.
+SELECT code FROM test.reserve('half before', 'half before', 1000000);
+SELECT test.settle('half before', 'half before', 500000000000000);
+SELECT round(used / 1e13) AS used FROM apikey_limits(test.id('reservation half before'));
+DROP FUNCTION test.stored;
+-- Of a time that is over nothing counts, be it more or less than was reserved.
+SELECT test.make('second', '{"windows": [{"per": "2 seconds", "tokens": 100}]}') IS NOT NULL AS made;
+SELECT code FROM test.reserve('second', 'more', 30);
+SELECT code FROM test.reserve('second', 'less', 30);
+SELECT pg_sleep(4.1);
+SELECT v.code, test.settle('second', 'more', 100), test.settle('second', 'less', 10), (SELECT s.used FROM test.standing('second') s WHERE v.valid) AS used
+FROM apikey_verify('res-second', tokens => 50, reserve => true) v;
 
 DROP FUNCTION test.make, test.reserve, test.settle, test.release, test.standing, test.budgets, test.window;
 DROP TABLE held;

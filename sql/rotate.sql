@@ -156,6 +156,22 @@ SELECT apikey_delete(test.id('rotated already'));
 SELECT count(*) = :before_keys - 1 AS no_key FROM apikeys_data.key;
 SELECT count(*) = :before_events + 1 AS no_event FROM apikeys_data.event WHERE action <> 'rehash';
 
+-- The life of a key in its grace can be cut, and not extended.
+SELECT id FROM apikey_generate('rotate grace') \gset grace_
+SELECT count(*) FROM apikey_rotate(:'grace_id', '1 hour');
+SELECT replace(e, :'grace_id', 'GRACE') AS error FROM test.errors(
+  format('SELECT apikey_update(%L, %L)', :'grace_id', '{"expires_at": "2100-01-01Z"}'),
+  format('SELECT apikey_update(%L, %L)', :'grace_id', '{"expires_at": null}')) e;
+SELECT expires_at < now() + interval '31 minutes' AS cut FROM apikey_update(:'grace_id', jsonb_build_object('expires_at', now() + interval '30 minutes'));
+
+-- An imported key may have any masked form.  The prefix of one that could be ours goes on.
+CREATE TABLE test.masked AS
+SELECT masked, (apikey_rotate(apikey_import(digest('rotate ' || masked, 'sha256'), 'rotate masked', masked))).id
+FROM unnest('{their-a...wxyz,xa...wxyz,their.a...wxyz,their-a..wwxyz,their-ab...wxyz,a...wxyz,short,a}'::text[]) masked;
+SELECT masked, k.key_prefix LIKE left(masked, -8) || '_...____' AS same, k.key_prefix LIKE 'gw-_...____' AS ours
+FROM test.masked m, LATERAL apikey_get(m.id) k;
+DROP TABLE test.masked;
+
 -- Its successor, once the old one is gone, keeps its root.
 SELECT id, raw_key FROM apikey_generate('gone') \gset old_
 SELECT id, raw_key FROM apikey_rotate(:'old_id') \gset new_

@@ -142,14 +142,15 @@ limit_status_compare(const LimitStatus *status, const LimitStatus *other)
 	return 0;
 }
 
-/* Is a limit nearer to its end than another, or as near, and resets later? */
+/* Is a limit nearer to its end than another, which may be none, or as near, and resets later? */
 bool
 limit_status_is_nearer(const LimitStatus *status, const LimitStatus *other)
 {
 	int			order;
 
-	if (status->name == NULL || other->name == NULL)
-		return other->name == NULL && status->name != NULL;
+	Assert(status->name != NULL);
+	if (other->name == NULL)
+		return true;
 	order = limit_status_compare(status, other);
 	return order != 0 ? order < 0 : status->resets_at > other->resets_at;
 }

@@ -86,7 +86,7 @@ common_allowed(Patterns *a, Patterns *b, Patterns **common)
 	*common = a == NULL ? b : a;
 	if (a != NULL && b != NULL)
 		*common = patterns_common(a, b);
-	return *common != NULL || (a == NULL && b == NULL);
+	return *common != NULL || a == NULL;
 }
 
 /* Returns what two lists grant, without which nothing is granted. */

@@ -44,7 +44,7 @@ sub rows
 
 my $node = start_node('workers',
 	"apikeys.flush_interval = '10ms'",
-	"apikeys.expiry_notice = '1 hour, 90 seconds'",
+	"apikeys.expiry_notice = '1 hour , 90 seconds '",
 	"apikeys.notify_channel = 'keys'");
 my $listener = $node->background_psql('postgres');
 $listener->query_safe('LISTEN keys');

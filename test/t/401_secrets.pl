@@ -100,7 +100,8 @@ is(ask("SELECT live_keys, loaded, is_current FROM apikeys.secret_usage WHERE sec
 # Its row is locked, so it cannot be rehashed meanwhile.
 my $holder = $node->background_psql('postgres');
 $holder->query_safe("BEGIN; SELECT FROM apikeys_data.key WHERE name = 'lost' FOR UPDATE");
-write_secrets($node, 'two', 'one', 'lost:a secret from elsewhere');
+# As an editor of another system may leave it.
+write_secrets($node, 'two', 'one', "\t lost:a secret from elsewhere\r");
 reload_secrets($node);
 is(ask("SELECT code('lost'), code('lost')", $reader), 'VALID|VALID', 'with its secret it is good');
 ask("SELECT code('astray')");
@@ -120,6 +121,8 @@ my @bad = (
 	[ 'a strange name', qr/Line 1 is not of the form/, 'na me:0123456789abcdef' ],
 	[ 'a long name', qr/Line 1 is not of the form/, ('n' x 64) . ':0123456789abcdef' ],
 	[ 'blanks around', qr/Line 1 is not of the form/, 'name: 0123456789abcdef' ],
+	[ 'a blank behind', qr/Line 1 is not of the form/, 'name:0123456789abcdef ' ],
+	[ 'the last control character', qr/Line 1 is not of the form/, "name:0123456789abcdef\x7f" ],
 	[ 'a control character', qr/Line 1 is not of the form/, "name:0123456789\0abcdef" ],
 	[ 'a short secret', qr/The secret in line 2 does not have 16 to 255 bytes/, '#', 'name:0123456789abcde' ],
 	[ 'a long secret', qr/The secret in line 1 does not have 16 to 255 bytes/, "name:$long" ],

@@ -70,6 +70,31 @@ is(used_of_limit($primary, 'limited', 'requests_per_day'), 50, 'so does the prim
 set_conninfo($first, "$address user=feeder");
 used_is(60, 'a role with the level feed', $primary, $first, $second, $third);
 
+# Answers that are none, each in turn: of another version, too short, too long, with a place
+# or a number of items that is none, with too few, and with one that cannot be.
+sub answer
+{
+	my %answer = (version => 1, next => -1, nitems => 0, items => [], @_);
+
+	return unpack('H*', pack('l> q> l> q> q> l> l>', $answer{version}, 1, 1, 0, 0, $answer{next}, $answer{nitems}) . join('', @{ $answer{items} }));
+}
+
+my @answers = (
+	'', answer(version => 2), answer() . '00', answer(next => -2), answer(nitems => -1),
+	answer(nitems => 513, items => [ (feed_item()) x 513 ]), answer(nitems => 1), answer(nitems => 1, items => [ feed_item(current => -1) ]));
+my $definition = $primary->safe_psql('postgres', q{SELECT pg_get_functiondef('apikeys.feed_exchange(bytea)'::regprocedure)});
+$primary->safe_psql('postgres', sprintf q{
+	CREATE SEQUENCE asked;
+	CREATE OR REPLACE FUNCTION apikeys.feed_exchange(request bytea) RETURNS bytea LANGUAGE sql SECURITY DEFINER
+	AS $$SELECT decode(('{%s}'::text[])[1 + nextval('public.asked') %% %d], 'hex')$$}, join(',', map { qq{"$_"} } @answers), scalar @answers);
+wait_for($_, 'postgres', q{SELECT feed_state = 'down' AND feed_error = 'the answer is not one of this version' FROM apikeys.stats},
+	$_->name . ': what is no answer is an error') foreach $first, $second;
+my $succeeded = $first->safe_psql('postgres', 'SELECT feed_succeeded_at FROM apikeys.stats');
+wait_for($primary, 'postgres', "SELECT last_value > ${\(8 * @answers)} FROM asked", 'each of them has been given');
+is($first->safe_psql('postgres', 'SELECT feed_succeeded_at FROM apikeys.stats'), $succeeded, 'none of them is taken for one');
+$primary->safe_psql('postgres', "$definition; DROP SEQUENCE asked");
+used_is(60, 'answers again', $primary, $first, $second, $third);
+
 # A password comes from a file, and from nowhere else.
 my $passfile = $first->basedir . '/feeder.pgpass';
 my $hba = $primary->data_dir . '/pg_hba.conf';

@@ -100,6 +100,11 @@ is(used(), 50, 'nor one of another length under the same number');
 ask(epoch => $epoch, batch => 53, items => [ item(%of_limit, current => 9_223_372_036_854_775_807) ]);
 is($node->safe_psql('postgres', q{SELECT code FROM apikey_verify('limited-key')}), 'RATE_LIMITED', 'as much as there is');
 ask(epoch => $epoch, batch => 54, items => [ item(%of_limit, current => -9_223_372_036_854_775_807) ]);
+# What is taken back of now, and was counted in the bucket before, which counts half.
+ask(epoch => $epoch, kind => FEED_WHOLE, items => [ item(%of_limit, start => $now - $day / 2, previous => 5000) ]);
+ask(epoch => $epoch, batch => 56, items => [ item(%of_limit, current => -1000) ]);
+my $used = used();
+ok($used > 1900 && $used <= 2000, "a bucket that lacks it leaves it to the other: $used");
 
 ask(epoch => $epoch, batch => 55, items => [ item(start => $now + 365 * $day, ip => '0123') ]);
 is($node->safe_psql('postgres', 'SELECT last_used_at <= clock_timestamp() FROM apikeys.info'), 't', 'a use in the future was now');
@@ -116,7 +121,13 @@ my @bad = (
 	request(items => [ item(limit => 1, seconds => 60, unit => -1) ]), request(items => [ item(limit => 1, seconds => 32 * 86_400) ]),
 	request(items => [ item(%of_limit, current => -9_223_372_036_854_775_808) ]),
 	request(items => [ (item()) x 513 ]), request(items => [ (item()) x 1000 ]), request(servers => [ (server()) x 17 ]),
-	request(servers => [ server(name => "a\nb") ]), request(servers => [ server(since => 9_223_372_036_854_775_807) ]));
+	request(servers => [ server(name => "a\nb") ]), request(servers => [ server(since => 9_223_372_036_854_775_807) ]),
+	request(at => 9_223_372_036_854_775_807), request(servers => [ server(name => "a\x7f") ]),
+	request(servers => [ server(since => -9_223_372_036_854_775_808) ]),
+	request(items => [ item(start => -9_223_372_036_854_775_808) ]),
+	request(items => [ item(%of_limit, previous => -9_223_372_036_854_775_808) ]),
+	# numbers of servers and of items that are none
+	substr(request(), 0, -8) . pack('l> l>', -1, 0), substr(request(), 0, -4) . pack('l>', -1));
 my %states;
 foreach my $bytes (@bad)
 {
