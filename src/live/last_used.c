@@ -363,7 +363,7 @@ last_used_collect(Oid database, int partition, TimestampTz due_by, KeyUse **uses
 		if (capacity < nuses + table->nentries)
 		{
 			capacity = 2 * (nuses + table->nentries);
-			*uses = *uses ? repalloc(*uses, capacity * sizeof(KeyUse)) : palloc(capacity * sizeof(KeyUse));
+			*uses = *uses ? repalloc_huge(*uses, capacity * sizeof(KeyUse)) : palloc(capacity * sizeof(KeyUse));
 		}
 
 		tracked_keys_lock(ref.partition, LW_SHARED);
