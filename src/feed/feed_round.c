@@ -19,7 +19,7 @@
 
 #include "feed/feed_round.h"
 
-#define PAUSE					USECS_PER_SEC	/* after a failure; see hooks/database_use.c */
+#define PAUSE					USECS_PER_SEC	/* after a failure */
 #define LOG_INTERVAL			(3600 * USECS_PER_SEC)
 
 void
@@ -36,13 +36,15 @@ record_failure(FeedDatabase *database, FeedLink *link, FeedOutcome outcome, cons
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	feed_round_disconnect(database);
+	if (outcome != FEED_WAITING)
+		feed_round_disconnect(database);
 	if (outcome == FEED_INTERRUPTED)
 		return;
 	feed_links_set_error(link, error[0] != '\0' ? error : "no answer", now);
 	feed_links_set_state(link, outcome == FEED_NOT_INSTALLED ? FEED_LINK_NO_EXTENSION : FEED_LINK_DOWN, now);
-	database->next_try = now + (outcome == FEED_NOT_INSTALLED ? pause : PAUSE);
-	if (outcome == FEED_FAILED && now >= database->logged_at + LOG_INTERVAL)
+	if (outcome != FEED_WAITING)
+		database->next_try = now + (outcome == FEED_NOT_INSTALLED ? pause : PAUSE);
+	if (outcome != FEED_NOT_INSTALLED && now >= database->logged_at + LOG_INTERVAL)
 	{
 		database->logged_at = now;
 		ereport(LOG,
@@ -86,11 +88,13 @@ run(FeedDatabase *database, FeedLink *link, const char *conninfo, StringInfo err
 {
 	MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "apikeys feed", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(memory);
-	FeedOutcome outcome = FEED_OK;
+	FeedOutcome outcome;
 	bool		done = false;
 
 	if (database->connection == NULL)
 		outcome = feed_connection_open(conninfo, database->name, &database->connection, error);
+	else
+		outcome = feed_connection_resume(database->connection, error);
 	while (outcome == FEED_OK && !done)
 	{
 		outcome = exchange(database, link, &done, error);
