@@ -11,10 +11,11 @@
  * other one is new, or has lost its memory, what it says would undo what is known
  * here.  Then rounds follow, each of which passes over the tables of both servers.
  *
- * Deltas that have been taken are in flight until they are acknowledged; until then
- * they are sent again, under the same number.  If the other server is another one by
- * then, they are not: whether the last one had passed them on is not known, and whole
- * windows, which it is told first, have them.
+ * Deltas that have been read are in flight until they are acknowledged; until then
+ * they are sent again, under the same number, and count as untold: nobody may evict
+ * their windows.  If the other server is another one by then, they are not sent again:
+ * whether the last one had passed them on is not known, and whole windows, which it is
+ * told first, have them.
  *
  * Only the feed worker writes a link.  The lock is for those who read how it is.
  *
@@ -152,14 +153,14 @@ feed_links_set_error(FeedLink *link, const char *error, TimestampTz now)
 
 /* ---------------------------------------------------------- the protocol */
 
-/* Takes the next deltas, unless some are in flight. */
+/* Reads the next deltas, unless some are in flight. */
 static void
-take_deltas(FeedLink *link, TimestampTz now)
+read_deltas(FeedLink *link, TimestampTz now)
 {
 	if (link->in_flight)
 		return;
-	link->nitems = link->next_told == FEED_PASS_ENDED ? 0 : feed_uses_take(link->database, &link->next_told, link->items, now);
-	link->collected_at = now;
+	link->nitems = link->next_told == FEED_PASS_ENDED ? 0 : feed_uses_read_untold(link->database, &link->next_told, link->items, now);
+	link->collected_at = GetCurrentTimestamp();
 	link->batch++;
 	link->in_flight = true;
 }
@@ -180,12 +181,22 @@ feed_links_prepare(FeedLink *link, FeedRequest *request, TimestampTz now)
 		request->nitems = feed_uses_read_whole(link->database, &link->next_told, request->items, now);
 	else if (request->kind == FEED_DELTAS)
 	{
-		take_deltas(link, now);
+		read_deltas(link, now);
 		request->collected_at = link->collected_at;
 		request->nitems = link->nitems;
 		memcpy(request->items, link->items, link->nitems * sizeof(FeedItem));
 	}
 	request->batch = link->batch;
+}
+
+/* What is in flight is not to be told again. */
+static void
+end_flight(FeedLink *link)
+{
+	if (link->in_flight)
+		feed_uses_acknowledge(link->database, link->items, link->nitems, link->collected_at);
+	link->in_flight = false;
+	link->nitems = 0;
 }
 
 /* Begins with a server that does not know this one. */
@@ -195,8 +206,7 @@ begin_anew(FeedLink *link, uint64 epoch)
 	if (link->epoch != epoch)
 		feed_servers_forget(link->database, epoch);
 	link->epoch = epoch;
-	link->in_flight = false;
-	link->nitems = 0;
+	end_flight(link);
 	link->syncing = true;
 	link->next_told = 0;
 	memset(&link->cursor, 0, sizeof(FeedCursor));
@@ -206,10 +216,7 @@ begin_anew(FeedLink *link, uint64 epoch)
 static bool
 process_changes(FeedLink *link, const FeedAnswer *answer)
 {
-	feed_uses_acknowledge(link->database, link->items, link->nitems);
-	link->in_flight = false;
-	link->nitems = 0;
-
+	end_flight(link);
 	(void) feed_apply(link->database, FEED_FROM_LEADER, answer->items, answer->nitems, link->collected_at);
 	link->cursor = answer->cursor;
 	if (link->cursor.next != FEED_PASS_ENDED || link->next_told != FEED_PASS_ENDED)
