@@ -70,6 +70,7 @@ typedef struct FeedLink
 	TimestampTz succeeded_at;	/* when all was told and known; 0: never */
 	char		error[FEED_ERROR_BYTES]; /* the last one; empty: none */
 	TimestampTz error_at;
+	TimestampTz refused_since;	/* each attempt since then has failed; 0: none has */
 	uint64		epoch;			/* node of the other server; 0: unknown */
 	uint64		batch;			/* number of the last deltas */
 	bool		in_flight;		/* they have not been acknowledged */
