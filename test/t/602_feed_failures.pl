@@ -96,12 +96,15 @@ set_conninfo($first, '');
 
 # A server that accepts and says nothing
 my $silent = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1') or die $!;
-set_conninfo($first, "host=127.0.0.1 port=${\$silent->sockport} user=feeder");
+my $nobody = "host=127.0.0.1 port=${\$silent->sockport} user=feeder";
+set_conninfo($first, "$nobody sslmode=disable");
+wait_for($first, 'postgres', q{SELECT feed_state = 'down' AND feed_error ~ 'does not answer' FROM apikeys.stats}, 'a server does not answer');
+set_conninfo($first, $nobody);
 wait_for($first, 'postgres', q{SELECT feed_lag > interval '1 second' FROM apikeys.stats}, 'the link hangs');
 my $start = time();
 spend($first, 10);
 cmp_ok(time() - $start, '<', 5, 'verify does not wait');
-wait_for($first, 'postgres', q{SELECT feed_state = 'down' AND feed_error ~ 'does not answer' FROM apikeys.stats}, 'it says so');
+wait_for($first, 'postgres', q{SELECT feed_state = 'down' AND feed_error = 'timeout' FROM apikeys.stats}, 'it times out');
 within_5_seconds('a shutdown does not wait for it', sub { $first->stop; return 1 });
 $first->start;
 used_is(60, 'what first has used is in its state file', $primary);
