@@ -53,7 +53,10 @@ $target->safe_psql('postgres', 'GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA apikeys
 wait_for_apply($target, $source);
 is(verify($target, 'postgres', 'key'), 'REVOKED', 'with those on the functions all is applied');
 is($target->safe_psql('postgres', 'SELECT total_tokens FROM apikeys.info'), 3, '... usage as well');
-is_sound($_, 'postgres', $_->name) foreach $source, $target;
+is_sound($source, 'postgres', 'source');
+is( $target->safe_psql('postgres', q{
+		SELECT DISTINCT level, regexp_replace(problem, '^(role applier) .*', '\1 may do too much') FROM apikeys.check()}),
+	'warning|role applier may do too much', '... but apikeys.check() warns of these rights, and of nothing else');
 
 $_->stop foreach $target, $source;
 done_testing();
