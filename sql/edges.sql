@@ -95,10 +95,10 @@ SELECT * FROM test.errors(
   $$SELECT apikeys.period_at(now(), '1 day -1 second', now(), 'UTC')$$,
   $$SELECT apikeys.period_at(now(), '00:00:00.999999', now(), 'UTC')$$,
   $$SELECT apikeys.period_at(now(), '1000 years 1 day', now(), 'UTC')$$,
-  $$SELECT apikeys.period_at(now(), '366000 days', now(), 'UTC')$$,
-  $$SELECT apikeys.period_at(now(), '366001 days', now(), 'UTC')$$,
-  $$SELECT apikeys.period_at(now(), '8784000:00:00', now(), 'UTC')$$,
-  $$SELECT apikeys.period_at(now(), '8784000:00:00.000001', now(), 'UTC')$$,
+  $$SELECT apikeys.period_at(now(), '365250 days', now(), 'UTC')$$,
+  $$SELECT apikeys.period_at(now(), '365251 days', now(), 'UTC')$$,
+  $$SELECT apikeys.period_at(now(), '8766000:00:00', now(), 'UTC')$$,
+  $$SELECT apikeys.period_at(now(), '8766000:00:01', now(), 'UTC')$$,
   $$SELECT apikeys.period_at(now(), '12001 months', now(), 'UTC')$$);
 
 -- When a key ends that is not used any more.

@@ -101,6 +101,10 @@ recognize_and_take(const FeedRequest *request)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("%d servers tell this one of their use already", FEED_MAX_SERVERS)));
+	if (recognition == FEED_EXCLUDED)
+		ereport(FATAL,
+				(errcode(ERRCODE_ADMIN_SHUTDOWN),
+				 errmsg("terminating connection because the database is being dropped, copied, renamed or moved")));
 	feed_servers_record(MyDatabaseId, request, now);
 	if (recognition == FEED_NEW)
 		take(request);

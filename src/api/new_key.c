@@ -18,6 +18,11 @@
 #include "model/key_format.h"
 #include "verify/hash_new_key.h"
 
+/*
+ * A new id, of version 4: all of it is random, but for six bits.  Not one that begins
+ * with the time: clean-up looks for orphans from a random id on, so each has its turn
+ * (store/usage_deletion.c).
+ */
 pg_uuid_t *
 new_key_id(void)
 {

@@ -149,6 +149,11 @@ apikeys_notify_event(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("apikeys.notify_event() is the trigger of apikeys_data.event")));
 
+	/*
+	 * The condition has seen a channel; but whoever makes the trigger anew may leave
+	 * the condition out, and NOTIFY without a channel is an error: then no key could be
+	 * revoked.
+	 */
 	if (guc_notify_channel[0] == '\0' || !InLocalUserIdChange())
 		return PointerGetDatum(NULL);
 

@@ -25,6 +25,7 @@
 #include "feed/feed_connection.h"
 
 #define TIMEOUT_MS		5000	/* of connecting, and of a call */
+#define ANSWER_MS		1000	/* of the start of a session, for which other databases wait */
 #define STATEMENT_TIMEOUT	"-c statement_timeout=4s -c lock_timeout=1s"
 
 /*
@@ -62,13 +63,23 @@ fail(PGconn *conn, StringInfo error)
 
 /* -------------------------------------------------------------- connecting */
 
-static FeedOutcome
-finish_connecting(PGconn *conn, TimestampTz until, StringInfo error)
+/*
+ * Has the server all it needs to begin a session?  It does not say that it has let
+ * somebody in before it can serve him.
+ */
+static bool
+has_asked(const PGconn *conn)
 {
-	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
+	return PQstatus(conn) == CONNECTION_AWAITING_RESPONSE || PQstatus(conn) == CONNECTION_AUTH_OK;
+}
 
+/* Goes on connecting until that has come to its end, or to a time. */
+static FeedOutcome
+poll_connection(PGconn *conn, PostgresPollingStatusType status, TimestampTz until, StringInfo error)
+{
 	while (status != PGRES_POLLING_OK)
 	{
+		bool		had_asked = has_asked(conn);
 		FeedOutcome outcome;
 
 		if (status == PGRES_POLLING_FAILED)
@@ -77,8 +88,28 @@ finish_connecting(PGconn *conn, TimestampTz until, StringInfo error)
 		if (outcome != FEED_OK)
 			return outcome;
 		status = PQconnectPoll(conn);
+		if (has_asked(conn) && !had_asked)
+			until = Min(until, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ANSWER_MS));
 	}
 	return PQsetnonblocking(conn, 1) == 0 ? FEED_OK : fail(conn, error);
+}
+
+/*
+ * The same; but who has asked for a session, and is kept waiting, comes back later to
+ * see.  A command may need the database for itself, for as long as it takes, and each
+ * attempt would be one more session there that waits for it.  That the server is gone,
+ * keepalives tell.
+ */
+static FeedOutcome
+go_on_connecting(PGconn *conn, PostgresPollingStatusType status, TimestampTz until, StringInfo error)
+{
+	FeedOutcome outcome = poll_connection(conn, status, until, error);
+
+	if (outcome != FEED_FAILED || !has_asked(conn))
+		return outcome;
+	resetStringInfo(error);
+	appendStringInfoString(error, "the server does not answer, or a command needs the database for itself");
+	return FEED_WAITING;
 }
 
 /*
@@ -88,8 +119,8 @@ finish_connecting(PGconn *conn, TimestampTz until, StringInfo error)
 FeedOutcome
 feed_connection_open(const char *conninfo, const char *dbname, FeedConnection **connection, StringInfo error)
 {
-	const char *const keywords[] = {"dbname", "dbname", "application_name", "options", NULL};
-	const char *const values[] = {conninfo, dbname, "apikeys feed", STATEMENT_TIMEOUT, NULL};
+	const char *const keywords[] = {"keepalives_idle", "keepalives_interval", "dbname", "dbname", "application_name", "options", NULL};
+	const char *const values[] = {"20", "5", conninfo, dbname, "apikeys feed", STATEMENT_TIMEOUT, NULL};
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TIMEOUT_MS);
 	FeedOutcome outcome;
 	PGconn	   *conn;
@@ -105,12 +136,23 @@ feed_connection_open(const char *conninfo, const char *dbname, FeedConnection **
 		appendStringInfoString(error, "out of memory");
 	outcome = conn == NULL                       ? FEED_FAILED
 			  : PQstatus(conn) == CONNECTION_BAD ? fail(conn, error)
-												 : finish_connecting(conn, until, error);
-	if (outcome == FEED_OK)
+												 : go_on_connecting(conn, PGRES_POLLING_WRITING, until, error);
+	if (outcome == FEED_OK || outcome == FEED_WAITING)
 		*connection = conn;
 	else
 		feed_connection_close(conn);
 	return outcome;
+}
+
+/* Is a connection ready by now?  Does not wait. */
+FeedOutcome
+feed_connection_resume(FeedConnection *connection, StringInfo error)
+{
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1);
+
+	if (PQstatus(connection) == CONNECTION_OK)
+		return FEED_OK;
+	return go_on_connecting(connection, PGRES_POLLING_READING, until, error);
 }
 
 /* Closes a connection, which may be NULL as that of a failed attempt is. */

@@ -19,12 +19,14 @@ typedef enum FeedOutcome
 {
 	FEED_OK,
 	FEED_FAILED,
+	FEED_WAITING,				/* until somebody else is done with the database */
 	FEED_NOT_INSTALLED,			/* the database has no apikeys, or not this version */
 	FEED_INTERRUPTED			/* the process is to end, or the settings have changed */
 } FeedOutcome;
 
 extern FeedOutcome feed_connection_open(const char *conninfo, const char *dbname,
 										FeedConnection **connection, StringInfo error);
+extern FeedOutcome feed_connection_resume(FeedConnection *connection, StringInfo error);
 extern FeedOutcome feed_connection_ask(FeedConnection *connection, StringInfo request,
 									   StringInfo answer, StringInfo error);
 extern void feed_connection_close(FeedConnection *connection);

@@ -7,7 +7,9 @@
  *
  * A failure is logged once an hour, and shown in apikeys.stats until a round has
  * ended well.  In a database of that server which has no apikeys, the connection is
- * not kept, and tried again after a pause that is the caller's.
+ * not kept.  It is tried again after a minute, and one that could never be connected to
+ * after a second; or where many databases share the links, after that times their
+ * share, so that as many are tried in vain in that time, however many there are.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,8 +21,7 @@
 
 #include "feed/feed_round.h"
 
-#define PAUSE					USECS_PER_SEC	/* after a failure; see hooks/database_use.c */
-#define LOG_INTERVAL			(3600 * USECS_PER_SEC)
+#define LOG_INTERVAL	(3600 * USECS_PER_SEC)
 
 void
 feed_round_disconnect(FeedDatabase *database)
@@ -30,19 +31,31 @@ feed_round_disconnect(FeedDatabase *database)
 	database->connection = NULL;
 }
 
+/* For how long a database is left alone after a failure. */
+static int64
+pause_after(FeedOutcome outcome, const FeedLink *link, int share)
+{
+	if (outcome == FEED_WAITING)
+		return 0;
+	if (outcome == FEED_NOT_INSTALLED)
+		return share * USECS_PER_MINUTE;
+	return link->succeeded_at == 0 ? share * USECS_PER_SEC : USECS_PER_SEC;
+}
+
 /* Records that the other server could not be told. */
 static void
-record_failure(FeedDatabase *database, FeedLink *link, FeedOutcome outcome, const char *error, int64 pause)
+record_failure(FeedDatabase *database, FeedLink *link, FeedOutcome outcome, const char *error, int share)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	feed_round_disconnect(database);
+	if (outcome != FEED_WAITING)
+		feed_round_disconnect(database);
 	if (outcome == FEED_INTERRUPTED)
 		return;
-	feed_links_set_error(link, error[0] != '\0' ? error : "no answer", now);
+	feed_links_set_error(link, outcome == FEED_FAILED, error[0] != '\0' ? error : "no answer", now);
 	feed_links_set_state(link, outcome == FEED_NOT_INSTALLED ? FEED_LINK_NO_EXTENSION : FEED_LINK_DOWN, now);
-	database->next_try = now + (outcome == FEED_NOT_INSTALLED ? pause : PAUSE);
-	if (outcome == FEED_FAILED && now >= database->logged_at + LOG_INTERVAL)
+	database->next_try = now + pause_after(outcome, link, share);
+	if (outcome != FEED_NOT_INSTALLED && now >= database->logged_at + LOG_INTERVAL)
 	{
 		database->logged_at = now;
 		ereport(LOG,
@@ -86,11 +99,13 @@ run(FeedDatabase *database, FeedLink *link, const char *conninfo, StringInfo err
 {
 	MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "apikeys feed", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(memory);
-	FeedOutcome outcome = FEED_OK;
+	FeedOutcome outcome;
 	bool		done = false;
 
 	if (database->connection == NULL)
 		outcome = feed_connection_open(conninfo, database->name, &database->connection, error);
+	else
+		outcome = feed_connection_resume(database->connection, error);
 	while (outcome == FEED_OK && !done)
 	{
 		outcome = exchange(database, link, &done, error);
@@ -106,26 +121,30 @@ run(FeedDatabase *database, FeedLink *link, const char *conninfo, StringInfo err
 
 /*
  * Runs a round for a database, unless it is to be left alone for now, or there is no
- * space for it.  One without apikeys is left alone for a pause.
+ * space for it.
  */
 void
-feed_round_run(FeedDatabase *database, const char *conninfo, int64 pause)
+feed_round_run(FeedDatabase *database, const char *conninfo, int share)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	FeedLink   *link;
 	StringInfoData error;
 	FeedOutcome outcome;
 
-	if (GetCurrentTimestamp() < database->next_try)
+	if (now < database->next_try)
 		return;
-	link = feed_links_get(database->oid);
+	link = feed_links_get(database->oid, now);
 	if (link == NULL)
+	{
+		feed_round_disconnect(database);
 		return;
+	}
 
 	initStringInfo(&error);
 	outcome = run(database, link, conninfo, &error);
 	if (outcome == FEED_OK)
 		feed_links_set_state(link, FEED_LINK_UP, GetCurrentTimestamp());
 	else
-		record_failure(database, link, outcome, error.data, pause);
+		record_failure(database, link, outcome, error.data, share);
 	pfree(error.data);
 }

@@ -23,7 +23,7 @@ typedef struct FeedDatabase
 	TimestampTz logged_at;		/* when a failure was logged; 0: never */
 } FeedDatabase;
 
-extern void feed_round_run(FeedDatabase *database, const char *conninfo, int64 pause);
+extern void feed_round_run(FeedDatabase *database, const char *conninfo, int share);
 extern void feed_round_disconnect(FeedDatabase *database);
 
 #endif							/* APIKEYS_FEED_FEED_ROUND_H */

@@ -123,7 +123,6 @@ static void
 tell_all(TimestampTz now)
 {
 	const char *conninfo = get_conninfo();
-	int64		pause;
 
 	if (guc_feed_interval == 0 || conninfo == NULL || conninfo[0] == '\0')
 	{
@@ -132,10 +131,8 @@ tell_all(TimestampTz now)
 	}
 	if (now - listed_at >= LIST_INTERVAL || now < listed_at)
 		list_databases(now);
-	/* So many are looked at in vain in a minute, however many there are. */
-	pause = Max(1, ndatabases / FEED_MAX_LINKS) * USECS_PER_MINUTE;
 	for (int i = 0; i < ndatabases && !ShutdownRequestPending && RecoveryInProgress(); i++)
-		feed_round_run(&databases[i], conninfo, pause);
+		feed_round_run(&databases[i], conninfo, Max(1, ndatabases / FEED_MAX_LINKS));
 }
 
 /* Main function of the feed worker. */

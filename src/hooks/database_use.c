@@ -8,8 +8,7 @@
  * DROP DATABASE, CREATE DATABASE with a template, and what renames or moves a
  * database fail while anybody else is connected to it, after five seconds of
  * waiting.  A standby that tells this server of its use is connected all the time.
- * So its sessions are ended first; it comes back within an interval, which is more
- * than the command takes to look.
+ * So its sessions are ended first, and others are kept out until the command is done.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,7 +24,7 @@
 
 #include "base/compat.h"
 #include "hooks/database_use.h"
-#include "live/feed_servers.h"
+#include "live/feed_sessions.h"
 
 static ProcessUtility_hook_type prev_ProcessUtility_hook = NULL;
 
@@ -64,24 +63,42 @@ get_database(Node *statement)
 	}
 }
 
+/* Is a statement one that needs a database for itself, which the user may give it? */
+static bool
+needs_database(Node *statement, Oid *database)
+{
+	const char *name = get_database(statement);
+
+	*database = name != NULL ? get_database_oid(name, true) : InvalidOid;
+	/* Whoever does not own it may not do that. */
+	return OidIsValid(*database) && owns_database(*database, GetUserId());
+}
+
 /* ProcessUtility_hook */
 static void
 process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 				ProcessUtilityContext context, ParamListInfo params,
 				QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
-	const char *name = get_database(pstmt->utilityStmt);
-	Oid			database = name != NULL ? get_database_oid(name, true) : InvalidOid;
+	ProcessUtility_hook_type next = prev_ProcessUtility_hook ? prev_ProcessUtility_hook : standard_ProcessUtility;
+	Oid			database;
 
-	/* Whoever does not own it may not do that. */
-	if (OidIsValid(database) && owns_database(database, GetUserId()))
-		feed_servers_end_sessions(database);
-	if (prev_ProcessUtility_hook)
-		prev_ProcessUtility_hook(pstmt, queryString, readOnlyTree, context,
-								 params, queryEnv, dest, qc);
-	else
-		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context,
-								params, queryEnv, dest, qc);
+	if (!needs_database(pstmt->utilityStmt, &database))
+	{
+		next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		return;
+	}
+
+	feed_sessions_exclude(database);
+	PG_TRY();
+	{
+		next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	}
+	PG_FINALLY();
+	{
+		feed_sessions_admit();
+	}
+	PG_END_TRY();
 }
 
 void

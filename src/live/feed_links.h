@@ -21,11 +21,11 @@ typedef struct FeedLinkStatus
 	char		error[FEED_ERROR_BYTES];
 } FeedLinkStatus;
 
-extern FeedLink *feed_links_get(Oid database);
+extern FeedLink *feed_links_get(Oid database, TimestampTz now);
 extern void feed_links_keep(const Oid *databases, int n);
 extern void feed_links_read(Oid database, FeedLinkStatus *status);
 extern void feed_links_set_state(FeedLink *link, FeedLinkState state, TimestampTz now);
-extern void feed_links_set_error(FeedLink *link, const char *error, TimestampTz now);
+extern void feed_links_set_error(FeedLink *link, bool refused, const char *error, TimestampTz now);
 extern void feed_links_prepare(FeedLink *link, FeedRequest *request, TimestampTz now);
 extern bool feed_links_process(FeedLink *link, const FeedRequest *request, const FeedAnswer *answer);
 

@@ -19,16 +19,11 @@
  */
 #include "postgres.h"
 
-#include <signal.h>
-
-#include "miscadmin.h"
-#include "storage/ipc.h"
-#include "storage/procarray.h"
-#include "storage/proc.h"
 #include "utils/guc.h"
 
 #include "live/counters.h"
 #include "live/feed_servers.h"
+#include "live/feed_sessions.h"
 #include "settings/feed_settings.h"
 
 #define KEEP_SLOT			(60 * USECS_PER_SEC)
@@ -71,6 +66,7 @@ add_server(FeedState *feed, Oid database, uint64 node, TimestampTz now)
 	if (OidIsValid(reusable->database) && now - reusable->heard_at < keep_slot() && now >= reusable->heard_at)
 		return NULL;
 
+	feed_sessions_end(reusable);
 	memset(reusable, 0, sizeof(FeedServer));
 	reusable->database = database;
 	reusable->state.node = node;
@@ -92,30 +88,31 @@ feed_servers_name_this(const FeedRequest *request)
 	return request->node == this_node;
 }
 
-/* before_shmem_exit callback: another process may get the number of this one. */
-static void
-forget_session(int code, Datum arg)
+/* What is a request?  Notes who has made it.  Exclusive lock. */
+static FeedRecognition
+recognize(FeedState *feed, Oid database, const FeedRequest *request, TimestampTz now)
 {
-	FeedState  *feed = feed_state_attach();
+	FeedRecognition recognition = FEED_NEW;
+	FeedServer *server = find_server(feed, database, request->node);
 
-	LWLockAcquire(&feed->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < FEED_MAX_SERVERS; i++)
-	{
-		if (feed->servers[i].pid == MyProcPid)
-			feed->servers[i].pid = 0;
-	}
-	LWLockRelease(&feed->lock);
-}
+	if (server == NULL || !server->direct || request->epoch != feed->node || request->kind == FEED_HELLO)
+		recognition = FEED_UNKNOWN_SERVER;
+	else if (request->kind == FEED_DELTAS && request->batch <= server->batch)
+		recognition = FEED_REPEATED;
 
-/* Has this session forgotten when it ends. */
-static void
-forget_session_at_exit(void)
-{
-	static bool registered = false;
+	if (server == NULL)
+		server = add_server(feed, database, request->node, now);
+	if (server == NULL)
+		return FEED_NO_SPACE;
 
-	if (!registered)
-		before_shmem_exit(forget_session, (Datum) 0);
-	registered = true;
+	feed_sessions_register(server);
+	server->direct = true;
+	server->heard_at = now;
+	if (recognition == FEED_UNKNOWN_SERVER)
+		server->batch = 0;
+	else if (request->kind == FEED_DELTAS)
+		server->batch = request->batch;
+	return recognition;
 }
 
 /*
@@ -126,31 +123,11 @@ FeedRecognition
 feed_servers_recognize(Oid database, const FeedRequest *request, TimestampTz now)
 {
 	FeedState  *feed = feed_state_attach();
-	FeedRecognition recognition = FEED_NEW;
-	FeedServer *server;
+	FeedRecognition recognition = FEED_EXCLUDED;
 
-	forget_session_at_exit();
 	LWLockAcquire(&feed->lock, LW_EXCLUSIVE);
-	server = find_server(feed, database, request->node);
-	if (server == NULL || !server->direct || request->epoch != feed->node || request->kind == FEED_HELLO)
-		recognition = FEED_UNKNOWN_SERVER;
-	else if (request->kind == FEED_DELTAS && request->batch <= server->batch)
-		recognition = FEED_REPEATED;
-
-	if (server == NULL)
-		server = add_server(feed, database, request->node, now);
-	if (server == NULL)
-		recognition = FEED_NO_SPACE;
-	else
-	{
-		server->direct = true;
-		server->pid = MyProcPid;
-		server->heard_at = now;
-		if (recognition == FEED_UNKNOWN_SERVER)
-			server->batch = 0;
-		else if (request->kind == FEED_DELTAS)
-			server->batch = request->batch;
-	}
+	if (feed_sessions_may_stay(feed, database))
+		recognition = recognize(feed, database, request, now);
 	LWLockRelease(&feed->lock);
 
 	return recognition;
@@ -201,7 +178,10 @@ feed_servers_forget(Oid database, uint64 node)
 	LWLockAcquire(&feed->lock, LW_EXCLUSIVE);
 	server = find_server(feed, database, node);
 	if (server != NULL)
+	{
+		feed_sessions_end(server);
 		memset(server, 0, sizeof(FeedServer));
+	}
 	LWLockRelease(&feed->lock);
 }
 
@@ -254,33 +234,6 @@ feed_servers_read(Oid database, FeedServer *servers)
 	LWLockRelease(&feed->lock);
 
 	return n;
-}
-
-/*
- * Ends the sessions of other servers in a database, so that it can be dropped or
- * copied.  They come back when they have something to tell.
- */
-void
-feed_servers_end_sessions(Oid database)
-{
-	FeedState  *feed = feed_state_attach();
-
-	if (feed == NULL)
-		return;
-	LWLockAcquire(&feed->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < FEED_MAX_SERVERS; i++)
-	{
-		FeedServer *server = &feed->servers[i];
-		PGPROC	   *proc;
-
-		if (server->database != database || server->pid == 0 || server->pid == MyProcPid)
-			continue;
-		proc = BackendPidGetProc(server->pid);
-		if (proc != NULL && proc->databaseId == database)
-			kill(server->pid, SIGTERM);
-		server->pid = 0;
-	}
-	LWLockRelease(&feed->lock);
 }
 
 /* Forgets the servers of a database that was dropped. */

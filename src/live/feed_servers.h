@@ -18,7 +18,8 @@ typedef enum FeedRecognition
 	FEED_UNKNOWN_SERVER,		/* from now on it is known */
 	FEED_REPEATED,				/* its deltas have been taken already */
 	FEED_NEW,
-	FEED_NO_SPACE				/* for one more server */
+	FEED_NO_SPACE,				/* for one more server */
+	FEED_EXCLUDED				/* somebody needs the database for himself */
 } FeedRecognition;
 
 extern bool feed_servers_name_this(const FeedRequest *request);
@@ -27,7 +28,6 @@ extern void feed_servers_record(Oid database, const FeedRequest *request, Timest
 extern void feed_servers_forget(Oid database, uint64 node);
 extern int	feed_servers_collect(Oid database, FeedServerState *states, TimestampTz now);
 extern int	feed_servers_read(Oid database, FeedServer *servers);
-extern void feed_servers_end_sessions(Oid database);
 extern void feed_servers_remove_database(Oid database);
 
 #endif							/* APIKEYS_LIVE_FEED_SERVERS_H */

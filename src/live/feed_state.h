@@ -18,6 +18,7 @@
 
 #define FEED_MAX_SERVERS	64		/* that have told of themselves */
 #define FEED_MAX_LINKS		16		/* databases that a standby tells of */
+#define FEED_MAX_COMMANDS	16		/* that need a database for themselves, at once */
 #define FEED_ERROR_BYTES	256
 
 /* When an entry of the table of tracked keys was last seen to have changed. */
@@ -38,6 +39,13 @@ typedef struct FeedServer
 	TimestampTz heard_at;
 	FeedServerState state;
 } FeedServer;
+
+/* A command that needs a database for itself. */
+typedef struct FeedCommand
+{
+	Oid			database;
+	int			pid;			/* of its session; 0: none */
+} FeedCommand;
 
 /* How a link is. */
 typedef enum FeedLinkState
@@ -62,6 +70,7 @@ typedef struct FeedLink
 	TimestampTz succeeded_at;	/* when all was told and known; 0: never */
 	char		error[FEED_ERROR_BYTES]; /* the last one; empty: none */
 	TimestampTz error_at;
+	TimestampTz refused_since;	/* each attempt since then has failed; 0: none has */
 	uint64		epoch;			/* node of the other server; 0: unknown */
 	uint64		batch;			/* number of the last deltas */
 	bool		in_flight;		/* they have not been acknowledged */
@@ -82,6 +91,7 @@ typedef struct FeedState
 	uint64		position;		/* of the last pass over the table */
 	int			nmarks;			/* constant */
 	FeedServer	servers[FEED_MAX_SERVERS];
+	FeedCommand commands[FEED_MAX_COMMANDS];
 	FeedLink	links[FEED_MAX_LINKS];
 } FeedState;
 

@@ -52,21 +52,21 @@ read_use(TrackedKey *entry, FeedItem *item)
 	return 1;
 }
 
-/* Takes what is yet to be told of an entry.  Exclusive lock. */
+/* Reads what is yet to be told of an entry.  Exclusive lock. */
 static int
-take_entry(const TrackedKeyRef *ref, TrackedKey *entry, FeedItem *items, TimestampTz now)
+read_untold_entry(const TrackedKeyRef *ref, TrackedKey *entry, FeedItem *items, TimestampTz now)
 {
 	const TrackedWindowPool *pool = &ref->pools.windows;
 	int			nitems = read_use(entry, items);
 
 	for (int w = entry->limits.windows.first; w != NO_TRACKED_WINDOW; w = pool->windows[w].next)
 	{
-		UseDelta	taken;
+		UseDelta	untold;
 
-		if (!use_delta_take(tracked_windows_delta(&pool->windows[w]), tracked_window_length(&pool->windows[w]), now, &taken))
+		if (!use_delta_read(tracked_windows_delta(&pool->windows[w]), tracked_window_length(&pool->windows[w]), now, &untold))
 			continue;
 		set_window(&items[nitems], entry, &pool->windows[w]);
-		items[nitems++].used = taken;
+		items[nitems++].used = untold;
 	}
 	return nitems;
 }
@@ -139,11 +139,11 @@ read_table(Oid database, int *next, EntryReader reader, FeedItem *items, Timesta
 	return nitems;
 }
 
-/* Takes what is yet to be told; whoever does has to tell it. */
+/* Reads what is yet to be told. */
 int
-feed_uses_take(Oid database, int *next, FeedItem *items, TimestampTz now)
+feed_uses_read_untold(Oid database, int *next, FeedItem *items, TimestampTz now)
 {
-	return read_table(database, next, take_entry, items, now);
+	return read_table(database, next, read_untold_entry, items, now);
 }
 
 /* Reads all that this server knows of windows but for what is yet to be told. */
@@ -153,9 +153,27 @@ feed_uses_read_whole(Oid database, int *next, FeedItem *items, TimestampTz now)
 	return read_table(database, next, read_whole_entry, items, now);
 }
 
-/* Notes that last uses are known to the server that this one follows. */
+/*
+ * What was told of a window is not to be told again, unless the window is a later one,
+ * which has none of it.  Exclusive lock.
+ */
+static void
+take_out_of_window(const TrackedKeyRef *ref, const TrackedKey *entry, const FeedItem *item, TimestampTz read_at)
+{
+	const TrackedWindowPool *pool = &ref->pools.windows;
+
+	for (int w = entry->limits.windows.first; w != NO_TRACKED_WINDOW; w = pool->windows[w].next)
+	{
+		const TrackedWindow *window = &pool->windows[w];
+
+		if (window->id == item->limit_id && window->created_at <= read_at)
+			use_delta_take_out(tracked_windows_delta(window), tracked_window_length(window), &item->used, GetCurrentTimestamp());
+	}
+}
+
+/* Notes that what was read at a time is known to the server that this one follows. */
 void
-feed_uses_acknowledge(Oid database, const FeedItem *items, int nitems)
+feed_uses_acknowledge(Oid database, const FeedItem *items, int nitems, TimestampTz read_at)
 {
 	TrackedKeys *table = tracked_keys_attach();
 
@@ -164,11 +182,11 @@ feed_uses_acknowledge(Oid database, const FeedItem *items, int nitems)
 		TrackedKeyRef ref = tracked_keys_locate(table, database, &items[i].owner);
 		TrackedKey *entry;
 
-		if (items[i].limit_id != 0)
-			continue;
-		tracked_keys_lock(ref.partition, LW_SHARED);
+		tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
 		entry = tracked_keys_find(&ref);
-		if (entry != NULL)
+		if (entry != NULL && items[i].limit_id != 0)
+			take_out_of_window(&ref, entry, &items[i], read_at);
+		else if (entry != NULL)
 			tracked_keys_advance(&entry->told, items[i].used.start);
 		tracked_keys_unlock(ref.partition);
 	}

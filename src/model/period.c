@@ -29,8 +29,6 @@
 #include "model/period.h"
 #include "model/raw_key_filter.h"
 
-#define MAX_DAYS	(PERIOD_MAX_YEARS * 366)
-
 /* Between these, periods of any length are in the range of timestamps. */
 #define MIN_TIME	((TimestampTz) (date2j(1, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
 #define MAX_TIME	((TimestampTz) (date2j(10000, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
@@ -56,6 +54,14 @@ interval_length(const Interval *every, int days_per_month)
 	return ((int64) every->month * days_per_month + every->day) * USECS_PER_DAY + every->time;
 }
 
+/* The length of an interval in years, as if none of its parts were negative. */
+static double
+interval_years(const Interval *span)
+{
+	return fabs((double) span->month) / MONTHS_PER_YEAR +
+		   (fabs((double) span->day) + fabs((double) span->time) / USECS_PER_DAY) / DAYS_PER_YEAR;
+}
+
 /*
  * Is an interval between 1 second and PERIOD_MAX_YEARS, and no part of it
  * negative?  The upper limit rules out overflows.
@@ -63,9 +69,8 @@ interval_length(const Interval *every, int days_per_month)
 bool
 period_is_length(const Interval *span)
 {
-	return span->month >= 0 && span->month <= PERIOD_MAX_YEARS * MONTHS_PER_YEAR &&
-		   span->day >= 0 && span->day <= MAX_DAYS &&
-		   span->time >= 0 && span->time <= MAX_DAYS * USECS_PER_DAY &&
+	return span->month >= 0 && span->day >= 0 && span->time >= 0 &&
+		   interval_years(span) <= PERIOD_MAX_YEARS &&
 		   interval_length(span, 28) >= USECS_PER_SEC;
 }
 
@@ -107,10 +112,7 @@ period_check_every(const Interval *every)
 void
 period_check_span(const char *what, const Interval *span, int max_years)
 {
-	double		years = fabs((double) span->month) / MONTHS_PER_YEAR +
-				   (fabs((double) span->day) + fabs((double) span->time) / USECS_PER_DAY) / DAYS_PER_YEAR;
-
-	if (years <= max_years)
+	if (interval_years(span) <= max_years)
 		return;
 
 	ereport(ERROR,

@@ -68,16 +68,14 @@ use_delta_add(UseDelta *delta, int64 length, int64 amount, TimestampTz at, Times
 		delta->previous = add_saturated(delta->previous, amount);
 }
 
-/* Takes all that still counts; false if that is nothing. */
+/* Copies all that still counts; false if that is nothing. */
 bool
-use_delta_take(UseDelta *delta, int64 length, TimestampTz now, UseDelta *taken)
+use_delta_read(UseDelta *delta, int64 length, TimestampTz now, UseDelta *copy)
 {
-	if (delta->current == 0 && delta->previous == 0)
-		return false;
-	advance(delta, length, now);
-	*taken = *delta;
-	memset(delta, 0, sizeof(UseDelta));
-	return taken->current != 0 || taken->previous != 0;
+	if (delta->current != 0 || delta->previous != 0)
+		advance(delta, length, now);
+	*copy = *delta;
+	return copy->current != 0 || copy->previous != 0;
 }
 
 /*
@@ -90,6 +88,20 @@ use_delta_split(const UseDelta *delta, int64 length, TimestampTz latest, TimedAm
 {
 	parts[0] = (TimedAmount){delta->start - 1, delta->previous};
 	parts[1] = (TimedAmount){Max(delta->start, Min(latest, delta->start + length - 1)), delta->current};
+}
+
+/* Takes out what was copied: it has been told.  What was added since stays. */
+void
+use_delta_take_out(UseDelta *delta, int64 length, const UseDelta *copy, TimestampTz now)
+{
+	TimedAmount parts[USE_DELTA_PARTS];
+
+	use_delta_split(copy, length, copy->start, parts);
+	for (int i = 0; i < USE_DELTA_PARTS; i++)
+	{
+		if (parts[i].amount != 0)
+			use_delta_add(delta, length, -parts[i].amount, parts[i].at, now);
+	}
 }
 
 /* Adds a delta to a window, with the sign 1, or takes it away, with -1. */

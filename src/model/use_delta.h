@@ -30,8 +30,9 @@ typedef struct TimedAmount
 #define USE_DELTA_PARTS	2
 
 extern void use_delta_add(UseDelta *delta, int64 length, int64 amount, TimestampTz at, TimestampTz now);
-extern bool use_delta_take(UseDelta *delta, int64 length, TimestampTz now, UseDelta *taken);
+extern bool use_delta_read(UseDelta *delta, int64 length, TimestampTz now, UseDelta *copy);
 extern void use_delta_split(const UseDelta *delta, int64 length, TimestampTz latest, TimedAmount *parts);
+extern void use_delta_take_out(UseDelta *delta, int64 length, const UseDelta *copy, TimestampTz now);
 extern void use_delta_change(const UseDelta *delta, int sign, Window *window, int64 length, TimestampTz now);
 
 #endif							/* APIKEYS_MODEL_USE_DELTA_H */

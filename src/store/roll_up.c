@@ -90,7 +90,7 @@ static Statement begin_search = {
 static Statement roll_up = {
 	.sql = "WITH batch AS MATERIALIZED (SELECT e.ctid AS place, e.id, e.key_id,"
 	" e.xmax OPERATOR(pg_catalog.=) 0 AS is_free"
-		   " FROM apikeys_data.usage_entry e WHERE e.id OPERATOR(pg_catalog.>) GREATEST($3, apikeys.first_id())"
+	" FROM apikeys_data.usage_entry e WHERE e.id OPERATOR(pg_catalog.>) GREATEST($3, apikeys.first_id())"
 	" AND e.id OPERATOR(pg_catalog.<=) (apikeys.first_id() OPERATOR(pg_catalog.+) 281474976710655)"
 	" ORDER BY e.id LIMIT $1 OFFSET $2),"
 	" unlocked AS MATERIALIZED (SELECT e.ctid AS place FROM apikeys_data.usage_entry e"
@@ -99,7 +99,7 @@ static Statement roll_up = {
 	" used AS MATERIALIZED (SELECT b.key_id, pg_catalog.count(*) AS entries,"
 	" pg_catalog.max(b.id) AS last_id FROM batch b GROUP BY b.key_id),"
 	" unlocked_total AS MATERIALIZED (SELECT u.key_id FROM apikeys_data.usage u"
-																									 " WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))"
+	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))"
 	" AND " OF_THIS_NODE("u") " ORDER BY u.key_id FOR UPDATE SKIP LOCKED),"
 	" total_of AS MATERIALIZED (SELECT u.key_id FROM apikeys_data.usage u"
 	" WHERE u.key_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT used.key_id FROM used))"

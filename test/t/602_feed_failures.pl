@@ -121,7 +121,10 @@ set_conninfo($first, '');
 
 # A server that accepts and says nothing
 my $silent = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1') or die $!;
-set_conninfo($first, "host=127.0.0.1 port=${\$silent->sockport} user=feeder");
+my $nobody = "host=127.0.0.1 port=${\$silent->sockport} user=feeder";
+set_conninfo($first, "$nobody sslmode=disable");
+wait_for($first, 'postgres', q{SELECT feed_state = 'down' AND feed_error ~ 'does not answer' FROM apikeys.stats}, 'a server does not answer');
+set_conninfo($first, $nobody);
 wait_for($first, 'postgres', q{SELECT feed_lag > interval '1 second' FROM apikeys.stats}, 'the link hangs');
 my $start = time();
 spend($first, 10);

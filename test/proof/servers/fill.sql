@@ -31,6 +31,8 @@ FROM apikey_generate('full', E'a ''quoted''\ttext\nof \\ two lines', gen_random_
   now() + interval '1 year', '{"nested": {"null": null}}', 'customer 1', '{10.0.0.0/8,::1}', 'other_', 'mine', '30 days');
 INSERT INTO given (what, raw_key, code) SELECT 'spent', raw_key, 'BUDGET_EXCEEDED' FROM apikey_generate('spent', budget_id => :'small');
 INSERT INTO given (what, raw_key) SELECT 'planned', raw_key FROM apikey_generate('planned', plan => 'standard');
+INSERT INTO given (what, raw_key, code)
+SELECT 'limited', raw_key, 'RATE_LIMITED' FROM apikey_generate('limited', rate_limits => '{"windows": [{"per": "31 days", "requests": 2}]}');
 SELECT apikey_import(sha256('made-elsewhere'), 'imported', 'made...here', created_at => '2001-02-03', plan => 'full_access') IS NOT NULL;
 INSERT INTO given (what, raw_key) VALUES ('imported', 'made-elsewhere');
 
@@ -58,4 +60,6 @@ SELECT apikey_record_usage(id_of('full'), 7, 12.345678901234567, request_id => '
   apikey_record_usage(id_of('derived'), 3, 0.5, model => 'a'),
   apikey_record_usage(id_of('spent'), 1, 1.5);
 SELECT apikey_void_usage(id_of('full'), 'two');
+-- A limit that is used up.
+SELECT apikey_check(raw_key) FROM given, generate_series(1, 2) WHERE what = 'limited';
 SELECT apikey_grant('app', 'verify'), apikey_grant('app', 'read');

@@ -7,6 +7,7 @@ SELECT string_agg(v.code, ' ') FROM generate_series(1, 3) n, LATERAL apikey_veri
 SELECT apikey_record_usage(:'after', 5, 0.25, request_id => 'after');
 SELECT apikey_record_usage(:'after', 5, 0.25, request_id => 'after');
 SELECT apikey_record_usage(id_of('full'), 7, 12, request_id => 'one');
+SELECT string_agg(v.code, ' ') FROM given g, generate_series(1, 2), LATERAL apikey_verify(g.raw_key) v WHERE g.what = 'limited';
 SELECT apikey_revoke(:'after', 'enough');
 SELECT code FROM apikey_verify(:'raw_key');
 SELECT count(*) FROM apikey_events(:'after');
