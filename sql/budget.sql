@@ -408,6 +408,19 @@ SELECT warn_at FROM apikey_budget_update(:'warned', '{"warn_at": null}');
 SELECT test.spend('budget warned', 700);
 SELECT apikey_flush() >= 0 AS flushed;
 SELECT count(*) FROM test.warnings(:'warned');
+-- What a transaction takes back is taken off before that.
+SELECT apikey_budget_create('taken back', 100, warn_at => '{0.5}') AS back \gset
+SELECT test.make_key('budget back', :'back') IS NOT NULL;
+SELECT apikey_record_usage(test.id('budget back'), cost => 40, request_id => 'r');
+BEGIN;
+SELECT apikey_void_usage(test.id('budget back'), 'r');
+SELECT test.spend('budget back', 30);
+COMMIT;
+SELECT apikey_flush() >= 0 AS flushed;
+SELECT count(*) FROM test.warnings(:'back');
+SELECT test.spend('budget back', 20);
+SELECT apikey_flush() >= 0 AS flushed;
+SELECT count(*) FROM test.warnings(:'back');
 
 -- What was spent counts in the period in which it was recorded; a new period
 -- has all of the budget again.

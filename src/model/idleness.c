@@ -54,7 +54,7 @@ idleness_max_lag(const Interval *timeout)
 	int64		ms = ((int64) timeout->month * 28 + timeout->day) * (USECS_PER_DAY / 1000) +
 			   timeout->time / 1000;
 
-	Assert(ms >= MAX_LAG_PART);	/* a timeout is a second or more */
+	Assert(ms >= MAX_LAG_PART); /* a timeout is a second or more */
 	return (int) Min(ms / MAX_LAG_PART, INT_MAX);
 }
 
