@@ -63,7 +63,7 @@ my ($ended) = grep { $_->[1] == $samples[-1][1] } @samples;
 my ($started) = grep { $_->[1] > $before } @samples;
 my $rate = $limit / max($reached->[0] - $started->[0], 0.1);
 
-diag sprintf('a limit of %d, %d passed, %d beyond; %.0f a second on three servers; the last %.2f s after the limit was reached',
+note sprintf('figure: a limit of %d, %d passed, %d beyond; %.0f a second on three servers; the last %.2f s after the limit was reached',
 	$limit, $passed, $passed - $limit, $rate, $ended->[0] - $reached->[0]);
 cmp_ok($passed, '>=', $limit, 'all that the limit allows has passed');
 # A round and the sampling take their time as well, on a machine that is busy.

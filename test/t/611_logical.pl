@@ -178,7 +178,7 @@ for (my $upto = $piece; $upto <= $seconds; $upto += $piece)
 	%run = do_until($upto);
 	$done{$_} += transactions_of($run{$_}) foreach keys %run;
 }
-note sprintf '%d s of changes in %d s: %d requests on the first, %d on the second, %d changes, %d kills',
+note sprintf 'figure: %d s of changes in %d s: %d requests on the first, %d on the second, %d changes, %d kills',
   $seconds, Time::HiRes::time() - $began, @done{qw(first second)}, 10 * $done{changes}, $kills;
 cmp_ok($hits, '>', $kills / 2, 'most kills were under load');
 cmp_ok($done{$_}, '>=', 20 * $seconds, "all is done on the $_") foreach qw(first second);

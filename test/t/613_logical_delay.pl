@@ -47,7 +47,7 @@ sub delay
 
 $second->safe_psql('postgres', 'CREATE TABLE refused (name text, at timestamptz)');
 my @delays = sort { $a <=> $b } map { delay("idle $_") } 1 .. 10;
-note "a revoked key is refused after (ms): @delays";
+note "figure: a revoked key is refused after (ms): @delays";
 cmp_ok($delays[-1], '<', 5000, 'a revocation arrives soon');
 
 # Both spend from one budget as fast as they can, each as long as verify lets it.
@@ -64,7 +64,7 @@ my @spent = map { $_->safe_psql('postgres', 'SELECT spent FROM apikeys.budget_in
 my $seconds = $first->safe_psql('postgres', q{
 	SELECT extract(epoch FROM max(recorded_at) - min(recorded_at)) FROM apikeys_data.usage_entry}) || 1;
 my $rate = $spent[0] / 0.1 / $seconds;
-note sprintf 'two servers spend 0.1 %.0f times a second, %.1f of 100', $rate, $spent[0];
+note sprintf 'figure: two servers spend 0.1 %.0f times a second, %.1f of 100', $rate, $spent[0];
 is($spent[0], $spent[1], 'both know what is spent');
 cmp_ok($spent[0], '>=', 100, 'all is spent');
 cmp_ok($spent[0] - 100, '<=', 0.1 * $rate + 1, 'and no more beyond than passes in a second');
