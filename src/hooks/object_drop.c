@@ -91,8 +91,9 @@ remove_database(Oid database)
 }
 
 /*
- * Has this transaction dropped an extension of ours?  The hook has not seen it if the
- * library came with the CREATE EXTENSION after that.
+ * Has this transaction dropped an extension of ours that others know?  The hook has
+ * not seen it if the library came with the CREATE EXTENSION after that, which changes
+ * its own row as well.
  */
 static bool
 has_dropped_extension(void)
@@ -108,7 +109,8 @@ has_dropped_extension(void)
 
 		found = strcmp(NameStr(extension->extname), "apikeys") == 0 &&
 				(tuple->t_data->t_infomask & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) == 0 &&
-				TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetRawXmax(tuple->t_data));
+				TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetRawXmax(tuple->t_data)) &&
+				!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
 	}
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
