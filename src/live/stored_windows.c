@@ -312,8 +312,8 @@ stored_windows_copy(const pg_uuid_t *owner, ChangedWindows *changed)
 
 /*
  * Marks the windows of an owner as stored in a version: to be called when the
- * transaction that has written them has committed, or has been replayed.  They are if they have not
- * changed meanwhile.  Raises no error once shared memory is attached.
+ * transaction that has written them has committed, or has been replayed.  They are
+ * if they have not changed meanwhile.  Raises no error once shared memory is attached.
  */
 void
 stored_windows_mark(const pg_uuid_t *owner, uint32 version, bool has_row, TimestampTz now)
