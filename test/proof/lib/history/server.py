@@ -40,7 +40,8 @@ class Server:
     def init(self, lines):
         self.run("initdb", f"--pgdata={self.data}", "--username=postgres", "--auth=trust",
                  "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync")
-        self.configure(["listen_addresses = ''", "fsync = off", *lines])
+        # What a killed server that is not started again leaves of its shared memory ends with its directory.
+        self.configure(["listen_addresses = ''", "fsync = off", "dynamic_shared_memory_type = mmap", *lines])
 
     def configure(self, lines):
         """Adds lines to the configuration; later ones win."""
