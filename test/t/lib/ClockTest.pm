@@ -1,6 +1,7 @@
 
 # A server whose clock can be moved, by libfaketime.  Its background workers
-# do not see the moved clock.
+# do not see the moved clock.  No timeout may pass there: the handler of the timer's
+# signal asks for the time, for which libfaketime reads a file and allocates memory.
 
 package ClockTest;
 
