@@ -201,6 +201,7 @@ add_idle_keys($primary, qw(there here));
 $primary->backup('backup');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($primary, 'backup', has_streaming => 1);
+$standby->append_conf('postgresql.conf', 'apikeys.feed_interval = 0');
 stop_clock($standby, $start);
 with_clock($standby, sub { $standby->start });
 

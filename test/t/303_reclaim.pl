@@ -297,6 +297,7 @@ clear();
 $node->backup('b');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'b', has_streaming => 1);
+$standby->append_conf('postgresql.conf', 'apikeys.feed_interval = 0');
 $standby->start;
 add_limited([ @more, 'new' ]);
 $node->wait_for_catchup($standby);

@@ -298,6 +298,7 @@ $node->safe_psql('template1', 'DROP DATABASE copy');
 $node->backup('b');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'b', has_streaming => 1);
+$standby->append_conf('postgresql.conf', 'apikeys.feed_interval = 0');
 $standby->start;
 add_limited($node, "(VALUES ('e'), ('f'), ('g'))");
 is(code_of('e'), 'VALID', 'the primary: used') for 1 .. 2;
