@@ -23,6 +23,7 @@ SELECT count(*) FROM apikey_generate('revoked', expires_at => now() + interval '
 SELECT apikey_revoke(test.id('revoked'), 'check');
 SELECT id AS deleted FROM apikey_generate('deleted', budget_id => :'gone') \gset
 SELECT apikey_record_usage(:'deleted', 1, 1, request_id => 'deleted');
+CALL test.roll_up();
 SELECT apikey_delete(:'deleted');
 SELECT apikey_budget_delete(:'gone');
 SELECT apikey_record_usage(test.id('third'), 10, 2, model => 'a'), apikey_record_usage(test.id('third'), 20, 4, request_id => 'one', model => 'b'),
