@@ -17,7 +17,7 @@ my $today = sub { sprintf '%d-%02d-%02d', $_[5] + 1900, $_[4] + 1, $_[3] }->(loc
 
 $ENV{GIT_DIR} = "$tree/.git";
 $ENV{GIT_WORK_TREE} = $tree;
-delete @ENV{qw(EFFORT TEST MODE STEPS TARGETS)};
+delete @ENV{'EFFORT', map { split } slurp_file("$sources/test/proof/run") =~ /^(?:choosing|narrowing)=\(([^)]*)\)/mg};
 make_path("$tree/test/proof/lib", "$tree/doc");
 copy("$sources/$_", "$tree/$_") foreach 'test/proof/run', 'test/proof/lib/page.py';
 chmod 0755, "$tree/test/proof/run";
