@@ -322,4 +322,16 @@ is_deeply([ map { [ @$_[ 0 .. 3 ] ] } play(new_windows(\@usual, 0, 0, 0, 9_007_1
 is_deeply([ map { [ @$_[ 0, 1 ] ] } play(new_windows(\@usual, 5, 0, 0, 7), [ 'verify', $t, 8 ]) ],
 	[ [ 3, $max ] ], 'more tokens than the limit never pass');
 
+# What is taken back, and its bucket lacks, is taken out of the other bucket.
+sub used_after { my @commands = @_; return [ map { $_->[5] } play(new_windows(\@usual, 0, 100, 0, 0), @commands) ] }
+
+is_deeply(used_after([ 'record', $t, 5 ], [ 'settle', $t, -1, $t - 30 * SECOND ], [ 'settle', $t, -3, $t - 30 * SECOND ]),
+	[ 5, 4, 1 ], 'settled: of the bucket before, which has nothing');
+is_deeply(used_after([ 'record', $t, 5 ], [ 'record', $t + MINUTE, 0 ], [ 'settle', $t + MINUTE, -1, $t + MINUTE ], [ 'settle', $t + MINUTE, -3, $t + MINUTE ]),
+	[ 5, 5, 4, 1 ], '... of this bucket, which has nothing');
+is_deeply(used_after([ 'record', $t, 5 ], [ 'record', $t + MINUTE, 2 ], [ 'settle', $t + MINUTE, -3, $t + MINUTE ], [ 'settle', $t + MINUTE, -9, $t ]),
+	[ 5, 7, 4, 0 ], '... which has some; never more than both have');
+is_deeply(used_after([ 'record', $t, 5 ], [ 'settle', $t, -3, $t - MINUTE ], [ 'settle', $t, -1, $t - MINUTE - 1 ], [ 'settle', $t, 2, $t - 1 ]),
+	[ 5, 2, 2, 4 ], '... up to a window before the start of this one');
+
 done_testing();

@@ -11,6 +11,7 @@
  *	verify NOW TOKENS					a request that has so many tokens at most
  *	record NOW TOKENS					tokens that have been used
  *	void NOW TOKENS AT					tokens of a record at that time, taken back
+ *	settle NOW TOKENS AT				tokens at that time, more or, below 0, less
  *
  * The first and the third window count requests, the others tokens; a limit of
  * 0 is none.  An answer is what is used of each window now, and for a request
@@ -108,10 +109,23 @@ add_tokens(TimestampTz now, int64 tokens, TimestampTz at)
 	printf("-1 0 0 0");
 }
 
+static void
+settle_tokens(TimestampTz now, int64 tokens, TimestampTz at)
+{
+	for (int i = 1; i < NWINDOWS; i += 2)
+	{
+		if (limits[i] > 0)
+			window_settle_at(&windows[i], lengths[i], tokens, at, now);
+	}
+	printf("-1 0 0 0");
+}
+
 static int
 count_arguments(const char *command)
 {
-	return strcmp(command, "new") == 0 ? 2 * NWINDOWS : strcmp(command, "void") == 0 ? 3 : 2;
+	if (strcmp(command, "new") == 0)
+		return 2 * NWINDOWS;
+	return strcmp(command, "void") == 0 || strcmp(command, "settle") == 0 ? 3 : 2;
 }
 
 int
@@ -142,6 +156,8 @@ main(void)
 
 		if (strcmp(command, "verify") == 0)
 			verify(a[0], a[1]);
+		else if (strcmp(command, "settle") == 0)
+			settle_tokens(a[0], a[1], a[2]);
 		else if (n == 3)
 			add_tokens(a[0], -a[1], a[2]);
 		else
