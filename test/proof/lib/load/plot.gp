@@ -1,7 +1,7 @@
 # Latencies of verify under load.  Given: run, the directory with the percentiles.
 # Columns: seconds, p50, p95, p99 in milliseconds.
 
-set terminal svg size 760,420 font 'sans-serif,12' background 'white'
+set terminal svg noenhanced size 760,420 font 'sans-serif,12' background 'white'
 set title 'apikey_verify among 200 connections, with changes'
 set xlabel 'minutes'
 set ylabel 'milliseconds'
