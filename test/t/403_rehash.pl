@@ -200,6 +200,17 @@ else
 {
 	wait_for_signed($node, 'a flush worker comes all the same', i => 'newest');
 }
+
+# Those whose hash is of a later secret are found in the caches of others by what messages call them.
+import_keys($node, 'old', 'k', 'l');
+my $session = $node->background_psql('postgres');
+$session->query_safe('SET client_min_messages = error');
+my $both = q{SELECT string_agg(v.code, ' ' ORDER BY n) FROM unnest('{k,l}'::text[]) n, LATERAL apikey_verify(n || '-key') v};
+is($session->query_safe($both), 'VALID VALID', 'a session has them cached') foreach 1, 2;
+$node->safe_psql('postgres', q{SELECT apikey_revoke(id) FROM apikeys_data.key WHERE name = 'k'});
+is($session->query_safe($both), 'REVOKED VALID', '... and not those that others revoke');
+$session->quit;
+
 chmod 0644, secret_file($node);
 is(codes($node, 'i'), 'NOT_FOUND', 'a session that finds a bad file has no secrets');
 is(count_in_log($node, qr/was refused\n.*DETAIL:  Others may read it/) > 0, 1, 'and says so');
