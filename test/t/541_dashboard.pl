@@ -129,6 +129,10 @@ foreach my $panel (@{ $dashboard->{panels} })
 my ($outcomes) = grep { $_->{title} eq 'Verifies by outcome' } @{ $dashboard->{panels} };
 my %seen = map { $_->{metric}{code} => (sort { $b <=> $a } map { $_->[1] } @{ $_->{values} })[0] } @{ $outcomes->{targets}[0]{results} };
 cmp_ok($seen{$_} // 0, '>', 0, "$_ is among the outcomes") foreach qw(VALID RATE_LIMITED REVOKED NOT_FOUND);
+my %colour_of = map { $_->{matcher}{options} => $_->{properties}[0]{value}{fixedColor} } @{ $outcomes->{fieldConfig}{overrides} };
+my %outcome_of = reverse %colour_of;
+is(join(' ', grep { !$colour_of{$_} } sort map { $_->{metric}{code} } @{ $outcomes->{targets}[0]{results} }), '', 'each outcome has a colour');
+is(scalar keys %outcome_of, scalar keys %colour_of, '... of its own');
 
 $_->kill_kill foreach reverse @running;
 
