@@ -57,9 +57,12 @@ sub spend
 		"SELECT count(*) FILTER (WHERE apikey_check('limited-key') = 'VALID') FROM generate_series(1, $n)");
 }
 
+is(spend($second, 1), 1, 'a single request on the second standby');
+wait_for_rounds(3, @standbys);
+is(used_of_limit($_, 'limited', 'requests_per_day'), 1, $_->name . ': it counts once, however often it could be told') foreach @all;
 is(spend($primary, 3), 3, '3 requests on the primary');
 is(spend($first, 4), 4, '4 on the first standby');
-is(spend($second, 2), 2, '2 on the second');
+is(spend($second, 1), 1, 'another one on the second');
 is(spend($third, 5), 5, '5 on the standby of that');
 wait_for_rounds(2, @standbys);
 is(used_of_limit($_, 'limited', 'requests_per_day'), 14, $_->name . ': 14 requests are used') foreach @all;
