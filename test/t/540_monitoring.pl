@@ -21,6 +21,21 @@ use Test::More;
 my $node = start_node('main', 'unix_socket_permissions = 0777', 'wal_level = replica', 'max_wal_senders = 8', 'hot_standby = on');
 my $monitoring = 'examples/monitoring';
 
+# The sizes that doc/operations.md and doc/feed.md tell are those of the server.
+sub is_as_large
+{
+	my ($what, $page, $expected, $condition) = @_;
+
+	is($node->safe_psql('postgres', qq{
+		SELECT abs(sum(allocated_size) - ($expected)) < 150000 FROM pg_shmem_allocations WHERE $condition}), 't', "$page: $what");
+}
+my ($each, $fixed) = slurp_file('doc/operations.md') =~ /^\| shared memory \| `apikeys.max_tracked_keys` \* (\d+) bytes \+ ([\d.]+) MB \+ `apikeys.cache_memory`/m or die 'no size';
+is_as_large('shared memory', 'doc/operations.md',
+	"current_setting('apikeys.max_tracked_keys')::bigint * $each + 1000000 * $fixed + pg_size_bytes(current_setting('apikeys.cache_memory'))",
+	"name LIKE 'apikeys %'");
+($each, $fixed) = slurp_file('doc/feed.md') =~ /^\| shared memory \| (\d+) bytes for each of `apikeys.max_tracked_keys`, and ([\d.]+) MB/m or die 'no size';
+is_as_large('shared memory', 'doc/feed.md', "current_setting('apikeys.max_tracked_keys')::bigint * $each + 1000000 * $fixed", "name = 'apikeys feed'");
+
 # The role as doc/operations.md makes it.
 my ($rights) = slurp_file('doc/operations.md') =~ /^```sql\n(CREATE ROLE monitoring.*?)^```$/ms or die 'no role';
 $node->safe_psql('postgres', $rights);
@@ -107,6 +122,10 @@ SKIP:
 my @panels = @{ JSON::PP->new->utf8->decode($dashboard)->{panels} };
 cmp_ok(scalar @panels, '>=', 10, 'the dashboard has panels');
 is(scalar(grep { !@{ $_->{targets} } } @panels), 0, '... each with a query');
+
+my ($failures) = grep { $_->{title} eq 'Flushes that failed' } @panels;
+is(join(' ', sort map { $_->{expr} =~ /(apikeys_\w+)/g } @{ $failures->{targets} }),
+	'apikeys_flush_errors_total apikeys_workers_not_started_total', 'failures are drawn beside nothing else');
 
 # Each alert is tried: it fires, and it does not.
 my $tests = slurp_file("$monitoring/alerts_test.yml");
