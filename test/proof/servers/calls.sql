@@ -92,10 +92,12 @@ INSERT INTO call SELECT 'apikeys.feed_exchange', 'told', format('apikeys.feed_ex
   '\x0000000100000000000000090000000000000000000000000000000100000001000000000000000000000000000000000000000000000000000000000000000000000002eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee0000000000000007000151800000000100000000000000000000000000000005000000000000000000000000000000000000000000000000eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee0000000000000000000000000000000000000000000000000000000000000005000000000000000000000000000000000000000000000000',
   repeat('ee', 16), replace(id::text, '-', ''))) FROM called;
 
--- What each request goes through, more often; what plans large views or reads all, less.
-UPDATE call SET share = 50 WHERE function IN ('apikey_verify', 'apikey_check', 'apikey_release', 'apikey_login', 'apikey_identify');
+-- What each request goes through, more often; what takes milliseconds, less.
+UPDATE call SET share = 50 WHERE function IN ('apikey_verify', 'apikey_check', 'apikey_release', 'apikey_login');
 UPDATE call SET share = 0.1 WHERE (function, how) IN (('apikey_get', 'one'), ('apikey_list', 'some'), ('apikey_count', 'some'),
-  ('apikey_grant', 'undone'), ('apikeys.info', 'some'), ('apikeys.check', 'all'));
+  ('apikey_budget_create', 'undone'), ('apikey_flush', 'kept'), ('apikey_revoke', 'undone'), ('apikey_revoke_raw', 'undone'),
+  ('apikey_revoke_where', 'undone'), ('apikeys.info', 'some'));
+UPDATE call SET share = 0.02 WHERE (function, how) IN (('apikey_grant', 'undone'), ('apikeys.check', 'all'));
 
 -- A channel stays in a list of the session, in a context that does.
 CREATE FUNCTION listen(channel text) RETURNS void LANGUAGE plpgsql AS $$BEGIN EXECUTE format('LISTEN %I', channel); END$$;
