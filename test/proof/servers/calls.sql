@@ -96,7 +96,7 @@ INSERT INTO call SELECT 'apikeys.feed_exchange', 'told', format('apikeys.feed_ex
 UPDATE call SET share = 50 WHERE function IN ('apikey_verify', 'apikey_check', 'apikey_release', 'apikey_login');
 UPDATE call SET share = 0.1 WHERE (function, how) IN (('apikey_get', 'one'), ('apikey_list', 'some'), ('apikey_count', 'some'),
   ('apikey_budget_create', 'undone'), ('apikey_flush', 'kept'), ('apikey_revoke', 'undone'), ('apikey_revoke_raw', 'undone'),
-  ('apikey_revoke_where', 'undone'), ('apikeys.info', 'some'));
+  ('apikey_revoke_where', 'undone'), ('apikeys.info', 'some'), ('apikeys.stats', 'all'));
 UPDATE call SET share = 0.02 WHERE (function, how) IN (('apikey_grant', 'undone'), ('apikeys.check', 'all'));
 
 -- A channel stays in a list of the session, in a context that does.
