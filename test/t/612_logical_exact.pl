@@ -131,8 +131,6 @@ sub refused
 	like($err, qr/ERROR:  (?:22023|55P02)/, "refused: $wrong");
 	return;
 }
-refused('SET apikeys.node = 1');
-
 # What a server has recorded that is lost is rolled up by others, and their own use is
 # not taken for its.
 add_keys($source, 'postgres', 'last');
@@ -140,6 +138,7 @@ on_source('SELECT apikey_record_usage(' . id_of('last') . ', 5) FROM generate_se
 $reader->quit;
 is_sound($_, 'postgres', $_->name) foreach $source, $target;
 is(count_in_log($target, qr/ERROR/), 0, 'nothing stopped the replication');
+refused('SET apikeys.node = 1');
 $target->safe_psql('postgres', 'DROP SUBSCRIPTION node2_from_node1');
 $source->stop('immediate');
 is(verify($target, 'postgres', 'last'), 'VALID', 'the target goes on alone');
