@@ -122,7 +122,6 @@ on_source("SELECT apikey_delete($id)");
 answers('NOT_FOUND|', 'the key is deleted');
 $target->safe_psql('postgres', q{SELECT apikey_cleanup_expired(); SELECT apikey_flush()});
 
-# The number of a node is the server's, and no session's.
 sub refused
 {
 	my ($wrong) = @_;
@@ -131,6 +130,7 @@ sub refused
 	like($err, qr/ERROR:  (?:22023|55P02)/, "refused: $wrong");
 	return;
 }
+
 # What a server has recorded that is lost is rolled up by others, and their own use is
 # not taken for its.
 add_keys($source, 'postgres', 'last');
@@ -138,6 +138,7 @@ on_source('SELECT apikey_record_usage(' . id_of('last') . ', 5) FROM generate_se
 $reader->quit;
 is_sound($_, 'postgres', $_->name) foreach $source, $target;
 is(count_in_log($target, qr/ERROR/), 0, 'nothing stopped the replication');
+# The number of a node is the server's, and no session's.
 refused('SET apikeys.node = 1');
 $target->safe_psql('postgres', 'DROP SUBSCRIPTION node2_from_node1');
 $source->stop('immediate');
