@@ -51,9 +51,20 @@ extern int no_such_variable
 #define pg_noreturn pg_attribute_noreturn()
 #endif
 
-/* From 16 on, the extra data of a check hook is allocated with guc_malloc(). */
+/*
+ * From 16 on, the extra data of a check hook is allocated with guc_malloc(), which
+ * says that memory has run out.
+ */
 #if PG_VERSION_NUM < 160000
-#define guc_malloc(elevel, size) malloc(size)
+static inline void *
+guc_malloc(int elevel, size_t size)
+{
+	void	   *data = malloc(size);
+
+	if (data == NULL)
+		ereport(elevel, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	return data;
+}
 #endif
 
 /*

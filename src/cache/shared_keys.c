@@ -38,6 +38,7 @@
 #include "storage/shmem.h"
 
 #include "base/compat.h"
+#include "base/random.h"
 #include "base/shmem.h"
 #include "cache/shared_keys.h"
 #include "settings/guc.h"
@@ -187,8 +188,7 @@ keys_init_shared(void *address)
 	keys->npartitions = count_partitions();
 	keys->nblocks = count_blocks();
 	keys->nchains = keys->nblocks / BLOCKS_PER_CHAIN;
-	if (!pg_strong_random(&keys->seed, sizeof(keys->seed)))
-		elog(ERROR, "could not generate random numbers");
+	random_fill(&keys->seed, sizeof(keys->seed));
 	for (int p = 0; p < keys->npartitions; p++)
 		init_part(keys, p);
 }

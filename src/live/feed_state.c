@@ -28,6 +28,7 @@
 
 #include "miscadmin.h"
 
+#include "base/random.h"
 #include "live/feed_state.h"
 #include "live/tracked_windows.h"
 #include "settings/guc.h"
@@ -74,12 +75,7 @@ generate_node(void)
 	uint64		node = 0;
 
 	while (node == 0)
-	{
-		if (!pg_strong_random(&node, sizeof(node)))
-			ereport(ERROR,
-					(errcode(ERRCODE_INTERNAL_ERROR),
-					 errmsg("could not generate random bytes")));
-	}
+		random_fill(&node, sizeof(node));
 	return node;
 }
 

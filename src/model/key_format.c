@@ -17,6 +17,7 @@
 #include "utils/pg_crc.h"
 
 #include "base/compat.h"
+#include "base/random.h"
 #include "base/secure_memory.h"
 #include "model/key_format.h"
 
@@ -53,11 +54,7 @@ put_random(char *dest, int len)
 
 	while (filled < len)
 	{
-		if (!pg_strong_random(pool, 2 * RANDOM_LEN))
-			ereport(ERROR,
-					(errcode(ERRCODE_INTERNAL_ERROR),
-					 errmsg("could not generate random values")));
-
+		random_fill(pool, 2 * RANDOM_LEN);
 		for (int i = 0; i < 2 * RANDOM_LEN && filled < len; i++)
 		{
 			if (pool[i] < 248)

@@ -15,6 +15,7 @@
 
 #include "port/pg_bswap.h"
 
+#include "base/random.h"
 #include "model/reservation_id.h"
 
 #define HOLD_BYTES		4
@@ -32,10 +33,7 @@ fill_with_random(pg_uuid_t *id)
 
 	if (nleft == 0)
 	{
-		if (!pg_strong_random(supply, sizeof(supply)))
-			ereport(ERROR,
-					(errcode(ERRCODE_INTERNAL_ERROR),
-					 errmsg("could not generate random values")));
+		random_fill(supply, sizeof(supply));
 		nleft = sizeof(supply);
 	}
 	nleft -= UUID_LEN;

@@ -31,6 +31,7 @@
 #include "storage/fd.h"
 
 #include "base/compat.h"
+#include "base/random.h"
 #include "model/key_hash.h"
 #include "settings/hmac_secrets.h"
 
@@ -370,8 +371,7 @@ void
 hmac_secrets_init(void)
 {
 	SET_VARSIZE(&id_key, sizeof(id_key));
-	if (!pg_strong_random(id_key.data, sizeof(id_key.data)))
-		elog(ERROR, "could not generate random numbers");
+	random_fill(id_key.data, sizeof(id_key.data));
 }
 
 /* Did hmac_secrets_reread() find new secrets since the last reload? */

@@ -122,6 +122,15 @@ on_source("SELECT apikey_delete($id)");
 answers('NOT_FOUND|', 'the key is deleted');
 $target->safe_psql('postgres', q{SELECT apikey_cleanup_expired(); SELECT apikey_flush()});
 
+sub refused
+{
+	my ($wrong) = @_;
+	my ($ret, $out, $err) = $target->psql('postgres', $wrong, extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
+
+	like($err, qr/ERROR:  (?:22023|55P02)/, "refused: $wrong");
+	return;
+}
+
 # What a server has recorded that is lost is rolled up by others, and their own use is
 # not taken for its.
 add_keys($source, 'postgres', 'last');
@@ -129,6 +138,8 @@ on_source('SELECT apikey_record_usage(' . id_of('last') . ', 5) FROM generate_se
 $reader->quit;
 is_sound($_, 'postgres', $_->name) foreach $source, $target;
 is(count_in_log($target, qr/ERROR/), 0, 'nothing stopped the replication');
+# The number of a node is the server's, and no session's.
+refused('SET apikeys.node = 1');
 $target->safe_psql('postgres', 'DROP SUBSCRIPTION node2_from_node1');
 $source->stop('immediate');
 is(verify($target, 'postgres', 'last'), 'VALID', 'the target goes on alone');
@@ -137,13 +148,8 @@ my $last = 'SELECT node, total_requests, total_tokens, last_used_at IS NULL FROM
 is($target->safe_psql('postgres', $last), '1|3|15|t', '... as the use of the source');
 $target->safe_psql('postgres', 'SELECT apikey_record_usage(' . id_of('last') . ', 1); SELECT apikey_flush()');
 is($target->safe_psql('postgres', $last), "1|3|15|t\n2|1|1|f", 'and its own as its own');
-foreach my $wrong ('SELECT apikey_flush_node(2)', 'SELECT apikey_flush_node(-1)', 'SELECT apikey_flush_node(32768)',
-	'SELECT apikey_flush_node(NULL)', 'SET apikeys.node = 1')
-{
-	my ($ret, $out, $err) = $target->psql('postgres', $wrong, extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
-
-	like($err, qr/ERROR:  (?:22023|55P02)/, "refused: $wrong");
-}
+refused($_) foreach 'SELECT apikey_flush_node(2)', 'SELECT apikey_flush_node(-1)', 'SELECT apikey_flush_node(32768)',
+	'SELECT apikey_flush_node(NULL)';
 is_sound($target, 'postgres', 'alone');
 $target->stop;
 done_testing();

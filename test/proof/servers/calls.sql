@@ -1,12 +1,12 @@
 -- What test/proof/servers/growth calls, over and over: each function of the
 -- extension, well and badly.  "Undone" is what a savepoint takes back; a number
 -- of calls is committed together.  k, r and i are the id and the text of a key that is
--- there, and the number of the call.
+-- there, and the number of the call.  What is "planted" leaks, and has to be found.
 \set ON_ERROR_STOP 1
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS apikeys CASCADE;
 CREATE ROLE caller;
-CREATE TABLE call (function text, how text, statement text);
+CREATE TABLE call (function text, how text, statement text, share numeric DEFAULT 1);
 SELECT apikey_budget_create('pool', 1000000000000) AS pool \gset
 SELECT apikey_plan_set('small', '{"allowed_models": ["a*"]}');
 CREATE TABLE called AS
@@ -52,6 +52,7 @@ INSERT INTO call VALUES
   ('apikey_record_usage', 'error', 'apikey_record_usage(k, -1)'),
   ('apikey_void_usage', 'undone', 'apikey_record_usage(k, 1, 1, request_id => ''v''), apikey_void_usage(k, ''v''), undo()'),
   ('apikey_flush', 'kept', 'apikey_flush()'),
+  ('apikey_flush_node', 'kept', 'apikey_flush_node(1)'),
   ('apikey_budget_create', 'undone', 'apikey_budget_create(''b'' || i, 5, parent_id => (SELECT id FROM apikeys_data.budget WHERE name = ''pool'')) b, LATERAL apikey_budget_update(b, ''{"max_cost": 3}''), LATERAL apikey_budget_add(b, 1), LATERAL apikey_budget_delete(b), undo()'),
   ('apikey_budget_create', 'error', 'apikey_budget_create(''pool'', -1)'),
   ('apikey_budget_update', 'error', 'apikey_budget_update(gen_random_uuid(), ''{}'')'),
@@ -79,15 +80,35 @@ INSERT INTO call VALUES
   ('apikey_permissions_preset', 'both', 'apikey_permissions_preset(''admin''), apikey_rate_limits_preset(''standard'')'),
   ('apikey_permissions_preset', 'error', 'apikey_permissions_preset(''none'')'),
   ('apikey_rate_limits_preset', 'error', 'apikey_rate_limits_preset(''none'')'),
-  ('apikeys.stats', 'all', 'apikeys.stats'),
-  ('apikeys.check', 'all', 'apikeys.check()');
+  ('apikeys.stats', 'all', 'apikeys.stats, apikeys.servers, apikeys.secret_usage, apikeys.plan_info, apikeys.budget_info'),
+  ('apikeys.info', 'some', 'apikeys.info i JOIN apikeys.usage_report u ON u.key_id = i.id WHERE i.id = k'),
+  ('apikeys.feed_exchange', 'error', 'apikeys.feed_exchange(''x'')'),
+  ('apikeys.check', 'all', 'apikeys.check()'),
+  ('a context', 'planted', 'listen(rpad(gen_random_uuid()::text, 60, ''x''))'),
+  ('the heap', 'planted', 'set_config(''leak.x'' || md5(random()::text), repeat(''x'', 5000), false)');
+
+-- A standby tells of a window of the key, and of its last use.
+INSERT INTO call SELECT 'apikeys.feed_exchange', 'told', format('apikeys.feed_exchange(%L)', replace(
+  '\x0000000100000000000000090000000000000000000000000000000100000001000000000000000000000000000000000000000000000000000000000000000000000002eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee0000000000000007000151800000000100000000000000000000000000000005000000000000000000000000000000000000000000000000eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee0000000000000000000000000000000000000000000000000000000000000005000000000000000000000000000000000000000000000000',
+  repeat('ee', 16), replace(id::text, '-', ''))) FROM called;
+
+-- What each request goes through, more often; what takes milliseconds, less.
+UPDATE call SET share = 50 WHERE function IN ('apikey_verify', 'apikey_check', 'apikey_release', 'apikey_login');
+UPDATE call SET share = 0.1 WHERE (function, how) IN (('apikey_get', 'one'), ('apikey_list', 'some'), ('apikey_count', 'some'),
+  ('apikey_budget_create', 'undone'), ('apikey_flush', 'kept'), ('apikey_revoke', 'undone'), ('apikey_revoke_raw', 'undone'),
+  ('apikey_revoke_where', 'undone'), ('apikeys.info', 'some'), ('apikeys.stats', 'all'));
+UPDATE call SET share = 0.02 WHERE function = 'apikey_grant' AND how = 'undone';
+UPDATE call SET share = 0.01 WHERE function = 'apikeys.check';
+
+-- A channel stays in a list of the session, in a context that does.
+CREATE FUNCTION listen(channel text) RETURNS void LANGUAGE plpgsql AS $$BEGIN EXECUTE format('LISTEN %I', channel); END$$;
 
 -- Has the savepoint that a call is in rolled back.
 CREATE FUNCTION undo() RETURNS void LANGUAGE plpgsql AS $$BEGIN RAISE 'undo'; END$$;
 
--- What this process has allocated: in memory contexts, and of the system.
-CREATE FUNCTION allocated(OUT contexts bigint, OUT data bigint) LANGUAGE sql AS $$
-  SELECT (SELECT sum(total_bytes) FROM pg_backend_memory_contexts),
+-- What this process has in memory contexts, and has taken of the system.
+CREATE FUNCTION allocated(OUT contexts bigint, OUT heap bigint) LANGUAGE sql AS $$
+  SELECT (SELECT sum(used_bytes) FROM pg_backend_memory_contexts),
          split_part(pg_read_file('/proc/self/statm'), ' ', 6)::bigint * 4096
 $$;
 

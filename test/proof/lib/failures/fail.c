@@ -6,7 +6,8 @@
  * SPDX-License-Identifier: PostgreSQL
  *
  * With APIKEYS_FAIL=N in its environment, the Nth call of each process of a
- * server fails from the start on.
+ * server fails from the start on.  With APIKEYS_FAIL_BY the process crashes, exits
+ * without a word or hangs there: that has to be found.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,6 +37,19 @@ read_environment(void)
 	to_fail = text != NULL ? atoi(text) : -1;
 }
 
+static void
+misbehave(void)
+{
+	const char *how = getenv("APIKEYS_FAIL_BY");
+
+	if (how != NULL && strcmp(how, "crash") == 0)
+		abort();
+	if (how != NULL && strcmp(how, "exit") == 0)
+		_exit(1);
+	while (how != NULL && strcmp(how, "hang") == 0)
+		pg_usleep(100000L);
+}
+
 bool
 apikeys_fail_here(const char *file, int line, const char *what)
 {
@@ -54,6 +68,7 @@ apikeys_fail_here(const char *file, int line, const char *what)
 	snprintf(failed, sizeof(failed), "%s:%d %s", file, line, what);
 	if (getenv("APIKEYS_FAIL") != NULL)
 		write_stderr("apikeys_fail: %s\n", failed);
+	misbehave();
 	return true;
 }
 
