@@ -24,7 +24,7 @@ SELECT valid, code, id = :'child' AS id, root_id = :'parent' AS root_id, name, u
 FROM apikey_verify(:'child_key');
 SELECT parent_id = :'parent' AS parent_id, root_id = :'parent' AS root_id, status, name, user_id FROM apikey_get(:'child');
 SELECT action, key_id = :'child' AS key_id, details->>'name' AS name, details->>'parent_id' = :'parent' AS parent_id
-FROM apikeys_data.event ORDER BY id DESC LIMIT 1;
+FROM apikeys_data.event WHERE action <> 'rehash' ORDER BY id DESC LIMIT 1;
 SELECT count(*) AS notices FROM apikeys_data.key_notice WHERE key_id = :'child';
 -- By default it is named as its parent.
 SELECT name FROM apikey_identify((SELECT raw_key FROM apikey_derive(:'parent_key', '1 hour')));

@@ -3,7 +3,7 @@
 # windows of any length, with patterns and costs, of keys and of budgets in a
 # tree; reservations that are settled, given back, or time out; documents that
 # change, keys that are rotated, and clean restarts.  The seed is printed; SEED=n
-# makes the same requests again, STEPS=n so many.
+# makes the same requests again, MODEL_REQUESTS=n so many.
 
 use strict;
 use warnings;
@@ -20,7 +20,7 @@ use Test::More;
 plan skip_all => 'libfaketime is not installed' unless has_clock();
 
 use constant {
-	STEPS => $ENV{STEPS} // 600,
+	STEPS => $ENV{MODEL_REQUESTS} // 600,
 	SECOND => 1_000_000,
 	DAY => 86_400_000_000,
 	BILLION => 1_000_000_000,
