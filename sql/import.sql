@@ -90,6 +90,7 @@ SELECT * FROM test.errors(
   $$SELECT apikey_import(digest('n', 'sha256'), 'n', 'x', budget_id => '00000000-0000-0000-0000-00000000dead')$$,
   $$SELECT apikey_import(digest('n', 'sha256'), 'n', 'x', hash_secret => '')$$,
   $$SELECT apikey_import(digest('n', 'sha256'), 'n', 'x', hash_secret => 'theirs:')$$,
+  $$SELECT apikey_import(digest('n', 'sha256'), 'n', 'x', hash_secret => ':theirs')$$,
   $$SELECT apikey_import(digest('n', 'sha256'), 'n', 'x', hash_secret => repeat('x', 64))$$,
   $$SELECT apikey_import(digest('n', 'sha256'), 'n', 'x', created_at => 'infinity')$$,
   $$SELECT apikey_import(digest('n', 'sha256'), 'n', 'x', created_at => '-infinity')$$,
