@@ -19,6 +19,6 @@ random_fill(void *bytes, Size n)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not generate random numbers"),
-				 errdetail("apikeys makes no keys without them, and is not loaded."),
+				 errdetail("Without them apikeys neither starts nor makes keys."),
 				 errhint("See why the random number generator of OpenSSL, or of the operating system, has failed, and try again.")));
 }
