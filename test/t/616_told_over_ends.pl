@@ -20,6 +20,7 @@ $primary->safe_psql('postgres', qq{
 	SELECT apikey_import(digest(n || '-key', 'sha256'), n, 'x', rate_limits => l)
 	FROM (VALUES ('day', '{"tokens_per_day": 1000}'::jsonb), ('second', '{"windows": [{"name": "w", "per": "1 second", "tokens": 1000}]}'),
 				 ('untold', '{"windows": [{"name": "w", "per": "$seconds seconds", "tokens": 1000}]}'),
+				 ('single', '{"windows": [{"name": "w", "per": "$seconds seconds", "requests": 1}]}'),
 				 ('held', '{"windows": [{"name": "w", "per": "$seconds seconds", "tokens": 1000}]}')) v (n, l)});
 my $standby = new_standby('standby', $primary);
 wait_for_rounds(1, $standby);
@@ -61,6 +62,7 @@ $standby->safe_psql('postgres', 'SELECT pg_sleep(2.1)');
 is(spend('second', 100), 'VALID', '... and after some');
 is(spend('day', 7), 'VALID', '... and in a long one');
 is(spend('untold', 400), 'VALID', '... and in one that will be the one before');
+is(spend('single', 1), 'VALID', '... once');
 $standby->safe_psql('postgres', "SELECT pg_sleep($seconds)");
 is($standby->safe_psql('postgres', "SELECT apikey_release('$held')"), 't', 'what was reserved in the window before is given back');
 $standby->append_conf('postgresql.conf', "apikeys.primary_conninfo = ''");
@@ -72,6 +74,7 @@ is(used_of_limit($_, 'held', 'w'), 0, $_->name . ': nor what was given back') fo
 my ($here, $there) = map { used_of_limit($_, 'untold', 'w') } $standby, $primary;
 ok($here <= 400 && $there <= $here, "no more than was used in the window before: $here, and then $there");
 cmp_ok($there, '>', 0, 'it was told');
+is(verify($primary, 'postgres', 'single'), 'RATE_LIMITED', 'so was a single request');
 
 $standby->stop;
 $primary->stop;
