@@ -14,7 +14,7 @@ use LeakTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $module = build_module();
+my $module = build_redact_module();
 my $node = new_node(
 	'main',
 	"shared_preload_libraries = '$module, apikeys'",

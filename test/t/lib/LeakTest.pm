@@ -19,7 +19,7 @@ use File::Find;
 use FindBin;
 use PostgreSQL::Test::Utils;
 
-our @EXPORT = qw(@digits @talkative add_secret build_module checksum key_count leaking_messages leaks search);
+our @EXPORT = qw(@digits @talkative add_secret build_redact_module checksum key_count leaking_messages leaks search);
 
 our @digits = ('0' .. '9', 'A' .. 'Z', 'a' .. 'z');
 my @secrets;
@@ -51,7 +51,7 @@ our @talkative = (
 
 # Builds the C functions of test/redact where this user may write; returns the
 # path of the library.
-sub build_module
+sub build_redact_module
 {
 	my $build = PostgreSQL::Test::Utils::tempdir();
 	my $root = abs_path("$FindBin::RealBin/../..");
