@@ -123,7 +123,7 @@ foreach my $prefix ('a', 'a-')
 	add($letters . $sk . $letters, $letters . $sk . $letters);
 }
 
-my $module = build_redact_module();
+my $module = build_module('redact') . '/redact_test';
 my $node = start_node('main');
 $node->safe_psql(
 	'postgres', qq{

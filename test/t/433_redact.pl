@@ -14,7 +14,7 @@ use LeakTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $module = build_redact_module();
+my $module = build_module('redact') . '/redact_test';
 my $node = new_node(
 	'main',
 	"shared_preload_libraries = '$module, apikeys'",

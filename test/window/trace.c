@@ -98,24 +98,15 @@ print_used(TimestampTz now)
 	printf("\n");
 }
 
+/* Has the windows of tokens changed by one of the functions that do so at a time. */
 static void
-add_tokens(TimestampTz now, int64 tokens, TimestampTz at)
+change_tokens(void (*change) (Window *, int64, int64, TimestampTz, TimestampTz),
+			  TimestampTz now, int64 tokens, TimestampTz at)
 {
 	for (int i = 1; i < NWINDOWS; i += 2)
 	{
 		if (limits[i] > 0)
-			window_add_at(&windows[i], lengths[i], tokens, at, now);
-	}
-	printf("-1 0 0 0");
-}
-
-static void
-settle_tokens(TimestampTz now, int64 tokens, TimestampTz at)
-{
-	for (int i = 1; i < NWINDOWS; i += 2)
-	{
-		if (limits[i] > 0)
-			window_settle_at(&windows[i], lengths[i], tokens, at, now);
+			change(&windows[i], lengths[i], tokens, at, now);
 	}
 	printf("-1 0 0 0");
 }
@@ -157,11 +148,11 @@ main(void)
 		if (strcmp(command, "verify") == 0)
 			verify(a[0], a[1]);
 		else if (strcmp(command, "settle") == 0)
-			settle_tokens(a[0], a[1], a[2]);
+			change_tokens(window_settle_at, a[0], a[1], a[2]);
 		else if (n == 3)
-			add_tokens(a[0], -a[1], a[2]);
+			change_tokens(window_add_at, a[0], -a[1], a[2]);
 		else
-			add_tokens(a[0], a[1], a[0]);
+			change_tokens(window_add_at, a[0], a[1], a[0]);
 		print_used(a[0]);
 	}
 

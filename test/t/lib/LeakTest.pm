@@ -13,13 +13,11 @@ use warnings;
 
 use ApikeysTest;
 use Compress::Zlib ();
-use Cwd qw(abs_path);
 use Exporter 'import';
 use File::Find;
-use FindBin;
 use PostgreSQL::Test::Utils;
 
-our @EXPORT = qw(@digits @talkative add_secret build_redact_module checksum key_count leaking_messages leaks search);
+our @EXPORT = qw(@digits @talkative add_secret checksum key_count leaking_messages leaks search);
 
 our @digits = ('0' .. '9', 'A' .. 'Z', 'a' .. 'z');
 my @secrets;
@@ -48,19 +46,6 @@ our @talkative = (
 	'pg_stat_statements.track = all',
 	'pg_stat_statements.track_utility = on',
 	'max_parallel_workers_per_gather = 2');
-
-# Builds the C functions of test/redact where this user may write; returns the
-# path of the library.
-sub build_redact_module
-{
-	my $build = PostgreSQL::Test::Utils::tempdir();
-	my $root = abs_path("$FindBin::RealBin/../..");
-
-	system_or_bail("cp $root/test/redact/* $build");
-	system_or_bail('make', '--silent', '-C', $build, "SRC=$root/src",
-		'PG_CONFIG=' . ($ENV{PG_CONFIG} // 'pg_config'), 'with_llvm=no');
-	return "$build/redact_test";
-}
 
 # The five digits at the end of a key, from what stands before them.
 sub checksum

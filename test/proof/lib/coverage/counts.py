@@ -144,6 +144,10 @@ class Folder:
                      for part, whole in ((self.reached, self.lines), (self.taken, self.branches)))
 
 
+def folder_of(file):
+    return os.path.dirname(file)[len("src/"):] or "init"
+
+
 def all_sources():
     return {os.path.relpath(name, ROOT) for name in glob.glob(ROOT + "/src/**/*.c", recursive=True)}
 
@@ -159,7 +163,7 @@ def examine(sums):
             text = handle.read()
         ours, lines = branching_lines(text), text.split("\n")
         names, before = functions(lines), False
-        folder = os.path.dirname(file)[len("src/"):] or "init"
+        folder = folder_of(file)
         for number, (count, branches) in sorted(sums[file].items()):
             branches = ours_of(lines[number - 1], branches) if number in ours else []
             folders[folder].add(count, branches)
@@ -210,20 +214,15 @@ def unanswered(missed):
     return left
 
 
-def is_answered(name, unanswered_files):
-    """Is each line and branch of a folder reached or answered?"""
-    return not any((os.path.dirname(file)[len("src/"):] or "init") == name for file in unanswered_files)
-
-
 def report(partly, how, files):
     folders, missed = examine(merged(files))
     left = unanswered(missed)
-    unanswered_files = {place[0] for place in left}
+    unanswered_folders = {folder_of(place[0]) for place in left}
     failed = False
     whole = Folder()
     for name, folder in sorted(folders.items()):
         shares = folder.shares()
-        passed = is_answered(name, unanswered_files)
+        passed = name not in unanswered_folders
         for field in vars(whole):
             setattr(whole, field, getattr(whole, field) + getattr(folder, field))
         failed |= not passed and not partly
