@@ -208,6 +208,8 @@ SELECT e FROM test.errors(
   $$INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, requests, tokens, cost, budget_id, budget_period) VALUES (gen_random_uuid(), now(), 0, 0, 1, gen_random_uuid(), now())$$,
   $$INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost, budget_id) VALUES (gen_random_uuid(), now(), 0, 1, gen_random_uuid())$$,
   $$INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost, budget_period) VALUES (gen_random_uuid(), now(), 0, 1, now())$$,
+  $$INSERT INTO apikeys_data.budget_period (budget_id, started_at, spent) VALUES (gen_random_uuid(), now(), 'NaN')$$,
+  $$INSERT INTO apikeys_data.budget_period (budget_id, started_at, spent) VALUES (gen_random_uuid(), now(), '-Infinity')$$,
   $$UPDATE apikeys_data.usage_request SET cost = 1e18$$,
   $$UPDATE apikeys_data.usage_request SET cost = 'NaN'$$,
   $$UPDATE apikeys_data.usage_request SET cost = -1$$,

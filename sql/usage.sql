@@ -236,7 +236,9 @@ SELECT * FROM test.errors(
   $$INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost) VALUES (test.id('live'), now(), -1, 0)$$,
   $$INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost) VALUES (test.id('live'), now(), 0, -1)$$,
   $$INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost) VALUES (test.id('live'), now(), 0, 'NaN')$$,
-  $$INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost) VALUES (test.id('live'), now(), 0, 'Infinity')$$
+  $$INSERT INTO apikeys_data.usage_entry (key_id, recorded_at, tokens, cost) VALUES (test.id('live'), now(), 0, 'Infinity')$$,
+  $$INSERT INTO apikeys_data.usage (key_id, total_cost) VALUES (gen_random_uuid(), 'Infinity')$$,
+  $$INSERT INTO apikeys_data.usage_day (key_id, day, cost) VALUES (test.id('live'), current_date, 'NaN')$$
 );
 
 -- EXECUTE is all that is needed, and nobody has it by default.

@@ -13,7 +13,7 @@ CREATE TABLE apikeys_data.usage (
     last_used_ip inet,
     total_requests bigint NOT NULL DEFAULT 0,
     total_tokens bigint NOT NULL DEFAULT 0,
-    total_cost numeric NOT NULL DEFAULT 0 CHECK (scale(total_cost) <= 18),
+    total_cost numeric NOT NULL DEFAULT 0 CHECK ((scale(total_cost) <= 18) IS TRUE),
     node integer DEFAULT apikeys.this_node(),
     PRIMARY KEY (key_id, node)
 );
@@ -35,7 +35,7 @@ CREATE TABLE apikeys_data.usage_day (
     model text COLLATE "C" DEFAULT '',
     requests bigint NOT NULL DEFAULT 0,
     tokens bigint NOT NULL DEFAULT 0,
-    cost numeric NOT NULL DEFAULT 0 CHECK (scale(cost) <= 18),
+    cost numeric NOT NULL DEFAULT 0 CHECK ((scale(cost) <= 18) IS TRUE),
     node integer DEFAULT apikeys.this_node(),
     PRIMARY KEY (key_id, day, model, node)
 );

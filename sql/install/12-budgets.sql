@@ -34,7 +34,7 @@ CREATE INDEX budget_parent_id_idx ON apikeys_data.budget (parent_id) WHERE paren
 CREATE TABLE apikeys_data.budget_period (
     budget_id uuid,
     started_at timestamptz,
-    spent numeric NOT NULL CHECK (scale(spent) <= 18),
+    spent numeric NOT NULL CHECK ((scale(spent) <= 18) IS TRUE),
     node integer DEFAULT apikeys.this_node(),
     PRIMARY KEY (budget_id, started_at, node)
 );

@@ -205,8 +205,7 @@ read_result(PGconn *conn, const PGresult *result, StringInfo answer, StringInfo 
 {
 	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
-	if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 &&
-		PQnfields(result) == 1 && !PQgetisnull(result, 0, 0))
+	if (PQresultStatus(result) == PGRES_TUPLES_OK && !PQgetisnull(result, 0, 0))
 	{
 		appendBinaryStringInfo(answer, PQgetvalue(result, 0, 0), PQgetlength(result, 0, 0));
 		return FEED_OK;

@@ -124,7 +124,7 @@ tell_all(TimestampTz now)
 {
 	const char *conninfo = get_conninfo();
 
-	if (guc_feed_interval == 0 || conninfo == NULL || conninfo[0] == '\0')
+	if (guc_feed_interval == 0 || conninfo[0] == '\0')
 	{
 		disconnect_all();
 		return;

@@ -70,7 +70,7 @@ needs_database(Node *statement, Oid *database)
 	const char *name = get_database(statement);
 
 	*database = name != NULL ? get_database_oid(name, true) : InvalidOid;
-	/* Whoever does not own it may not do that. */
+	/* Whoever does not own it may copy it at most if it is a template: in those no server tells of its use. */
 	return OidIsValid(*database) && owns_database(*database, GetUserId());
 }
 

@@ -387,7 +387,7 @@ redact_query(const char *query)
 	KeyMatch	match;
 	Size		len;
 
-	if (!guc_redact_log || query == NULL || query == statement.logged)
+	if (!guc_redact_log || query == statement.logged)
 		return query;
 	if (query == statement.text && statement.redacted != NULL)
 		return statement.redacted;

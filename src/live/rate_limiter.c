@@ -150,15 +150,17 @@ spend_windows(LimitCheck *check, CheckedOwner *checked)
 	{
 		TrackedWindow *window = checked->windows[i];
 		int64		amount;
+		int64		reserved;
 
 		if (!(checked->matching & 1 << i))
 			continue;
 		amount = check->spent[window->unit];
 		tracked_windows_spend(window, amount, check->now);
-		if (check->request->reserve && window->unit != WINDOW_REQUESTS)
+		/* What would be too much to add up counts as used. */
+		if (check->request->reserve && window->unit != WINDOW_REQUESTS &&
+			!pg_add_s64_overflow(window->reserved, amount, &reserved))
 		{
-			if (pg_add_s64_overflow(window->reserved, amount, &window->reserved))
-				window->reserved = PG_INT64_MAX;
+			window->reserved = reserved;
 			reserving |= 1 << window->number;
 			/* It is not later than the reservation, also if the clock was set back. */
 			window->created_at = Min(window->created_at, check->now);

@@ -12,8 +12,6 @@
  */
 #include "postgres.h"
 
-#include <float.h>
-
 #include "fmgr.h"
 #include "utils/builtins.h"
 
@@ -118,8 +116,7 @@ limit_status_set_cost(LimitStatus *status, Numeric max, Numeric spent)
 	else
 	{
 		remaining = DatumGetNumeric(DirectFunctionCall2(numeric_sub, max_datum, spent_datum));
-		/* Rounding must not turn what remains into nothing. */
-		status->remaining_part = Max(numeric_to_double(remaining) / numeric_to_double(max), DBL_MIN);
+		status->remaining_part = numeric_to_double(remaining) / numeric_to_double(max);
 	}
 	status->max_cost = max;
 	status->remaining_cost = remaining;

@@ -157,7 +157,7 @@ is_listed(const char *name)
 const char *
 period_check_time_zone(const char *name)
 {
-	pg_tz	   *zone = strlen(name) <= TZ_STRLEN_MAX ? pg_tzset(name) : NULL;
+	pg_tz	   *zone = pg_tzset(name);
 
 	if (zone != NULL &&
 		(strpbrk(name, "0123456789") == NULL || is_listed(pg_get_timezone_name(zone))))

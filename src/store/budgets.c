@@ -292,11 +292,15 @@ store_lock_budget_for_share(const pg_uuid_t *id)
 	return found;
 }
 
-/* Returns the row of apikeys_data.budget_info of an existing budget. */
+/* Returns the row of apikeys_data.budget_info of a budget that is locked. */
 Datum
 store_budget_info(const pg_uuid_t *id)
 {
-	return store_read_info(&budget_info, "budget_info", id);
+	Datum		info;
+
+	if (!store_read_info(&budget_info, id, &info))
+		elog(ERROR, "apikeys_data.budget_info has no row for what exists");
+	return info;
 }
 
 /* Is any key assigned to a budget that is neither revoked nor expired at now? */

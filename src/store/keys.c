@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
+#include "base/arguments.h"
 #include "store/keys.h"
 #include "store/lock_wait.h"
 #include "store/spi.h"
@@ -142,11 +143,18 @@ store_copy_key_row(KeyRow *row)
 				TransactionIdIsCurrentTransactionId(DatumGetTransactionId(row->values[KEY_PARENT_XMIN])));
 }
 
-/* Returns the row of apikeys_data.key_info of a key that exists. */
+/*
+ * Returns the row of apikeys_data.key_info of a key.  Raises P0002: who has not
+ * locked it may find that it has been deleted.
+ */
 Datum
 store_key_info(const pg_uuid_t *id)
 {
-	return store_read_info(&key_info, "key_info", id);
+	Datum		info;
+
+	if (!store_read_info(&key_info, id, &info))
+		raise_key_not_found(id);
+	return info;
 }
 
 /*

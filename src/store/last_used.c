@@ -133,20 +133,15 @@ TimestampTz
 store_read_last_use(const pg_uuid_t *id)
 {
 	StoreScope	scope;
-	TimestampTz used_at = DT_NOBEGIN;
+	Datum		used_at;
+	bool		isnull;
 
 	store_open(&scope);
-	if (store_read_latest(&read_last_use, (Datum[]) {UUIDPGetDatum(id)}, NULL) > 0)
-	{
-		bool		isnull;
-		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-
-		if (!isnull)
-			used_at = DatumGetTimestampTz(value);
-	}
+	(void) store_read_latest(&read_last_use, (Datum[]) {UUIDPGetDatum(id)}, NULL);
+	used_at = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	store_close(&scope);
 
-	return used_at;
+	return isnull ? DT_NOBEGIN : DatumGetTimestampTz(used_at);
 }
 
 /* Converts uses into a uuid[], a timestamptz[] and an inet[]. */

@@ -228,12 +228,12 @@ TimestampTz
 store_next_notice(const char *setting)
 {
 	StoreScope	scope;
-	Datum		look_at = (Datum) 0;
-	bool		isnull = true;
+	Datum		look_at;
+	bool		isnull;
 
 	store_open(&scope);
-	if (store_read_latest(&next_notice, (Datum[]) {CStringGetTextDatum(setting)}, NULL) > 0)
-		look_at = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	(void) store_read_latest(&next_notice, (Datum[]) {CStringGetTextDatum(setting)}, NULL);
+	look_at = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	store_close(&scope);
 
 	return isnull ? 0 : DatumGetTimestampTz(look_at);

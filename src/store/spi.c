@@ -469,25 +469,25 @@ store_copy_row(void)
 }
 
 /*
- * Returns the row of a view for the id of an existing object, as a composite in
- * the caller's memory.  Opens a scope of its own.
+ * Reads the row of a view for the id of an object, as a composite in the caller's
+ * memory; returns false if there is none.  Opens a scope of its own.
  */
-Datum
-store_read_info(Statement *statement, const char *view, const pg_uuid_t *id)
+bool
+store_read_info(Statement *statement, const pg_uuid_t *id, Datum *info)
 {
 	StoreScope	scope;
-	Datum		info;
+	bool		found;
 	bool		isnull;
 
 	store_open(&scope);
-	if (store_read_latest(statement, (Datum[]) {UUIDPGetDatum(id)}, NULL) != 1)
-		elog(ERROR, "apikeys_data.%s has no row for what exists", view);
-	info = SPI_datumTransfer(SPI_getbinval(SPI_tuptable->vals[0],
-										   SPI_tuptable->tupdesc, 1, &isnull),
-							 false, -1);
+	found = store_read_latest(statement, (Datum[]) {UUIDPGetDatum(id)}, NULL) == 1;
+	if (found)
+		*info = SPI_datumTransfer(SPI_getbinval(SPI_tuptable->vals[0],
+												SPI_tuptable->tupdesc, 1, &isnull),
+								  false, -1);
 	store_close(&scope);
 
-	return info;
+	return found;
 }
 
 /* Returns the role that called the store, for apikeys_data.event. */

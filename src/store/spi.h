@@ -63,7 +63,7 @@ extern void store_write_one(Statement *statement, const char *table, Datum *valu
 							const bool *nulls);
 
 extern HeapTuple store_copy_row(void);
-extern Datum store_read_info(Statement *statement, const char *view, const pg_uuid_t *id);
+extern bool store_read_info(Statement *statement, const pg_uuid_t *id, Datum *info);
 extern Datum store_acting_role(const StoreScope *scope);
 
 /*

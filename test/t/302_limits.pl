@@ -268,6 +268,22 @@ is($node->safe_psql('other', $passed), 0, '... and opens no door');
 $node->safe_psql('postgres', 'DROP DATABASE other');
 is($node->safe_psql('postgres', 'SELECT apikey_flush() >= 0'), 't', 'flushed');
 
+# ------------------------------------------------- more than can be added up
+
+# What is reserved outlives a short window, so it may be more than a limit can be.
+add_limited('huge', '"windows": [{"name": "second", "per": "1 second", "cost": 9000000000}]');
+my @reservations;
+foreach my $time ('first', 'second')
+{
+	wait_until('the window is free', sub { used('huge', 'second') == 0 });
+	push @reservations,
+		$node->safe_psql('postgres', "SELECT reservation FROM apikey_verify('huge-key', cost => 9000000000, reserve => true)");
+	is_sound($node, 'postgres', "with a huge reservation, the $time");
+}
+is($node->safe_psql('postgres', "SELECT apikey_release('$_')"), 't', 'a huge reservation is released') foreach @reservations;
+is($node->safe_psql('postgres', sprintf 'SELECT reserved FROM apikey_limits(%s)', id_of('huge')), '0', '... and nothing is reserved');
+is_sound($node, 'postgres', '... which is sound');
+
 # ---------------------------------------------------------------- restarts
 
 my $new_key = $node->safe_psql('postgres', sprintf q{
