@@ -47,6 +47,9 @@ PG_FUNCTION_INFO_V1(apikeys_last_use);
 PG_FUNCTION_INFO_V1(apikeys_last_used_ip);
 PG_FUNCTION_INFO_V1(apikeys_utc_today);
 
+/* reclaim_for() frees one kind of space at a time: holds, what a standby may lose, entries. */
+#define MAX_RECLAIMS	3
+
 /* Reads apikey_record_usage's arguments.  Raises 22023. */
 static void
 read_record(FunctionCallInfo fcinfo, UsageRecord *record)
@@ -157,10 +160,11 @@ count_use(const pg_uuid_t *owner, const RateLimits *limits, const UsedAmounts *u
 		  const Reservation *reservation)
 {
 	TrackedWindowSet settled = settled_windows(reservation, owner);
+	WindowSet	left = limit_usage_record(owner, limits, limit_usage_windows(limits, used), used, settled);
 
-	if (limit_usage_record(owner, limits, used, settled))
-		return;
-	if (!reclaim_for(owner) || !limit_usage_record(owner, limits, used, settled))
+	for (int n = 0; n < MAX_RECLAIMS && left != 0 && reclaim_for(owner); n++)
+		left = limit_usage_record(owner, limits, left, used, settled);
+	if (left != 0)
 		rate_limiter_report_no_space(WARNING);
 }
 

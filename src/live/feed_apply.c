@@ -180,7 +180,7 @@ feed_apply_prepare(const FeedItem *items, int nitems)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (items[i].limit_id != 0)
-			stored_windows_keep(&items[i].owner);
+			(void) stored_windows_keep(&items[i].owner);
 	}
 }
 

@@ -74,15 +74,16 @@ limit_refund_add(const pg_uuid_t *owner, const RateLimits *limits, const UsedAmo
 	}
 }
 
-/* Has what will be given back in memory, while tables can still be read. */
+/* Has what will be given back in memory, while tables can still be read; warns if there is no space. */
 void
 limit_refund_pre_commit(void)
 {
 	for (int i = 0; i < nrefunds; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (i == 0 || memcmp(&refunds[i].owner, &refunds[i - 1].owner, sizeof(pg_uuid_t)) != 0)
-			stored_windows_keep(&refunds[i].owner);
+		if ((i == 0 || memcmp(&refunds[i].owner, &refunds[i - 1].owner, sizeof(pg_uuid_t)) != 0) &&
+			!stored_windows_keep(&refunds[i].owner))
+			rate_limiter_report_no_space(WARNING);
 	}
 }
 

@@ -43,13 +43,13 @@ limit_usage_amount(const UsedAmounts *used, WindowUnit unit)
 	}
 }
 
-/* Returns the windows that count what was used. */
-static WindowSet
-counting_windows(const RateLimits *limits, const UsedAmounts *used)
+/* Returns the windows that count what was used; limits may be NULL. */
+WindowSet
+limit_usage_windows(const RateLimits *limits, const UsedAmounts *used)
 {
-	WindowSet	windows = rate_limits_match(limits, used->model, NULL);
+	WindowSet	windows = limits != NULL ? rate_limits_match(limits, used->model, NULL) : 0;
 
-	for (int i = 0; i < limits->nwindows; i++)
+	for (int i = 0; windows >> i != 0; i++)
 	{
 		if (limit_usage_amount(used, limits->windows[i].unit) == 0)
 			windows &= ~(1 << i);
@@ -59,14 +59,15 @@ counting_windows(const RateLimits *limits, const UsedAmounts *used)
 
 /*
  * Adds what was used to the windows of an entry, except those in which a
- * reservation will be settled.  False if there is no space.  Exclusive lock.
+ * reservation will be settled.  Returns the windows for which there is no space.
+ * Exclusive lock.
  */
-static bool
+static WindowSet
 add_use(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry, const RateLimits *limits,
 		WindowSet windows, const UsedAmounts *used, TrackedWindowSet settled, TimestampTz now, bool *evicted)
 {
 	TrackedWindow *found[RATE_MAX_WINDOWS];
-	bool		has_space = true;
+	WindowSet	left = 0;
 
 	entry->pinned = true;
 	tracked_windows_find(&ref->pools.windows, &entry->limits.windows, limits, found);
@@ -79,23 +80,23 @@ add_use(TrackedKeys *table, const TrackedKeyRef *ref, TrackedKey *entry, const R
 		if (found[i] == NULL)
 			found[i] = tracked_keys_add_window(table, ref, entry, limits, limit, now, evicted);
 		if (found[i] == NULL)
-			has_space = false;
+			left |= 1 << i;
 		else
 			tracked_windows_add_at(found[i], limit_usage_amount(used, limit->unit), used->at, now);
 	}
 	entry->pinned = false;
 	tracked_limits_change(&ref->pools, &entry->limits);
 
-	return has_space;
+	return left;
 }
 
 /*
  * Records what an owner has used, if its windows are known in shared memory; false
- * if they are not.  Sets whether there was space.
+ * if they are not.  Leaves in windows those for which there was no space.
  */
 static bool
-try_to_record(const TrackedKeyRef *ref, const RateLimits *limits, WindowSet windows, const UsedAmounts *used,
-			  TrackedWindowSet settled, bool *has_space)
+try_to_record(const TrackedKeyRef *ref, const RateLimits *limits, WindowSet *windows, const UsedAmounts *used,
+			  TrackedWindowSet settled)
 {
 	TransactionId xid = GetTopTransactionIdIfAny();
 	bool		evicted = false;
@@ -109,7 +110,7 @@ try_to_record(const TrackedKeyRef *ref, const RateLimits *limits, WindowSet wind
 	known = entry != NULL && tracked_limits_are_known(&entry->limits);
 	if (known)
 	{
-		*has_space = add_use(tracked_keys_attach(), ref, entry, limits, windows, used, settled, now, &evicted);
+		*windows = add_use(tracked_keys_attach(), ref, entry, limits, *windows, used, settled, now, &evicted);
 		if (TransactionIdIsValid(xid))
 			entry->limits.xid = xid;
 	}
@@ -121,34 +122,29 @@ try_to_record(const TrackedKeyRef *ref, const RateLimits *limits, WindowSet wind
 }
 
 /*
- * Records what an owner has used, except in the windows in which a reservation
- * will be settled.  Without shared memory nothing is recorded: then the key does
- * not pass verify.  Returns false if there is no space in shared memory; what
- * there was space for has been recorded then.
+ * Records what an owner has used in windows, except in those in which a
+ * reservation will be settled.  Without shared memory nothing is recorded: then
+ * the key does not pass verify.  Returns the windows for which there is no space
+ * in shared memory: what was used has been recorded in the others.
  */
-bool
-limit_usage_record(const pg_uuid_t *owner, const RateLimits *limits, const UsedAmounts *used,
-				   TrackedWindowSet settled)
+WindowSet
+limit_usage_record(const pg_uuid_t *owner, const RateLimits *limits, WindowSet windows,
+				   const UsedAmounts *used, TrackedWindowSet settled)
 {
 	TrackedKeys *table = tracked_keys_attach();
 	TrackedKeyRef ref;
-	WindowSet	windows;
-	bool		has_space;
 
-	windows = table != NULL && limits != NULL ? counting_windows(limits, used) : 0;
-	if (windows == 0)
-		return true;
+	if (table == NULL || windows == 0)
+		return 0;
 
 	ref = tracked_keys_locate(table, MyDatabaseId, owner);
 	for (int n = 0; n < MAX_TRIES; n++)
 	{
-		if (try_to_record(&ref, limits, windows, used, settled, &has_space))
-			return has_space;
-		if (!stored_windows_read(owner))
-			return false;
+		if (try_to_record(&ref, limits, &windows, used, settled) || !stored_windows_read(owner))
+			return windows;
 	}
 
-	return false;
+	return windows;
 }
 
 /*

@@ -33,8 +33,9 @@ typedef struct LimitReading
 #define MAX_LIMIT_READINGS	(RATE_MAX_WINDOWS + 1)
 
 extern int64 limit_usage_amount(const UsedAmounts *used, WindowUnit unit);
-extern bool limit_usage_record(const pg_uuid_t *owner, const RateLimits *limits, const UsedAmounts *used,
-							   TrackedWindowSet settled);
+extern WindowSet limit_usage_windows(const RateLimits *limits, const UsedAmounts *used);
+extern WindowSet limit_usage_record(const pg_uuid_t *owner, const RateLimits *limits, WindowSet windows,
+									const UsedAmounts *used, TrackedWindowSet settled);
 extern void limit_usage_return(const pg_uuid_t *owner, uint64 window_id, int64 amount, TimestampTz at);
 extern int	limit_usage_read(const pg_uuid_t *owner, const RateLimits *limits, const char *budget,
 							 LimitReading *readings, TimestampTz *now);

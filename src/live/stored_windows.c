@@ -168,8 +168,9 @@ stored_windows_read(const pg_uuid_t *owner)
 /*
  * Reads the windows of an owner into memory, and keeps them there until they have
  * been stored once more: the caller will change them where no table can be read.
+ * False if there is no space.
  */
-void
+bool
 stored_windows_keep(const pg_uuid_t *owner)
 {
 	TrackedKeys *table = tracked_keys_attach();
@@ -177,7 +178,7 @@ stored_windows_keep(const pg_uuid_t *owner)
 	TrackedKey *entry;
 
 	if (table == NULL || !stored_windows_read(owner))
-		return;
+		return false;
 
 	ref = tracked_keys_locate(table, MyDatabaseId, owner);
 	tracked_keys_lock(ref.partition, LW_EXCLUSIVE);
@@ -185,6 +186,8 @@ stored_windows_keep(const pg_uuid_t *owner)
 	if (entry != NULL)
 		tracked_limits_change(&ref.pools, &entry->limits);
 	tracked_keys_unlock(ref.partition);
+
+	return entry != NULL;
 }
 
 /*

@@ -33,7 +33,7 @@ typedef struct WindowCursor
 
 /* for those who use windows */
 extern bool stored_windows_read(const pg_uuid_t *owner);
-extern void stored_windows_keep(const pg_uuid_t *owner);
+extern bool stored_windows_keep(const pg_uuid_t *owner);
 extern bool stored_windows_peek(const pg_uuid_t *owner, WindowRow *row);
 
 /* for those who store them */

@@ -198,6 +198,17 @@ $node->safe_psql('postgres', q{
 		'windows', (SELECT jsonb_agg(jsonb_build_object('per', i || ' hours', 'tokens', 100)) FROM generate_series(1, 8) i)))
 	FROM (SELECT 'wide' || i FROM generate_series(1, 6) i) k(n);
 	SELECT apikey_import(digest('narrow-key', 'sha256'), 'narrow', 'x', rate_limits => '{"requests_per_day": 1}')});
+
+# What the windows of tokens of a key count, and how many of them count so much, the most first.
+sub used_by
+{
+	my ($name) = @_;
+
+	return $node->safe_psql('postgres', qq{
+		SELECT string_agg(used || ' ' || n, ' ' ORDER BY used DESC)
+		FROM (SELECT used, count(*) AS n FROM apikey_limits(${\id_of($name)}) WHERE name ~ 'tokens|hours' GROUP BY used) w});
+}
+
 is(code_of("wide$_"), 'VALID', "wide$_ has its windows") foreach 1 .. 5;
 is(code_of('wide6'), 'REFUSED', 'there are no windows left for another');
 is($node->safe_psql('postgres', "SELECT sum(used) FROM apikey_limits(${\id_of('wide6')})"), 0, '... which has spent nothing');
@@ -207,6 +218,26 @@ is($node->safe_psql('postgres', "SELECT string_agg(used::text, '' ORDER BY name)
 ($ret, $stdout, $stderr) = $node->psql('postgres', "SELECT apikey_record_usage(${\id_of('wide6')}, 5)");
 is("$ret $stdout", '0 t', 'usage of the one without is recorded');
 like($stderr, qr/WARNING:  not enough shared memory/, '... with a warning');
+is(used_by('wide6'), '5 3 0 7', '... and has counted where there was space');
+
+# What finds space after all, since a key is revoked, counts once in each window; also if
+# reservations, which are reclaimed first, have timed out.
+is($node->psql('postgres', sprintf $take, 8, 'greedy'), 0, 'half of the reservations');
+$node->append_conf('postgresql.conf', "apikeys.reservation_timeout = '1s'");
+$node->reload;
+$node->safe_psql('postgres', "SELECT apikey_revoke(${\id_of('wide1')}), pg_sleep(1.1)");
+($ret, $stdout, $stderr) = $node->psql('postgres', "SELECT apikey_record_usage(${\id_of('wide6')}, 20)");
+is("$ret $stdout $stderr", '0 t ', 'usage of the one without is recorded');
+is(used_by('wide6'), '25 3 20 7', '... and has counted once in each window');
+
+# Nor does it go unsaid that there is no space to give back what is void.
+$node->safe_psql('postgres', "SELECT apikey_record_usage(${\id_of('wide2')}, 1, request_id => 'void')");
+$node->stop('immediate');
+$node->start;
+is($node->safe_psql('postgres', "SELECT count(*) FROM generate_series(1, 17) n, LATERAL apikey_verify('busy' || n || '-key') v WHERE v.valid"), 16, 'all entries are taken');
+($ret, $stdout, $stderr) = $node->psql('postgres', "SELECT apikey_void_usage(${\id_of('wide2')}, 'void')");
+is("$ret $stdout", '0 t', 'what is void is taken back');
+like($stderr, qr/WARNING:  not enough shared memory/, '... with a warning that a limit goes on counting it');
 
 $node->stop;
 
