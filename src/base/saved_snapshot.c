@@ -36,12 +36,10 @@ saved_snapshot_take(SavedSnapshot *saved, Snapshot snapshot)
 	saved->unseen = palloc((snapshot->xcnt + 1) * sizeof(TransactionId));
 	memcpy(saved->unseen, snapshot->xip, snapshot->xcnt * sizeof(TransactionId));
 
+	/* xmin is not later than it: see GetSnapshotData(). */
+	Assert(!TransactionIdIsValid(own) || !TransactionIdPrecedes(own, saved->xmin));
 	if (TransactionIdIsValid(own))
-	{
 		saved->unseen[saved->nunseen++] = own;
-		if (TransactionIdPrecedes(own, saved->xmin))
-			saved->xmin = own;
-	}
 }
 
 /* Had a committed transaction committed already when the snapshot was taken? */
