@@ -48,11 +48,13 @@ record_failure(FeedDatabase *database, FeedLink *link, FeedOutcome outcome, cons
 {
 	TimestampTz now = GetCurrentTimestamp();
 
+	if (error[0] == '\0')
+		error = "no answer";
 	if (outcome != FEED_WAITING)
 		feed_round_disconnect(database);
 	if (outcome == FEED_INTERRUPTED)
 		return;
-	feed_links_set_error(link, outcome == FEED_FAILED, error[0] != '\0' ? error : "no answer", now);
+	feed_links_set_error(link, outcome == FEED_FAILED, error, now);
 	feed_links_set_state(link, outcome == FEED_NOT_INSTALLED ? FEED_LINK_NO_EXTENSION : FEED_LINK_DOWN, now);
 	database->next_try = now + pause_after(outcome, link, share);
 	if (outcome != FEED_NOT_INSTALLED && now >= database->logged_at + LOG_INTERVAL)

@@ -92,6 +92,13 @@ wait_for($_, 'postgres', q{SELECT feed_state = 'down' AND feed_error = 'the answ
 my $succeeded = $first->safe_psql('postgres', 'SELECT feed_succeeded_at FROM apikeys.stats');
 wait_for($primary, 'postgres', "SELECT last_value > ${\(8 * @answers)} FROM asked", 'each of them has been given');
 is($first->safe_psql('postgres', 'SELECT feed_succeeded_at FROM apikeys.stats'), $succeeded, 'none of them is taken for one');
+# No answer at all, which the log of a server that is new to it says, too
+$primary->safe_psql('postgres', q{
+	CREATE OR REPLACE FUNCTION apikeys.feed_exchange(request bytea) RETURNS bytea LANGUAGE sql SECURITY DEFINER AS 'SELECT NULL::bytea'});
+wait_for($first, 'postgres', q{SELECT feed_state = 'down' AND feed_error = 'no answer' FROM apikeys.stats}, 'null is no answer');
+my $log = -s $first->logfile;
+$first->restart;
+ok($first->wait_for_log(qr/LOG: .*in database "postgres" to the server that this one follows: no answer$/m, $log), '... which is logged');
 $primary->safe_psql('postgres', "$definition; DROP SEQUENCE asked");
 used_is(60, 'answers again', $primary, $first, $second, $third);
 
@@ -110,12 +117,25 @@ wait_for($first, 'postgres', q{SELECT feed_state = 'down' AND feed_error ~ 'pass
 set_conninfo($first, "$address user=keeper passfile=$passfile");
 used_is(60, 'a password file', $primary, $first, $second, $third);
 
-my $log = -s $first->logfile;
+$log = -s $first->logfile;
 set_conninfo($first, "$address user=feeder password=secret");
 $log = $first->wait_for_log(qr/invalid value for parameter "apikeys.primary_conninfo"/, $log);
 unlike(slurp_file($first->logfile), qr/secret/, '... and not shown in the log');
 is($first->safe_psql('postgres', 'SHOW apikeys.primary_conninfo'), "$address user=keeper passfile=$passfile", 'a password in the setting is refused');
 set_conninfo($first, '');
+
+# Whom no setting names, as where the WAL comes from an archive, is asked nothing.
+$first->append_conf('postgresql.conf', "primary_conninfo = ''");
+$first->reload;
+my $told_by = q{SELECT string_agg(name, ' ' ORDER BY name) FROM apikeys.servers WHERE pid IS NOT NULL};
+wait_for($primary, 'postgres', "SELECT 'second' = ($told_by)", 'without an address, first has no session');
+my $failed = q{SELECT feed_error_at FROM apikeys.stats};
+my $failed_at = $first->safe_psql('postgres', $failed);
+sleep 2;
+is($first->safe_psql('postgres', $failed), $failed_at, '... and tries to connect to nobody');
+$first->enable_streaming($primary);
+$first->reload;
+used_is(60, 'an address again', $primary, $first, $second, $third);
 
 # --------------------------------------------------------- a link that hangs
 
