@@ -111,8 +111,8 @@ run(FeedDatabase *database, FeedLink *link, const char *conninfo, StringInfo err
 	while (outcome == FEED_OK && !done)
 	{
 		outcome = exchange(database, link, &done, error);
-		if (!done && link->state != FEED_LINK_CATCHING_UP)
-			feed_links_set_state(link, outcome == FEED_OK ? FEED_LINK_CATCHING_UP : link->state, 0);
+		if (outcome == FEED_OK && !done && link->state != FEED_LINK_CATCHING_UP)
+			feed_links_set_state(link, FEED_LINK_CATCHING_UP, GetCurrentTimestamp());
 		MemoryContextReset(memory);
 	}
 	MemoryContextSwitchTo(caller);

@@ -50,7 +50,7 @@ any_is_up(const FeedState *feed)
 {
 	for (int i = 0; i < FEED_MAX_LINKS; i++)
 	{
-		if (OidIsValid(feed->links[i].database) && feed->links[i].state == FEED_LINK_UP)
+		if (feed->links[i].state == FEED_LINK_UP)
 			return true;
 	}
 	return false;

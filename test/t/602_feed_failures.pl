@@ -60,6 +60,14 @@ sub set_conninfo
 	$node->reload;
 }
 
+sub set_interval
+{
+	my ($interval) = @_;
+
+	$first->append_conf('postgresql.conf', "apikeys.feed_interval = '$interval'");
+	$first->reload;
+}
+
 my $address = "host=${\$primary->host} port=${\$primary->port}";
 set_conninfo($first, "$address user=nobody");
 wait_for($first, 'postgres', q{SELECT feed_state = 'down' AND feed_error ~ 'permission denied' FROM apikeys.stats}, 'a role without the level feed is refused');
@@ -90,6 +98,7 @@ $primary->safe_psql('postgres', sprintf q{
 wait_for($_, 'postgres', q{SELECT feed_state = 'down' AND feed_error = 'the answer is not one of this version' FROM apikeys.stats},
 	$_->name . ': what is no answer is an error') foreach $first, $second;
 my $succeeded = $first->safe_psql('postgres', 'SELECT feed_succeeded_at FROM apikeys.stats');
+isnt($succeeded, '', 'when all was told last is known still');
 wait_for($primary, 'postgres', "SELECT last_value > ${\(8 * @answers)} FROM asked", 'each of them has been given');
 is($first->safe_psql('postgres', 'SELECT feed_succeeded_at FROM apikeys.stats'), $succeeded, 'none of them is taken for one');
 # No answer at all, which the log of a server that is new to it says, too
@@ -116,6 +125,24 @@ set_conninfo($first, "$address user=keeper");
 wait_for($first, 'postgres', q{SELECT feed_state = 'down' AND feed_error ~ 'password' FROM apikeys.stats}, 'without its password a role is refused');
 set_conninfo($first, "$address user=keeper passfile=$passfile");
 used_is(60, 'a password file', $primary, $first, $second, $third);
+
+# An answer that comes when the window is over of which the request told
+$primary->safe_psql('postgres', q{
+	SELECT apikey_import(digest('short-key', 'sha256'), 'short', 'x', rate_limits => '{"windows": [{"per": "1 second", "requests": 5}]}');
+	CREATE FUNCTION feed_exchange_now(bytea) RETURNS bytea LANGUAGE c AS '$libdir/apikeys', 'apikeys_feed_exchange';
+	CREATE OR REPLACE FUNCTION apikeys.feed_exchange(request bytea) RETURNS bytea LANGUAGE sql SECURITY DEFINER
+	AS $$SELECT pg_sleep(2.5); SELECT public.feed_exchange_now(request)$$});
+$primary->wait_for_catchup($first);
+set_interval('1h');
+sleep 4;
+is(verify($first, 'postgres', 'short'), 'VALID', 'a window of a second');
+set_interval('100ms');
+wait_for_rounds(1, $first);
+is($first->safe_psql('postgres', "SELECT used FROM apikey_limits(${\id_of('short')})"), 0, '... is over when its use has been told');
+is(verify($first, 'postgres', 'short'), 'VALID', '... and begins again');
+is($first->safe_psql('postgres', "SELECT used FROM apikey_limits(${\id_of('short')})"), 1, '... with all that is used then');
+$primary->safe_psql('postgres', "$definition; DROP FUNCTION feed_exchange_now(bytea)");
+used_is(60, 'answers at once', $primary, $first, $second, $third);
 
 $log = -s $first->logfile;
 set_conninfo($first, "$address user=feeder password=secret");

@@ -24,7 +24,11 @@ my @all = ($primary, $small, $other);
 
 $primary->safe_psql('postgres', q{
 	SELECT count(apikey_import(digest(n || '-key', 'sha256'), n::text, 'x', rate_limits => '{"requests_per_day": 20}'))
-	FROM generate_series(1, 600) n});
+	FROM generate_series(1, 600) n;
+	SELECT apikey_import(digest('700-key', 'sha256'), '700', 'x', rate_limits => '{"max_concurrent_requests": 1}');
+	CREATE DATABASE aside});
+add_extension($primary, 'aside');
+$primary->safe_psql('aside', q{SELECT apikey_import(digest('aside-key', 'sha256'), 'aside', 'x', rate_limits => '{"requests_per_day": 1}')});
 $primary->wait_for_catchup($_) foreach $small, $other;
 
 # How many keys of a range pass on a server.
@@ -55,25 +59,37 @@ wait_for_stored(400);
 $primary->wait_for_catchup($small);
 $small->safe_psql('postgres', 'SELECT pg_wal_replay_pause()');
 wait_for($small, 'postgres', q{SELECT pg_get_wal_replay_pause_state() = 'paused'}, 'replay is paused');
-is(passed($small, 401, 600), 200, 'the standby goes on with others');
+is(passed($small, 401, 598), 198, 'the standby goes on with others');
+is($small->safe_psql('aside', q{SELECT apikey_check('aside-key')}), 'VALID', '... in another database');
+my $held = $small->safe_psql('postgres', q{SELECT reservation FROM apikey_verify('700-key', reserve => true)});
 wait_for_rounds(2, $small);
-wait_for_stored(600);
+wait_for_stored(598);
 sleep 1;
 is(passed($small, 1, 50), 0, 'nothing leaves it that was used there and is not replayed yet');
 is(stats($small, 'refused'), 50, '... which is said of those that find no space');
+is($small->safe_psql('aside', q{SELECT apikey_check('aside-key')}), 'RATE_LIMITED', '... nor from another database');
 $small->safe_psql('postgres', 'SELECT pg_wal_replay_resume()');
 $primary->wait_for_catchup($small);
 sleep 2;
 is(passed($small, 1, 50), 50, 'then it makes room');
+is($small->safe_psql('postgres', "SELECT apikey_release('$held')"), 't', '... not of a reservation');
 wait_for_rounds(2, $small);
-wait_for_stored(650);
+wait_for_stored(648);
 $primary->wait_for_catchup($small);
 foreach my $node ($small, $primary)
 {
 	is($node->safe_psql('postgres', q{
 		SELECT sum(l.used), count(*) FILTER (WHERE l.used <> CASE WHEN k.name::integer <= 50 THEN 2 ELSE 1 END)
-		FROM apikeys_data.key k, LATERAL apikey_limits(k.id) l}), '650|0', $node->name . ': what has left its memory it reads back');
+		FROM apikeys_data.key k, LATERAL apikey_limits(k.id) l WHERE k.name <> '700'}), '648|2', $node->name . ': what has left its memory it reads back');
 }
+
+# Nobody tells it of a database that is dropped on the primary: it finds that out for want of space.
+$primary->safe_psql('postgres', 'DROP DATABASE aside');
+$primary->wait_for_catchup($small);
+$small->safe_psql('postgres', 'SELECT pg_wal_replay_pause()');
+wait_for($small, 'postgres', q{SELECT pg_get_wal_replay_pause_state() = 'paused'}, 'replay is paused again');
+is(passed($small, 201, 400), 200, 'the space of a database that is gone goes to others, too');
+$small->safe_psql('postgres', 'SELECT pg_wal_replay_resume()');
 
 # ---------------------------------------------------------------------- a ring
 
@@ -149,6 +165,45 @@ $primary->wait_for_catchup($other);
 wait_until('another one takes the place of one that is dropped', sub { states('up') == 16 });
 is(states('left out'), 1, '... and one is left out');
 
+sub state_of
+{
+	my ($dbname) = @_;
+	my ($ret, $out) = $other->psql($dbname, 'SELECT feed_state FROM apikeys.stats');
+
+	return $out // '';
+}
+
+# So does it of one that takes no connections for now.
+($told) = grep { state_of("shop$_") eq 'up' } 1 .. 17;
+$primary->safe_psql('postgres', "ALTER DATABASE shop$told ALLOW_CONNECTIONS false");
+wait_until('another one takes the place of one that takes no connections', sub { states('up') == 16 && states('left out') == 0 });
+$primary->safe_psql('postgres', "ALTER DATABASE shop$told ALLOW_CONNECTIONS true");
+wait_until('which is left out when it takes some again', sub { states('left out') == 1 });
+is(state_of("shop$told"), 'left out', 'who comes back finds its place taken');
+
+# And of one that was told of, and is refused for a while.
+my ($refused) = grep { state_of("shop$_") eq 'up' } 1 .. 17;
+my $hba = $primary->data_dir . '/pg_hba.conf';
+my $rules = slurp_file($hba);
+unlink $hba;
+append_to_file($hba, "local shop$refused all reject\n$rules");
+$primary->reload;
+$primary->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'shop$refused'");
+sleep 5;
+is(state_of("shop$told"), 'left out', 'one that is refused keeps its place for a while');
+wait_until('another one takes the place of one that is refused', sub { state_of("shop$told") eq 'up' });
+is(state_of("shop$refused"), 'left out', '... which is left out then');
+
+# One that is renamed is told of under its new name.
+my $since = $primary->safe_psql('postgres', "ALTER DATABASE shop$told RENAME TO renamed; SELECT clock_timestamp()");
+$primary->wait_for_catchup($other);
+wait_for($other, 'renamed', "SELECT feed_state = 'up' AND feed_succeeded_at > '$since' FROM apikeys.stats", 'a database is renamed');
+
+# While the primary is away, each keeps its place.
 is_sound($_, 'postgres', $_->name) foreach @all;
-$_->stop foreach $small, $other, $primary;
+$primary->stop;
+sleep 12;
+is(state_of('renamed'), 'down', 'the primary is away');
+is(state_of("shop$refused"), 'left out', '... and nobody makes way for another');
+$_->stop foreach $small, $other;
 done_testing();
