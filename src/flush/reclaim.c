@@ -22,8 +22,8 @@
  * - A family that a transaction has used while it had an id is alive until that
  *	 transaction has ended: it may have made a key that nobody else sees yet.
  *	 That is checked before the snapshot of the query is taken.
- * - If a key comes back after the query (its expires_at was changed, say) and is
- *	 used, its entry has changed.
+ * - If a family gets a key that is alive after the query, and that is used, its
+ *	 entry has changed.
  *
  * If nothing was found in a partition, none is searched for a second, so that a
  * table full of living keys costs no query for each refusal.

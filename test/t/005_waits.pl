@@ -16,7 +16,7 @@ use Test::More;
 
 my $node = start_node('main', 'max_prepared_transactions = 2');
 my $rename = q{SELECT apikey_update(id, '{"name": "left"}') FROM apikeys_data.key WHERE name = '%s'};
-my @names = map "key$_", 1 .. 8;
+my @names = map "key$_", 1 .. 11;
 add_keys($node, 'postgres', @names);
 my $budget = $node->safe_psql('postgres', q{SELECT apikey_budget_create('pool', 10)});
 my $holder = $node->background_psql('postgres');
@@ -82,6 +82,21 @@ open_transaction(
 	'SAVEPOINT a', sprintf($rename, $names[1]));
 waits_for('multixact', sprintf($change{revoke}, id_of($names[1])), 'this API key', $process, $rollback);
 
+# Two sessions have locked it: both are named, and not who waits, though it has locked it, too.
+my $second = $node->background_psql('postgres');
+my $second_pid = $second->query_safe('SELECT pg_backend_pid()');
+my $share = "SELECT FROM apikeys_data.key WHERE name = '$names[5]' FOR SHARE";
+open_transaction($share);
+$second->query_safe("BEGIN; $share");
+waits_for('two', "BEGIN; $share; " . sprintf($change{update}, id_of($names[5])) . '; ROLLBACK', 'this API key',
+	qr/Process (?:$pid, $second_pid|$second_pid, $pid) holds it/, sub { $_->query_safe('ROLLBACK') foreach $holder, $second });
+
+# One that has ended meanwhile is not.
+open_transaction($share);
+$second->query_safe("BEGIN; $share; ROLLBACK");
+waits_for('one of two', sprintf($change{update}, id_of($names[5])), 'this API key', $process, $rollback);
+$second->quit;
+
 # A prepared transaction
 $node->safe_psql('postgres', 'BEGIN; ' . sprintf($rename, $names[2]) . "; PREPARE TRANSACTION 'left'");
 waits_for('prepared', sprintf($change{revoke}, id_of($names[2])), 'this API key',
@@ -113,6 +128,11 @@ open_transaction("SELECT apikey_budget_delete('$budget')");
 waits_for('budget of a new key', "SELECT id FROM apikey_generate('new', budget_id => '$budget')",
 	'this budget', $process, $rollback);
 
+my $pond = "SELECT apikey_budget_create('pond', 1, parent_id => '$budget')";
+$node->safe_psql('postgres', "BEGIN; $pond; PREPARE TRANSACTION 'left'");
+waits_for('tree of budgets, prepared', $pond, 'the tree of budgets', 'A prepared transaction holds it',
+	sub { $node->safe_psql('postgres', q{ROLLBACK PREPARED 'left'}) });
+
 # Plans
 open_transaction(q{SELECT apikey_plan_set('standard')});
 waits_for('plan', q{SELECT apikey_plan_set('standard', '{"max_tokens_per_request": 1}')},
@@ -135,6 +155,21 @@ $waiter->{run}->finish;
 is($node->safe_psql('postgres', q{SELECT count(*) FROM apikeys_data.key WHERE name = 'before'}),
 	1, 'what was done before the wait stays');
 is(verify($node, 'postgres', $names[3]), 'REVOKED', 'and so does the change');
+
+# Who has locked a row of another access method cannot be told.
+$node->safe_psql('postgres', q{
+	CREATE ACCESS METHOD heap2 TYPE TABLE HANDLER heap_tableam_handler;
+	ALTER TABLE apikeys_data.key SET ACCESS METHOD heap2});
+open_transaction(sprintf $rename, $names[6]);
+$second = $node->background_psql('postgres');
+$second->query_safe(q{SET deadlock_timeout = '10ms'});
+$second->query_until(qr/go/, "\\echo go\n" . sprintf($change{update}, id_of($names[6])) . ";\n");
+wait_for($node, 'postgres', q{
+	SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'transactionid' AND query_start < clock_timestamp() - interval '1 s'},
+	'another access method: waits');
+$rollback->();
+is($second->query_safe(''), $names[6], '... without a warning');
+$second->quit;
 
 $holder->quit;
 $node->stop;

@@ -100,6 +100,60 @@ like(problems(), qr/^error\|key key\|has a stored last use of \S+ \S+ in shared 
 $node->safe_psql('postgres', "UPDATE apikeys_data.usage SET last_used_at = '$stored'");
 is_sound($node, 'postgres', 'as it was');
 
+# The row has more than memory: of a key, of a budget, and of a key that is gone.
+$node->safe_psql('postgres', q{
+	SELECT apikey_import(digest('limited-key', 'sha256'), 'limited', 'x', rate_limits => '{"requests_per_day": 100}',
+		budget_id => apikey_budget_create('limits', rate_limits => '{"requests_per_day": 100}'));
+	SELECT apikey_verify('limited-key');
+	SELECT apikey_flush();
+	CREATE TABLE rows AS SELECT * FROM apikeys_data.window_state;
+	CREATE TABLE kept AS SELECT * FROM apikeys_data.key WHERE name = 'limited';
+	UPDATE apikeys_data.window_state SET windows = windows || 77::bigint || windows[2:6] WHERE owner_id = (SELECT id FROM kept);
+	UPDATE apikeys_data.window_state SET windows[5] = 3 WHERE owner_id = (SELECT id FROM apikeys_data.budget WHERE name = 'limits')});
+is(join("\n", sort split /\n/, problems()), "error|shared memory of limited|what its row has counted is 1, not 0\n"
+	. 'error|shared memory of limits|what its row has counted is 3, not 1', 'rows of more than was used');
+$node->safe_psql('postgres', q{DELETE FROM apikeys_data.key WHERE name = 'limited'});
+unlike(problems(), qr/limited/, '... that of a key that is gone may be anything');
+$node->safe_psql('postgres', q{
+	INSERT INTO apikeys_data.key SELECT * FROM kept;
+	UPDATE apikeys_data.window_state s SET windows = r.windows FROM rows r WHERE r.owner_id = s.owner_id});
+is_sound($node, 'postgres', 'and as they were');
+
+# What changes while the check waits for a row is no fault: windows that are counted, or
+# are stored anew, an entry that goes, a reservation that is made.
+my $locker = $node->background_psql('postgres');
+my $checker = $node->background_psql('postgres');
+
+sub found_after
+{
+	my @changes = @_;
+
+	# Changed as it is, it is not compared, and only one key's row is read.
+	$node->safe_psql('postgres', q{SELECT apikey_flush(); SELECT apikey_verify('key-key')});
+	$locker->query_safe('BEGIN; LOCK TABLE apikeys_data.window_state');
+	return answer_after($node, $checker, 'SELECT * FROM apikeys_data.shared_memory_problems()', sub {
+		$_->[0]->query_safe($_->[1]) foreach @changes, [ $locker, 'COMMIT' ];
+	});
+}
+
+my $other = $node->background_psql('postgres');
+$node->safe_psql('postgres', q{
+	UPDATE apikeys_data.key SET budget_id = NULL WHERE name = 'limited';
+	UPDATE kept SET budget_id = NULL;
+	SELECT apikey_budget_delete(id) FROM apikeys_data.budget WHERE name = 'limits'});
+is(found_after([ $other, q{SELECT apikey_verify('limited-key')} ], [ $locker, 'UPDATE apikeys_data.window_state SET windows[5] = 50 WHERE owner_id = ' . id_of('limited') ]),
+	'', 'a key is used while its row is read');
+is(found_after([ $other, q{SELECT apikey_verify('limited-key')} ], [ $locker, 'SELECT apikey_flush()' ]),
+	'', '... and stored');
+is(found_after([ $other, q{CREATE TEMP TABLE held AS SELECT * FROM apikey_verify('key-key', reserve => true)} ]),
+	'', 'a reservation is made meanwhile');
+$other->query_safe('SELECT apikey_release(reservation) FROM held');
+is(found_after([ $other, q{DELETE FROM apikeys_data.key WHERE name = 'limited'} ], [ $locker, 'SELECT apikey_flush()' ]),
+	'', 'a key is gone while its row is read');
+$_->quit foreach $locker, $checker, $other;
+$node->safe_psql('postgres', 'INSERT INTO apikeys_data.key SELECT * FROM kept; DROP TABLE kept, rows');
+is_sound($node, 'postgres', 'put back');
+
 # Keys and budgets of shared memory that somebody has deleted by hand
 add_keys($node, 'postgres', 'by hand', 'by apikey_delete');
 $node->safe_psql('postgres', q{SELECT apikey_budget_create('spent by hand')});

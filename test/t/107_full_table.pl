@@ -79,6 +79,17 @@ $node->safe_psql('postgres', 'SELECT apikey_flush(); UPDATE apikeys_data.usage S
 is(names('last_used_at IS NOT NULL AND substr(name, 2)::int BETWEEN 101 AND 116'), $recent,
 	'those used last are still in memory');
 
+# A key loses its place while it is being deleted: then nobody loses his with it.
+add_keys($node, 'postgres', 'brief');
+verify($node, 'postgres', 'brief');
+$node->safe_psql('postgres', 'SELECT apikey_flush()');
+my $deleter = $node->background_psql('postgres');
+$deleter->query_safe("BEGIN; SELECT apikey_delete(${\id_of('brief')})");
+is(verify_range(301, 316), 16, 'another 16 keys, one in place of a key that is being deleted');
+$deleter->query_safe('COMMIT');
+$deleter->quit;
+is(stats($node, 'entries_used, pending'), '16|16', '... and all keep their places');
+
 # Many at once, with the flush worker at work
 kill 'CONT', $launcher;
 $node->append_conf('postgresql.conf', "apikeys.flush_interval = '10ms'");
@@ -160,8 +171,17 @@ is(stats($node, 'entries_used, entries_free'), '16|0', 'the table is full');
 wait_for($node, 'postgres', q{SELECT entries_limited = 15 FROM apikeys.stats}, "the budget's counts nothing any more");
 is(code_of('second'), 'REFUSED', 'there is no space for a key and the budget');
 is(code_of('first'), 'VALID', '... which still has its own');
+
+# Nor is anything reserved without an entry of the key and one of its budget, though
+# neither has limits.
+$node->safe_psql('postgres', q{
+	SELECT apikey_import(digest('unlimited-key', 'sha256'), 'unlimited', 'x', budget_id => apikey_budget_create('unlimited'))});
+is($node->safe_psql('postgres', q{
+		SELECT code, reason, reservation IS NULL FROM apikey_verify('unlimited-key', reserve => true);
+		SELECT code FROM apikey_verify('unlimited-key')}),
+	"RATE_LIMITED|shared memory is full of limits that are not stored yet|t\nVALID", 'a reservation finds no space');
 is($node->safe_psql('postgres', "SELECT name, used FROM apikey_limits(${\id_of('second')}) WHERE name = 'requests_per_day'"),
-	'requests_per_day|0', '... while the key has spent nothing');
+	'requests_per_day|0', '... and a key that was refused has spent nothing');
 
 # There are entries, but of reservations one is left, and a key with a budget needs
 # two: who is refused again and again searches once a second.
@@ -211,6 +231,9 @@ sub used_by
 
 is(code_of("wide$_"), 'VALID', "wide$_ has its windows") foreach 1 .. 5;
 is(code_of('wide6'), 'REFUSED', 'there are no windows left for another');
+($ret, $stdout, $stderr) = $node->psql('postgres', q{SET request.headers = '{"x-api-key": "wide6-key"}'; SELECT apikey_pre_request()});
+like($stderr, qr/ERROR:  \{"code": "PT429", "message": "Too Many Requests", .*shared memory is full.*\nDETAIL:  \{"status": 429, "headers": \{("Retry-After": "\d+")?\}\}$/m,
+	'... and by PostgREST, with headers of no limit');
 is($node->safe_psql('postgres', "SELECT sum(used) FROM apikey_limits(${\id_of('wide6')})"), 0, '... which has spent nothing');
 is(join(' ', map { code_of('narrow') } 1, 2), 'VALID RATE_LIMITED', '... but the one that a narrow key needs');
 is($node->safe_psql('postgres', "SELECT string_agg(used::text, '' ORDER BY name) FROM apikey_limits(${\id_of(\"wide$_\")})"), '110000000000',
@@ -243,18 +266,48 @@ $node->stop;
 
 # A table that fills up with uses is emptied before it is full, whatever
 # apikeys.flush_interval says: nothing is dropped.
-$node = start_node('crowded', "apikeys.flush_interval = '1h'", 'apikeys.max_tracked_keys = 1024');
+$node = start_node('crowded', "apikeys.flush_interval = '1h'", 'apikeys.max_tracked_keys = 2048', 'apikeys.last_used_throttle = 0');
 add_keys($node, 'postgres', map { "k$_" } 1 .. 3000);
 foreach my $part (0 .. 9)
 {
 	my ($first, $last) = ($part * 300 + 1, ($part + 1) * 300);
 
 	$node->safe_psql('postgres', "SELECT count(v.code) FROM generate_series($first, $last) n, LATERAL apikey_verify('k' || n || '-key') v");
-	wait_for($node, 'postgres', 'SELECT pending < 700 FROM apikeys.stats', "crowded: uses $first to $last find space");
+	wait_for($node, 'postgres', 'SELECT pending < 1600 FROM apikeys.stats', "crowded: uses $first to $last find space");
 }
 is(stats($node, 'dropped'), 0, 'crowded: nothing is dropped');
-cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys_data.usage WHERE last_used_at IS NOT NULL'), '>', 2000,
+cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys_data.usage WHERE last_used_at IS NOT NULL'), '>', 1000,
 	'crowded: what is not pending is stored');
+
+# Two partitions are crowded.  A worker that fails in one does not go on with the other, nor one whose
+# time is up; nor does either begin anew, though somebody has found no space meanwhile.
+sub crowd
+{
+	my ($name, $first, $check) = @_;
+	my $use = "SELECT count(v.code) FROM generate_series(%d, %d) n, LATERAL apikey_verify('k' || n || '-key') v";
+
+	$node->safe_psql('postgres', 'SELECT apikey_flush()');
+	$node->safe_psql('postgres', qq{
+		CREATE FUNCTION slow() RETURNS boolean LANGUAGE plpgsql AS \$\$BEGIN $check END\$\$;
+		ALTER TABLE apikeys_data.usage ADD CONSTRAINT slow CHECK (slow()) NOT VALID});
+	$node->safe_psql('postgres', sprintf $use, $first, $first + 1899);
+	my $worker = wait_until("$name: a worker", sub { $node->safe_psql('postgres', q{
+		SELECT pid FROM pg_stat_activity WHERE backend_type = 'apikeys flush worker' AND wait_event = 'PgSleep'}) });
+	$node->safe_psql('postgres', sprintf $use, $first + 1900, $first + 1999);
+	return $worker;
+}
+
+my $pid = crowd('slow', 1, 'PERFORM pg_catalog.pg_sleep(0.002); RETURN true;');
+within_5_seconds('slow: it goes after one partition', sub {
+	$node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)") });
+$node->safe_psql('postgres', 'DROP FUNCTION slow CASCADE');
+wait_for($node, 'postgres', 'SELECT pending < 1400 FROM apikeys.stats', 'slow: the next ones make space');
+
+$pid = crowd('fails', 1001, 'PERFORM pg_catalog.pg_sleep(1); RETURN false;');
+wait_for($node, 'postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)", 'fails: it goes');
+is(stats($node, q{last_flush_error LIKE '%"slow"%', pending >= 1900}), 't|t', 'fails: all is pending still');
+$node->safe_psql('postgres', 'DROP FUNCTION slow CASCADE; SELECT apikey_flush()');
+is(stats($node, 'pending'), 0, 'fails: repaired, all is written');
 is_sound($node, 'postgres', 'in the end');
 $node->stop;
 done_testing();

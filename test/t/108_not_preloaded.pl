@@ -151,6 +151,11 @@ wait_until('the throttle is off', sub { $node->safe_psql('postgres',
 	q{LOAD 'apikeys'; SHOW apikeys.last_used_throttle}) eq '-1' });
 is(verify($node, 'postgres', 'off'), 'VALID', '-1: verify works');
 is(stored_use($node, 'postgres', 'off'), '', '-1: nothing is written');
+$node->safe_psql('postgres', q{
+	SELECT apikey_import(digest('idle-key', 'sha256'), 'idle', 'x', idle_timeout => '1 hour');
+	SELECT code FROM apikey_verify('idle-key', client_ip => '10.0.0.1')});
+is($node->safe_psql('postgres', "SELECT last_used_at IS NOT NULL, last_used_ip FROM apikeys_data.usage WHERE key_id = ${\id_of('idle')}"),
+	't|', '-1: but when a key was used that may not be idle for long, and not from where');
 
 # A hundred verifies in one session: one word about it in the log
 my $log_session = -s $node->logfile;

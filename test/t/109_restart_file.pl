@@ -139,6 +139,7 @@ my %damage = (
 	'of no database' => sub { with_record($_[0], 0, pack 'L', 0) },
 	'with a use at no time' => sub { with_record($_[0], 24, pack 'q', 9223372036854775807) },
 	'with a window at no time' => sub { with_record($_[0], 48, pack 'q', -9e18) },
+	'with a window after all time' => sub { with_record($_[0], 48, pack 'q', 9223372036854775807) },
 	'with a window of no length' => sub { with_record($_[0], 32, pack 'qll', 1, 0, 0) },
 	'with a window of a year' => sub { with_record($_[0], 32, pack 'qll', 1, 86400 * 365, 0) },
 	'with a window that counts nothing' => sub { with_record($_[0], 44, pack 'l', 3) },
@@ -307,10 +308,23 @@ ok($node->start(fail_ok => 1), 'immediate shutdown: the server starts');
 is(verify($node, 'postgres', 'k1'), 'VALID', 'immediate shutdown: verify works');
 
 # Not preloaded, the file lies there and harms nobody.
-stop_with_uses();
+$node->safe_psql('postgres', 'CREATE DATABASE second');
+add_extension($node, 'second');
+add_keys($node, 'second', 'key');
+verify($node, 'second', 'key');
+is(stats($node, 'entries_other_databases'), 1, 'a second database has a use');
+my $uses = $node->safe_psql('postgres', "$use_all; $seen");
+$node->stop;
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->start;
 is($node->safe_psql('postgres', "SELECT code FROM apikey_verify('k2-key')"), 'VALID', 'not preloaded: verify works');
+
+# A database that is dropped then takes its part of it along.
+$node->safe_psql('postgres', 'DROP DATABASE second');
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'apikeys'");
+$node->restart;
+wait_for($node, 'postgres', 'SELECT entries_other_databases = 0 AND entries_used > 90 FROM apikeys.stats',
+	'preloaded again: the uses of a database that was dropped are removed');
 is_sound($node, 'postgres', 'in the end');
 $node->stop;
 

@@ -30,6 +30,7 @@ my @bad = (
 	[ 'apikeys.expiry_notice', '1 day, 24 hours', '' ],
 	[ 'apikeys.expiry_notice', '1d, 2d, 3d, 4d, 5d, 6d, 7d, 8d, 9d', '' ],
 	[ 'apikeys.expiry_notice', 'soon, 1 day', '' ],
+	[ 'apikeys.expiry_notice', '7 days, infinity', '' ],
 	[ 'apikeys.expiry_notice', '200000000 years', '' ],
 	[ 'apikeys.expiry_notice', '0' x 58 . '1 days', '' ],
 	[ 'apikeys.expiry_notice', '1 day,' . ' ' x 1000, '' ],

@@ -124,5 +124,12 @@ $node->safe_psql('bad', 'ALTER TABLE apikeys_data.usage DROP CONSTRAINT spanner'
 wait_for($node, 'bad', "SELECT array_agg(last_used_at ORDER BY key_id) = '$pending' FROM apikeys_data.usage",
 	'repaired: they are written');
 
+# An error outlives its database.
+$node->safe_psql('bad', q{ALTER TABLE apikeys_data.usage ADD CONSTRAINT hammer CHECK (false) NOT VALID});
+$node->safe_psql('bad', 'SELECT count(apikey_record_usage(id, 10, 0.1)::text) FROM apikeys_data.key');
+wait_for($node, 'postgres', q{SELECT last_flush_error ~ '^database "bad": .*"hammer"' FROM apikeys.stats}, 'an error of a database');
+$node->safe_psql('postgres', 'DROP DATABASE bad');
+is(stats($node, q{last_flush_error ~ '^new row .*"hammer"'}), 't', 'the database dropped, it is shown without its name');
+
 $node->stop;
 done_testing();

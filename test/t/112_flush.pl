@@ -255,6 +255,13 @@ foreach my $end ('COMMIT', 'ROLLBACK')
 		"$end of a flush by hand: the flush worker does the rest");
 }
 
+# It leaves the entries of a key whose row somebody holds to a later one.
+$session->query_safe("BEGIN; SELECT count(*) FROM (SELECT FROM apikeys_data.usage WHERE key_id = ${\id_of('k1')} FOR UPDATE) u");
+$node->safe_psql('postgres', $record_all);
+wait_for($node, 'postgres', 'SELECT count(*) = 1 FROM apikeys_data.usage_entry', 'a held row: a flush worker does the others');
+$session->query_safe('COMMIT');
+wait_for($node, 'postgres', 'SELECT count(*) = 0 FROM apikeys_data.usage_entry', '... and a later one does it');
+
 $session->quit;
 is_sound($node, 'postgres', 'in the end');
 $node->stop;

@@ -11,6 +11,7 @@ use lib "$FindBin::RealBin/lib";
 
 use ApikeysTest;
 use ClockTest;
+use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -19,6 +20,8 @@ use Test::More;
 my $node = new_node(
 	'main',
 	'max_worker_processes = 3',
+	'wal_level = replica',
+	'max_wal_senders = 8',
 	"apikeys.flush_interval = '10ms'",
 	'apikeys.last_used_throttle = 0');
 set_clock($node, 0);
@@ -101,6 +104,20 @@ SKIP:
 	is(count_in_log($node, $no_launcher, $log), 2, 'after an hour it is said again');
 	set_clock($node, 0);
 }
+
+# A standby persists nothing, so it lacks no launcher, until it is promoted.
+$node->safe_psql('postgres', q{SELECT apikey_import(digest('limited-key', 'sha256'), 'limited', 'x', rate_limits => '{"requests_per_day": 10}')});
+$node->backup('backup');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'backup', has_streaming => 1);
+$standby->start;
+is(verify($standby, 'postgres', 'limited'), 'VALID', 'a standby without a launcher: verify works');
+is(count_in_log($standby, $no_launcher), 0, '... and nothing is said');
+is(stats($standby, 'workers_not_started'), 0, '... nor counted');
+$standby->promote;
+$standby->safe_psql('postgres', "SELECT apikey_record_usage(${\id_of('key')}, 1, 1)");
+is(count_in_log($standby, $no_launcher), 1, 'promoted: the log says so');
+$standby->stop;
 
 cmp_ok($node->safe_psql('postgres', 'SELECT apikey_flush()'), '>=', 3, 'no launcher: a flush by hand works');
 $node->safe_psql('postgres', "SELECT apikey_record_usage(${\id_of('key')}, 1, 1)");

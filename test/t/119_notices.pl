@@ -49,6 +49,17 @@ my $node = start_node('workers',
 my $listener = $node->background_psql('postgres');
 $listener->query_safe('LISTEN keys');
 
+# While no key ends a worker has nothing to come back for.
+generate($node, 'endless', "metadata => '{}'");
+$node->safe_psql('postgres', "SELECT apikey_record_usage(${\id_of('endless')}, 1)");
+wait_for($node, 'postgres', 'SELECT count(*) = 0 FROM apikeys_data.usage_entry', 'a worker comes');
+wait_for_flush_worker($node, 'postgres');
+wait_for($node, 'postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'apikeys flush worker'", '... and goes');
+my $flushes = stats($node, 'flushes');
+sleep 1;
+is(stats($node, 'flushes'), $flushes, '... and none comes again');
+is(rows($node), 0, '... for nothing is planned');
+
 # A key that is within a notice when it is made, and one that gets there.
 my $id = generate($node, 'soon', "expires_at => now() + '30 minutes'");
 wait_for($node, 'postgres', "SELECT count(*) = 1 FROM apikey_events('$id') WHERE action = 'expiring'",
@@ -70,6 +81,16 @@ is($node->safe_psql('postgres', q{
 		WHERE action = 'expiring' AND k.name = 'soon'}),
 	't|t|t', 'the event says what an application needs');
 $listener->quit;
+
+# One that cannot be given is given later.
+my $errors = stats($node, 'flush_errors');
+$node->safe_psql('postgres', "ALTER TABLE apikeys_data.event ADD CONSTRAINT spanner CHECK (action <> 'expiring') NOT VALID");
+generate($node, 'prevented', "expires_at => now() + '30 minutes'");
+wait_for($node, 'postgres', "SELECT flush_errors > $errors FROM apikeys.stats", 'a notice cannot be written');
+is(events($node, 'prevented'), '', '... nor is it taken for given');
+$node->safe_psql('postgres', 'ALTER TABLE apikeys_data.event DROP CONSTRAINT spanner');
+wait_for($node, 'postgres', q{SELECT count(*) = 1 FROM apikey_events() WHERE action = 'expiring' AND details->>'name' = 'prevented'},
+	'once it can, it is given');
 
 # Another setting: each key is looked at again, and what was given is not.
 $node->append_conf('postgresql.conf', "apikeys.expiry_notice = '25 hours, 1 hour, 90 seconds, 10 seconds'");

@@ -141,6 +141,26 @@ foreach my $cache ('on', 'off', 'on')
 	$node->safe_psql('postgres', q{UPDATE apikeys_data.key SET enabled = true WHERE name = 'walk3'});
 	is(stats($node, 'cache_hits') > $hits, $cache eq 'on' || '', "turned $cache: hits or none");
 }
+
+# Budgets: of a session that has as many as it keeps, the next request begins with none.
+my $nkept = q{SELECT count(*) FROM pg_backend_memory_contexts WHERE name = 'apikeys budget'};
+my $code = q{SELECT code FROM apikey_verify('budget1-key')};
+$node->safe_psql('postgres', q{
+	SELECT count(apikey_import(digest('budget' || n || '-key', 'sha256'), 'x', 'x', budget_id => apikey_budget_create('budget' || n, 1)))
+	FROM generate_series(1, 1200) n});
+$session->query_safe(qq{
+	DO \$\$
+	BEGIN
+		FOR n IN 1 .. 1200 LOOP
+			PERFORM apikey_verify('budget' || n || '-key');
+			EXIT WHEN n >= 1024 AND ($nkept) >= 1024;
+		END LOOP;
+	END \$\$});
+is($session->query_safe($nkept), 1024, 'budgets fill the cache');
+$session->query_safe('SET apikeys.cache = off');
+is($session->query_safe($code) . $session->query_safe($nkept), 'VALID0', '... turned off, none is kept');
+$session->query_safe(q{UPDATE apikeys_data.budget SET max_cost = 0 WHERE name = 'budget1'});
+is($session->query_safe($code), 'BUDGET_EXCEEDED', '... after a change');
 $session->quit;
 
 $node->stop;

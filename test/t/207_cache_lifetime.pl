@@ -169,6 +169,21 @@ $node->safe_psql('postgres', q{UPDATE apikeys_data.key SET enabled = false WHERE
 isnt($session->query_safe(q{SELECT code FROM apikey_verify('heir-key')}), 'VALID', 'an heir that is disabled');
 $node->safe_psql('postgres', 'DROP TABLE heirs');
 
+# Triggers of somebody's own: of a column that names no key, everything is forgotten.
+$node->safe_psql('postgres', q{CREATE TABLE mine (n int, b bytea); INSERT INTO mine VALUES (1, '\x01')});
+foreach my $case ([ 'b', 'n = 2', 1 ], [ 'n', 'n = 3', 0 ], [ 'none', 'n = 4', 0 ], [ 'b', 'b = NULL', 1 ], [ 'b', 'n = 5', 0 ])
+{
+	my ($column, $change, $hits) = @$case;
+
+	warm_up("a trigger on $column");
+	$node->safe_psql('postgres', qq{
+		CREATE OR REPLACE TRIGGER mine BEFORE UPDATE ON mine FOR EACH ROW EXECUTE FUNCTION apikeys.invalidate_caches('$column');
+		UPDATE mine SET $change});
+	is($session->query_safe($verify), 'VALID', "a trigger on $column, $change: after");
+	is((counted())[0], $hits, "a trigger on $column, $change: " . ($hits ? 'a key is' : 'all are') . ' forgotten');
+}
+is($node->safe_psql('postgres', 'SELECT n, b IS NULL FROM mine'), '5|t', 'a trigger of its own changes no row');
+
 # What a session forgets or becomes is no matter.
 foreach my $sql ('DISCARD ALL', 'SET ROLE pg_monitor; RESET ROLE', 'LISTEN here')
 {

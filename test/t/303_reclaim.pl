@@ -256,6 +256,20 @@ $node->safe_psql('postgres', sprintf 'SELECT apikey_delete(%s)', id_of('more 1')
 is($node->safe_psql('postgres', "SELECT code FROM apikey_verify('$successor') UNION ALL SELECT code FROM apikey_verify('$successor')"),
 	"VALID\nRATE_LIMITED", 'a key whose predecessor is deleted');
 
+# Of a table of another access method nobody knows who is about to change a row.
+$node->safe_psql('postgres', q{
+	CREATE ACCESS METHOD heap2 TYPE TABLE HANDLER heap_tableam_handler;
+	ALTER TABLE apikeys_data.key SET ACCESS METHOD heap2});
+clear();
+add_limited([ @more, 'new' ]);
+is(try_verify($_), 'VALID', "$_ is used") foreach @more;
+$node->safe_psql('postgres', "SELECT apikey_revoke(${\id_of('more 1')})");
+is(try_verify('new'), 'REFUSED', 'another access method: revoked is not dead for certain');
+delete_directly(['more 1']);
+pause_is_over();
+is(try_verify('new'), 'VALID', '... but deleted is');
+$node->safe_psql('postgres', 'ALTER TABLE apikeys_data.key SET ACCESS METHOD heap');
+
 # -------------------------------------------------------- other ways to it
 
 clear();
@@ -274,7 +288,33 @@ delete_directly([ @more[0 .. 9] ]);
 $node->safe_psql('postgres', 'SELECT apikey_flush()');
 is(stats($node, 'entries_used, entries_limited'), '6|6', 'apikey_flush() removes them');
 
+# One that is copied by a flush gives way before that has committed.
+clear();
+add_limited([ @more, 'new' ]);
+is(try_verify($_), 'VALID', "$_ is used") foreach @more;
+$session = $node->background_psql('postgres');
+$session->query_safe('BEGIN; SELECT apikey_flush()');
+$node->safe_psql('postgres', q{UPDATE apikeys_data.key SET revoked_at = now() WHERE name = 'more 1'});
+is(try_verify('new'), 'VALID', 'one that is revoked while it is stored makes room');
+$session->query_safe('COMMIT');
+$session->quit;
+is(used('new'), 1, '... to another, of which nothing is stored');
+is($node->safe_psql('postgres', 'SELECT * FROM apikeys_data.shared_memory_problems()'), '', '... and shared memory is sound');
+
+# Windows that have changed since they were stored, and are over since, need no space.
+clear();
+$node->safe_psql('postgres', q{
+	SELECT apikey_import(digest(i || '-key', 'sha256'), i::text, 'x', rate_limits => '{"windows": [{"per": "2 seconds", "requests": 100}]}')
+	FROM generate_series(1, 17) i});
+my $all = q{SELECT string_agg(DISTINCT code, ' ') FROM generate_series(1, 16) i, LATERAL apikey_verify(i || '-key');};
+is($node->safe_psql('postgres', "$all $all SELECT apikey_flush() > 0; $all SELECT left(reason, 21) FROM apikey_verify('17-key')"),
+	"VALID\nVALID\nt\nVALID\nshared memory is full", 'windows of two seconds that are not stored');
+pause_is_over() foreach 1 .. 4;
+is(try_verify('17'), 'VALID', '... are over');
+is(stats($node, 'evictions'), 1, '... and one has made room');
+
 # Tokens of a living key are spent, whatever the dead had left.
+clear();
 delete_directly(\@more);
 $node->safe_psql('postgres', q{
 	SELECT apikey_import(digest('tokens-key', 'sha256'), 'tokens', 'tokens-...', rate_limits => '{"tokens_per_day": 100}')});
@@ -307,6 +347,15 @@ delete_directly(\@more);
 $node->wait_for_catchup($standby);
 pause_is_over();
 is(try_verify('new', node => $standby), 'VALID', 'standby: there is space again');
+$node->safe_psql('postgres', 'CREATE DATABASE dropped');
+add_extension($node, 'dropped');
+add_limited(\@more, dbname => 'dropped');
+add_limited(['newer']);
+$node->wait_for_catchup($standby);
+is(try_verify($_, node => $standby, dbname => 'dropped'), 'VALID', "standby: $_ of another database is used") foreach @more[1 .. $size - 1];
+$node->safe_psql('postgres', 'DROP DATABASE dropped');
+$node->wait_for_catchup($standby);
+is(try_verify('newer', node => $standby), 'VALID', 'standby: the entries of a database that is dropped make room');
 $standby->stop;
 
 # Another database has filled the table: a flush worker is sent to it.

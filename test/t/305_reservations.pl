@@ -366,14 +366,15 @@ is($node->safe_psql('postgres', settle('timed', $held, 60, 6)), 't', '... while 
 is(spent('timed') . ', ' . used('timed'), '6 10, tokens_per_day 160/100, max_concurrent_requests 1/1', '... counts in full');
 
 # While a transaction is open that settles it, it does not time out.
-add_key('slow', '"tokens_per_day": 100', 'small');
+add_key('slow', '"tokens_per_day": 100, "max_concurrent_requests": 1', 'small');
 $held = reserve('slow', 'tokens => 10, cost => 2');
 ($session) = session();
 $session->query_safe('BEGIN; ' . settle('slow', $held, 5, 1.5));
 set_timeout('1ms');
-is(spent('small') . ' ' . used('slow'), '0 2 tokens_per_day 10/10', 'what is being settled does not time out');
+is($node->safe_psql('postgres', q{SELECT code, retry_after FROM apikey_verify('slow-key', reserve => true)}), 'RATE_LIMITED|1', '... and another is told to wait for it');
+is(spent('small') . ' ' . used('slow'), '0 2 tokens_per_day 10/10, max_concurrent_requests 1/1', 'what is being settled does not time out');
 $session->query_safe('COMMIT');
-is(spent('small') . ' ' . used('slow'), '1.5 0 tokens_per_day 5/0', '... and is settled');
+is(spent('small') . ' ' . used('slow'), '1.5 0 tokens_per_day 5/0, max_concurrent_requests 0/0', '... and is settled');
 $session->quit;
 set_timeout('1h');
 

@@ -175,8 +175,42 @@ my $evictions = stats($node, 'evictions');
 is(used('a'), '3 3 3 0', 'limits are shown from the table');
 is(stats($node, 'evictions'), $evictions, '... and nobody has to go for that');
 
-# An old snapshot sees the row as it was; verify sees what is.
+# Others use a key while its row is read, or it comes and goes: all counts once.  Who
+# has the table for himself lets a reader wait before it has read anything.
 my $old = $node->background_psql('postgres');
+my $reader = $node->background_psql('postgres');
+
+sub read_while
+{
+	my ($query, @changes) = @_;
+	my @said;
+
+	$old->query_safe('BEGIN; LOCK TABLE apikeys_data.window_state IN ACCESS EXCLUSIVE MODE');
+	my $answer = answer_after($node, $reader, $query, sub {
+		@said = map { $old->query_safe($_) } @changes;
+		$old->query_safe('COMMIT');
+	});
+	return join ', ', @said, $answer;
+}
+
+add_limited($node, "(VALUES ('read 1'), ('read 2'))");
+is(code_of($_), 'VALID', "$_ is used") foreach 'read 1', 'read 2';
+displace();
+my $verify = q{SELECT code FROM apikey_verify('read 1-key')};
+is(read_while($verify, $verify), 'VALID, VALID', 'a key is used by two of whom one waits for its row');
+is(used('read 1'), '3 3 3 0', '... and has been used by both');
+displace();
+my $limits = 'SELECT used FROM apikey_limits(' . id_of('read 2') . ') WHERE max = 3';
+is(read_while($limits, q{SELECT code FROM apikey_verify('read 2-key')}), 'VALID, 2', 'what is used while a row is read for apikey_limits() is shown');
+displace();
+add_limited($node, "(SELECT 'crowd ' || i FROM generate_series(1, $size) i)");
+is(read_while($limits =~ s/read 2/read 1/r, $verify,
+		"SELECT count(*) FROM generate_series(1, $size) i, LATERAL apikey_verify('crowd ' || i || '-key') v WHERE v.valid"),
+	"RATE_LIMITED, $size, 3", '... also if its key comes and goes meanwhile');
+$reader->quit;
+displace();
+
+# An old snapshot sees the row as it was; verify sees what is.
 $old->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
 is($old->query_safe('SELECT count(*) FROM apikeys_data.window_state WHERE owner_id = ' . id_of('b')), 0, 'an old snapshot');
 is(code_of('b'), 'VALID', 'another session uses a key') for 1 .. 3;
@@ -240,6 +274,24 @@ is(used('a'), '3 3 3 0', '... its limits are shown');
 $node->safe_psql('postgres', 'SELECT apikey_flush()');
 is(code_of('a'), 'RATE_LIMITED', '... and limit once there is space');
 
+# There is space for the key, and for some of the windows in its row.
+my $wide = sub {
+	my ($names) = @_;
+	$node->safe_psql('postgres', qq{
+		SELECT count(apikey_import(digest(n || '-key', 'sha256'), n::text, 'x', rate_limits => jsonb_build_object('windows',
+			(SELECT jsonb_agg(jsonb_build_object('per', d || ' days', 'requests', 1)) FROM generate_series(24, 31) d))))
+		FROM $names n(n)});
+};
+$wide->("(VALUES ('wide'))");
+is(code_of('wide'), 'VALID', 'a key with many windows');
+displace();
+$wide->("(SELECT 'wide ' || i FROM generate_series(1, $size) i)");
+$spent = $node->safe_psql('postgres', "SELECT count(*) FROM generate_series(1, $size) i, LATERAL apikey_verify('wide ' || i || '-key') v WHERE v.valid");
+cmp_ok($spent, '<=', $size / 2, 'memory has no space for windows, and for entries it has');
+is(code_of('wide'), 'REFUSED', '... so it finds no space');
+$node->safe_psql('postgres', 'SELECT apikey_flush()');
+is(code_of('wide'), 'RATE_LIMITED', '... and is limited once there is some');
+
 # ------------------------------------------------------ rows that nobody needs
 
 add_limited($node, "(VALUES ('gone'), ('unseen'))");
@@ -264,15 +316,17 @@ $old->query_safe('COMMIT');
 is($rows->(), 'limits nobody', 'one whose key is gone');
 $node->safe_psql('postgres', 'SELECT apikey_flush()');
 is($rows->(), 'limits', '... is deleted');
-$old->query_safe(q{BEGIN; SELECT apikey_import(digest('open-key', 'sha256'), 'open', 'x', rate_limits => '{"requests_per_day": 1}')});
-is($old->query_safe(q{SELECT code FROM apikey_verify('open-key')}), 'VALID', 'a key that only its own transaction sees is used');
+$old->query_safe(q{BEGIN; SELECT apikey_import(digest('open-key', 'sha256'), 'open', 'x', rate_limits => '{"requests_per_day": 1}',
+	budget_id => apikey_budget_create('open', rate_limits => '{"requests_per_day": 5}'))});
+is($old->query_safe(q{SELECT code FROM apikey_verify('open-key')}), 'VALID', 'a key and a budget that only their own transaction sees are used');
 $node->safe_psql('postgres', 'SELECT apikey_flush()');
-is($rows->(), 'limits nobody', '... has a row');
+is($rows->(), 'limits nobody nobody', '... have rows');
 displace();
-is($rows->(), 'limits nobody', '... which stays');
-is($old->query_safe(q{SELECT code FROM apikey_verify('open-key')}), 'RATE_LIMITED', '... and limits it');
+is($rows->(), 'limits nobody nobody', '... which stay');
+is($old->query_safe(q{SELECT code FROM apikey_verify('open-key')}), 'RATE_LIMITED', '... and limit it');
 $old->query_safe('COMMIT');
 $old->quit;
+is($node->safe_psql('postgres', 'SELECT string_agg(used::text, \' \') FROM apikey_limits(' . id_of('open') . ')'), '1 1', '... with what they have used');
 is_sound($node, 'postgres', 'step by step');
 
 # ------------------------------------------------- a database that is copied

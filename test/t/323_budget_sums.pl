@@ -80,6 +80,18 @@ foreach my $name ('theirs', 'ours')
 is($node->safe_psql('postgres', remaining('ours')), '998750.00', 'a new session knows it, too');
 reads_nothing('after a new session');
 
+# A transaction of another database, that has spent something, keeps no sum from being shared.
+$node->safe_psql('postgres', 'CREATE DATABASE other TEMPLATE template0');
+add_extension($node, 'other');
+$node->safe_psql('other', q{SELECT apikey_import(digest('ours-key', 'sha256'), 'ours', '...', budget_id => apikey_budget_create('ours', 10))});
+my $other = $node->background_psql('other');
+$other->query_safe('BEGIN; ' . spend('ours', 1));
+$node->safe_psql('postgres', q{UPDATE apikeys_data.budget SET max_cost = max_cost WHERE name = 'ours'});
+is($reader->query_safe(remaining('ours')), '998750.00', 'read while another database spends');
+reads_nothing('while another database spends');
+$other->query_safe('COMMIT');
+$other->quit;
+
 # In two phases: what is committed counts from then on, for old sessions and new.
 $node->safe_psql('postgres', "BEGIN; ${\spend('ours', 100)}; PREPARE TRANSACTION 'a'");
 foreach my $end ('COMMIT', 'ROLLBACK')
@@ -131,6 +143,18 @@ is($reader->query_safe($all), 1000, 'many budgets');
 $node->safe_psql('postgres', q{SELECT count(apikey_record_usage(id, cost => 1)::text) FROM apikeys_data.key WHERE name LIKE 'many %'});
 is($reader->query_safe($all), 900, 'many budgets: spent in one transaction');
 is($node->safe_psql('postgres', $all), 900, 'many budgets: a new session');
+
+# More budgets than there is space for, of those whose hash is the same: the one that was read
+# longest ago makes way.
+$node->safe_psql('postgres', q{
+	INSERT INTO apikeys_data.budget (id, name, max_cost)
+	SELECT id, 'crowd', 10 FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 100000)) u WHERE uuid_hash(id) & 1023 = 0 LIMIT 10;
+	SELECT count(apikey_import(digest('crowd ' || n || '-key', 'sha256'), 'crowd ' || n, '...', budget_id => id))
+	FROM (SELECT id, row_number() OVER () AS n FROM apikeys_data.budget WHERE name = 'crowd') b});
+my $crowd = q{SELECT string_agg(n::text, ' ' ORDER BY n) FROM generate_series(%d, %d) n WHERE buffers(format('SELECT * FROM apikey_verify(''crowd %%s-key'')', n)) > 0};
+is($reader->query_safe(sprintf $crowd, 1, 10), '1 2 3 4 5 6 7 8 9 10', 'ten budgets are read');
+is($reader->query_safe(sprintf $crowd, 3, 10), '', 'eight of them stay in memory');
+is($reader->query_safe(sprintf $crowd, 1, 2), '1 2', 'two do not');
 
 # Sums that are too large for shared memory
 add_budget('large', '999999999999999999');

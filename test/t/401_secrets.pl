@@ -125,6 +125,7 @@ my @bad = (
 	[ 'the last control character', qr/Line 1 is not of the form/, "name:0123456789abcdef\x7f" ],
 	[ 'a control character', qr/Line 1 is not of the form/, "name:0123456789\0abcdef" ],
 	[ 'a short secret', qr/The secret in line 2 does not have 16 to 255 bytes/, '#', 'name:0123456789abcde' ],
+	[ 'an empty secret', qr/The secret in line 1 does not have 16 to 255 bytes/, 'name:' ],
 	[ 'a long secret', qr/The secret in line 1 does not have 16 to 255 bytes/, "name:$long" ],
 	[ 'a name twice', qr/Line 3 names secret "two" a second time/, 'two', 'one', 'two:0123456789abcdef' ],
 	[ 'too many', qr/Line 17 is one too many: 16 secrets are allowed/, map { "name$_" } 1 .. 17 ],
@@ -153,6 +154,12 @@ foreach my $case (@bad)
 	is_refused($what, $reason);
 }
 
+# As large as may be.
+write_secrets($node, 'two', 'one', '#' x (32766 - length join '', map { $_ . ':' . secret_of($_) . "\n" } 'two', 'one'), '');
+is(-s $file, 32768, 'a file of 32 kB');
+$offset = reload_secrets($node);
+is(ask("SELECT code('second (kept)')", $reader) . count_in_log($node, qr/was refused/, $offset), 'VALID0', '... is read');
+
 write_secrets($node, 'three');
 foreach my $mode (0640, 0604, 0660)
 {
@@ -169,6 +176,7 @@ like(ask(q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_par
 
 unlink $file;
 is_refused('no file', qr/It could not be opened: No such file/);
+is(verify($node, 'postgres', 'unknown'), 'NOT_FOUND', 'no file: an unknown key is not found');
 mkdir $file;
 is_refused('a directory', qr/It is not a regular file/);
 rmdir $file;
@@ -265,6 +273,21 @@ meanwhile('first', 'fourth', sub {
 	is(ask("SELECT signed('first'), signed('fourth')"), 'four|four', 'it is in another file');
 }, 'a backend that has not reloaded yet finds that');
 
+# Nobody reloads: a session reads each new file once, and verifies by what is in it.
+my $unloaded = $node->background_psql('postgres');
+my $knows = q{SELECT string_agg(v.code, ' ' ORDER BY n) FROM unnest('{nobody,six,seven}'::text[]) n, LATERAL apikey_verify(n || '-key') v};
+ask("SELECT apikey_import(hmac('$_-key', '" . secret_of($_) . "', 'sha256'), '$_', 'x', hash_secret => '$_')") foreach qw(six seven);
+is(ask($knows, $unloaded), 'NOT_FOUND NOT_FOUND NOT_FOUND', 'secrets that are in no file');
+foreach my $case ([ six => 'NOT_FOUND NOT_FOUND VALID' ], [ seven => 'NOT_FOUND VALID NOT_FOUND' ])
+{
+	write_secrets($node, $case->[0], 'four', 'three', 'two', 'one');
+	rename $file, "$file.moved";
+	is(ask($knows, $unloaded), $case->[1], "$case->[0] is in it") foreach 1, 2;
+}
+$unloaded->quit;
+write_secrets($node, 'four', 'three', 'two', 'one');
+rename $file, "$file.moved";
+
 # --- the server starts with a bad file
 
 chmod 0644, "$file.moved";
@@ -277,9 +300,29 @@ is(verify($node, 'postgres', 'unsigned'), 'VALID', 'plain ones are');
 ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT make('none')");
 like($err, qr/ERROR:  55000: the HMAC secrets are not loaded/, 'no key is made');
 chmod 0600, "$file.moved";
+my $early = $node->background_psql('postgres');
+is(ask("SELECT code('first')", $early), 'VALID', 'a backend that has not reloaded finds that the file is good');
+$node->append_conf('postgresql.conf', "apikeys.hmac_secret_file = ''");
+reload_secrets($node);
+is(ask("SELECT code('first')", $early), 'NOT_FOUND', '... and that it is used no more');
+$node->append_conf('postgresql.conf', "apikeys.hmac_secret_file = '$file.moved'");
 reload_secrets($node);
 is(ask("SELECT code('first'), signed('first')"), 'VALID|four', 'until the file is good');
 is(ask('SHOW apikeys.hmac_secret_file'), "$file.moved", 'the setting says where it is');
+
+# Another secret in the place of one: known before the reload, as after it.
+ask("INSERT INTO kept VALUES ('$_', '$_-key')"), ask(sprintf "SELECT apikey_import(hmac('$_-key', '%s', 'sha256'), '$_', 'x', hash_secret => '$_')", secret_of($_))
+  foreach 'one', 'eight';
+# Its row is locked, so it cannot be rehashed meanwhile.
+$holder = $node->background_psql('postgres');
+$holder->query_safe("BEGIN; SELECT FROM apikeys_data.key WHERE name = 'one' FOR UPDATE");
+is(ask("SELECT code('one'), code('eight')", $early), 'VALID|NOT_FOUND', 'a secret that is not there yet');
+write_secrets($node, 'four', 'three', 'two', 'eight');
+rename $file, "$file.moved";
+is(ask("SELECT code('one'), code('eight')", $early), 'VALID|VALID', '... comes in the place of another');
+reload_secrets($node);
+is(ask("SELECT code('one'), code('eight')", $early), 'NOT_FOUND|VALID', '... which is gone with the reload');
+$_->quit foreach $early, $holder;
 
 # --- no secrets any more
 
@@ -289,9 +332,27 @@ is(ask("SELECT code('first')"), 'NOT_FOUND', 'without a file no secret verifies'
 ask("SELECT make('last')");
 is(ask("SELECT signed('last'), code('last')"), 'plain|VALID', 'and keys are plain');
 is(hash_is_made_with('last'), 't', "by pgcrypto's digest");
+ask("SELECT pg_reload_conf(), pg_sleep(1), make('reloading')");
+is(ask("SELECT signed('reloading'), code('reloading')"), 'plain|VALID', 'also in a backend that has not reloaded yet');
 $node->append_conf('postgresql.conf', "apikeys.hmac_secret_file = '$file.moved'");
 reload_secrets($node);
 is(ask("SELECT code('first')"), 'VALID', 'they are back');
+
+# --- without preloading, where each session reads the file
+
+my $preload = ask('SHOW shared_preload_libraries');
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+$node->restart;
+my $alone = $node->background_psql('postgres');
+is(ask("SELECT code('first')", $alone), 'VALID', 'not preloaded: the file is read');
+chmod 0644, "$file.moved";
+$offset = reload_secrets($node);
+is(ask("SELECT code('first')", $alone), 'VALID', '... and kept when a bad one comes');
+is(count_in_log($node, qr/HMAC secret file "\Q$file.moved\E" was refused\n.*DETAIL:  Others may read it/, $offset), 1, '... which the session logs');
+$alone->quit;
+chmod 0600, "$file.moved";
+$node->append_conf('postgresql.conf', "shared_preload_libraries = '$preload'");
+$node->restart;
 
 # --- where secrets are not
 

@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::RealBin/lib";
 
 use ApikeysTest;
+use Digest::SHA qw(hmac_sha256);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use SecretsTest;
@@ -78,6 +79,22 @@ is($node->safe_psql('postgres', q{
 	'6|6', 'each with an event');
 $node->safe_psql('postgres', 'DROP TRIGGER guard ON apikeys_data.key');
 
+# Nor does the worker stay for keys that each take long to fail.
+my @slow = map { "slow$_" } 1 .. 8;
+import_keys($node, 'old', @slow);
+$node->safe_psql('postgres', q{
+	CREATE FUNCTION slow_guard() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_catalog.pg_sleep(0.7); RAISE 'guarded'; END$$;
+	CREATE TRIGGER guard BEFORE UPDATE ON apikeys_data.key FOR EACH ROW EXECUTE FUNCTION slow_guard()});
+codes($node, @slow);
+my $sleeper = q{FROM pg_stat_activity WHERE backend_type = 'apikeys flush worker' AND wait_event = 'PgSleep'};
+my $worker = wait_until('a flush worker fails slowly', sub { $node->safe_psql('postgres', "SELECT pid $sleeper") });
+within_5_seconds('it goes before it has tried all', sub {
+	$node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $worker)") });
+$node->safe_psql('postgres', 'DROP TRIGGER guard ON apikeys_data.key');
+wait_until('verified again, all are signed', sub {
+	codes($node, @slow);
+	$node->safe_psql('postgres', "SELECT count(*) FROM apikeys_data.key WHERE name LIKE 'slow%' AND hash_secret = 'new'") == 8 });
+
 # --- what is rolled back is done again
 
 $node->append_conf('postgresql.conf', "apikeys.flush_interval = '1h'");
@@ -91,6 +108,31 @@ $node->safe_psql('postgres', q{
 is($node->safe_psql('postgres', "SELECT hash_secret FROM apikeys_data.key WHERE name = 'e'"), 'old', 'a transaction with a snapshot of its own is_current nothing');
 $node->safe_psql('postgres', 'SELECT apikey_flush()');
 wait_for_signed($node, 'the next one does', e => 'new');
+
+# Without secrets nothing is rehashed, and no key is lost by that.
+import_keys($node, 'old', 'bare');
+codes($node, 'bare');
+$node->append_conf('postgresql.conf', "apikeys.hmac_secret_file = ''");
+reload_secrets($node);
+is($node->safe_psql('postgres', 'SELECT apikey_flush() >= 0'), 't', 'a flush without secrets');
+is($node->safe_psql('postgres', "SELECT hash_secret FROM apikeys_data.key WHERE name = 'bare'"), 'old', '... rehashes nothing');
+$node->append_conf('postgresql.conf', $setting);
+reload_secrets($node);
+is(codes($node, 'bare'), 'VALID', '... and a key is good once they are back');
+$node->safe_psql('postgres', 'SELECT apikey_flush()');
+wait_for_signed($node, '... and rehashed', bare => 'new');
+
+# What one database has enqueued goes with its extension, and what another has does not.
+$node->safe_psql('postgres', 'CREATE DATABASE gone');
+add_extension($node, 'gone');
+import_keys($node, 'old', 'stays');
+$node->safe_psql('gone', sprintf q{SELECT apikey_import(hmac('k-key', '%s', 'sha256'), 'k', 'x', hash_secret => 'old')}, secret_of('old'));
+codes($node, 'stays');
+is($node->safe_psql('gone', "SELECT code FROM apikey_verify('k-key')"), 'VALID', 'two databases have something to rehash');
+$node->safe_psql('gone', 'DROP EXTENSION apikeys');
+$node->safe_psql('postgres', 'SELECT apikey_flush()');
+wait_for_signed($node, 'one drops the extension, the other rehashes', stays => 'new');
+$node->safe_psql('postgres', 'DROP DATABASE gone');
 
 # A note that is older than a change of the first secret is_current nothing.
 import_keys($node, 'old', 'f');
@@ -209,6 +251,28 @@ my $both = q{SELECT string_agg(v.code, ' ' ORDER BY n) FROM unnest('{k,l}'::text
 is($session->query_safe($both), 'VALID VALID', 'a session has them cached') foreach 1, 2;
 $node->safe_psql('postgres', q{SELECT apikey_revoke(id) FROM apikeys_data.key WHERE name = 'k'});
 is($session->query_safe($both), 'REVOKED VALID', '... and not those that others revoke');
+$session->quit;
+
+# Two whose messages have the same number: 29 bits of the hash that is stored.
+my (%found, @twins);
+for (my $i = 0; !@twins; $i++)
+{
+	my $number = unpack('V', hmac_sha256("twin$i-key", secret_of('old'))) & 0x1fffffff;
+
+	@twins = ("twin$found{$number}", "twin$i") if defined $found{$number};
+	$found{$number} = $i;
+}
+import_keys($node, 'old', @twins);
+$session = $node->background_psql('postgres');
+$session->query_safe('SET client_min_messages = error');
+my $twins = sprintf q{SELECT string_agg(v.code, ' ' ORDER BY n) FROM unnest('{%s}'::text[]) WITH ORDINALITY t(name, n), LATERAL apikey_verify(t.name || '-key') v},
+  join ',', @twins;
+is($session->query_safe($twins), 'VALID VALID', 'twins: a session has seen them') foreach 1, 2;
+foreach my $case ([ $twins[1], 'VALID REVOKED' ], [ $twins[0], 'REVOKED REVOKED' ])
+{
+	$node->safe_psql('postgres', "SELECT apikey_revoke(${\id_of($case->[0])})");
+	is($session->query_safe($twins), $case->[1], "twins: $case->[0] is revoked");
+}
 $session->quit;
 
 chmod 0644, secret_file($node);

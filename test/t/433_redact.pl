@@ -224,9 +224,26 @@ is( $node->safe_psql('postgres', "SET log_min_duration_statement = 0; DO \$\$BEG
 	1, 'statements with a key go on after a message');
 log_has('a list of statements', qr/WARNING:  \Q$masked\E/);
 
+# Where the end of a key is the beginning of another one, nothing of either is logged.
+$node->psql('postgres', q{SELECT 1/0, '(gw-redact00overlap0test0key001Y42MNRedact0overlap0test0key00026Vp9o)'});
+log_has('overlapping keys', qr/ERROR:  division by zero/, qr/STATEMENT:  SELECT 1\/0, '\(\*{67}\)'/);
+
+# A parallel worker that says something twice has no copy of the statement, and knows
+# the key anew each time.
+$node->safe_psql('postgres', qq{
+	CREATE FUNCTION warn_twice() RETURNS int LANGUAGE plpgsql PARALLEL SAFE AS
+		'BEGIN RAISE WARNING ''one''; RAISE WARNING ''two''; RETURN 1; END';
+	SET $forced = on;
+	SELECT warn_twice(), '$key' FROM one});
+log_has('two messages of a parallel worker', qr/WARNING:  one/, qr/WARNING:  two\n.*CONTEXT:  PL\/pgSQL.*\n.*parallel worker/);
+
 # Every field of a message.
 $node->safe_psql('postgres', "SELECT test_report($log, '$key', false)");
 log_has('fields', qr/LOG:  report: \Q$masked\E/, map qr/$_:  \Q$masked\E/, 'DETAIL', 'HINT', 'CONTEXT');
+
+# A query of a function that is cut: where it says that the error is, there is no text.
+$node->psql('postgres', qq{DO \$\$BEGIN EXECUTE '/* $key ' || repeat(' ', 1200000) || '*/ SELECT FROM nowhere'; END\$\$});
+log_has('a long query of a function', qr/ERROR:  relation "nowhere" does not exist\n/, qr{QUERY:  /\* \Q$masked\E +\.\.\. \(cut\)\n});
 
 # A deep context, each level with the key.
 $node->safe_psql(

@@ -130,6 +130,38 @@ foreach my $node (@standbys)
 is($primary->safe_psql('postgres', q{SELECT string_agg(name || ' ' || direct, ', ' ORDER BY name) FROM apikeys.servers}),
 	'first true, second true, third false', 'the primary knows who follows it');
 
+# ------------------------------------------------------------ whole windows
+
+sub set_interval
+{
+	my ($node, $interval) = @_;
+
+	$node->append_conf('postgresql.conf', "apikeys.feed_interval = '$interval'");
+	$node->reload;
+}
+
+# What a standby is told as a whole, others know already: it is nothing to be told on.
+$primary->safe_psql('postgres', q{
+	SELECT apikey_import(digest('whole-key', 'sha256'), 'whole', 'x', rate_limits => '{"requests_per_day": 100}')});
+$primary->wait_for_catchup($_) foreach $first, $second;
+$second->wait_for_catchup($third, 'replay', $primary->lsn('flush'));
+is(verify($third, 'postgres', 'whole'), 'VALID', 'one request');
+wait_for_rounds(2, @standbys);
+my $follower = $third->background_psql('postgres');
+my $key = $third->safe_psql('postgres', "SELECT id FROM apikeys_data.key WHERE name = 'whole'") =~ tr/-//dr;
+my $epoch = feed_exchange($follower, node => 5, kind => FEED_HELLO)->{epoch};
+my ($window) = grep { $_->{owner} eq $key && $_->{limit} != 0 } @{ feed_exchange($follower, node => 5, epoch => $epoch)->{items} };
+is($window->{current}, 1, 'a follower is told of it');
+set_interval($third, '1h');
+sleep 1;
+is(verify($third, 'postgres', 'whole'), 'VALID', 'another request, which is not told yet');
+feed_exchange($follower, node => 5, epoch => $epoch, kind => FEED_WHOLE, items => [ feed_item(%$window, current => 50) ]);
+is(used_of_limit($third, 'whole', 'requests_per_day'), 50, 'it knows of more');
+set_interval($third, '100ms');
+wait_for_rounds(2, @standbys);
+is(used_of_limit($primary, 'whole', 'requests_per_day'), 2, 'the primary is told of what was used there alone');
+$follower->quit;
+
 is_sound($_, 'postgres', $_->name) foreach @all;
 $_->stop foreach reverse @all;
 done_testing();

@@ -50,7 +50,7 @@ sub refused
 
 sub used
 {
-	return $node->safe_psql('postgres', q{SELECT used FROM apikey_limits((SELECT id FROM apikeys_data.key))});
+	return $node->safe_psql('postgres', q{SELECT used FROM apikey_limits((SELECT id FROM apikeys_data.key WHERE name = 'limited'))});
 }
 
 # ------------------------------------------------------------- the protocol
@@ -106,9 +106,59 @@ ask(epoch => $epoch, batch => 56, items => [ item(%of_limit, current => -1000) ]
 my $used = used();
 ok($used > 1900 && $used <= 2000, "a bucket that lacks it leaves it to the other: $used");
 
-ask(epoch => $epoch, batch => 55, items => [ item(start => $now + 365 * $day, ip => '0123') ]);
-is($node->safe_psql('postgres', 'SELECT last_used_at <= clock_timestamp() FROM apikeys.info'), 't', 'a use in the future was now');
+ask(epoch => $epoch, batch => 57, items => [ item(%of_limit, unit => 1, current => 20) ]);
+is(used(), $used, 'nor is one of another unit taken');
+$answer = ask(epoch => $epoch, batch => 58, upto => 1 << 60, next => 5);
+is("$answer->{nitems} $answer->{next}", '2 -1', 'a pass that was never begun begins at the start');
+cmp_ok($answer->{upto}, '<', 1 << 60, '... with a position of its own');
+
+ask(epoch => $epoch, batch => 59, items => [ item(start => $now + 365 * $day, ip => '0123') ]);
+is($node->safe_psql('postgres', 'SELECT last_used_at <= clock_timestamp(), last_used_ip FROM apikeys.info'), 't|123::', 'a use in the future was now');
 is($node->safe_psql('postgres', 'SELECT pending > 0 FROM apikeys.stats'), 't', 'it is to be stored');
+
+# What is over is not told, though it is still in memory.
+$node->safe_psql('postgres', q{
+	SELECT apikey_import(digest('short-key', 'sha256'), 'short', 'x', rate_limits => '{"windows": [{"per": "1 second", "requests": 5}]}');
+	SELECT apikey_verify('short-key')});
+my $short = $node->safe_psql('postgres', "SELECT id FROM apikeys_data.key WHERE name = 'short'") =~ tr/-//dr;
+sleep 3;
+$answer = ask(epoch => $epoch, batch => 60);
+is(join(' ', map { $_->{limit} == 0 ? 'use' : 'window' } grep { $_->{owner} eq $short } @{ $answer->{items} }), 'use', 'a window that is over');
+
+# A server that notes no last use takes those alone that decide how long a key may be idle.
+sub set_throttle
+{
+	my ($value) = @_;
+
+	$node->append_conf('postgresql.conf', "apikeys.last_used_throttle = $value");
+	$node->reload;
+	wait_until("a throttle of $value", sub { $feeder->query_safe('SHOW apikeys.last_used_throttle') eq $value });
+}
+
+my $throttle = $feeder->query_safe('SHOW apikeys.last_used_throttle');
+my $entries = stats($node, 'entries_used');
+set_throttle('-1');
+ask(epoch => $epoch, batch => 61, items => [ item(owner => sprintf('%032x', 7)) ]);
+is(stats($node, 'entries_used'), $entries, 'a last use is not taken where none is noted');
+ask(epoch => $epoch, batch => 62, items => [ item(owner => sprintf('%032x', 7), current => 3600) ]);
+is(stats($node, 'entries_used'), $entries + 1, '... but of a key that may not be idle for long');
+my $last_use = "SELECT last_used_at, last_used_ip FROM apikeys.info WHERE name = 'short'";
+my $before = $node->safe_psql('postgres', $last_use);
+my %use = (owner => $short, start => $now + $day, ip => '04' . '00' x 11 . 'c0000201');
+ask(epoch => $epoch, batch => 63, items => [ item(%use, current => 60) ]);
+isnt($node->safe_psql('postgres', $last_use), $before, '... it advances');
+like($node->safe_psql('postgres', $last_use), qr/\|$/, '... without the address');
+set_throttle($throttle);
+
+# A server that is named by another has not told anything itself: it begins anew, as one that says so does.
+my $other = $node->background_psql('postgres', extra_params => [ '-U', 'feeder' ], on_error_stop => 0);
+feed_exchange($other, at => $now, node => 7, servers => [ server(node => 8) ]);
+ok(!feed_exchange($other, at => $now, node => 8, epoch => $epoch)->{accepted}, 'a server that is only named is not known');
+ok(feed_exchange($other, at => $now, node => 8, epoch => $epoch, batch => 5)->{accepted}, '... once it has asked, it is');
+ok(!feed_exchange($other, at => $now, node => 8, epoch => $epoch, kind => FEED_HELLO)->{accepted}, '... it begins anew');
+feed_exchange($other, at => $now, node => 8, epoch => $epoch, batch => 1, items => [ item(%of_limit, current => 1000) ]);
+cmp_ok(used(), '>', $used + 900, '... and its first batch counts');
+$other->quit;
 
 # ---------------------------------------------------------------- no message
 

@@ -19,6 +19,7 @@ my $former = new_primary('former');
 add_keys($former, 'postgres', 'used');
 $former->safe_psql('postgres', q{
 	SELECT apikey_import(digest('limited-key', 'sha256'), 'limited', 'x', rate_limits => '{"requests_per_day": 10}')});
+$former->safe_psql('postgres', 'CREATE DATABASE other');
 my $new = new_standby('new', $former);
 wait_for_rounds(1, $new);
 
@@ -57,9 +58,19 @@ $former->reload;
 wait_for_rounds(2, $former);
 is(used_of_limit($_, 'limited', 'requests_per_day'), 10, $_->name . ': all are used') foreach $former, $new;
 
-# And back again.
-$new->stop;
+# And back again, while an answer is on its way: nobody is asked any more.
+my $definition = $new->safe_psql('postgres', q{SELECT pg_get_functiondef('apikeys.feed_exchange(bytea)'::regprocedure)});
+$new->safe_psql('postgres', q{
+	CREATE FUNCTION feed_exchange_now(bytea) RETURNS bytea LANGUAGE c AS '$libdir/apikeys', 'apikeys_feed_exchange';
+	CREATE OR REPLACE FUNCTION apikeys.feed_exchange(request bytea) RETURNS bytea LANGUAGE sql SECURITY DEFINER
+	AS $$SELECT pg_sleep(3); SELECT public.feed_exchange_now(request)$$});
+wait_for($new, 'postgres', q{
+	SELECT count(*) = 1 FROM pg_stat_activity
+	WHERE application_name = 'apikeys feed' AND datname = 'postgres' AND state = 'active' AND clock_timestamp() - query_start < interval '1 second'}, 'a request has just come');
 $former->promote;
+wait_for($former, 'postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'apikeys feed worker'", 'promoted: its feed worker has ended');
+$new->stop;
+$former->safe_psql('postgres', $definition);
 is(spend($former, 1), 0, 'the former primary is the primary: none is left');
 is_sound($former, 'postgres', 'former');
 $former->stop;

@@ -58,6 +58,9 @@ foreach (
 }
 $primary->safe_psql('postgres', 'ALTER DATABASE shop2 RENAME TO shop');
 
+# The template may be the default.
+is($primary->psql('postgres', 'CREATE DATABASE fresh TEMPLATE = DEFAULT'), 0, 'CREATE DATABASE of the default template');
+
 # Standbys that come back all the time
 my @standbys = map { new_standby($_, $primary) } qw(first second);
 wait_for($_, 'shop', q{SELECT feed_state = 'up' FROM apikeys.stats}, $_->name . ': tells of its use') foreach @standbys;
@@ -73,6 +76,15 @@ foreach my $n (1 .. 10)
 	Time::HiRes::usleep(1_000_000 + 10_000 * $n);
 }
 is(join("\n", @failed), '', 'databases are copied and dropped while standbys come back');
+
+# For who may not give the command nobody leaves.
+wait_for($_, 'shop', q{SELECT feed_state = 'up' FROM apikeys.stats}, $_->name . ': tells of its use again') foreach @standbys;
+my $sessions = q{SELECT string_agg(pid::text, ' ' ORDER BY pid) FROM pg_stat_activity WHERE datname = 'shop'};
+my $pids = $primary->safe_psql('postgres', "CREATE ROLE nobody LOGIN; $sessions");
+like($pids, qr/^\d+ \d+$/, 'control: each standby has a session');
+my ($ret, $out, $err) = $primary->psql('postgres', 'DROP DATABASE shop', extra_params => [ '-U', 'nobody', '-v', 'VERBOSITY=sqlstate' ]);
+like($err, qr/ERROR:  42501/, 'DROP DATABASE of who does not own it is refused');
+is($primary->safe_psql('postgres', $sessions), $pids, '... and ends no session');
 
 # ------------------------------------------------- a command that takes long
 

@@ -102,6 +102,17 @@ is($reader->query_safe($sums), '300|29400', 'many budgets have spent again, in o
 on_source('SELECT apikey_flush()');
 is($reader->query_safe($sums), '300|29400', 'many budgets are rolled up');
 
+# The sum of what was spent may be more than what one cost may be.
+on_source(q{
+	SELECT apikey_import(digest('much-key', 'sha256'), 'much', '...', budget_id => apikey_budget_create('much', 999999999999999999))});
+my $much = q{SELECT code, budget_remaining FROM apikey_verify('much-key')};
+is($reader->query_safe($much), 'VALID|999999999999999999', 'a large budget') for 1 .. 2;
+on_source("SELECT apikey_record_usage(${\id_of('much')}, cost => 600000000000000000)") for 1 .. 2;
+is($reader->query_safe($much), 'BUDGET_EXCEEDED|0', 'a large budget is spent') for 1 .. 2;
+on_source('SELECT apikey_flush()');
+is($reader->query_safe($much), 'BUDGET_EXCEEDED|0', 'a large budget is rolled up') for 1 .. 2;
+is($target->safe_psql('postgres', q{SELECT spent FROM apikeys.budget_info WHERE name = 'much'}), '1200000000000000000', '... and its sum told');
+
 # What the target has used is in nobody's way, nor are its notices.
 $reader->query_safe(q{SELECT count(*) FROM apikey_verify('key-key', 'a')});
 $target->safe_psql('postgres', q{SELECT apikey_flush(); SELECT apikey_flush()});

@@ -21,7 +21,7 @@ use Time::HiRes qw(time usleep);
 our @EXPORT = qw(
   new_node start_node add_extension add_keys id_of verify last_use stored_use
   stats wait_for wait_until wait_for_flush_worker wait_for_server kill_cluster
-  count_in_log start_load end_load within_5_seconds is_sound
+  count_in_log start_load end_load answer_after within_5_seconds is_sound
   build_module
 );
 
@@ -242,6 +242,24 @@ sub end_load
 	my ($load) = @_;
 
 	return $load->{run}->finish;
+}
+
+# What a background session answers to a query that has to wait for a lock, until the
+# code has been executed.
+sub answer_after
+{
+	my ($node, $session, $query, $code) = @_;
+	my $pid = $session->query_safe('SELECT pg_backend_pid()');
+
+	$session->{stdin} .= "$query;\n\\echo done\n";
+	$session->{run}->pump_nb;
+	$node->poll_query_until('postgres', "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid")
+	  or die "does not wait: $query";
+	$code->();
+	$session->{run}->pump until $session->{stdout} =~ s/^done\n//m;
+	my $answer = $session->{stdout} =~ s/\n+$//r;
+	$session->{stdout} = '';
+	return $answer;
 }
 
 # The longest that anybody may be kept waiting by our workers.
