@@ -162,5 +162,10 @@ SELECT test.errors($$ SELECT apikey_rotate(test.id('ages too old'), grace => '1 
   $$ SELECT apikey_update(test.id('ages too old'), '{"expires_at": "2100-01-01"}') $$);
 SELECT status, expires_at FROM apikeys.info WHERE id = :'old_id';
 SELECT test.lifetime(r.id) FROM apikey_rotate(:'old_id') r;
+-- A key from the end of time may live as long as it likes.
+BEGIN;
+UPDATE apikeys_data.key SET created_at = '294276-12-31', expires_at = NULL, revoked_at = NULL WHERE id = :'before_id';
+SELECT expires_at FROM apikey_update(:'before_id', '{"expires_at": "294276-12-30Z"}');
+ROLLBACK;
 RESET apikeys.max_lifetime;
 SELECT expires_at FROM apikey_update(test.id('ages less'), '{"expires_at": null}');

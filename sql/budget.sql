@@ -358,6 +358,16 @@ SELECT name FROM apikey_update(test.id('budget prepaid'), '{"budget_id": null}')
 SELECT apikey_budget_delete(:'prepaid');
 SELECT count(*) FROM apikeys_data.budget_credit WHERE budget_id = :'prepaid';
 
+-- More may be spent than what one number in memory can be.
+SELECT apikey_budget_create('unlimited') AS unlimited \gset
+SELECT test.make_key('budget unlimited', :'unlimited') IS NOT NULL;
+SELECT code FROM test.verify('budget unlimited');
+DO $$ BEGIN FOR i IN 1..10 LOOP PERFORM test.spend('budget unlimited', 999999999999999999); COMMIT; END LOOP; END $$;
+SELECT code FROM test.verify('budget unlimited');
+SELECT spent, remaining FROM apikeys.budget_info WHERE id = :'unlimited';
+SELECT spent, remaining FROM apikey_budget_update(:'unlimited', '{"max_cost": 999999999999999999}');
+SELECT code FROM test.verify('budget unlimited');
+
 -- Warnings: an event for each fraction of the limit, once a period.  If a flush
 -- is at work, it may be the one that warns, so those of this session wait for it.
 CREATE FUNCTION test.warnings(budget_id uuid) RETURNS SETOF jsonb LANGUAGE sql AS $$
@@ -388,6 +398,26 @@ SELECT test.spend('budget warned', 100);
 COMMIT;
 SELECT apikey_flush() >= 0 AS flushed;
 SELECT * FROM test.warnings(:'warned');
+-- After a savepoint that was rolled back, not by what a transaction has in memory.
+SELECT apikey_budget_create('warned later', 10, warn_at => '{0.5}') AS later \gset
+SELECT test.make_key('budget later', :'later') IS NOT NULL;
+BEGIN;
+SELECT test.spend('budget later', 3);
+SAVEPOINT s;
+SELECT test.spend('budget later', 3);
+ROLLBACK TO s;
+SELECT test.spend('budget later', 1);
+COMMIT;
+SELECT apikey_flush() >= 0 AS flushed;
+SELECT count(*) FROM test.warnings(:'later');
+BEGIN;
+SELECT test.spend('budget later', 0.5);
+SAVEPOINT s;
+ROLLBACK TO s;
+SELECT test.spend('budget later', 0.5);
+COMMIT;
+SELECT apikey_flush() >= 0 AS flushed;
+SELECT * FROM test.warnings(:'later');
 -- Not again in this period, whatever is changed, but for another fraction.
 SELECT remaining FROM apikey_budget_update(:'warned', '{"max_cost": 1000}');
 SELECT test.spend('budget warned', 600);
@@ -487,6 +517,21 @@ BEGIN
   ASSERT answer = 'VALID', answer;
 END $$;
 
+-- A period that ends after more seconds than an integer has.
+SELECT test.make_key('budget century', apikey_budget_create('century', 10, '100 years')) IS NOT NULL;
+SELECT code, limit_name, limit_resets_in FROM apikey_verify('budget century-key');
+
+-- More than integers hold is spent, by one transaction, and then by many costs.
+SELECT test.make_key('budget vast', apikey_budget_create('vast')) IS NOT NULL;
+SELECT code FROM test.verify('budget vast');
+SELECT count(test.spend('budget vast', c))
+FROM (SELECT 223372036854775816.5 UNION ALL SELECT 999999999999999999 FROM generate_series(1, 8) UNION ALL SELECT 999999999999999999.5) costs(c);
+SELECT v.code, i.spent FROM test.verify('budget vast') v, apikeys.budget_info i WHERE i.name = 'vast';
+SELECT count(test.spend('budget vast', 999999999999999999)) FROM generate_series(1, 200);
+SELECT v.code, i.spent FROM test.verify('budget vast') v, apikeys.budget_info i WHERE i.name = 'vast';
+SELECT max_cost, remaining FROM apikey_budget_update((SELECT id FROM apikeys_data.budget WHERE name = 'vast'), '{"max_cost": 999999999999999999}');
+SELECT code FROM test.verify('budget vast');
+
 -- Deleted, but not while keys point to it, even if they are switched off.
 SELECT * FROM test.errors($$SELECT apikey_budget_delete(id) FROM apikeys_data.budget WHERE name = 'The "pool"'$$);
 SELECT name FROM apikey_update(test.id('budget daily'), '{"budget_id": null}');
@@ -561,6 +606,7 @@ SELECT * FROM test.errors(
   $$INSERT INTO apikeys_data.budget (id, name, max_cost, reset_every) VALUES (gen_random_uuid(), 'bad', 1, '-1 day')$$,
   $$INSERT INTO apikeys_data.budget (id, name, max_cost, starts_at) VALUES (gen_random_uuid(), 'bad', 1, '-infinity')$$,
   $$INSERT INTO apikeys_data.budget (id, name, time_zone) VALUES (gen_random_uuid(), 'bad', 'Moon')$$,
+  $$INSERT INTO apikeys_data.budget (id, name, time_zone) VALUES (gen_random_uuid(), 'bad', repeat('A', 300))$$,
   $$INSERT INTO apikeys_data.budget (id, name, metadata) VALUES (gen_random_uuid(), 'bad', '[]')$$,
   $$SELECT apikey_budget_create('bad', warn_at => '{}')$$,
   $$SELECT apikey_budget_create('bad', warn_at => '{0}')$$,

@@ -180,6 +180,12 @@ UPDATE apikeys_data.budget SET parent_id = NULL WHERE id = :'company';
 -- A parent that is gone is none.
 UPDATE apikeys_data.budget SET parent_id = '00000000-0000-0000-0000-00000000dead' WHERE id = :'elsewhere';
 SELECT test.spend('tree none', 0.25, :'elsewhere');
+-- A key whose budget is gone has none either, and nothing that could be reserved.
+BEGIN;
+SELECT test.make_key('tree gone', :'elsewhere') IS NOT NULL;
+DELETE FROM apikeys_data.budget WHERE id = :'elsewhere';
+SELECT code, reservation, budget_remaining FROM apikey_verify('tree gone-key', reserve => true);
+ROLLBACK;
 UPDATE apikeys_data.budget SET parent_id = NULL WHERE id = :'elsewhere';
 
 -- Limits of a budget are checked as a key's.

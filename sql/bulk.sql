@@ -126,6 +126,9 @@ SELECT n.by_idleness, count(*) FROM apikeys_data.key_notice n JOIN made ON id = 
 ROLLBACK;
 SELECT count(*) FROM apikey_generate_many(1, 'bulk plain');
 SELECT count(*) FROM (SELECT apikey_generate_many(3, 'bulk in the list')) l;
+-- A command that tells its own progress goes on to do so.
+COPY (SELECT count(*), (SELECT count(*) FROM pg_stat_progress_copy WHERE pid = pg_backend_pid()) FROM apikey_generate_many(3, 'bulk copied')) TO STDOUT;
+COPY (SELECT count(*), (SELECT count(*) FROM pg_stat_progress_copy WHERE pid = pg_backend_pid()) FROM apikey_import_many(ARRAY[sha256('bulk copied')], '{bulk copied}', '{b}')) TO STDOUT;
 
 -- All or nothing.
 BEGIN;

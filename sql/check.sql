@@ -271,6 +271,13 @@ SET client_min_messages = warning;
 DROP SCHEMA planted CASCADE;
 RESET client_min_messages;
 
+-- A key or a budget is there for anyone as long as a transaction that has made it may commit.
+BEGIN;
+SELECT id AS open FROM apikey_generate('open') \gset
+SELECT bool_and(apikeys_data.is_key_or_budget_for_anyone(id)) FROM unnest(ARRAY[test.id('first'), :'team', :'open']::uuid[]) id;
+ROLLBACK;
+SELECT apikeys_data.is_key_or_budget_for_anyone(:'open');
+
 -- It belongs to no level; the owner grants it.
 GRANT USAGE ON SCHEMA test TO regress_apikeys_stranger;
 SELECT apikey_grant('regress_apikeys_stranger', 'manage');

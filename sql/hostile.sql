@@ -205,9 +205,13 @@ SELECT * FROM test.errors(
   $$SELECT apikey_revoke(id) FROM apikeys_data.key WHERE name = 'member'$$,
   $$SELECT apikey_rotate(id) FROM apikeys_data.key WHERE name = 'member'$$,
   $$SELECT apikey_update(id, '{"enabled": false}') FROM apikeys_data.key WHERE name = 'member'$$,
-  $$SELECT apikey_generate('prevented')$$
+  $$SELECT apikey_generate('prevented')$$,
+  $$SELECT apikey_generate_many(2, 'prevented')$$
 );
 DROP TRIGGER prevent ON apikeys_data.key;
+CREATE TRIGGER prevent BEFORE INSERT ON apikeys_data.plan FOR EACH ROW EXECUTE FUNCTION test.prevent();
+SELECT * FROM test.errors($$SELECT apikey_plan_set('prevented')$$);
+DROP TRIGGER prevent ON apikeys_data.plan;
 SELECT action FROM apikeys_data.event WHERE key_id = :'id' ORDER BY id;
 SELECT code FROM apikey_verify(:'raw_key');
 

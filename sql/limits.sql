@@ -106,6 +106,14 @@ SELECT * FROM test.verify('tokens', 1, 0);
 SELECT * FROM test.verify('tokens', 1);
 SELECT * FROM test.standing('tokens');
 
+-- A limit that a key gets after it has been used counts from then on.
+SELECT test.limited('later', '{}') IS NOT NULL AS made;
+SELECT * FROM test.verify('later');
+SELECT rate_limits FROM apikey_update(test.id('limits later'), '{"rate_limits": {"tokens_per_day": 10}}');
+SELECT apikey_record_usage(test.id('limits later'), 10);
+SELECT * FROM test.standing('later');
+SELECT * FROM test.verify('later');
+
 -- All or nothing: what one window refuses is not spent in another.
 SELECT test.limited('both', '{"requests_per_minute": 5, "requests_per_day": 2, "max_concurrent_requests": 9}') IS NOT NULL AS made;
 SELECT * FROM test.verify('both', 4, NULL, true);
@@ -255,6 +263,17 @@ SELECT code, name, limit_name = repeat('long', 50) AS named, limit_max, limit_re
        reservation IS NOT NULL AS reserved, budget_remaining
 FROM generate_series(1, 4) i, apikey_verify('limits-long', reserve => i > 0);
 
+-- A void gives back to the windows that count the model; one that counts endpoints keeps it.
+SELECT test.limited('void', '{"windows": [{"per": "1 day", "tokens": 100, "name": "gpt", "models": ["gpt-*"]},
+  {"per": "1 day", "tokens": 100, "name": "chat", "endpoints": ["/chat"]}, {"per": "1 day", "tokens": 100, "name": "all"}]}') IS NOT NULL AS made;
+SELECT reservation FROM apikey_verify('limits-void', 'gpt-1', '/chat', tokens => 10, reserve => true) \gset void_
+SELECT apikey_record_usage(test.id('limits void'), 10, 0, :'void_reservation', 'gpt', 'gpt-1'),
+       apikey_record_usage(test.id('limits void'), 7, request_id => 'other', model => 'other');
+SELECT limit_name, used FROM test.standing('void');
+SELECT apikey_void_usage(test.id('limits void'), 'other');
+SELECT limit_name, used FROM test.standing('void');
+SELECT apikey_void_usage(test.id('limits void'), 'gpt');
+SELECT limit_name, used FROM test.standing('void');
 DROP FUNCTION test.limited, test.verify, test.standing;
 
 -- What is derived from a key counts in its limits, whoever uses them up.

@@ -179,6 +179,7 @@ SELECT * FROM test.errors(
   $$SELECT apikey_generate('x', external_id => 'theirs')$$,
   $$SELECT apikey_generate('x', budget_id => current_setting('test.other_budget')::uuid)$$,
   $$SELECT apikey_generate('x', plan => 'unlimited')$$,
+  $$SELECT apikey_generate('x', plan => 'no such plan')$$,
   $$SELECT apikey_generate('x', permissions => '{"is_admin": true}')$$,
   $$SELECT apikey_generate('x', permissions => '{"allowed_models": ["claude"]}')$$,
   $$SELECT apikey_generate('x', permissions => '{"allowed_models": []}')$$,
@@ -225,12 +226,14 @@ SELECT * FROM test.errors(
 -- The strong key may become weaker, but never anybody's who has not its raw key.
 SELECT name, permissions FROM apikey_update(current_setting('test.strong')::uuid, '{"name": "own strong", "description": "by Ann", "permissions": {"is_admin": true, "allowed_models": ["gpt-x"]}}');
 SELECT status FROM apikey_update(current_setting('test.strong')::uuid, '{"enabled": false}');
+SELECT status, description FROM apikey_update(current_setting('test.strong')::uuid, '{"description": "off"}');
 SELECT * FROM test.errors(
   $$SELECT apikey_update(current_setting('test.strong')::uuid, '{"permissions": {}}')$$,
   $$SELECT apikey_update(current_setting('test.strong')::uuid, '{"permissions": {"is_admin": true}}')$$,
   $$SELECT apikey_update(current_setting('test.strong')::uuid, '{"enabled": true}')$$,
   $$SELECT apikey_rotate(current_setting('test.strong')::uuid)$$,
   $$SELECT apikey_rotate(current_setting('test.narrow')::uuid, expires_at => 'infinity')$$);
+SELECT idle_timeout FROM apikey_update(:'narrow_id', '{"idle_timeout": "20 days"}');
 SELECT status FROM apikey_update(:'narrow_id', '{"enabled": false}');
 SELECT status FROM apikey_update(:'narrow_id', '{"enabled": true}');
 SELECT id FROM apikey_rotate(:'narrow_id') \gset rotated_

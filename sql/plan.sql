@@ -68,6 +68,16 @@ ROLLBACK TO s;
 SELECT * FROM test.effective('all');
 ROLLBACK;
 SELECT * FROM test.effective('all');
+-- Also where nothing tells of it.
+BEGIN;
+DROP TRIGGER replace_installed ON apikeys_data.plan;
+DROP TRIGGER invalidate_row ON apikeys_data.plan;
+DROP TRIGGER invalidate_truncate ON apikeys_data.plan;
+SELECT * FROM test.effective('all');
+UPDATE apikeys_data.plan SET permissions = '{"max_tokens_per_request": 450}' WHERE name = 'chat';
+SELECT * FROM test.effective('all');
+ROLLBACK;
+SELECT * FROM test.effective('all');
 -- Also in a transaction whose snapshot is older.
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT apikey_plan_set('chat', '{"max_tokens_per_request": 600}');

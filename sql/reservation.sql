@@ -239,6 +239,9 @@ SELECT code, budget_remaining FROM test.reserve('fine', 'fine 2', cost => 1.0000
 SELECT code, budget_remaining FROM test.reserve('fine', 'fine 3', cost => 0.9999999990001);
 SELECT code, budget_remaining FROM test.reserve('fine', 'fine 3', cost => 0.9999999980001);
 SELECT code, budget_remaining FROM test.reserve('fine', 'fine 4');
+-- What is spent beside what is reserved leaves no less than nothing.
+SELECT public.apikey_record_usage(test.id('reservation fine'), cost => 1);
+SELECT code, budget_remaining FROM apikey_verify('res-fine');
 SELECT code, budget_remaining FROM test.reserve('large', 'large 1', cost => 12345.678901234);
 SELECT code, budget_remaining FROM test.reserve('large', 'large 2', cost => 9223372036.8547758069);
 SELECT name, reserved FROM test.budgets() WHERE name ~ 'fine|large';
@@ -258,6 +261,10 @@ WITH costs AS (
     generate_series(-20, 9) power, unnest('{0,4,9,10,18,19,100}'::integer[]) decimals)
 SELECT count(*) AS costs, count(*) FILTER (WHERE test.reserved(cost) IS DISTINCT FROM ceil(round(cost, 18) * 1e9) / 1e9) AS wrong
 FROM costs WHERE cost < 9e9;
+-- What does not fit because of a reservation may when that has ended; what never does, not before the period has.
+SELECT test.make('day', '{}', apikey_budget_create('reservation day', 10, '1 day')) IS NOT NULL AS made;
+SELECT code FROM test.reserve('day', 'day', cost => 3);
+SELECT cost, code, retry_after < 80000 AS soon, retry_after > 80000 AS at_the_end FROM unnest('{8,11}'::numeric[]) cost, LATERAL apikey_verify('res-day', cost => cost);
 -- What is too large for billionths in an integer is the largest of them.
 SELECT test.release('large 1');
 SELECT cost, test.reserved(cost) FROM unnest('{9223372036.854775807,9223372036.854775808,9223372036.86,1e15}'::numeric[]) cost;
@@ -286,6 +293,15 @@ SELECT code FROM test.reserve('half before', 'half before', 1000000);
 SELECT test.settle('half before', 'half before', 500000000000000);
 SELECT round(used / 1e13) AS used FROM apikey_limits(test.id('reservation half before'));
 DROP FUNCTION test.stored;
+-- Of two limits of concurrent requests that are reached, the one is named that will be so for longer.
+SELECT apikey_budget_create('reservation 4 longer') AS longer \gset
+SELECT test.make('shorter', '{"max_concurrent_requests": 1}', :'longer') IS NOT NULL AS shorter, test.make('longer', '{}', :'longer') IS NOT NULL AS longer;
+SELECT code FROM test.reserve('shorter', 'shorter');
+SELECT code FROM test.reserve('longer', 'longer');
+SELECT code, reason FROM test.reserve('shorter', 'none');
+SELECT rate_limits FROM apikey_budget_update(:'longer', '{"rate_limits": {"max_concurrent_requests": 1}}');
+SELECT code, reason FROM test.reserve('shorter', 'none');
+SELECT test.release('shorter'), test.release('longer');
 -- Of a time that is over nothing counts, be it more or less than was reserved.
 SELECT test.make('second', '{"windows": [{"per": "2 seconds", "tokens": 100}]}') IS NOT NULL AS made;
 SELECT code FROM test.reserve('second', 'more', 30);

@@ -250,6 +250,11 @@ GRANT CREATE ON SCHEMA public TO regress_apikeys_other;
 SELECT apikey_grant('regress_apikeys_other', 'verify');
 REVOKE CREATE ON SCHEMA public FROM regress_apikeys_other;
 SELECT apikey_grant('regress_apikeys_other', 'verify');
+-- ... but not of a superuser, who may anything.
+BEGIN;
+CREATE ROLE regress_apikeys_super SUPERUSER;
+SELECT apikey_grant('regress_apikeys_super', 'verify');
+ROLLBACK;
 
 -- The schema of the functions is opened to a role that is not let in yet, and stays open; not for stats.
 REVOKE USAGE ON SCHEMA public FROM PUBLIC;

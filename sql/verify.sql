@@ -148,6 +148,11 @@ INSERT INTO stored VALUES ('a key', :'raw_key'), ('compressed', repeat('gw-', 40
 ALTER TABLE stored ALTER raw_key SET STORAGE EXTERNAL;
 INSERT INTO stored VALUES ('out of line', repeat(:'raw_key', 30000));
 SELECT what, code FROM stored, LATERAL apikey_verify(raw_key) ORDER BY what;
+-- A short one lies out of line where the rest of a row leaves it no space.
+CREATE TEMPORARY TABLE narrow (raw_key text, rest text);
+ALTER TABLE narrow ALTER raw_key SET STORAGE EXTERNAL, ALTER rest SET STORAGE PLAIN;
+INSERT INTO narrow VALUES (:'raw_key', repeat('x', 4000));
+SELECT pg_relation_size(reltoastrelid) > 0 AS toasted, code FROM pg_class, narrow, LATERAL apikey_verify(raw_key) WHERE oid = 'narrow'::regclass;
 
 -- Texts of imported keys: printable ASCII up to 256 bytes is looked up, and
 -- nothing else, whatever hashes are stored.
