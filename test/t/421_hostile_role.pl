@@ -175,7 +175,8 @@ foreach my $table (qw(key key_notice event budget usage usage_day ledger budget_
 refused('UPDATE a key', 'max', $denied, q{UPDATE apikeys_data.key SET enabled = true, revoked_at = NULL});
 refused('UPDATE the log', 'max', $denied, q{UPDATE apikeys_data.event SET acting_role = 'rita'});
 refused('MERGE', 'max', $denied, q{MERGE INTO apikeys_data.key k USING (VALUES (1)) v ON true WHEN MATCHED THEN DELETE});
-refused('SELECT FOR UPDATE through a view', 'rita', $denied, 'SELECT id FROM apikeys.info FOR UPDATE');
+# By the rights, or by the planner, which 16 asks first.
+refused('SELECT FOR UPDATE through a view', 'rita', "$denied|0A000", 'SELECT id FROM apikeys.info FOR UPDATE');
 refused('UPDATE of a view', 'rita', '42501|55000', q{UPDATE apikeys.info SET name = 'mine'});
 refused('LOCK of a view', 'rita', $denied, 'BEGIN; LOCK TABLE apikeys.info IN ACCESS EXCLUSIVE MODE');
 refused('sequence, set', 'max', $denied, q{SELECT setval('apikeys_data.event_id_seq', 1)});
