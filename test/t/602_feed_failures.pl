@@ -126,10 +126,31 @@ wait_for($first, 'postgres', q{SELECT feed_state = 'down' AND feed_error ~ 'pass
 set_conninfo($first, "$address user=keeper passfile=$passfile");
 used_is(60, 'a password file', $primary, $first, $second, $third);
 
+# Whole windows, which are told first, cannot be told: then they are told from the start.
+# Nothing is told of what an interrupted DROP DATABASE has left.
+$primary->safe_psql('postgres', $_) foreach 'CREATE DATABASE half', q{UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half'};
+$primary->wait_for_catchup($first);
+$primary->safe_psql('postgres', q{
+	CREATE FUNCTION feed_exchange_now(bytea) RETURNS bytea LANGUAGE c AS '$libdir/apikeys', 'apikeys_feed_exchange';
+	CREATE OR REPLACE FUNCTION apikeys.feed_exchange(request bytea) RETURNS bytea LANGUAGE plpgsql SECURITY DEFINER AS
+	$$
+	BEGIN
+		IF get_byte(request, 31) = 1 THEN
+			RAISE 'no whole windows';
+		END IF;
+		RETURN public.feed_exchange_now(request);
+	END
+	$$});
+$first->restart;
+wait_for($first, 'postgres', q{SELECT feed_state = 'down' AND feed_error ~ 'no whole windows' FROM apikeys.stats}, 'whole windows are not taken');
+$primary->safe_psql('postgres', $definition);
+used_is(60, '... and are told once they are', $primary, $first, $second, $third);
+is(count_in_log($primary, qr/invalid database/), 0, '... and nobody has gone where nobody can');
+$primary->safe_psql('postgres', 'DROP DATABASE half');
+
 # An answer that comes when the window is over of which the request told
 $primary->safe_psql('postgres', q{
 	SELECT apikey_import(digest('short-key', 'sha256'), 'short', 'x', rate_limits => '{"windows": [{"per": "1 second", "requests": 5}]}');
-	CREATE FUNCTION feed_exchange_now(bytea) RETURNS bytea LANGUAGE c AS '$libdir/apikeys', 'apikeys_feed_exchange';
 	CREATE OR REPLACE FUNCTION apikeys.feed_exchange(request bytea) RETURNS bytea LANGUAGE sql SECURITY DEFINER
 	AS $$SELECT pg_sleep(2.5); SELECT public.feed_exchange_now(request)$$});
 $primary->wait_for_catchup($first);
