@@ -144,11 +144,12 @@ is( $node->safe_psql('postgres', q{
 # A process is killed in the middle.
 add_budget('crash', $max_cost);
 $load = start_spending('crash', 400);
-$node->poll_query_until('postgres',
-	"SELECT spent > 1000 FROM apikeys.budget_info WHERE name = 'crash'")
+my $victim;
+wait_until('crash: there are sessions', sub {
+	$victim = $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE application_name = 'pgbench' LIMIT 1");
+});
+$node->poll_query_until('postgres', "SELECT spent > 0 FROM apikeys.budget_info WHERE name = 'crash'")
   or die 'nothing is spent';
-my $victim = $node->safe_psql('postgres',
-	"SELECT pid FROM pg_stat_activity WHERE application_name = 'pgbench' LIMIT 1");
 kill 'KILL', $victim;
 end_load($load);
 $node->stop('immediate', fail_ok => 1);

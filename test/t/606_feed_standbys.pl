@@ -152,7 +152,8 @@ sub states
 	my ($state) = @_;
 
 	return scalar grep {
-		my ($ret, $out) = $other->psql($_, 'SELECT feed_state FROM apikeys.stats');
+		# psql may be gone before it is asked, where its database is.
+		my ($ret, $out) = eval { $other->psql($_, 'SELECT feed_state FROM apikeys.stats') };
 		($out // '') eq $state
 	} 'postgres', map { "shop$_" } 1 .. 17;
 }
