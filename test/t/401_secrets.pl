@@ -211,13 +211,12 @@ sub run_during
 	my $waiter = $node->background_psql('postgres');
 
 	$holder->query_safe('SELECT pg_advisory_lock(1)');
-	$waiter->query_until(qr/started/, "\\echo started\n$sql;\n\\echo ended\n");
-	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted");
-	$change->();
-	$holder->quit;
-	my $output = $waiter->query_until(qr/ended/, '');
+	my $answer = answer_after($node, $waiter, $sql, sub {
+		$change->();
+		$holder->quit;
+	});
 	$waiter->quit;
-	return $output;
+	return $answer;
 }
 
 sub meanwhile
