@@ -204,6 +204,7 @@ static FeedOutcome
 read_result(PGconn *conn, const PGresult *result, StringInfo answer, StringInfo error)
 {
 	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
 
 	if (PQresultStatus(result) == PGRES_TUPLES_OK && !PQgetisnull(result, 0, 0))
 	{
@@ -212,7 +213,7 @@ read_result(PGconn *conn, const PGresult *result, StringInfo answer, StringInfo 
 	}
 	if (sqlstate == NULL)
 		return fail(conn, error);
-	appendStringInfoString(error, PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY));
+	appendStringInfoString(error, message != NULL ? message : "an error without a message");
 	/* undefined function, and a schema that does not exist */
 	return strcmp(sqlstate, "42883") == 0 || strcmp(sqlstate, "3F000") == 0 ? FEED_NOT_INSTALLED : FEED_FAILED;
 }

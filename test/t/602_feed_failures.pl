@@ -8,6 +8,7 @@ use warnings;
 
 use FindBin;
 use IO::Socket::INET;
+use POSIX ();
 use lib "$FindBin::RealBin/lib";
 
 use ApikeysTest;
@@ -110,6 +111,37 @@ $first->restart;
 ok($first->wait_for_log(qr/LOG: .*in database "postgres" to the server that this one follows: no answer$/m, $log), '... which is logged');
 $primary->safe_psql('postgres', "$definition; DROP SEQUENCE asked");
 used_is(60, 'answers again', $primary, $first, $second, $third);
+
+# What answers may be no PostgreSQL: an error without a message.
+my $stranger = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1') or die $!;
+
+sub answer_without_message
+{
+	my ($client) = @_;
+
+	sysread $client, my $startup, 10000;
+	syswrite $client, pack('a N N a N a', 'R', 8, 0, 'Z', 5, 'I');
+	while (sysread $client, my $request, 10000)
+	{
+		my $error = "SERROR\0CXX000\0\0";
+
+		syswrite $client, pack('a N a* a N a', 'E', 4 + length $error, $error, 'Z', 5, 'I');
+	}
+}
+
+my $process = fork // die $!;
+if ($process == 0)
+{
+	while (my $client = $stranger->accept) { answer_without_message($client) }
+	POSIX::_exit(0);
+}
+set_conninfo($first, "host=127.0.0.1 port=${\$stranger->sockport} user=feeder sslmode=disable gssencmode=disable");
+wait_for($first, 'postgres', q{SELECT feed_state = 'down' AND feed_error = 'an error without a message' FROM apikeys.stats},
+	'an error without a message');
+kill 'KILL', $process;
+waitpid $process, 0;
+set_conninfo($first, "$address user=feeder");
+used_is(60, 'a server again', $primary, $first, $second, $third);
 
 # A password comes from a file, and from nowhere else.
 my $passfile = $first->basedir . '/feeder.pgpass';
