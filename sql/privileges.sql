@@ -42,12 +42,24 @@ SELECT object FROM member WHERE obj_description(objid, classid::regclass::name) 
   AND NOT (classid = 'pg_type'::regclass AND EXISTS (SELECT FROM pg_type t WHERE t.oid = objid AND (t.typrelid <> 0 OR t.typelem <> 0)))
 ORDER BY object COLLATE "C";
 
--- Columns without a comment, of tables, views and rows that functions return: none.
+-- Columns without a comment, of tables, views and rows that functions return: none, where those of
+-- a view have theirs in the view.
 SELECT object, attname FROM member LEFT JOIN pg_type t ON classid = 'pg_type'::regclass AND t.oid = objid
   JOIN pg_class c ON c.oid = CASE classid WHEN 'pg_class'::regclass THEN objid ELSE t.typrelid END
   JOIN pg_attribute a ON a.attrelid = c.oid AND attnum > 0 AND NOT attisdropped
 WHERE relkind IN ('r', 'v', 'c') AND col_description(c.oid, attnum) IS NULL
+  AND (relkind <> 'c' OR NOT EXISTS (SELECT FROM pg_attribute v WHERE v.attname = a.attname
+    AND v.attrelid = to_regclass(substring(obj_description(t.oid, 'pg_type') FROM '^Columns of the view ([a-z_]+[.][a-z_]+)'))))
 ORDER BY object COLLATE "C", attnum;
+
+-- Text that an index compares in the order of a locale, which may change with the operating system: none.
+SELECT c.relname, pg_get_indexdef(c.oid) FROM member JOIN pg_index i ON classid = 'pg_class'::regclass AND i.indrelid = objid
+  JOIN pg_class c ON c.oid = i.indexrelid, unnest(i.indcollation) AS k(of)
+WHERE k.of NOT IN (0, 'pg_catalog."C"'::regcollation) AND pg_get_indexdef(c.oid) !~ 'text_pattern_ops';
+
+-- Views that take all columns of a catalog, of which a later PostgreSQL may have one less: none.
+SELECT object FROM member JOIN pg_class c ON classid = 'pg_class'::regclass AND c.oid = objid AND relkind = 'v'
+WHERE pg_get_viewdef(c.oid) ~ 'relminmxid|atthasmissing|proparallel.*prosrc';
 
 -- Every function of the interface, each once as somebody.
 CREATE TABLE test.call (number integer GENERATED ALWAYS AS IDENTITY, function text, call text);

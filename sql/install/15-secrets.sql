@@ -2,7 +2,13 @@
 
 -- Which HMAC secrets are loaded, and which are needed.
 
-CREATE FUNCTION apikeys.loaded_secrets(OUT secret text, OUT is_current boolean) RETURNS SETOF record
+CREATE TYPE apikeys_data.loaded_secret AS (
+    secret text COLLATE "C",
+    is_current boolean
+);
+COMMENT ON TYPE apikeys_data.loaded_secret IS 'Columns of the view apikeys.secret_usage: what is loaded.';
+
+CREATE FUNCTION apikeys.loaded_secrets() RETURNS SETOF apikeys_data.loaded_secret
 LANGUAGE C VOLATILE ROWS 3
 AS 'MODULE_PATHNAME', 'apikeys_loaded_secrets';
 COMMENT ON FUNCTION apikeys.loaded_secrets()

@@ -8,19 +8,40 @@ AS 'MODULE_PATHNAME', 'apikeys_feed_exchange';
 COMMENT ON FUNCTION apikeys.feed_exchange(bytea)
 IS 'Called by a standby: takes what was used there, and returns what has changed here. Both are messages of one version of apikeys. Writes to shared memory alone. Raises 08P01 for another message, 55000 without shared memory or if servers follow each other in a ring, 53400 if too many servers tell this one of their use.';
 
-CREATE FUNCTION apikeys.read_feed(
-    OUT feed_state text, OUT feed_succeeded_at timestamptz, OUT feed_lag interval,
-    OUT feed_error text, OUT feed_error_at timestamptz) RETURNS record
+CREATE TYPE apikeys_data.feed_link AS (
+    feed_state text,
+    feed_succeeded_at timestamptz,
+    feed_lag interval,
+    feed_error text,
+    feed_error_at timestamptz
+);
+COMMENT ON TYPE apikeys_data.feed_link IS 'Columns of the view apikeys.stats: how the feed of a standby is.';
+
+CREATE FUNCTION apikeys.read_feed() RETURNS apikeys_data.feed_link
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME', 'apikeys_read_feed';
 COMMENT ON FUNCTION apikeys.read_feed() IS 'One row, of columns of the view apikeys.stats; null where this is no standby.';
 
-CREATE FUNCTION apikeys.read_servers(
-    OUT node text, OUT name text, OUT direct boolean, OUT pid integer, OUT heard_at timestamptz,
-    OUT since timestamptz, OUT valid bigint, OUT not_found bigint, OUT revoked bigint,
-    OUT expired bigint, OUT disabled bigint, OUT forbidden bigint,
-    OUT insufficient_permissions bigint, OUT rate_limited bigint,
-    OUT budget_exceeded bigint) RETURNS SETOF record
+CREATE TYPE apikeys_data.told_server AS (
+    server_id text,
+    name text,
+    direct boolean,
+    pid integer,
+    heard_at timestamptz,
+    since timestamptz,
+    valid bigint,
+    not_found bigint,
+    revoked bigint,
+    expired bigint,
+    disabled bigint,
+    forbidden bigint,
+    insufficient_permissions bigint,
+    rate_limited bigint,
+    budget_exceeded bigint
+);
+COMMENT ON TYPE apikeys_data.told_server IS 'Columns of the view apikeys.servers.';
+
+CREATE FUNCTION apikeys.read_servers() RETURNS SETOF apikeys_data.told_server
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME', 'apikeys_read_servers';
 COMMENT ON FUNCTION apikeys.read_servers() IS 'The rows of the view apikeys.servers.';
@@ -28,7 +49,7 @@ COMMENT ON FUNCTION apikeys.read_servers() IS 'The rows of the view apikeys.serv
 CREATE VIEW apikeys.servers AS SELECT s.* FROM apikeys.read_servers() s;
 COMMENT ON VIEW apikeys.servers IS 'One row for each other server that has told this one of its use, at most 64: its verifies by outcome since its start.';
 
-COMMENT ON COLUMN apikeys.servers.node IS 'A number that the server has drawn at its start.';
+COMMENT ON COLUMN apikeys.servers.server_id IS 'A number that the server has drawn at its start.';
 COMMENT ON COLUMN apikeys.servers.name IS 'Its cluster_name.';
 COMMENT ON COLUMN apikeys.servers.direct IS 'True if it follows this server, false if it follows one that does.';
 COMMENT ON COLUMN apikeys.servers.pid IS 'The session here in which it tells its use; null: it has none now.';

@@ -2,19 +2,45 @@
 
 -- Figures for operators.
 
-CREATE FUNCTION apikeys.read_stats(
-    OUT since timestamptz, OUT shared_memory boolean, OUT valid bigint,
-    OUT not_found bigint, OUT revoked bigint, OUT expired bigint, OUT disabled bigint,
-    OUT forbidden bigint, OUT insufficient_permissions bigint, OUT rate_limited bigint,
-    OUT budget_exceeded bigint, OUT cache_hits bigint, OUT cache_misses bigint,
-    OUT cache_invalidations bigint, OUT entries_used bigint, OUT entries_free bigint,
-    OUT entries_limited bigint, OUT entries_other_databases bigint,
-    OUT pending bigint, OUT evictions bigint, OUT dropped bigint,
-    OUT refused bigint, OUT reclaimed bigint, OUT flushes bigint,
-    OUT rows_flushed bigint, OUT flush_errors bigint, OUT workers_started bigint,
-    OUT workers_not_started bigint, OUT last_flush_at timestamptz,
-    OUT last_flush_error text, OUT last_flush_error_at timestamptz,
-    OUT cache_entries bigint, OUT cache_bytes bigint, OUT cache_evictions bigint) RETURNS record
+CREATE TYPE apikeys_data.server_stats AS (
+    since timestamptz,
+    shared_memory boolean,
+    valid bigint,
+    not_found bigint,
+    revoked bigint,
+    expired bigint,
+    disabled bigint,
+    forbidden bigint,
+    insufficient_permissions bigint,
+    rate_limited bigint,
+    budget_exceeded bigint,
+    cache_hits bigint,
+    cache_misses bigint,
+    cache_invalidations bigint,
+    entries_used bigint,
+    entries_free bigint,
+    entries_limited bigint,
+    entries_other_databases bigint,
+    pending bigint,
+    evictions bigint,
+    dropped bigint,
+    refused bigint,
+    reclaimed bigint,
+    flushes bigint,
+    rows_flushed bigint,
+    flush_errors bigint,
+    workers_started bigint,
+    workers_not_started bigint,
+    last_flush_at timestamptz,
+    last_flush_error text,
+    last_flush_error_at timestamptz,
+    cache_entries bigint,
+    cache_bytes bigint,
+    cache_evictions bigint
+);
+COMMENT ON TYPE apikeys_data.server_stats IS 'Columns of the view apikeys.stats: all but those of the feed.';
+
+CREATE FUNCTION apikeys.read_stats() RETURNS apikeys_data.server_stats
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME', 'apikeys_read_stats';
 COMMENT ON FUNCTION apikeys.read_stats() IS 'One row, that of the view apikeys.stats; null where there is no shared memory.';
@@ -58,7 +84,7 @@ COMMENT ON COLUMN apikeys.stats.last_flush_error_at IS 'When last_flush_error ha
 COMMENT ON COLUMN apikeys.stats.cache_entries IS 'Keys in the memory that all backends share (apikeys.cache_memory), with those that have changed and were not asked for since; null if there is none.';
 COMMENT ON COLUMN apikeys.stats.cache_bytes IS 'What these take of it.';
 COMMENT ON COLUMN apikeys.stats.cache_evictions IS 'Keys that have left it because others needed the space.';
-COMMENT ON COLUMN apikeys.stats.feed_state IS 'On a standby: up if it tells the server that it follows of its use, catching up, down, off (apikeys.feed_interval is 0), or no extension. Null on a primary.';
+COMMENT ON COLUMN apikeys.stats.feed_state IS 'On a standby: up if it tells the server that it follows of its use, catching up, down, off (apikeys.feed_interval is 0), no extension, or left out (it tells of 16 other databases). Null on a primary.';
 COMMENT ON COLUMN apikeys.stats.feed_succeeded_at IS 'When that server was last told of all use in this database, and all that others had used was known here; null if never.';
 COMMENT ON COLUMN apikeys.stats.feed_lag IS 'How long ago that was.';
 COMMENT ON COLUMN apikeys.stats.feed_error IS 'Latest error of the feed; null if there was none.';

@@ -15,7 +15,8 @@ COMMENT ON VIEW apikeys_data.extension_member IS 'The objects that belong to the
 -- indexes that somebody has added.
 CREATE VIEW apikeys_data.object_state AS
 WITH relation AS (
-    SELECT c.*, m.extowner, format('%s.%s', c.relnamespace::regnamespace, quote_ident(c.relname)) AS name
+    SELECT c.oid, c.relname, c.relkind, c.relowner, c.relpersistence, c.relrowsecurity, c.relforcerowsecurity,
+           m.extowner, format('%s.%s', c.relnamespace::regnamespace, quote_ident(c.relname)) AS name
     FROM apikeys_data.extension_member m
     JOIN pg_class c ON m.classid = 'pg_class'::regclass AND c.oid = m.objid
 )

@@ -164,7 +164,7 @@ enum
 /* The columns of apikeys.read_servers(). */
 enum
 {
-	SERVER_NODE,
+	SERVER_ID,
 	SERVER_NAME,
 	SERVER_DIRECT,
 	SERVER_PID,
@@ -235,7 +235,7 @@ add_server_row(ReturnSetInfo *rsinfo, const FeedServer *server)
 	Datum		values[SERVER_NCOLUMNS];
 	bool		nulls[SERVER_NCOLUMNS] = {[SERVER_PID] = server->pid == 0};
 
-	values[SERVER_NODE] = CStringGetTextDatum(psprintf(UINT64_FORMAT, server->state.node));
+	values[SERVER_ID] = CStringGetTextDatum(psprintf(UINT64_FORMAT, server->state.node));
 	values[SERVER_NAME] = CStringGetTextDatum(server->state.name);
 	values[SERVER_DIRECT] = BoolGetDatum(server->direct);
 	values[SERVER_PID] = Int32GetDatum(server->pid);

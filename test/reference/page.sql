@@ -106,7 +106,7 @@ FROM function ORDER BY position, place, name;
 \echo '<!-- begin types -->'
 SELECT format(E'### %s\n\n%s\n\n%s', relname, obj_description(reltype, 'pg_type'), pg_temp.rows_of_columns(c.oid))
 FROM pg_class c JOIN member m ON m.classid = 'pg_type'::regclass AND m.objid = c.reltype
-WHERE relkind = 'c' ORDER BY relname;
+WHERE relkind = 'c' AND obj_description(reltype, 'pg_type') NOT LIKE 'Columns of the view %' ORDER BY relname;
 SELECT format(E'### %s\n\n%s\n\nOne of %s.\n', t.typname, obj_description(t.oid, 'pg_type'),
               (SELECT string_agg('`' || enumlabel || '`', ', ' ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = t.oid))
 FROM pg_type t JOIN member m ON m.classid = 'pg_type'::regclass AND m.objid = t.oid

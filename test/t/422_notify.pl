@@ -76,6 +76,8 @@ foreach my $sql (sprintf($change, 'two', 'it\'\'s \\"quoted\\" \\\\ and ü'),
 	is_event($heard[0], 'it is the event');
 	push @events, @heard;
 }
+is($node->safe_psql('postgres', "SELECT string_agg(member, ' ') FROM json_object_keys('$events[-1]') member"),
+	'id at action key_id session_role acting_role client_addr application_name details', 'its members, which doc/rights.md names');
 is(join(' ', map { /"action":"(\w+)"/ } @events), 'generate update rotate delete budget_create grant', 'the actions');
 
 # In one form, whatever the settings of the session.

@@ -203,7 +203,7 @@ my @states = map { refused(request(node => $_, kind => FEED_HELLO)) } 2 .. 65;
 is(join(' ', @states[ 0 .. 62 ]), join(' ', ('not refused') x 63), '64 servers');
 is($states[63], '53400', 'one more is refused');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM apikeys.servers'), 64, '... and not shown');
-wait_for($node, 'postgres', q{SELECT string_agg(node, ' ') = '1' FROM apikeys.servers JOIN pg_stat_activity USING (pid) WHERE usename = 'feeder'},
+wait_for($node, 'postgres', q{SELECT string_agg(server_id, ' ') = '1' FROM apikeys.servers JOIN pg_stat_activity USING (pid) WHERE usename = 'feeder'},
 	'a session is known while it lasts');
 is($node->safe_psql('postgres', 'SELECT count(pid) FROM apikeys.servers'), 1, '... and of those that have ended none');
 

@@ -76,7 +76,7 @@ sub names
 	return $node->safe_psql('postgres', q{SELECT string_agg(DISTINCT name, ', ') FROM apikeys.servers});
 }
 
-sub is_direct { return $standby->safe_psql('postgres', "SELECT direct FROM apikeys.servers WHERE node = '$_[0]'") }
+sub is_direct { return $standby->safe_psql('postgres', "SELECT direct FROM apikeys.servers WHERE server_id = '$_[0]'") }
 
 # Nobody else is told of one that was not heard of for a minute.
 set_clock($standby, -61);
@@ -108,7 +108,7 @@ sub error_of_another
 }
 
 like(error_of_another(), qr/ERROR:  53400/, '64 servers, and all were there lately');
-my $known = q{SELECT count(*), count(*) FILTER (WHERE node IN ('5', '6')), count(*) FILTER (WHERE node = '200') FROM apikeys.servers};
+my $known = q{SELECT count(*), count(*) FILTER (WHERE server_id IN ('5', '6')), count(*) FILTER (WHERE server_id = '200') FROM apikeys.servers};
 $session->quit;
 set_clock($standby, 61);
 is(error_of_another(), '', 'after a minute one makes way');
@@ -116,7 +116,7 @@ is($standby->safe_psql('postgres', $known), '64|2|1', '... which is none of thos
 set_clock($standby, -3600);
 $session = $standby->background_psql('postgres');
 ask(300);
-is($standby->safe_psql('postgres', "SELECT count(*), bool_or(node = '300') FROM apikeys.servers"), '64|t', 'so it does if the clock was set back');
+is($standby->safe_psql('postgres', "SELECT count(*), bool_or(server_id = '300') FROM apikeys.servers"), '64|t', 'so it does if the clock was set back');
 
 set_clock($standby, 0);
 $session->quit;
