@@ -28,7 +28,7 @@ my %pages = (
 	'doc/compatibility.md' => {},
 	'doc/feed.md' => {},
 	'doc/finding.md' => {},
-	'doc/operations.md' => { 2 => q('a log') },
+	'doc/operations.md' => {},
 	'doc/rights.md' => {},
 	'doc/row-level-security.md' => {},
 	'doc/scale.md' => {},
@@ -60,6 +60,8 @@ sub script
 	{
 		$block =~ s/\$(\d)/$1 == 1 ? ":'raw_key'" : $pages{$page}{$1} \/\/ die "$page: what is \$$1?"/ge;
 		$block =~ s/'\.\.\.'/:'id'/g;
+		$block =~ s/^\\prompt '.*' (\w+)$/\\set $1 :raw_key/mg;
+		$block =~ s/^\\set document `.*`$/\\set document 'a log: ' :raw_key ', and again: ' :raw_key/mg;
 		$block =~ s/'\\x\.\.\.'/sha256(gen_random_uuid()::text::bytea)/g;
 		$script .= "SELECT id, raw_key FROM apikey_generate('page') \\gset\n$block";
 	}
