@@ -14,12 +14,15 @@
 #include "postgres.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "access/xact.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "replication/logicalworker.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/resowner.h"
 
 PG_MODULE_MAGIC;
@@ -105,10 +108,29 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		elog(ERROR, "test_pause: committed");
 }
 
-/* Preloaded before apikeys, the hook is within that of apikeys. */
+/*
+ * Takes the messages that a worker of logical replication has sent, and fails if
+ * there is a file for that in the data directory.
+ */
+static void
+worker_callback(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_PRE_COMMIT || !IsLogicalWorker())
+		return;
+	AcceptInvalidationMessages();
+	if (unlink("fail") == 0)
+		elog(ERROR, "test_pause: applied");
+}
+
+/*
+ * Preloaded before apikeys, the hook is within that of apikeys; preloaded after it,
+ * the callback comes before that of apikeys.
+ */
 void
 _PG_init(void)
 {
-	if (process_shared_preload_libraries_in_progress)
-		ProcessUtility_hook = process_utility;
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	ProcessUtility_hook = process_utility;
+	RegisterXactCallback(worker_callback, NULL);
 }
