@@ -65,6 +65,7 @@ static SubTransactionId all_changed_in = InvalidSubTransactionId; /* the outermo
 /* Does this backend count the messages that it gets: in this transaction, in all? */
 static bool counting_received = false;
 static bool always_counting = false;
+static bool in_doubt = false;	/* see changes.c */
 
 PG_FUNCTION_INFO_V1(apikeys_invalidate_caches);
 
@@ -319,7 +320,22 @@ invalidation_begin_counting(void)
 		return;
 	messages_listen(count_message);
 	(void) messages_look_up_tables();
+
+	/* Locks tell whether a prepared transaction has changed any of it. */
+	in_doubt = store_table_is_changing("key") || store_table_is_changing("plan");
+	if (in_doubt)
+		changes_begin_doubt();
 	counting_received = true;
+}
+
+/* All is counted. */
+static void
+end_counting(void)
+{
+	if (in_doubt)
+		changes_end_doubt();
+	in_doubt = false;
+	counting_received = false;
 }
 
 /* Accepts what has been sent by then, which is counted, and nothing more. */
@@ -327,7 +343,7 @@ void
 invalidation_count_received(void)
 {
 	AcceptInvalidationMessages();
-	counting_received = false;
+	end_counting();
 }
 
 /*
@@ -357,7 +373,7 @@ invalidation_at_abort(void)
 {
 	if (counting_received || always_counting)
 		changes_count_everything();
-	counting_received = false;
+	end_counting();
 	invalidation_forget_sent();
 }
 

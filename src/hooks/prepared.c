@@ -9,7 +9,8 @@
  * server before a crash, has prepared the transaction: what it has changed is in
  * the messages that it sends.  So these are accepted and counted here, before the
  * command is acknowledged.  Nothing between the commit and that reacts to
- * an interrupt.
+ * an interrupt.  The locks of the transaction are released before, so meanwhile nobody
+ * believes a cache: see changes.c.
  *
  * Workers of logical replication commit prepared transactions without a command, and
  * all that is called is what is before the end of any transaction.  Others may be called

@@ -50,7 +50,10 @@ pause_once(void)
 
 	fclose(fopen(stopped, "w"));
 	while (stat(go_on, &st) != 0)
+	{
+		CHECK_FOR_INTERRUPTS(); /* which a commit holds off */
 		pg_usleep(10000);
+	}
 	stopped[0] = '\0';
 }
 
@@ -95,17 +98,28 @@ test_pause(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Raises an error when a transaction that was prepared as 'fails' has committed. */
+/*
+ * Raises an error when a transaction that was prepared as 'fails' has committed, and
+ * stops when one has that was prepared as 'stops', with files in the data directory.
+ */
 static void
 process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 				ProcessUtilityContext context, ParamListInfo params,
 				QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
+	TransactionStmt *stmt = (TransactionStmt *) pstmt->utilityStmt;
+
 	standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-	if (IsA(pstmt->utilityStmt, TransactionStmt) &&
-		castNode(TransactionStmt, pstmt->utilityStmt)->kind == TRANS_STMT_COMMIT_PREPARED &&
-		strcmp(castNode(TransactionStmt, pstmt->utilityStmt)->gid, "fails") == 0)
+	if (!IsA(stmt, TransactionStmt) || stmt->kind != TRANS_STMT_COMMIT_PREPARED)
+		return;
+	if (strcmp(stmt->gid, "fails") == 0)
 		elog(ERROR, "test_pause: committed");
+	if (strcmp(stmt->gid, "stops") == 0)
+	{
+		strcpy(stopped, "stopped");
+		strcpy(go_on, "go_on");
+		pause_once();
+	}
 }
 
 /*
