@@ -38,6 +38,11 @@
  * either 5 fails or the stamp becomes outdated.  This is why messages are
  * sent before changes are counted.
  *
+ * Nor does anybody know of a commit from its locks before it is counted, since they are
+ * released later.  COMMIT PREPARED releases them earlier.  So it says before that there
+ * is doubt, until it has counted, and as long no stamp is taken for current.  A worker
+ * of logical replication cannot say so: doc/architecture.md has what that means.
+ *
  * A counter is compared, never ordered.  So that 2^32 changes between two looks
  * at a row are not taken for none, one that wraps starts a new generation.
  *
@@ -68,6 +73,7 @@ typedef struct Changes
 	ShmemHeader header;
 	uint32		mask;			/* constant: the slots less one */
 	pg_atomic_uint64 generation;
+	pg_atomic_uint32 ndoubts;	/* commits that may be known and are not counted */
 
 	/* Written at each change, so on a cache line of its own. */
 	union
@@ -98,6 +104,7 @@ changes_init_shared(void *segment)
 
 	changes->mask = count_slots() - 1;
 	pg_atomic_init_u64(&changes->generation, 0);
+	pg_atomic_init_u32(&changes->ndoubts, 0);
 	pg_atomic_init_u64(&changes->position.value, 0);
 	for (uint32 i = 0; i <= changes->mask; i++)
 		pg_atomic_init_u32(&changes->slots[i], 0);
@@ -162,6 +169,20 @@ changes_count_everything(void)
 	count_generation();
 }
 
+/* From now on others may know of a commit that is not counted yet. */
+void
+changes_begin_doubt(void)
+{
+	pg_atomic_fetch_add_u32(&attached()->ndoubts, 1);
+}
+
+/* It is counted, or was none. */
+void
+changes_end_doubt(void)
+{
+	pg_atomic_fetch_sub_u32(&attached()->ndoubts, 1);
+}
+
 /* Changes with each change.  To be taken before the snapshot. */
 uint64
 changes_position(void)
@@ -193,10 +214,13 @@ changes_stamp(RowStamp *stamp, uint64 position)
 	return changes_position() == position;
 }
 
-/* Has nothing changed that a row depends on? */
+/* Has nothing changed that a row depends on?  What was in doubt before is counted. */
 bool
 changes_stamp_is_current(const RowStamp *stamp)
 {
+	if (pg_atomic_read_u32(&attached()->ndoubts) > 0)
+		return false;
+	pg_read_barrier();
 	if (stamp->generation != changes_generation())
 		return false;
 	for (int i = 0; i < ROW_NUMBERS; i++)

@@ -32,6 +32,8 @@ extern Size changes_size(void);
 extern bool changes_are_counted(void);
 extern void changes_count(Oid number);
 extern void changes_count_everything(void);
+extern void changes_begin_doubt(void);
+extern void changes_end_doubt(void);
 
 extern uint64 changes_position(void);
 extern uint64 changes_generation(void);

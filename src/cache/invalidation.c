@@ -62,7 +62,10 @@ static Uncounted uncounted[MAX_MESSAGES];
 static int	nuncounted = 0;
 static SubTransactionId all_changed_in = InvalidSubTransactionId; /* the outermost */
 
+/* Does this backend count the messages that it gets: in this transaction, in all? */
 static bool counting_received = false;
+static bool always_counting = false;
+static bool in_doubt = false;	/* see changes.c */
 
 PG_FUNCTION_INFO_V1(apikeys_invalidate_caches);
 
@@ -258,18 +261,12 @@ invalidation_count_sent(void)
 	all_changed_in = InvalidSubTransactionId;
 }
 
-/*
- * The transaction has ended without a commit.  If that was in the middle of COMMIT
- * PREPARED, what it has changed may be committed, and not all be counted.
- */
+/* The transaction has ended without a commit. */
 void
 invalidation_forget_sent(void)
 {
-	if (counting_received)
-		changes_count_everything();
 	nuncounted = 0;
 	all_changed_in = InvalidSubTransactionId;
-	counting_received = false;
 }
 
 /* A subtransaction has ended without a commit; those within it have higher ids. */
@@ -288,11 +285,23 @@ invalidation_at_subxact_abort(SubTransactionId subid)
 		all_changed_in = InvalidSubTransactionId;
 }
 
+/*
+ * Does this backend count a message that it gets now?  What it gets at the begin of a
+ * transaction was sent by others, who have counted it; and one that has sent messages
+ * itself, which it gets at once, is not one that was prepared.
+ */
+static bool
+is_counting(void)
+{
+	return IsTransactionState() &&
+		   (counting_received || (always_counting && !invalidation_is_pending()));
+}
+
 /* Counts what a message has changed, if this backend is to count it. */
 static void
 count_message(Oid relid)
 {
-	if (!counting_received)
+	if (!is_counting())
 		return;
 	if (INVALIDATION_IS_OF(relid, INVALIDATION_KEY) || INVALIDATION_IS_OF(relid, INVALIDATION_PLAN))
 		changes_count(relid);
@@ -310,8 +319,23 @@ invalidation_begin_counting(void)
 	if (!changes_are_counted())
 		return;
 	messages_listen(count_message);
-	messages_look_up_tables();
+	(void) messages_look_up_tables();
+
+	/* Locks tell whether a prepared transaction has changed any of it. */
+	in_doubt = store_table_is_changing("key") || store_table_is_changing("plan");
+	if (in_doubt)
+		changes_begin_doubt();
 	counting_received = true;
+}
+
+/* All is counted. */
+static void
+end_counting(void)
+{
+	if (in_doubt)
+		changes_end_doubt();
+	in_doubt = false;
+	counting_received = false;
 }
 
 /* Accepts what has been sent by then, which is counted, and nothing more. */
@@ -319,7 +343,38 @@ void
 invalidation_count_received(void)
 {
 	AcceptInvalidationMessages();
-	counting_received = false;
+	end_counting();
+}
+
+/*
+ * Counts all messages that have been sent by then, and from now on all that come in
+ * any transaction: this backend may commit one that was prepared, but not in its first.
+ * Whatever has made it accept them before, and be it this look-up, they were counted;
+ * but if the tables are others, not all of them.
+ */
+void
+invalidation_always_count(void)
+{
+	if (!changes_are_counted())
+		return;
+	messages_listen(count_message);
+	AcceptInvalidationMessages();
+	if (messages_look_up_tables() && always_counting)
+		changes_count_everything();
+	always_counting = true;
+}
+
+/*
+ * The transaction is rolled back.  If that was in the middle of COMMIT PREPARED, what
+ * it has changed may be committed, and not all be counted.
+ */
+void
+invalidation_at_abort(void)
+{
+	if (counting_received || always_counting)
+		changes_count_everything();
+	end_counting();
+	invalidation_forget_sent();
 }
 
 /*

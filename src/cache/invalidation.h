@@ -35,8 +35,10 @@ extern void invalidation_of_everything(void);
 /* for hooks/ */
 extern void invalidation_count_sent(void);
 extern void invalidation_forget_sent(void);
+extern void invalidation_at_abort(void);
 extern void invalidation_at_subxact_abort(SubTransactionId subid);
 extern void invalidation_begin_counting(void);
 extern void invalidation_count_received(void);
+extern void invalidation_always_count(void);
 
 #endif							/* APIKEYS_CACHE_INVALIDATION_H */

@@ -48,15 +48,22 @@ messages_listen(MessageListener listener)
 	listeners[nlisteners++] = listener;
 }
 
-/* Looks up which relations' messages concern everything. */
-void
+/* Looks up which relations' messages concern everything.  Are they others than before? */
+bool
 messages_look_up_tables(void)
 {
 	static const char *const names[] = {"cache_invalidation", "key", "budget", "plan"};
+	bool		moved = false;
 
 	StaticAssertStmt(lengthof(names) == lengthof(tables), "each table has its place");
 	for (int i = 0; i < (int) lengthof(names); i++)
-		tables[i] = store_find_relation(names[i]);
+	{
+		Oid			relid = store_find_relation(names[i]);
+
+		moved |= relid != tables[i];
+		tables[i] = relid;
+	}
+	return moved;
 }
 
 /* Does a message concern all keys, plans and budgets, as far as tables were looked up? */

@@ -14,7 +14,7 @@
 typedef void (*MessageListener)(Oid relid);
 
 extern void messages_listen(MessageListener listener);
-extern void messages_look_up_tables(void);
+extern bool messages_look_up_tables(void);
 extern bool messages_concern_everything(Oid relid);
 
 #endif							/* APIKEYS_CACHE_MESSAGES_H */

@@ -76,7 +76,7 @@ watch_tables(void)
 	/* First, so that a message accepted by the lookups below counts. */
 	watched_generation = generation;
 	watching = false;
-	messages_look_up_tables();
+	(void) messages_look_up_tables();
 	triggers_enabled = has_enabled_triggers("key") && has_enabled_triggers("budget") &&
 					   has_enabled_triggers("plan");
 	watching = true;

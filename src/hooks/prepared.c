@@ -9,10 +9,14 @@
  * server before a crash, has prepared the transaction: what it has changed is in
  * the messages that it sends.  So these are accepted and counted here, before the
  * command is acknowledged.  Nothing between the commit and that reacts to
- * an interrupt.
+ * an interrupt.  The locks of the transaction are released before, so meanwhile nobody
+ * believes a cache: see changes.c.
  *
- * Workers of logical replication commit prepared transactions without a command.
- * They count what they receive in each of their transactions.
+ * Workers of logical replication commit prepared transactions without a command, and
+ * all that is called is what is before the end of any transaction.  Others may be called
+ * there first, and accept the messages.  So they count what they receive in each of
+ * their transactions that changes nothing itself, whoever accepts it; the first is
+ * before they apply anything.
  *
  *-------------------------------------------------------------------------
  */
@@ -43,7 +47,7 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 {
 	bool		commits_prepared = is_commit_prepared(pstmt);
 
-	/* An error may come after the commit: invalidation_forget_sent() knows. */
+	/* An error may come after the commit: invalidation_at_abort() knows. */
 	if (commits_prepared)
 		invalidation_begin_counting();
 	if (prev_ProcessUtility_hook)
@@ -60,10 +64,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 void
 prepared_pre_commit(void)
 {
-	if (max_prepared_xacts == 0 || !IsLogicalWorker())
-		return;
-	invalidation_begin_counting();
-	invalidation_count_received();
+	if (max_prepared_xacts > 0 && IsLogicalWorker())
+		invalidation_always_count();
 }
 
 void

@@ -113,7 +113,7 @@ xact_callback(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_ABORT:
 			at_eoxact(false);
-			invalidation_forget_sent();
+			invalidation_at_abort();
 			break;
 		case XACT_EVENT_PARALLEL_COMMIT: /* a worker records nothing */
 		case XACT_EVENT_PARALLEL_ABORT:

@@ -76,6 +76,21 @@ store_open_table(const char *name)
 }
 
 /*
+ * Does another transaction have a lock on a table in schema apikeys_data with which it
+ * may have changed its rows, or the table?  One that is prepared has, until it ends.
+ */
+bool
+store_table_is_changing(const char *name)
+{
+	LOCKTAG		tag;
+	int			nholders;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, store_find_relation(name));
+	(void) GetLockConflicts(&tag, ShareLock, &nholders);
+	return nholders > 0;
+}
+
+/*
  * Locks the extension until the transaction ends, as DROP EXTENSION does before
  * anything else.  Returns false if the lock is taken, or if the extension has
  * been dropped, or re-created under another oid.

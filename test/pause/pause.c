@@ -14,12 +14,15 @@
 #include "postgres.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "access/xact.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "replication/logicalworker.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/resowner.h"
 
 PG_MODULE_MAGIC;
@@ -47,7 +50,10 @@ pause_once(void)
 
 	fclose(fopen(stopped, "w"));
 	while (stat(go_on, &st) != 0)
+	{
+		CHECK_FOR_INTERRUPTS(); /* which a commit holds off */
 		pg_usleep(10000);
+	}
 	stopped[0] = '\0';
 }
 
@@ -92,23 +98,53 @@ test_pause(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Raises an error when a transaction that was prepared as 'fails' has committed. */
+/*
+ * Raises an error when a transaction that was prepared as 'fails' has committed, and
+ * stops when one has that was prepared as 'stops', with files in the data directory.
+ */
 static void
 process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 				ProcessUtilityContext context, ParamListInfo params,
 				QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
+	TransactionStmt *stmt = (TransactionStmt *) pstmt->utilityStmt;
+
 	standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-	if (IsA(pstmt->utilityStmt, TransactionStmt) &&
-		castNode(TransactionStmt, pstmt->utilityStmt)->kind == TRANS_STMT_COMMIT_PREPARED &&
-		strcmp(castNode(TransactionStmt, pstmt->utilityStmt)->gid, "fails") == 0)
+	if (!IsA(stmt, TransactionStmt) || stmt->kind != TRANS_STMT_COMMIT_PREPARED)
+		return;
+	if (strcmp(stmt->gid, "fails") == 0)
 		elog(ERROR, "test_pause: committed");
+	if (strcmp(stmt->gid, "stops") == 0)
+	{
+		strcpy(stopped, "stopped");
+		strcpy(go_on, "go_on");
+		pause_once();
+	}
 }
 
-/* Preloaded before apikeys, the hook is within that of apikeys. */
+/*
+ * Takes the messages that a worker of logical replication has sent, and fails if
+ * there is a file for that in the data directory.
+ */
+static void
+worker_callback(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_PRE_COMMIT || !IsLogicalWorker())
+		return;
+	AcceptInvalidationMessages();
+	if (unlink("fail") == 0)
+		elog(ERROR, "test_pause: applied");
+}
+
+/*
+ * Preloaded before apikeys, the hook is within that of apikeys; preloaded after it,
+ * the callback comes before that of apikeys.
+ */
 void
 _PG_init(void)
 {
-	if (process_shared_preload_libraries_in_progress)
-		ProcessUtility_hook = process_utility;
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	ProcessUtility_hook = process_utility;
+	RegisterXactCallback(worker_callback, NULL);
 }

@@ -109,6 +109,20 @@ play({ name => 'a large transaction', before => 'VALID', after => 'REVOKED',
 is($node->safe_psql('source', q{SELECT stream_txns > 0 FROM pg_stat_replication_slots}), 't',
 	'it was streamed');
 
+# The worker looks up our tables when it has committed a transaction, and may have to
+# read the catalogs for that, which must not cost it the messages of the commit.
+$stage->give_back({});
+$node->wait_for_catchup('keys');
+$stage->write("BEGIN; UPDATE apikeys_data.key SET revoked_at = now(); PREPARE TRANSACTION 'change'");
+$node->wait_for_catchup('keys');
+$node->safe_psql('target', 'GRANT SELECT ON apikeys_data.cache_invalidation TO pg_monitor');
+$stage->answers;
+is($stage->ask, $stage->all('VALID'), 'the catalogs have changed: prepared');
+$stage->write("COMMIT PREPARED 'change'");
+$node->wait_for_catchup('keys');
+is($stage->answers, $stage->all_answers('REVOKED'), 'the catalogs have changed: ended');
+is(verify($node, 'target', 'test'), 'REVOKED', 'the catalogs have changed: a new session');
+
 # What is done by hand where changes are applied counts at once.
 $stage->give_back({});
 $node->wait_for_catchup('keys');
