@@ -32,6 +32,10 @@
  * that of 1, and the row is not passed on.  If not, it will be counted, before
  * the commit is acknowledged, and from then on the stamp is outdated.
  *
+ * A rehash gives a key another number.  The next change of the key would be counted by
+ * that, which does not outdate what was read before the rehash.  So whoever changes a
+ * row waits until the change that has made it is counted: see invalidation.c.
+ *
  * That each change is counted rests on triggers; who finds in 3 that they are
  * missing does not pass on what he reads.  He may know that from messages: one
  * that was not there at 2 was sent later than 1, and counted still later, so

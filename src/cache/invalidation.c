@@ -29,6 +29,7 @@
 #include "commands/trigger.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -164,6 +165,25 @@ number_of_change(const TriggerData *trigger)
 		number_of(trigger, trigger->tg_newtuple) != number)
 		return InvalidOid;
 	return number;
+}
+
+/*
+ * Waits until the change that has made the old row is counted, if it has only just
+ * become visible.  It may have given the row another number, as a rehash does: caches
+ * have what was before it by a number that is not the one of this change, which is
+ * about to be acknowledged.  The lock is released after the count; that of a
+ * subtransaction would not be, so no hash is changed in one.
+ */
+static void
+wait_for_last_change(const TriggerData *trigger)
+{
+	TransactionId xmin;
+
+	if (!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		return;
+	xmin = HeapTupleHeaderGetXmin(trigger->tg_trigtuple->t_data);
+	if (TransactionIdIsNormal(xmin) && !TransactionIdIsCurrentTransactionId(xmin))
+		XactLockTableWait(xmin, NULL, NULL, XLTW_None);
 }
 
 /* Sends a message that has a number in place of a relation's oid. */
@@ -393,7 +413,10 @@ apikeys_invalidate_caches(PG_FUNCTION_ARGS)
 				 errmsg("apikeys.invalidate_caches() must be called as a trigger")));
 
 	if (!is_sent_all())
+	{
+		wait_for_last_change(trigger);
 		send(number_of_change(trigger));
+	}
 
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple);
 }

@@ -219,8 +219,9 @@ flush_rehash(const RehashRequest *requests, int nrequests)
 /*
  * Rehashes all keys in the queue of this database.  REPEATABLE READ would fail
  * on a row that was changed after its snapshot, so such a transaction leaves
- * them to a flush worker.  So does one with a pending reload: see
- * flush_rehash().
+ * them to a flush worker.  So does one with a pending reload, see
+ * flush_rehash(), and a subtransaction: whoever changes the key next waits for the
+ * transaction that has given it another hash, by the id that the row has.
  */
 static int64
 rehash_all(void)
@@ -229,7 +230,7 @@ rehash_all(void)
 	int64		written = 0;
 	int			n;
 
-	if (IsolationUsesXactSnapshot())
+	if (IsolationUsesXactSnapshot() || IsSubTransaction())
 		return 0;
 
 	requests = palloc(FLUSH_BATCH * sizeof(RehashRequest));
