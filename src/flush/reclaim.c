@@ -150,8 +150,9 @@ find_dead(Candidate *candidates, int ncandidates, FamilyState *states)
 /*
  * Removes the entry of a candidate unless it has changed; false if it has, or
  * is gone, or has reservations that may still be settled: those of a key that was
- * revoked while requests were under way are ended only for want of space.  The pending use of a key that has not been deleted is lost only if
- * the space is needed, and counted then.  Exclusive lock.
+ * revoked while requests were under way are ended only for want of space.  The pending
+ * use of a family that is not gone is lost only if the space is needed, and counted
+ * then.  Exclusive lock.
  */
 static bool
 remove_candidate(const TrackedKeyRef *ref, const Candidate *candidate, FamilyState state,

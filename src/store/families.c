@@ -33,27 +33,30 @@
 
 /*
  * The keys with these ids, and those of their successors that can be used or
- * that a transaction may have locked or changed, as xmax says; a derived key can be
- * used only with its parent; and budgets, which always can.
+ * that a transaction may have locked or changed, as xmax says, and any one, which
+ * shows that there are some; a derived key can be used only with its parent; and
+ * budgets, which always can.
  */
 static Statement family_states = {
-	.sql = "SELECT d.n, f.is_first, f.can_be_used, f.ctid, f.xmin"
+	.sql = "SELECT d.n, f.can_be_used, f.ctid, f.xmin"
 	" FROM pg_catalog.unnest($1) WITH ORDINALITY AS d(id, n)"
 	" JOIN LATERAL ("
-	"SELECT true AS is_first, k.parent_id IS NULL AND " CAN_BE_USED("k") " AS can_be_used,"
+	"SELECT k.parent_id IS NULL AND " CAN_BE_USED("k") " AS can_be_used,"
 	" k.ctid, k.xmin"
 	" FROM ONLY apikeys_data.key k WHERE k.id OPERATOR(pg_catalog.=) d.id"
 	" UNION ALL "
-	"SELECT false, " CAN_BE_USED("k") " AND " CAN_BE_USED("o") ", o.ctid, o.xmin"
+	"SELECT " CAN_BE_USED("k") " AND " CAN_BE_USED("o") ", o.ctid, o.xmin"
 	" FROM ONLY apikeys_data.key k"
 	" JOIN ONLY apikeys_data.key o ON o.id OPERATOR(pg_catalog.=) k.parent_id"
 	" WHERE k.id OPERATOR(pg_catalog.=) d.id"
 	" UNION ALL "
-	"SELECT false, " CAN_BE_USED("k") ", k.ctid, k.xmin"
+	"SELECT " CAN_BE_USED("k") ", k.ctid, k.xmin"
 	" FROM ONLY apikeys_data.key k WHERE " SUCCESSOR
 	" AND (" CAN_BE_USED("k") " OR k.xmax OPERATOR(pg_catalog.<>) '0'::pg_catalog.xid)"
 	" UNION ALL "
-	"SELECT true, true, b.ctid, b.xmin"
+	"(SELECT false, k.ctid, k.xmin FROM ONLY apikeys_data.key k WHERE " SUCCESSOR " LIMIT 1)"
+	" UNION ALL "
+	"SELECT true, b.ctid, b.xmin"
 	" FROM ONLY apikeys_data.budget b WHERE b.id OPERATOR(pg_catalog.=) d.id"
 	") f ON true",
 	STATEMENT_ARGS(UUIDARRAYOID, TIMESTAMPTZOID)
@@ -93,16 +96,16 @@ store_family_states(const pg_uuid_t *ids, int nids, TimestampTz now, FamilyState
 									   NULL, NULL, NULL);
 	for (uint64 r = 0; r < nrows; r++)
 	{
-		Datum		row[5];
-		bool		nulls[5];
+		Datum		row[4];
+		bool		nulls[4];
 		FamilyState *state;
 
 		heap_deform_tuple(SPI_tuptable->vals[r], SPI_tuptable->tupdesc, row, nulls);
 		state = &states[DatumGetInt64(row[0]) - 1];
-		if (DatumGetBool(row[2]) || !store_row_is_settled(rel, (ItemPointer) DatumGetPointer(row[3]),
-														  DatumGetTransactionId(row[4])))
+		if (DatumGetBool(row[1]) || !store_row_is_settled(rel, (ItemPointer) DatumGetPointer(row[2]),
+														  DatumGetTransactionId(row[3])))
 			*state = FAMILY_LIVE;
-		else if (DatumGetBool(row[1]))
+		else
 			*state = Max(*state, FAMILY_DEAD);
 	}
 	table_close(rel, AccessShareLock);

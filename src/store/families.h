@@ -16,9 +16,9 @@
 
 typedef enum FamilyState
 {
-	FAMILY_GONE,				/* the key with this id has been deleted */
-	FAMILY_DEAD,				/* it exists, but is revoked or expired */
-	FAMILY_LIVE					/* it or a successor can be used */
+	FAMILY_GONE,				/* all of its keys have been deleted */
+	FAMILY_DEAD,				/* those that have not are revoked or expired */
+	FAMILY_LIVE					/* one of them can be used */
 } FamilyState;
 
 extern void store_family_states(const pg_uuid_t *ids, int nids, TimestampTz now,

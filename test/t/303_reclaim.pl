@@ -336,6 +336,16 @@ is(try_verify($_, reserve => 1), 'VALID', "$_ reserves") foreach @more[0 .. 7], 
 delete_directly(\@more);
 is(try_verify('new', reserve => 1), 'VALID', 'another gets one of theirs');
 
+# ... nor those that are revoked: only for want of space
+clear();
+delete_directly([ @more, 'new' ]);
+add_limited([ @more, 'new' ]);
+my $held = $node->safe_psql('postgres', "SELECT reservation FROM apikey_verify('$more[0]-key', reserve => true)");
+is(try_verify($_), 'VALID', "$_ is used") foreach @more[1 .. $size - 1];
+$node->safe_psql('postgres', sprintf 'SELECT apikey_revoke(%s)', id_of($more[0]));
+is(try_verify('new'), 'VALID', 'a revoked key makes room');
+is($node->safe_psql('postgres', "SELECT apikey_release('$held')"), 'f', '... with what it has reserved');
+
 # A standby
 clear();
 $node->backup('b');

@@ -507,6 +507,17 @@ is(spent('retired'), '1 0', '... in its budget, too');
 $node->safe_psql('postgres', 'SELECT apikey_flush()');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM apikey_limits(' . id_of('retired') . ") WHERE used > 0 AND name LIKE 'max%'"), 0, '... and nothing is left');
 
+# So is the last key of a family whose first one was deleted.
+add_budget('lineage', '10');
+add_key('lineage', '"max_concurrent_requests": 2', 'lineage');
+@under_way = map { reserve('lineage', 'cost => 2') } 1 .. 2;
+my $first = $node->safe_psql('postgres', 'SELECT ' . id_of('lineage'));
+my $successor = $node->safe_psql('postgres', "SELECT id FROM apikey_rotate('$first', '0')");
+$node->safe_psql('postgres', "SELECT apikey_revoke('$successor'); SELECT apikey_delete('$first'); SELECT apikey_flush()");
+is(release($under_way[0]), 't', 'what a family without its first key has reserved is released');
+is($node->safe_psql('postgres', "SELECT apikey_record_usage('$successor', 0, 1, '$under_way[1]')"), 't', '... or settled');
+is(spent('lineage'), '1 0', '... in its budget, too');
+
 # A retry gives up its claim, and the next transaction has many: what they are settled
 # with is in memory of that transaction.  Memory that is freed is overwritten here.
 {

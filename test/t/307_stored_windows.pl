@@ -327,6 +327,16 @@ is($old->query_safe(q{SELECT code FROM apikey_verify('open-key')}), 'RATE_LIMITE
 $old->query_safe('COMMIT');
 $old->quit;
 is($node->safe_psql('postgres', 'SELECT string_agg(used::text, \' \') FROM apikey_limits(' . id_of('open') . ')'), '1 1', '... with what they have used');
+# A family without its first key has its row as long as one of its keys is there, which
+# may be extended.
+add_limited($node, "(VALUES ('first'))");
+is(code_of('first'), 'VALID', 'the first key of a family is used');
+my $successor = $node->safe_psql('postgres', 'SELECT id FROM apikey_rotate(' . id_of('first') . q{, '0')});
+$node->safe_psql('postgres', 'SELECT apikey_delete(' . id_of('first') . qq{); SELECT apikey_flush();
+	UPDATE apikeys_data.key SET expires_at = now() - interval '1 s' WHERE id = '$successor'; SELECT apikey_flush();
+	UPDATE apikeys_data.key SET expires_at = NULL WHERE id = '$successor'});
+is($node->safe_psql('postgres', "SELECT string_agg(DISTINCT used::text, ' ') FROM apikey_limits('$successor') WHERE name LIKE 'requests%'"), 1,
+	'... which counts for its successor, that has expired and is extended');
 is_sound($node, 'postgres', 'step by step');
 
 # ------------------------------------------------- a database that is copied

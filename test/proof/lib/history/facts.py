@@ -22,6 +22,7 @@ class Facts:
     def __init__(self, history):
         self.history = history
         self.keys = {}
+        self.families = {}              # root: a key and its successors
         self.plans = {}
         self.budgets = {}               # id: (parent, most, operation)
         self.budget_limits = {}
@@ -55,6 +56,8 @@ class Facts:
             if key.parent in self.keys:
                 parent = self.keys[key.parent]
                 key.budget, key.user = parent.budget, parent.user
+            if key.parent is None:
+                self.families.setdefault(key.root, []).append(key)
 
     def note_revoke(self, op):
         if op.data["key"] in self.keys:
@@ -118,6 +121,15 @@ class Facts:
                                    for op in self.cleanups):
                 return True
         return False
+
+    def may_lose_reservations(self, key, at):
+        """May what a key has reserved have ended by itself?  Its family, or its parent's, has
+        it until all keys of that are gone or, where memory is short, are of no use."""
+        is_short = "small" in self.history.features
+        family = self.families.get(self.line(key)[-1].root, [])
+        return all(self.may_be_gone(one, at) or
+                   (is_short and (self.may_be_revoked(one, at) or self.may_be_expired(one, at)))
+                   for one in family if one.made.start < at)
 
     def may_be_expired(self, key, at):
         return any(one.expires and self.wall(at) >= one.expires - 0.002 for one in self.line(key))

@@ -76,8 +76,15 @@ class Accounts:
             any(crash[0] - MOST_LOST < op.end and op.start < crash[1] for crash in self.crashes)
 
     def is_sure(self, stop):
-        """A release says whether it has given anything back."""
-        return stop.is_ok() and (stop.kind != "release" or stop.rows[0][0])
+        """A release says whether it has given anything back.  What had ended before it
+        was settled is still reserved of budgets."""
+        if stop.kind == "release":
+            return stop.is_ok() and stop.rows[0][0]
+        return stop.is_ok() and not self.may_be_lost_before(stop)
+
+    def may_be_lost_before(self, stop):
+        reserve = self.reserves[stop.data["reservation"]]
+        return self.facts.may_lose_reservations(self.facts.keys[reserve.data["key"]], stop.end)
 
     def count_requests(self, key, op, is_valid):
         end = op.end if op.result == OK else NEVER
@@ -138,7 +145,8 @@ class Accounts:
     def keeps(self, op, stop):
         """Has it been settled by the same server that gave it, in one go?"""
         crash = first_crash(self.crashes, op.start, False)
-        return stop.result == OK and stop.data["tries"] == 1 and not (crash and crash[0] < stop.end)
+        return stop.result == OK and stop.data["tries"] == 1 and not (crash and crash[0] < stop.end) and \
+            not self.may_be_lost_before(stop)
 
     # ----------------------------------------------------------------- usage
 
