@@ -20,6 +20,7 @@
 #include "base/arguments.h"
 #include "base/compat.h"
 #include "model/key_config.h"
+#include "store/earlier_commits.h"
 #include "store/key_batches.h"
 #include "store/keys.h"
 #include "verify/lookup.h"
@@ -201,6 +202,10 @@ apikey_revoke_where(PG_FUNCTION_ARGS)
 
 	while ((left = store_unrevoked_ids(&group)) != NULL)
 		nrevoked += revoke_left(left, &group, &reason);
+
+	/* They may have been revoked by one who was not told. */
+	if (nrevoked == 0)
+		store_wait_for_earlier_commits();
 
 	PG_RETURN_INT64(nrevoked);
 }

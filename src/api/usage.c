@@ -36,6 +36,7 @@
 #include "model/ledger_entry.h"
 #include "settings/guc.h"
 #include "store/budgets.h"
+#include "store/earlier_commits.h"
 #include "store/usage.h"
 #include "store/usage_durability.h"
 #include "verify/restriction.h"
@@ -239,6 +240,7 @@ apikey_record_usage(PG_FUNCTION_ARGS)
 		case RECORD_REPEATED:
 			if (reservation.nparts > 0)
 				reservation_give_up_claim();
+			usage_durability_repeated();
 			PG_RETURN_BOOL(false);
 		case RECORD_ADDED:
 			break;
@@ -285,7 +287,11 @@ apikey_void_usage(PG_FUNCTION_ARGS)
 		raise_key_not_found(PG_GETARG_UUID_P(0));
 
 	if (!store_void_usage(&key.id, request_id, oldest, &voided))
+	{
+		/* It may have been taken back by one who was not told. */
+		store_wait_for_earlier_commits();
 		PG_RETURN_BOOL(false);
+	}
 
 	refund(PG_GETARG_UUID_P(0), &key, &voided);
 	publish_spending(&voided.charged, voided.cost);

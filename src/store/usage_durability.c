@@ -22,6 +22,7 @@
 #include "utils/guc.h"
 
 #include "settings/guc.h"
+#include "store/earlier_commits.h"
 #include "store/usage_durability.h"
 
 static bool may_be_lazy = false; /* all that was written is usage */
@@ -50,6 +51,14 @@ void
 usage_durability_end(void)
 {
 	records_after = pgWalUsage.wal_records;
+}
+
+/* To be called if it was recorded before, by somebody who may not have waited for it. */
+void
+usage_durability_repeated(void)
+{
+	if (guc_usage_durability == USAGE_DURABILITY_SYNC)
+		store_wait_for_earlier_commits();
 }
 
 /* Has the commit not wait if it need not. */

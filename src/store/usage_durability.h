@@ -12,6 +12,7 @@
 
 extern void usage_durability_begin(void);
 extern void usage_durability_end(void);
+extern void usage_durability_repeated(void);
 
 /* for hooks/transaction.c */
 extern void usage_durability_pre_commit(void);

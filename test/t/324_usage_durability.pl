@@ -73,6 +73,12 @@ foreach my $case (@cases)
 	is(is_flushed('', @statements), 't', "sync: $what");
 	is(is_flushed('SET synchronous_commit = off', @statements), 't', "sync, synchronous_commit = off: $what") if $async_is eq 'f';
 }
+
+# Who is told that it was recorded already, by one who did not wait.
+my $again = record('key', q{, request_id => 'again'});
+is(is_flushed($async, $again, $again), 'f', 'async: recorded again');
+is(is_flushed($async, $again, 'SET apikeys.usage_durability = sync', $again), 't', 'sync: recorded already, async');
+
 is(is_flushed("$async; SET synchronous_commit = off", @{ $cases[6] }[ 2 .. 5 ]), 'f', 'async, synchronous_commit = off: both');
 is(is_flushed("$async; $key; $other; SHOW synchronous_commit"), 't', 'the setting of the session is as it was');
 is($node->safe_psql('postgres', "$async; $key; SHOW synchronous_commit") =~ s/.*\n//sr, 'on', 'and shows so');

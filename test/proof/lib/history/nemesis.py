@@ -198,10 +198,15 @@ class Nemesis(threading.Thread):
         return True
 
     def promote(self):
-        """The primary dies, and the standby, which has all that was acknowledged, takes its place."""
+        """The primary dies, and the standby, which has all that was acknowledged, takes its place.
+        Often the primary crashes before, and comes back: then it shows what the standby has not
+        got, to clients who ask again what they were not told."""
         old, standby = self.world.primary, self.world.standby
         if not standby:
             return False
+        if self.rng.random() < 0.5:
+            self.kill()
+            time.sleep(self.rng.uniform(0, 0.2))
         start = now()
         old.kill()
         self.kills += 1

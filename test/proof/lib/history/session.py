@@ -188,9 +188,12 @@ class Session:
         return True
 
     def is_prepared(self, gid):
+        """Says what lasts.  A primary that has crashed shows what its standby has not got: to
+        write something in the same transaction waits for that."""
+        waits = ", pg_logical_emit_message(true, 'history', '')" if self.world.has_standby else ""
         while not self.world.failure:
             try:
-                return self.send("SELECT 1 FROM pg_prepared_xacts WHERE gid = %s", (gid,)) != []
+                return self.send(f"SELECT count(*) > 0{waits} FROM pg_prepared_xacts WHERE gid = %s", (gid,))[0][0]
             except Lost:
                 pass
 
