@@ -36,6 +36,7 @@
 #include "settings/hmac_secrets.h"
 #include "store/advisory_locks.h"
 #include "store/budgets.h"
+#include "store/earlier_commits.h"
 #include "store/families.h"
 #include "store/last_used.h"
 #include "store/notices.h"
@@ -297,6 +298,9 @@ apikey_flush(PG_FUNCTION_ARGS)
 	while (!IsolationUsesXactSnapshot() && flush_notices() == FLUSH_BATCH)
 		CHECK_FOR_INTERRUPTS();
 
+	/* What a worker has just stored may not be on the disk yet. */
+	if (written == 0)
+		store_wait_for_earlier_commits();
 	PG_RETURN_INT64(written);
 }
 

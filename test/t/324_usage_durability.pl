@@ -78,6 +78,9 @@ foreach my $case (@cases)
 my $again = record('key', q{, request_id => 'again'});
 is(is_flushed($async, $again, $again), 'f', 'async: recorded again');
 is(is_flushed($async, $again, 'SET apikeys.usage_durability = sync', $again), 't', 'sync: recorded already, async');
+my @stored = (q{SELECT apikey_check('rich-key')}, 'SET synchronous_commit = off', 'SELECT apikey_flush()');
+is(is_flushed(@stored), 'f', 'stored, as by a worker: not on disk');
+is(is_flushed(@stored, 'RESET synchronous_commit', 'SELECT apikey_flush()'), 't', '... and after a flush that finds nothing to store');
 
 is(is_flushed("$async; SET synchronous_commit = off", @{ $cases[6] }[ 2 .. 5 ]), 'f', 'async, synchronous_commit = off: both');
 is(is_flushed("$async; $key; $other; SHOW synchronous_commit"), 't', 'the setting of the session is as it was');
