@@ -184,6 +184,7 @@ check_value(BudgetMember member, Datum value, bool isnull)
 			break;
 		case BUDGET_TIME_ZONE:
 			check_size("time_zone", value, TZ_STRLEN_MAX);
+			raw_key_filter_check_text("time_zone", DatumGetTextPP(value));
 			break;
 		case BUDGET_METADATA:
 			key_config_check_metadata(value);
