@@ -37,7 +37,6 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
-#include "storage/lock.h"
 #include "storage/lwlock.h"
 
 #include "base/compat.h"
@@ -374,15 +373,13 @@ budget_spend_has_news(BudgetSpendPosition position, const pg_uuid_t *budget_id)
 bool
 budget_sums_can_set(void)
 {
-	LOCKTAG		tag;
 	VirtualTransactionId *writers;
 	bool		prepared = false;
 
 	if (max_prepared_xacts == 0)
 		return true;
 
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, store_relation_oid("usage_entry"));
-	writers = GetLockConflicts(&tag, ShareLock, NULL);
+	writers = store_writers(store_relation_oid("usage_entry"));
 	for (int i = 0; !prepared && VirtualTransactionIdIsValid(writers[i]); i++)
 	{
 		bool		more;

@@ -76,18 +76,28 @@ store_open_table(const char *name)
 }
 
 /*
- * Does another transaction have a lock on a table in schema apikeys_data with which it
- * may have changed its rows, or the table?  One that is prepared has, until it ends.
+ * The other transactions that have a lock on a relation with which they may have changed
+ * its rows, or the relation: one that is prepared has, until it ends.  Palloc'd, an array
+ * that ends as the server's do.
  */
+VirtualTransactionId *
+store_writers(Oid relid)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+	return GetLockConflicts(&tag, ShareLock, NULL);
+}
+
+/* Is another transaction writing to a table in schema apikeys_data?  Not if there is none. */
 bool
 store_table_is_changing(const char *name)
 {
-	LOCKTAG		tag;
-	int			nholders;
+	VirtualTransactionId *writers = store_writers(store_find_relation(name));
+	bool		any = VirtualTransactionIdIsValid(writers[0]);
 
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, store_find_relation(name));
-	(void) GetLockConflicts(&tag, ShareLock, &nholders);
-	return nholders > 0;
+	pfree(writers);
+	return any;
 }
 
 /*

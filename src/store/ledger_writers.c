@@ -17,7 +17,6 @@
 
 #include "miscadmin.h"
 #include "storage/latch.h"
-#include "storage/lock.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
@@ -49,14 +48,12 @@ bool
 ledger_writers_end(int wait_ms)
 {
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
-	LOCKTAG		tag;
-	VirtualTransactionId *writers;
+	Oid			ledger = store_relation_oid("usage_entry");
+	VirtualTransactionId *writers = store_writers(ledger);
 
 	Assert(wait_ms >= 0);
 
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, store_relation_oid("usage_entry"));
-	writers = GetLockConflicts(&tag, ShareLock, NULL);
-	while (have_in_common(writers, GetLockConflicts(&tag, ShareLock, NULL)))
+	while (have_in_common(writers, store_writers(ledger)))
 	{
 		if (GetCurrentTimestamp() >= until)
 			return false;
