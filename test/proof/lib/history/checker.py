@@ -190,7 +190,7 @@ class Checker:
         has ended it before."""
         reserve = self.accounts.reserves.get(op.data["reservation"])
         if op.is_ok() and not op.rows[0][0] and op.data["tries"] == 1 and reserve is not None and \
-                not self.facts.may_lose_reservations(self.facts.keys[reserve.data["key"]], op.end) and \
+                not self.facts.may_lose_reservation(reserve, op.end) and \
                 not any(crash[1] > reserve.start and crash[0] < op.end for crash in self.history.crashes):
             self.complain("no reservation lost", op, op.data["reservation"])
 

@@ -122,10 +122,11 @@ class Facts:
                 return True
         return False
 
-    def may_lose_reservations(self, key, at):
-        """May what a key has reserved have ended by itself?  Its family, or its parent's, has
+    def may_lose_reservation(self, reserve, at):
+        """May what was reserved have ended by itself?  The key's family, or its parent's, has
         it until all keys of that are gone or, where memory is short, are of no use."""
         is_short = "small" in self.history.features
+        key = self.keys[reserve.data["key"]]
         family = self.families.get(self.line(key)[-1].root, [])
         return all(self.may_be_gone(one, at) or
                    (is_short and (self.may_be_revoked(one, at) or self.may_be_expired(one, at)))

@@ -139,7 +139,7 @@ def reservation_lost(history, facts, rng):
     op = pick(rng, (op for op in of_kind(history, "release")
                     if op.rows[0][0] and op.data["tries"] == 1 and not has_crashed(history, op.end)
                     and op.data["reservation"] in reserves
-                    and not facts.may_lose_reservations(facts.keys[reserves[op.data["reservation"]].data["key"]], op.end)))
+                    and not facts.may_lose_reservation(reserves[op.data["reservation"]], op.end)))
     if op:
         op.rows = [[False]]
     return op is not None

@@ -83,8 +83,7 @@ class Accounts:
         return stop.is_ok() and not self.may_be_lost_before(stop)
 
     def may_be_lost_before(self, stop):
-        reserve = self.reserves[stop.data["reservation"]]
-        return self.facts.may_lose_reservations(self.facts.keys[reserve.data["key"]], stop.end)
+        return self.facts.may_lose_reservation(self.reserves[stop.data["reservation"]], stop.end)
 
     def count_requests(self, key, op, is_valid):
         end = op.end if op.result == OK else NEVER
